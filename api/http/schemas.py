@@ -157,6 +157,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "type": _TEXT,
             "attempt": _COUNT,
             "sender": _TEXT_OR_NULL,
+            "senderName": _TEXT_OR_NULL,
             "providerMessageId": _TEXT_OR_NULL,
             "error": {
                 "type": ["object", "null"],
@@ -232,6 +233,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                         "connectionType": _TEXT,
                         "type": _TEXT,
                         "sender": _TEXT_OR_NULL,
+                        "senderName": _TEXT_OR_NULL,
                         "providerMessageId": _TEXT_OR_NULL,
                         "errorCode": _TEXT_OR_NULL,
                         "at": {

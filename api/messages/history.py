@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
-from api.messages.paths import named, read_chat, read_message_id
+from api.messages.paths import named_by_any, read_chat, read_message_id
 from api.messages.serializers import MessageSerializer
 from shared.clock import read_timestamp
 from shared.compose.directory import Directory, require_possible
@@ -65,7 +65,7 @@ class HistoryOperations:
 
     async def show_one(self, request: Request) -> Response:
         """Answer with one message's state and history."""
-        return JSONResponse(await self._shown.one(*named(request)))
+        return JSONResponse(await self._shown.one(*named_by_any(request)))
 
     async def show_chat(self, request: Request) -> Response:
         """Answer with one page of a chat."""

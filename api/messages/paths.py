@@ -12,6 +12,8 @@ from shared.channels import chat_ids
 from shared.compose.directory import require_possible
 
 # 18 digits fit PostgreSQL's bigint: a longer one names no message, and would be an error of the statement
+_PROVIDER_ID: Final = re.compile(r"[\x21-\x7e]{1,512}")
+"""Ids of all providers are visible ASCII; the longest seen (a wamid scoped to a user id) has about 130 characters."""
 _MESSAGE_ID: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -43,6 +45,20 @@ def named(request: Request) -> tuple[str, str, int]:
     if message_id is None:
         raise message_unknown()
     return company_id, chat_id, message_id
+
+
+def named_by_any(request: Request) -> tuple[str, str, int | str]:
+    """Return company, chat and message of a path, the message by our id or, as text, by the provider's.
+
+    Raises:
+        Problem: there can be no such message.
+    """
+    given = request.path_params["messageId"]
+    if _PROVIDER_ID.fullmatch(given) and read_message_id(given) is None:
+        company_id, chat_as_given = request.path_params["companyId"], request.path_params["chatId"]
+        require_possible(company_id)
+        return company_id, read_chat(chat_as_given), given
+    return named(request)
 
 
 def message_unknown() -> Problem:

@@ -13,7 +13,7 @@ from api.messages.steps import shown_steps
 from shared import content
 from shared.compose.directory import Directory
 from shared.states import MessageState
-from shared.store import marks, messages
+from shared.store import marks, messages, targets
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
 
@@ -30,9 +30,13 @@ class MessageSerializer:
     def __init__(self, directory: Directory, store: Store) -> None:
         self._directory, self._store = directory, store
 
-    async def one(self, company_id: str, chat_id: str, message_id: int) -> JsonObject:
-        """Return one message with its history. Raises `Problem` when the chat has no such message."""
-        row, steps, related = await self._store.call(_whole, company_id, message_id)
+    async def one(self, company_id: str, chat_id: str, message_id: int | str) -> JsonObject:
+        """Return one message with its history. Raises `Problem` when the chat has no such message.
+
+        Args:
+            message_id: our id, or the provider's as text: a reply names the message that it quotes by that one.
+        """
+        row, steps, related = await self._store.call(_whole, company_id, chat_id, message_id)
         # a chat has several ids (a number, an id of the provider's): each of them leads to the message
         if row is None or chat_id not in row["chat_ids"]:
             # only now: the usual request needs no second query for the company
@@ -60,9 +64,13 @@ class RelatedRows:
 
 
 def _whole(
-    transaction: Transaction, company_id: str, message_id: int
+    transaction: Transaction, company_id: str, chat_id: str, message_id: int | str
 ) -> tuple[Row | None, list[Row] | None, RelatedRows]:
     """Return the row, its steps (None: it came in), and what stands beside it."""
+    if isinstance(message_id, str):
+        # the same id of the provider may be known on several connections: the chat decides
+        found = targets.find(transaction, company_id, message_id, acting=True)
+        message_id = next((target.id for target in found if chat_id in target.chat_ids), 0)
     row = messages.by_id(transaction, company_id, message_id)
     # sent and received messages share one sequence of ids, so at most one of the two tables has this one
     steps = messages.history(transaction, message_id) if row else None
@@ -89,6 +97,7 @@ def _sent(row: Row, steps: Sequence[Row], related: RelatedRows) -> JsonObject:
         **described(row, row["company_id"], related),
         "attempt": row["attempt"],
         "sender": None,
+        "senderName": None,
         "providerMessageId": row["provider_id"] or None,
         "error": {"code": row["error_code"], "detail": row["error_detail"]} if row["error_code"] else None,
         "sendAt": iso(row["scheduled_for"]),
@@ -115,6 +124,7 @@ def _received(row: Row, related: RelatedRows) -> JsonObject:
         **described(row, row["company_id"], related),
         "attempt": 0,
         "sender": row["sender"] or None,
+        "senderName": row["sender_name"] or None,
         "providerMessageId": row["provider_id"] or None,
         **dict.fromkeys(("error", "sendAt", "notBefore", "inDoubtPolicy", "heldForHumanAt")),
         "createdAt": iso(row["created_at"]),
@@ -134,6 +144,7 @@ def _entry(row: Row, company_id: str, related: RelatedRows) -> JsonObject:
         "connectionType": row["connection_type"],
         **described(row, company_id, related),
         "sender": row["sender"] or None,
+        "senderName": row["sender_name"] or None,
         "providerMessageId": row["provider_id"] or None,
         "errorCode": row["error_code"] or None,
         "at": iso(row["at"]),

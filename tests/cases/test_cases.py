@@ -22,11 +22,6 @@ from tests.support.waiting import eventually
 DATA: Final = Path(__file__).parent / "data"
 CASES: Final = {path.stem: json.loads(path.read_text()) for path in sorted(DATA.glob("*.json"))}
 
-OPEN: Final = frozenset({"05b-who-is-it", "32-read-by-provider-id"})
-"""Cases whose right answer is known and not given yet. Each has its judge; the commit that mends one takes it out
-here.
-"""
-
 Judge = Callable[[CasesEnv, Any], None]
 JUDGES: dict[str, Judge] = {}
 
@@ -41,7 +36,7 @@ def judges(*names: str) -> Callable[[Judge], Judge]:
     return add
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in OPEN])
+@pytest.mark.parametrize("name", CASES)
 def test_a_case_has_the_right_answer(env: CasesEnv, name: str) -> None:
     if name in JUDGES:
         JUDGES[name](env, CASES[name]["input"])
