@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import quote
 
 from shared.errors import SettingsInvalid
-from shared.process.runtime import redis_socket, runtime_dir
+from shared.process.runtime import redis_socket, socket_dir
 from shared.settings import Settings
 
 # One role for all kinds: it owns the database, and the superuser has no way in.
@@ -22,11 +22,11 @@ ROLE: Final = "bulkhead"
 
 
 def postgres_socket_dir(settings: Settings) -> Path:
-    """Return the directory of PostgreSQL's socket.
+    """Return the directory of PostgreSQL's socket; makes nothing.
 
     It is a directory of its own, because it belongs to the server's system user when Bulkhead runs as root.
     """
-    return runtime_dir(settings.bulkhead_home) / "postgres"
+    return socket_dir(settings.bulkhead_home) / "postgres"
 
 
 def postgres_password(settings: Settings) -> str:

@@ -25,6 +25,7 @@ from embedded.failure import PreparationFailed, ServerUnusable
 from embedded.server import Answer, Server, dies_with_this_process
 from shared.clock import monotonic
 from shared.logs import logger
+from shared.process.runtime import runtime_dir
 from shared.process.system_user import SystemUser, SystemUserUnusable, as_user, give, open_way, system_user
 from shared.settings import Settings
 
@@ -198,7 +199,8 @@ def open_cluster(settings: Settings, known_as: Mapping[str, str]) -> Cluster:
     """
     home = settings.bulkhead_home
     binaries, data, socket_dir = _binaries(), settings.path("postgres"), addresses.postgres_socket_dir(settings)
-    socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    runtime_dir(home)  # also when it was removed since the orchestrator made it
+    socket_dir.mkdir(mode=0o700, exist_ok=True)
     try:
         account = system_user(ACCOUNT)
         if account:

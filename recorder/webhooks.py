@@ -116,11 +116,14 @@ def _number(text: str) -> int:
 
 
 def _instant(text: str) -> datetime:
-    if ago := _AGO.fullmatch(text):
-        return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _UNITS[ago[2]])
-    instant = datetime.fromisoformat(text)
-    # Without a zone it is UTC, like every time that is shown.
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    try:
+        if ago := _AGO.fullmatch(text):
+            return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _UNITS[ago[2]])
+        instant = datetime.fromisoformat(text)
+        # Without a zone it is UTC, like every time that is shown.
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError from None  # before year 1 or after 9999: a wrong argument too, but argparse knows only this
 
 
 def _choice(given: Namespace, ids: Sequence[int] = ()) -> Choice:

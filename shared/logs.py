@@ -184,6 +184,14 @@ class _Below(logging.Filter):
         return record.levelno < logging.WARNING
 
 
+class _Lines(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the name is logging's
+        # A full disk, or a reader that has left: the line is lost, and nothing can be said about it where it was to be
+        # said. The logging module would print a page of call stack to standard error, for each line.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def configure(
     *,
     level: str,
@@ -201,9 +209,9 @@ def configure(
         out, err: streams; standard output and standard error when None.
     """
     formatter = _JsonLine({"kind": kind, "instance": instance} | ({"incarnation": incarnation} if incarnation else {}))
-    below = logging.StreamHandler(out or sys.stdout)
+    below = _Lines(out or sys.stdout)
     below.addFilter(_Below())
-    above = logging.StreamHandler(err or sys.stderr)
+    above = _Lines(err or sys.stderr)
     above.setLevel(logging.WARNING)
     for handler in (below, above):
         handler.setFormatter(formatter)

@@ -51,6 +51,11 @@ _HELD_REASONS: Final = {
     "attempts_used": "It may have been sent, nothing proves whether it was, and its attempts are used up.",
 }
 """Why a message in doubt is held, by its code, where the row has no detail."""
+_FAILED_REASONS: Final = {
+    "other_world": "It was accepted for the other world (sandbox or live) than its connection sends to now.",
+    "other_account": "It was accepted for another account than its connection has now; redriving sends it from that.",
+}
+"""Why a failed message waits, by its code, where the row has no detail."""
 _ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
 _ONE_PROBLEMS: Final = ("company_unknown", "chat_invalid", "message_unknown")
 
@@ -230,7 +235,7 @@ def _reason(row: Row) -> str:
     """Return in one sentence why a human decides."""
     detail: str = row["error_detail"]
     if row["held_at"] is None:
-        return detail or str(row["error_code"])
+        return detail or _FAILED_REASONS.get(row["error_code"], str(row["error_code"]))
     return detail or _HELD_REASONS.get(row["error_code"], "It may have been sent, and nothing proves whether it was.")
 
 

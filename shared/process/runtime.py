@@ -38,19 +38,25 @@ def run_dir(home: Path) -> Path:
 def runtime_dir(home: Path) -> Path:
     """Return the directory of unix sockets, made if it is missing.
 
-    It is `home/run` when socket names below it stay short enough, else a directory under the system's temporary
-    directory.
-
     Raises:
         RuntimeDirectoryUnsafe: another user owns it, or it is a link or a file.
     """
+    return _private(socket_dir(home))
+
+
+def socket_dir(home: Path) -> Path:
+    """Return where the directory of unix sockets is; makes nothing.
+
+    It is `home/run` when socket names below it stay short enough, else a directory under the system's temporary
+    directory.
+    """
     beside = home.absolute() / "run"
     if len(os.fsencode(beside)) + _ROOM_FOR_NAME <= _LONGEST_ADDRESS:
-        return _private(beside)
+        return beside
     # 64 bits of digest keep the homes of one machine apart. The user's id in the name keeps two users of one home's
     # path from meeting.
     name = hashlib.blake2s(os.fsencode(home.absolute()), digest_size=8).hexdigest()
-    return _private(Path(tempfile.gettempdir()) / f"bulkhead-{os.getuid()}-{name}")
+    return Path(tempfile.gettempdir()) / f"bulkhead-{os.getuid()}-{name}"
 
 
 def notify_socket(home: Path) -> Path:
@@ -70,8 +76,8 @@ def slot_socket(home: Path, slot: str) -> Path:
 
 
 def redis_socket(home: Path) -> Path:
-    """Return the embedded Redis server's socket."""
-    return runtime_dir(home) / "redis.sock"
+    """Return the embedded Redis server's socket; makes nothing, since clients ask for its address too."""
+    return socket_dir(home) / "redis.sock"
 
 
 def slot_lock_file(home: Path, slot: str) -> Path:

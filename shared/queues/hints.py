@@ -18,6 +18,11 @@ GIVE_AT_ONCE: Final = 500
 """Jobs of one script call. Redis runs nothing else meanwhile, and Lua's `unpack` has a limit of some thousand
 values."""
 
+_PROBE: Final = "rq:bulkhead-probe"
+"""Key that a probe writes; its beginning is that of RQ's keys, which a user's rights may be limited to."""
+_PROBE_S: Final = 60
+"""Seconds until the key is gone by itself."""
+
 
 class Hints:
     """Writes and takes hints.
@@ -60,9 +65,10 @@ class Hints:
         return ids
 
     def ping(self) -> None:
-        """Check that Redis answers. Raises `QueueUnavailable`."""
+        """Check that Redis answers and takes what is written. Raises `QueueUnavailable`."""
         with redis_errors():
-            self.client.ping()
+            # no PING: a server that is full, read-only, or lets this user write nothing answers it too
+            self.client.set(_PROBE, 1, ex=_PROBE_S)
 
     def depth(self, kind: ProcessKind) -> int:
         """Return how many hints wait. Raises `QueueUnavailable`."""

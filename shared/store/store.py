@@ -159,5 +159,7 @@ class Store:
 
 
 def ping(transaction: Transaction) -> None:
-    """Ask PostgreSQL for a sign of life: the cheapest proof that it answers and that the schema is there."""
+    """Ask PostgreSQL for a sign of life: the cheapest proof that it answers, that the schema is there and that rows can
+    be written.
+    """
     transaction.row("ping")

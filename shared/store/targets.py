@@ -56,6 +56,8 @@ def find(transaction: Transaction, company_id: str, given: str, *, acting: bool 
     Args:
         acting: whether those that are themselves about another message count too.
     """
+    if "\0" in given:
+        return []  # PostgreSQL refuses such a text, so no message can have it
     # 18 digits always fit into a `bigint`, and -1 is the id of no message. `isdecimal` alone accepts digits of other
     # scripts.
     own_id = int(given) if given.isdecimal() and given.isascii() and len(given) <= 18 else -1

@@ -30,6 +30,9 @@ def call(settings: Settings, method: str, path: str, body: Mapping[str, Any] | N
 
 def ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, bytes]:
     """Return status and body of the API's answer, whatever it is. Raises `Unanswered` when there is none."""
+    if not settings.api_key and not is_running(settings.bulkhead_home):
+        # Nothing was ever started here: what answers at the port is another copy, which would only ask for a key.
+        raise NoOrchestrator(f"Nothing runs over {settings.bulkhead_home}.")
     # compared, not bound
     host = "127.0.0.1" if settings.bind_address in ("0.0.0.0", "::", "") else settings.bind_address  # noqa: S104
     line = http.client.HTTPConnection(host, settings.port("api"), timeout=_ANSWER_S)

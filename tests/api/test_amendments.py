@@ -196,6 +196,12 @@ def test_meta_neither_edits_nor_deletes(api_env: ApiEnv) -> None:
             )
 
 
+@pytest.mark.parametrize("message_id", ["%00", "1%00", "9" * 30])
+def test_an_id_that_no_message_can_have_is_unknown(api_env: ApiEnv, message_id: str) -> None:
+    answer = api_env.call("POST", f"/api/messages/react/alpha/{message_id}", json={"emoji": "👍"})
+    assert (answer.status_code, answer.json()["type"]) == (404, "urn:bulkhead:problem:message_unknown")
+
+
 @pytest.mark.parametrize("index", [0, BROWSER])
 def test_a_reaction_by_either_path(api_env: ApiEnv, index: int) -> None:
     chat = f"1555010083{index}"

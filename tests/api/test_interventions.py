@@ -286,6 +286,16 @@ class TestListing:
             ]
             assert message_id not in [one["id"] for one in others]
 
+    @pytest.mark.parametrize("code", ["other_world", "other_account"])
+    def test_why_is_a_sentence_where_the_row_has_only_a_code(self, api_env: ApiEnv, code: str) -> None:
+        place = failed(api_env, "15550100477")
+        message_id = place.rsplit("/", 1)[1]
+        api_env.sql(f"UPDATE messages SET error_code = '{code}', error_detail = '' WHERE id = {message_id}")
+        (letter,) = api_env.call("GET", f"/api/v2/dead-letters/alpha?code={code}").json()["letters"]
+        assert letter["reason"].startswith("It was accepted for ")
+        assert letter["reason"].endswith(".")
+        api_env.sql("UPDATE messages SET state = 'delivered' WHERE id = " + message_id)
+
     def test_what_a_removed_connection_left_is_not_redriven(self, api_env: ApiEnv) -> None:
         place = failed(api_env, "15550100475", company="beta")
         api_env.sql("UPDATE phone_configs SET status = 'removed' WHERE company_id = 'beta' AND phone_index = 0")

@@ -265,6 +265,28 @@ class TestLimits:
         hints.ping()
         hints.close()
 
+    @pytest.mark.parametrize(
+        ("refuse", "take_again"),
+        [
+            ("ACL SETUSER default -@write", "ACL SETUSER default +@write"),
+            ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+            ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        ],
+    )
+    def test_a_server_that_answers_and_takes_nothing_is_away(
+        self, own_redis: Redis, refuse: str, take_again: str
+    ) -> None:
+        hints = Hints(own_redis.url, LIMIT_S)
+        say: Callable[..., Any] = hints.client.execute_command
+        hints.ping()
+        say(*refuse.split())
+        assert hints.client.ping()
+        with pytest.raises(QueueUnavailable):
+            hints.ping()
+        say(*take_again.split())
+        hints.ping()
+        hints.close()
+
     def test_stopped_and_back(self, own_redis: Redis) -> None:
         hints = Hints(own_redis.url, LIMIT_S)
         hints.give(META, [1])

@@ -105,6 +105,8 @@ def test_a_database_that_became_read_only_is_away_until_it_is_writable_again(own
     store = open_store(own_env.url)
     with pytest.raises(StoreUnavailable, match="read-only"):
         store.run(lambda transaction: transaction.execute("ensure_company", id="new", name=""))
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        store.run(ping)
     with closing(psycopg2.connect(own_env.url)) as connection, connection.cursor() as cursor:
         cursor.execute("SET transaction_read_only = off")
         cursor.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from recorder import webhooks
 from shared import settings
 from shared.errors import SettingsInvalid
 from shared.kinds import KINDS
@@ -99,6 +101,46 @@ def test_the_program_itself_reads_a_foreign_folder_without_writing(tmp_path: Pat
     expected = ExitCode.OK if words in ("events", "env") else Answer.NOT_RUNNING
     assert answer.returncode == expected, answer.stderr
     assert list(home.iterdir()) == [] and stat.S_IMODE(home.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("words", ["env", "events", "status"])
+def test_a_home_that_is_not_there_is_not_made(home: Path, words: str) -> None:
+    """With a short path, whose sockets would lie in the home itself."""
+    gone = home / "gone"
+    subprocess.run(
+        [sys.executable, "orchestrator.py", words],
+        cwd=environment.REPOSITORY,
+        env=environment.clean(bulkhead_home=gone),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert not gone.exists()
+
+
+@pytest.mark.parametrize("words", NEED_AN_INSTANCE[5:])
+def test_another_copy_at_the_port_is_not_taken_for_this_one(home: Path, words: str) -> None:
+    gone = home / "gone"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        answer = subprocess.run(
+            [sys.executable, "orchestrator.py", *words.split()],
+            cwd=environment.REPOSITORY,
+            env=environment.clean(bulkhead_home=gone, api_port=other.getsockname()[1]),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (answer.returncode, answer.stdout + answer.stderr) == (Answer.NOT_RUNNING, f"Nothing runs over {gone}.\n")
+    assert not gone.exists()
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "999999d", "yesterday"])
+def test_an_instant_that_no_clock_shows_is_a_wrong_argument(when: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        webhooks._parser().parse_args(["list", "--since", when])
+    assert left.value.code == ExitCode.USAGE
+    assert "--since" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", ["events nosuch", "logs nosuch", "events api-x"])

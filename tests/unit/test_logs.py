@@ -247,6 +247,20 @@ class TestPrivacy:
         assert len(fingerprint("x")) == 10
 
 
+def test_a_line_that_finds_no_room_is_lost_without_a_word() -> None:
+    """A full disk prints no call stacks on the operator's terminal."""
+    code = (
+        "import sys; from shared import logs;"
+        "logs.configure(level='info', kind='api', out=open('/dev/full', 'w'), err=open('/dev/full', 'w'));"
+        "logs.logger('api.x').warning('disk_full'); sys.stdout.write('alive'); sys.stdout.flush();"
+        "import os; os._exit(0)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=environment.REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert (ran.stdout, ran.stderr) == ("alive", "")
+
+
 def test_no_event_overwrites_who_speaks() -> None:
     """A field called `incarnation` would hide which process wrote the line."""
     reserved = {"at", "level", "kind", "instance", "incarnation", "logger", "correlation_id", "event", "traceback"}

@@ -1,6 +1,7 @@
 -- ping --
--- The cheapest proof that the server answers and that the schema is there.
-SELECT id FROM messages LIMIT 0;
+-- The cheapest proof that the server answers, that the schema is there and that rows can be written: a server that is
+-- read-only refuses to lock rows, even none of them.
+SELECT id FROM messages LIMIT 0 FOR UPDATE;
 
 -- lock_migrations --
 -- Wait until no other process migrates; released with the transaction, which must not be ended for being idle
