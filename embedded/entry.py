@@ -33,8 +33,24 @@ class _StopAsked(BaseException):
     """
 
 
-def _raise_stop_asked(*_: object) -> None:
-    raise _StopAsked
+class _StopHandler:
+    """The signal handler during the preparation.
+
+    Raising is not enough: where the interpreter ignores exceptions (hooks at a fork, finalizers), the request would be
+    lost. So it is kept, and looked at when the preparation has ended.
+    """
+
+    def __init__(self) -> None:
+        self._was_asked = False
+
+    def __call__(self, *_: object) -> None:
+        self._was_asked = True
+        raise _StopAsked
+
+    def check(self) -> None:
+        """Raise `_StopAsked` if a signal came."""
+        if self._was_asked:
+            raise _StopAsked
 
 
 def run_server(kind: str, prepare: Prepare) -> int:
@@ -79,11 +95,13 @@ def run_server(kind: str, prepare: Prepare) -> int:
     code, reason = ExitCode.CRASH, "uncaught error"
     try:
         # Until the wrapper installs its own handlers, a signal interrupts the preparation.
+        stop = _StopHandler()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _raise_stop_asked)
+            signal.signal(number, stop)
         # initdb sends no WATCHDOG: without this declaration, a first start on a slow disk would be killed as a hang.
         with line.blocking(PREPARATION_S, "preparing the server"):
             server = prepare(settings, known_as | {"PROCESS_INCARNATION": line.incarnation})
+        stop.check()
         # Of the row's drain time two thirds are for the orderly stop and a sixth for the immediate one. The rest is
         # left to reap orphans, so that SIGKILL comes from here and not from the orchestrator.
         drain_s = row.drain_s

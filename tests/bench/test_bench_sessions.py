@@ -48,6 +48,7 @@ def bench(command: str, tmp_path: Path) -> dict[str, Any]:
     return figures
 
 
+@pytest.mark.long
 @pytest.mark.timeout(WITHIN_S)
 def test_one_sick_session_and_all_the_others(tmp_path: Path) -> None:
     figures = bench("sessions", tmp_path)

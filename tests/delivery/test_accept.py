@@ -198,7 +198,7 @@ class TestRedisAway:
             async with Accepting(env, f"redis://127.0.0.1:{free_ports(1)[0]}/0") as accepting:
                 accepted = await asyncio.gather(*(accepting.accept(f"chat-{number}") for number in range(10)))
                 await soon(lambda: accepting.figure("hints_lost_total") == 10, "the lost hints are counted")
-                assert not accepting.acceptor.queue_reachable
+                await soon(lambda: not accepting.acceptor.queue_reachable, "that Redis is away is noticed")
                 assert len({one.id for one in accepted}) == 10
 
         run(scenario())

@@ -396,6 +396,7 @@ class TestDispatching:
         # claims lie up to a round trip before sends
         assert at[-1] - at[0] >= (30 - 2) * 0.04 - 0.15
 
+    @pytest.mark.serial
     def test_two_processes_share_a_numbers_rate(self, env: StoreEnv) -> None:
         pace(env, every_s=0.03, burst=2)
         ids = env.accept(*(f"chat-{number}" for number in range(40)))
@@ -433,6 +434,7 @@ class TestDispatching:
 
         run(scenario())
 
+    @pytest.mark.serial
     def test_offers_without_end_do_not_starve_a_number_that_has_waited(self, env: StoreEnv) -> None:
         other = env.connect(phone_index=1)
         pace(env, every_s=0.05, burst=1)

@@ -719,9 +719,9 @@ SELECT e.state, e.at, e.written_at, coalesce(e.attempt, 0) AS attempt, coalesce(
 FROM messages m
 CROSS JOIN LATERAL (
     -- The times leave out the partitions of other days. `written_at` is the start of a transaction: one that began
-    -- before the message was accepted may have claimed it, so a day more is read.
+    -- before the message was accepted may have claimed it. No transaction lasts so long.
     SELECT * FROM events_messages
-    WHERE message_id = m.id AND written_at >= m.created_at - interval '1 day'
+    WHERE message_id = m.id AND written_at >= m.created_at - interval '10 minutes'
       AND written_at < now() + interval '1 day' OFFSET 0
 ) AS e
 WHERE m.id = %(id)s ORDER BY e.id;
