@@ -292,7 +292,7 @@ def _compare(
 
 
 def _direction(message: Accepted, arrival: Arrival) -> str:
-    if message.recipient and arrival.recipient != message.recipient:
+    if message.recipient and arrival.recipient not in ("", message.recipient):
         return f"to …{arrival.recipient[-4:]}, not …{message.recipient[-4:]}"
     if message.account and arrival.account != message.account:
         return f"from {arrival.account}, not {message.account}"

@@ -74,7 +74,9 @@ def arrivals_of(
             account, recipient = entry.get("phone_number_id", ""), entry.get("to", "")
         elif entry["event"] == "message_arrived":
             type_, text, content = _page_content(entry)
-            recipient = str(entry.get("chat", "")).partition("@")[0]
+            number, _, server = str(entry.get("chat", "")).partition("@")
+            # a lid is another name of the same person, which only the page can resolve
+            recipient = "" if server == "lid" else number
         else:
             continue
         # an installation that was joined has messages of others in its ledger
