@@ -70,7 +70,7 @@ def operations_of(*topics: Topic) -> list[Operation]:
             group="Pages",
             summary="The API as an OpenAPI 3.1 document",
             handler=show_openapi,
-            needs_key=False,
+            scope="public",
             answers={200: ("The document.", "application/json")},
         ),
         Operation(
@@ -79,7 +79,7 @@ def operations_of(*topics: Topic) -> list[Operation]:
             group="Pages",
             summary="The API reference as a page",
             handler=show_reference,
-            needs_key=False,
+            scope="public",
             answers={200: ("The page.", "text/html")},
         ),
     ]

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.keys import principal_of
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
 from api.http.timestamps import iso
@@ -53,6 +54,8 @@ class CompanyOperations:
             Operation(
                 method="GET",
                 path="/api/v2/companies",
+                scope="read",
+                owner="principal",
                 group="Companies",
                 summary="All companies",
                 handler=self.show,
@@ -62,6 +65,8 @@ class CompanyOperations:
             Operation(
                 method="POST",
                 path="/api/v2/companies",
+                scope="manage",
+                owner="installation",
                 group="Companies",
                 summary="Create a company",
                 handler=self.create,
@@ -72,12 +77,14 @@ class CompanyOperations:
         ]
 
     async def show(self, request: Request) -> Response:
-        """Answer with companies."""
+        """Answer with companies: those that the key may reach."""
+        principal = principal_of(request)
         rows = await self._store.call(
             connections.companies,
             # PostgreSQL's texts hold no NUL, and the driver refuses one; any other text works as a lower bound
             after=request.query_params.get("after", "").replace("\0", ""),
             most=_MOST,
+            only=principal.company_id,
         )
         listed = [
             {

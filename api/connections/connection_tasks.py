@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api.connections.connections import BODY_LIMIT, PATH, UNKNOWN, ConnectionOperations
 from api.connections.tasks import TASK_PROBLEMS, TaskOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
-from api.http.operations import Operation
+from api.http.operations import Handler, Operation
 from api.http.problems import Problem
 from shared.channels.registry import channel_named
 from shared.fields import Field, checked, json_schema
@@ -19,6 +19,7 @@ from shared.secrets import Vault
 from shared.store import tasks
 from shared.store.connections import Connection
 from shared.store.store import Store
+from shared.tenancy.principals import KeyScope
 
 TASK_S: Final = 60.0
 """Seconds until a task expires: some requests to the provider, or the restart of the process that serves the
@@ -55,18 +56,33 @@ class ConnectionTaskOperations:
 
     def operations(self) -> list[Operation]:
         """Return them."""
-        rows = (
-            ("POST", "test", "Ask the provider about number, token and webhooks now", self.test, None),
-            ("POST", "register", "Register the number with its two-step PIN", self.register, (_PIN,)),
-            ("POST", "deregister", "Take the number off the Cloud API, and hold its queue", self.deregister, None),
-            ("POST", "webhook", "Tell 360dialog where this number's webhooks go", self.set_webhook, None),
-            ("GET", "profile", "What customers see of the business", self.show_profile, None),
-            ("PATCH", "profile", "Change what customers see of the business", self.change_profile, _PROFILE_FIELDS),
+        rows: tuple[tuple[str, str, KeyScope, str, Handler, tuple[Field, ...]], ...] = (
+            ("POST", "test", "operate", "Ask the provider about number, token and webhooks now", self.test, ()),
+            ("POST", "register", "manage", "Register the number with its two-step PIN", self.register, (_PIN,)),
+            (
+                "POST",
+                "deregister",
+                "manage",
+                "Take the number off the Cloud API, and hold its queue",
+                self.deregister,
+                (),
+            ),
+            ("POST", "webhook", "manage", "Tell 360dialog where this number's webhooks go", self.set_webhook, ()),
+            ("GET", "profile", "read", "What customers see of the business", self.show_profile, ()),
+            (
+                "PATCH",
+                "profile",
+                "manage",
+                "Change what customers see of the business",
+                self.change_profile,
+                _PROFILE_FIELDS,
+            ),
         )
         return [
             Operation(
                 method=method,
                 path=f"{PATH}/{name}",
+                scope=scope,
                 group="Connections",
                 summary=summary,
                 handler=handler,
@@ -74,7 +90,7 @@ class ConnectionTaskOperations:
                 answers=ANSWERS,
                 problems=(*PROBLEMS, *(BODY_PROBLEMS if fields else ())),
             )
-            for method, name, summary, handler, fields in rows
+            for method, name, scope, summary, handler, fields in rows
         ]
 
     async def test(self, request: Request) -> Response:

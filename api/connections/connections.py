@@ -65,6 +65,7 @@ class ConnectionOperations:
             Operation(
                 method="GET",
                 path="/api/v2/connections/{companyId}",
+                scope="read",
                 group="Connections",
                 summary="Connections of a company, with state and capabilities",
                 handler=self.show_all,
@@ -74,6 +75,7 @@ class ConnectionOperations:
             Operation(
                 method="POST",
                 path="/api/v2/connections/{companyId}",
+                scope="manage",
                 group="Connections",
                 summary="Create a connection",
                 handler=self.create,
@@ -84,6 +86,7 @@ class ConnectionOperations:
             Operation(
                 method="GET",
                 path=PATH,
+                scope="read",
                 group="Connections",
                 summary="One connection",
                 handler=self.show,
@@ -93,6 +96,7 @@ class ConnectionOperations:
             Operation(
                 method="PATCH",
                 path=PATH,
+                scope="manage",
                 group="Connections",
                 summary="Change credentials, account or options; new credentials resume a connection that was paused "
                 "for the old ones",
@@ -104,6 +108,7 @@ class ConnectionOperations:
             Operation(
                 method="DELETE",
                 path=PATH,
+                scope="manage",
                 group="Connections",
                 summary="Remove a connection; its messages keep their history",
                 handler=self.remove,
@@ -121,6 +126,7 @@ class ConnectionOperations:
             Operation(
                 method="POST",
                 path=PATH,
+                scope="operate",
                 group="Connections",
                 summary="Pause a connection, or resume one that an operator, its provider or its breaker paused",
                 handler=self.set_status,
@@ -131,6 +137,7 @@ class ConnectionOperations:
             Operation(
                 method="POST",
                 path=f"{PATH}/pause",
+                scope="operate",
                 group="Connections",
                 summary="Pause a connection",
                 handler=self.pause,
@@ -140,6 +147,7 @@ class ConnectionOperations:
             Operation(
                 method="POST",
                 path=f"{PATH}/resume",
+                scope="operate",
                 group="Connections",
                 summary="Resume a connection",
                 handler=self.resume,

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.connections.tasks import TASK_PROBLEMS, TaskOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.keys import principal_of
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
 from api.http.timestamps import iso
@@ -24,6 +25,7 @@ from shared.states import DesiredSession, SessionState
 from shared.store import sessions, tasks
 from shared.store.pool import Row
 from shared.store.store import Store
+from shared.tenancy.principals import KeyScope
 
 _COMPANY: Final = "/api/v2/sessions/{companyId}"
 _PATH: Final = f"{_COMPANY}/{{phoneIndex}}"
@@ -75,6 +77,7 @@ class SessionOperations:
             Operation(
                 method="GET",
                 path=_COMPANY,
+                scope="read",
                 group="Sessions",
                 summary="All browser sessions of a company",
                 handler=self.show_all,
@@ -84,6 +87,7 @@ class SessionOperations:
             Operation(
                 method="GET",
                 path=_PATH,
+                scope="read",
                 group="Sessions",
                 summary="State of a browser session, with the code to scan",
                 handler=self.show,
@@ -93,6 +97,7 @@ class SessionOperations:
             Operation(
                 method="POST",
                 path=_PATH,
+                scope="manage",
                 group="Sessions",
                 summary="Set the desired state of a browser session",
                 handler=self.want,
@@ -103,21 +108,26 @@ class SessionOperations:
             Operation(
                 method="POST",
                 path=f"{_PATH}/logout",
+                scope="manage",
                 group="Sessions",
                 summary="End the link to the phone and remove the profile",
                 handler=self.log_out,
                 answers={202: ("Noted; `state` becomes `logged_out`.", "Session")},
                 problems=_UNKNOWN,
             ),
-            self._task("restart", "End a session's browser and start it anew on its profile", "It runs anew."),
+            self._task(
+                "restart", "operate", "End a session's browser and start it anew on its profile", "It runs anew."
+            ),
             self._task(
                 "wipe",
+                "manage",
                 "Remove a session's profile, whatever the phone thinks of it",
                 "The profile is gone; a wanted session shows a new code.",
             ),
             Operation(
                 method="POST",
                 path=f"{_PATH}/pairing-code",
+                scope="manage",
                 group="Sessions",
                 summary="A pairing code to enter on the phone instead of scanning",
                 handler=self.pair,
@@ -131,6 +141,7 @@ class SessionOperations:
             Operation(
                 method="GET",
                 path=f"{_PATH}/qr",
+                scope="manage",
                 group="Sessions",
                 summary="The code to scan, as a picture",
                 handler=self.show_code,
@@ -148,6 +159,7 @@ class SessionOperations:
             Operation(
                 method="GET",
                 path=f"{_PATH}/events",
+                scope="read",
                 group="Sessions",
                 summary="Events of a browser session",
                 handler=self.show_events,
@@ -168,12 +180,17 @@ class SessionOperations:
     async def show_all(self, request: Request) -> Response:
         """Answer with every session of a company."""
         company_id = request.path_params["companyId"]
-        rows = [_session(row) for row in await self._rows(company_id) if channel_named(row["connection_type"]).session]
+        with_code = _may_see_codes(request)
+        rows = [
+            _session(row, with_code=with_code)
+            for row in await self._rows(company_id)
+            if channel_named(row["connection_type"]).session
+        ]
         return JSONResponse({"companyId": company_id, "sessions": rows}, headers=_NOT_KEPT)
 
     async def show(self, request: Request) -> Response:
         """Answer with a session's state."""
-        return JSONResponse(_session(await self.row(request)), headers=_NOT_KEPT)
+        return JSONResponse(_session(await self.row(request), with_code=_may_see_codes(request)), headers=_NOT_KEPT)
 
     async def want(self, request: Request) -> Response:
         """Set the desired state of a session."""
@@ -192,7 +209,7 @@ class SessionOperations:
             raise FieldsInvalid([("/phone", "must be 7 to 15 digits, the country code first")])
         return await self._ask(request, row, "request_pairing_code", {"phone": phone[1]})
 
-    def _task(self, name: str, summary: str, done: str) -> Operation:
+    def _task(self, name: str, scope: KeyScope, summary: str, done: str) -> Operation:
         """Return an operation without a body that the session's process carries out."""
 
         async def ask(request: Request) -> Response:
@@ -201,6 +218,7 @@ class SessionOperations:
         return Operation(
             method="POST",
             path=f"{_PATH}/{name}",
+            scope=scope,
             group="Sessions",
             summary=summary,
             handler=ask,
@@ -281,7 +299,9 @@ class SessionOperations:
             # the connection was removed since the row was read
             raise phone_index_unknown()
         # only the desired state is set: the observed one follows when the session's process acts on it
-        return JSONResponse(_session({**row, "desired_state": desired}), status_code=202, headers=_NOT_KEPT)
+        return JSONResponse(
+            _session({**row, "desired_state": desired}, with_code=True), status_code=202, headers=_NOT_KEPT
+        )
 
 
 def _number(request: Request, name: str, default: int, most: int) -> int:
@@ -299,7 +319,12 @@ def _code(row: Row) -> str | None:
     return row["qr"] if row["observed"] == SessionState.NEEDS_LINK and row["qr"] else None
 
 
-def _session(row: Row) -> Mapping[str, Any]:
+def _may_see_codes(request: Request) -> bool:
+    # who scans the code links a phone: that is a change of the connection
+    return "manage" in principal_of(request).scopes
+
+
+def _session(row: Row, *, with_code: bool) -> Mapping[str, Any]:
     return {
         "companyId": row["company_id"],
         "phoneIndex": row["phone_index"],
@@ -310,7 +335,7 @@ def _session(row: Row) -> Mapping[str, Any]:
         "account": row["account"] or None,
         "provedAt": iso(row["proved_at"]),
         "observedAt": iso(row["observed_at"]),
-        "qr": _code(row),
+        "qr": _code(row) if with_code else None,
         "browser": dict(row["figures"]) or None,
     }
 

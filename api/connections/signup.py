@@ -76,6 +76,7 @@ class SignupOperations:
             Operation(
                 method="POST",
                 path="/api/v2/signup/{companyId}",
+                scope="manage",
                 group="Connections",
                 summary="Embedded signup: exchange the code, subscribe, register, connect; asked again, it goes on "
                 "where it stopped",

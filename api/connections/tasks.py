@@ -58,6 +58,7 @@ class TaskOperations:
             Operation(
                 method="GET",
                 path="/api/v2/tasks/{companyId}/{taskId}",
+                scope="read",
                 group="Tasks",
                 summary="A task and, when done, its result",
                 handler=self.show,

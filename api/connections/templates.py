@@ -77,6 +77,7 @@ class TemplateOperations:
             Operation(
                 method="GET",
                 path=_PATH,
+                scope="read",
                 group="Templates",
                 summary="Known templates",
                 handler=self.show,
@@ -95,6 +96,7 @@ class TemplateOperations:
             Operation(
                 method="POST",
                 path=f"{_PATH}/sync",
+                scope="manage",
                 group="Templates",
                 summary="Sync all templates from the provider",
                 handler=self.sync,
@@ -104,6 +106,7 @@ class TemplateOperations:
             Operation(
                 method="POST",
                 path=_PATH,
+                scope="manage",
                 group="Templates",
                 summary="Submit a template for review",
                 handler=self.create,
@@ -114,6 +117,7 @@ class TemplateOperations:
             Operation(
                 method="DELETE",
                 path=f"{_PATH}/{{name}}",
+                scope="manage",
                 group="Templates",
                 summary="Remove a template, in all languages or in one",
                 handler=self.delete,

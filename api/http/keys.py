@@ -15,6 +15,7 @@ from api.http.problems import Problem
 from shared.clock import Monotonic, monotonic
 from shared.errors import SettingsInvalid
 from shared.settings import Settings
+from shared.tenancy.principals import FIRST_ADMIN, Principal
 
 # RFC 9110 15.5.2: a 401 names the scheme; realm and errors as in RFC 6750 3
 _CHALLENGE: Final = 'Bearer realm="bulkhead"'
@@ -92,8 +93,10 @@ class KeyCheck:
         self._digest = _digest(key.encode())
         self._wrong = WrongKeys()
 
-    async def require(self, request: Request) -> None:
-        """Raise `Problem` unless the request has a key and all its keys are right. Wrong keys are answered late."""
+    async def require(self, request: Request) -> Principal:
+        """Return who makes the request. Raises `Problem` unless it has a key and all its keys are right. Wrong keys are
+        answered late.
+        """
         try:
             self._require(request.headers)
         except Problem as problem:
@@ -101,6 +104,7 @@ class KeyCheck:
             if problem.name == "key_invalid":
                 await asyncio.sleep(self._wrong.delay_s(request.client.host if request.client else ""))
             raise
+        return FIRST_ADMIN
 
     def _require(self, headers: Headers) -> None:
         # Starlette decodes headers as Latin-1, so this returns the bytes that were sent
@@ -120,6 +124,12 @@ class KeyCheck:
                 "The request has a wrong API key.",
                 headers={"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'},
             )
+
+
+def principal_of(request: Request) -> Principal:
+    """Return who makes a request, in the handler of an operation that needs a key."""
+    principal: Principal = request.scope["principal"]
+    return principal
 
 
 def _digest(key: bytes) -> bytes:

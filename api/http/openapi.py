@@ -49,13 +49,23 @@ _ACCEPTING: Final = ("Location", "Idempotency-Replayed", "Preference-Applied")
 _BYTES: Final = {"type": "string", "format": "binary"}
 SHARED_PROBLEMS: Final = ("query_invalid", "internal_error", "database_unavailable")
 """Problems of every operation that requires the key, in addition to those of the key."""
-KEY_PROBLEMS: Final = ("key_missing", "key_invalid")
+KEY_PROBLEMS: Final = ("key_missing", "key_invalid", "scope_missing")
+"""Problems of every operation that requires a key."""
+_OWNER_PROBLEMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "path": ("company_unknown",),
+    "principal": (),
+    "installation": ("installation_only",),
+}
+"""Problems by whose the data are (`Operation.owner`)."""
 
 
 def problems_of(operation: Operation) -> tuple[str, ...]:
     """Return every problem type of an operation."""
+    if not operation.needs_key:
+        return operation.problems
     # in this order in the documents: the key is checked first
-    return (*KEY_PROBLEMS, *operation.problems, *SHARED_PROBLEMS) if operation.needs_key else operation.problems
+    named = (*KEY_PROBLEMS, *_OWNER_PROBLEMS[operation.owner], *operation.problems, *SHARED_PROBLEMS)
+    return tuple(dict.fromkeys(named))
 
 
 def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,8 +15,14 @@ from starlette.types import Receive, Scope, Send
 
 from api.http.keys import KeyCheck
 from api.http.problems import Problem
+from shared.compose.directory import company_unknown
+from shared.tenancy.principals import SCOPES, KeyScope, Principal
 
 Handler = Callable[[Request], Awaitable[Response]]
+Owner = Literal["path", "principal", "installation"]
+"""Whose an operation's data are. `path`: the path's `{companyId}`. `principal`: the handler keeps to the company of the
+request's principal. `installation`: no company's, so that keys of companies are refused."""
+_COMPANY: Final = "{companyId}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +43,9 @@ class Operation:
     Attributes:
         path: template with `{name}` for each path parameter. handler: None when every process answers it itself
             (`shared.process.endpoints`).
-        needs_key: whether the request must show the API key. body: JSON schema of the body; None: it takes none. form:
-            schema of the form that may be sent in its place. raw: whether any other bytes may.
+        scope: what a key must be allowed to do; `public`: no key is needed. owner: whose the data are.
+        body: JSON schema of the body; None: it takes none. form: schema of the form that may be sent in its place. raw:
+            whether any other bytes may.
         answers: by status, its meaning and the name of a schema (`api.http.schemas`) or a media type. problems: its
             problem types, in addition to what every operation shares.
     """
@@ -49,12 +56,25 @@ class Operation:
     handler: Handler | None
     answers: Mapping[int, tuple[str, str]]
     group: str
-    needs_key: bool = True
+    scope: KeyScope | Literal["public"]
+    owner: Owner = "path"
     body: Mapping[str, Any] | None = None
     form: Mapping[str, Any] | None = None
     raw: bool = False
     parameters: tuple[Parameter, ...] = ()
     problems: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` when it is open who may use the operation: the API does not start with it."""
+        if self.scope != "public" and self.scope not in SCOPES:
+            raise ValueError(f"{self.method} {self.path}: {self.scope!r} is no scope")
+        if self.needs_key and (self.owner == "path") != (_COMPANY in self.path):
+            raise ValueError(f"{self.method} {self.path}: owner {self.owner!r} does not fit the path")
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the request must show a key."""
+        return self.scope != "public"
 
 
 class _Resource:
@@ -87,7 +107,8 @@ class _Resource:
         request = Request(scope, receive)
         if operation.needs_key:
             # first, so that a client without a key learns nothing about the operation
-            await self._keys.require(request)
+            principal = scope["principal"] = await self._keys.require(request)
+            _require_allowed(operation, principal, request)
             self._require_known(request, self._query_names[method])
         response = await operation.handler(request)
         await response(scope, receive, send)
@@ -105,6 +126,18 @@ class _Resource:
                     # the client's own text, cut: the problem must not grow with the request
                     parameter=name[:60],
                 )
+
+
+def _require_allowed(operation: Operation, principal: Principal, request: Request) -> None:
+    """Raise `Problem` or `Refused` unless the principal may use the operation on what the path names."""
+    # the key and the operation alone decide this refusal, so it is the same whatever exists
+    if operation.scope not in principal.scopes:
+        raise Problem("scope_missing", f"The key has not the scope {operation.scope}.", scope=operation.scope)
+    if operation.owner == "installation" and not principal.is_admin:
+        raise Problem("installation_only", "The key belongs to one company, and this operation to none.")
+    # before anything is read: whether the other company exists makes no difference, not even in time
+    if operation.owner == "path" and not principal.may_reach(request.path_params["companyId"]):
+        raise company_unknown()
 
 
 def routes(operations: Iterable[Operation], keys: KeyCheck) -> list[Route]:

@@ -42,6 +42,6 @@ def file_operation(path: str, name: str, media_type: str, summary: str) -> Opera
         group="Pages",
         summary=summary,
         handler=serve,
-        needs_key=False,
+        scope="public",
         answers={200: ("The file.", media_type.partition(";")[0])},
     )

@@ -51,6 +51,16 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Invalid API key",
         remedy="The key is the setting API_KEY, or the content of BULKHEAD_HOME/api_key.",
     ),
+    "scope_missing": ProblemType(
+        status=403,
+        title="API key without the needed scope",
+        remedy="Use a key whose scopes have `scope`.",
+    ),
+    "installation_only": ProblemType(
+        status=403,
+        title="Operation not for keys of companies",
+        remedy="Use a key that belongs to no company; this one reaches its own company only.",
+    ),
     "path_unknown": ProblemType(
         status=404, title="Path not found", remedy="All paths are listed in /docs and /openapi.json."
     ),

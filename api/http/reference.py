@@ -58,7 +58,7 @@ def _page(operations: Sequence[Operation]) -> Iterator[str]:
 
 
 def _operation(operation: Operation) -> Iterator[str]:
-    lock = "" if operation.needs_key else " <span class='badge'>no key</span>"
+    lock = f" <span class='badge'>{operation.scope if operation.needs_key else 'no key'}</span>"
     yield (
         f"<details class='operation'><summary><span class='method'>{operation.method}</span> "
         f"<code>{escape(operation.path)}</code>{lock}"

@@ -59,6 +59,7 @@ class AmendmentOperations:
             Operation(
                 method="PUT",
                 path=_ONE_PATH,
+                scope="send",
                 group="Messages",
                 summary="Edit a text that was sent",
                 handler=self.edit,
@@ -70,6 +71,7 @@ class AmendmentOperations:
             Operation(
                 method="DELETE",
                 path=_ONE_PATH,
+                scope="send",
                 group="Messages",
                 summary="Cancel a message that is still queued, or delete one that was sent or received",
                 handler=self.delete,
@@ -104,6 +106,7 @@ class AmendmentOperations:
             Operation(
                 method="POST",
                 path="/api/messages/react/{companyId}/{messageId}",
+                scope="send",
                 group="Messages",
                 summary="React to a message; an empty emoji removes the reaction",
                 handler=self.react,

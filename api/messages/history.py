@@ -37,6 +37,7 @@ class HistoryOperations:
             Operation(
                 method="GET",
                 path="/api/v2/messages/{companyId}/{chatId}/{messageId}",
+                scope="read",
                 group="Messages",
                 summary="State and history of one message, sent or received",
                 handler=self.show_one,
@@ -46,6 +47,7 @@ class HistoryOperations:
             Operation(
                 method="GET",
                 path="/api/v2/messages/{companyId}/{chatId}",
+                scope="read",
                 group="Messages",
                 summary="A chat in both directions, newest first",
                 handler=self.show_chat,

@@ -42,6 +42,7 @@ class MediaOperations:
             Operation(
                 method="POST",
                 path=_PATH,
+                scope="send",
                 group="Media",
                 summary="Upload a file, as a form or raw; messages refer to it by the `sha256` of the response",
                 handler=self.upload,
@@ -79,6 +80,7 @@ class MediaOperations:
             Operation(
                 method="GET",
                 path=_PATH + "/{sha256}",
+                scope="read",
                 group="Media",
                 summary="Download a file that was sent, received or uploaded",
                 handler=self.download,

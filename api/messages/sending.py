@@ -112,6 +112,7 @@ class SendingOperations:
             Operation(
                 method="POST",
                 path=f"/api/v2/messages/{row.name}/{{companyId}}/{{chatId}}",
+                scope="send",
                 group="Messages",
                 summary=row.summary,
                 handler=self.of_type(row),
@@ -126,6 +127,7 @@ class SendingOperations:
             Operation(
                 method="POST",
                 path="/api/v2/messages/{companyId}/{chatId}",
+                scope="send",
                 group="Messages",
                 summary="Send a message of the type that the body names",
                 handler=self.send_typed,

@@ -79,6 +79,7 @@ class DeadLetterOperations:
             Operation(
                 method="GET",
                 path="/api/v2/dead-letters/{companyId}",
+                scope="operate",
                 group="Dead letters",
                 summary="List dead letters and held messages in doubt, newest first",
                 handler=self.show,
@@ -104,6 +105,7 @@ class DeadLetterOperations:
             Operation(
                 method="POST",
                 path="/api/v2/dead-letters/{companyId}/redrive",
+                scope="operate",
                 group="Dead letters",
                 summary="Queue failed messages again, the oldest first",
                 handler=self.redrive_many,
@@ -114,6 +116,7 @@ class DeadLetterOperations:
             Operation(
                 method="POST",
                 path=_ONE_PATH + "/redrive",
+                scope="operate",
                 group="Dead letters",
                 summary="Queue one failed message again, with another full set of attempts",
                 handler=self.redrive_one,
@@ -123,6 +126,7 @@ class DeadLetterOperations:
             Operation(
                 method="POST",
                 path=_ONE_PATH + "/resolve",
+                scope="operate",
                 group="Dead letters",
                 summary="Resolve a held message in doubt",
                 handler=self.resolve,

@@ -57,6 +57,8 @@ class HealthOperations:
             Operation(
                 method="GET",
                 path="/health/all",
+                scope="operate",
+                owner="installation",
                 group="Processes",
                 summary="Health of every process, the database and Redis",
                 handler=self.show_all,
@@ -70,6 +72,8 @@ class HealthOperations:
             Operation(
                 method="GET",
                 path="/metrics/{process}",
+                scope="operate",
+                owner="installation",
                 group="Processes",
                 summary="Latest metrics of a process kind",
                 handler=self.show_metrics,
@@ -83,7 +87,7 @@ class HealthOperations:
                     group="Processes",
                     summary=summary,
                     handler=None,
-                    needs_key=False,
+                    scope="public",
                     answers=answers,
                 )
                 for path, summary, answers in own

@@ -61,13 +61,13 @@ class Directory:
         """Raise `Refused` unless there is such a company."""
         require_possible(company_id)
         if not await self._store.call(connections.company_exists, company_id):
-            raise _company_unknown()
+            raise company_unknown()
 
 
 def require_possible(company_id: str) -> None:
     """Raise `Refused` when no company can have this id."""
     if not _COMPANY.fullmatch(company_id):
-        raise _company_unknown()
+        raise company_unknown()
 
 
 def read_phone_index(text: str) -> int:
@@ -82,5 +82,6 @@ def phone_index_unknown() -> Refused:
     return Refused("phone_index_unknown", "The company has no connection with this index.")
 
 
-def _company_unknown() -> Refused:
+def company_unknown() -> Refused:
+    """Return the refusal of a company that does not exist, or not for the caller: the two must not differ."""
     return Refused("company_unknown", "There is no such company.")

@@ -226,9 +226,9 @@ def add_company(
     )
 
 
-def companies(transaction: Transaction, *, after: str = "", most: int) -> list[Row]:
-    """Return companies with how many connections each has, by id, those after `after`."""
-    return transaction.rows("companies", after=after, most=most)
+def companies(transaction: Transaction, *, after: str = "", most: int, only: str | None = None) -> list[Row]:
+    """Return companies with how many connections each has, by id, those after `after`; `only`: at most this one."""
+    return transaction.rows("companies", after=after, most=most, only=only)
 
 
 def add(

@@ -21,6 +21,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     # for every kind that follows the stream
     "shared.events": (LEAVES, "shared.store"),
     "shared.process": (LEAVES, "shared.store"),
+    # who asks, and what they may
+    "shared.tenancy": (LEAVES, "shared.store"),
     # the journal of what comes in, for every channel
     "shared.inbound": (LEAVES, "shared.store", "shared.process"),
     "shared.queues": (LEAVES, "shared.channels", "shared.store", "shared.process"),
@@ -43,6 +45,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
             "shared.queues",
             "shared.delivery",
             "shared.compose",
+            "shared.tenancy",
         ),
     ),
     # the servers and the stand-ins for providers know nothing of the database

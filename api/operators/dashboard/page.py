@@ -40,6 +40,8 @@ class Dashboard:
             Operation(
                 method="GET",
                 path="/dashboard/data",
+                scope="operate",
+                owner="installation",
                 group="Pages",
                 summary="Data of the operators' page",
                 handler=self.show_data,

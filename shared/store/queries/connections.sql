@@ -171,10 +171,10 @@ INSERT INTO companies (id, name, in_doubt_policy) VALUES (%(id)s, %(name)s, %(in
 ON CONFLICT (id) DO NOTHING RETURNING id;
 
 -- companies --
--- Every company with how many connections it has, by id.
+-- Every company with how many connections it has, by id; or only one of them.
 SELECT co.id, co.name, co.in_doubt_policy, co.created_at,
        (SELECT count(*) FROM phone_configs c WHERE c.company_id = co.id AND c.status <> 'removed') AS connections
-FROM companies co WHERE co.id > %(after)s ORDER BY co.id LIMIT %(most)s;
+FROM companies co WHERE co.id > %(after)s AND co.id = coalesce(%(only)s, co.id) ORDER BY co.id LIMIT %(most)s;
 
 -- add_connection --
 -- Make a connection at an index, or at the first one that is free; no row when the index is taken.
