@@ -16,6 +16,8 @@ from sandbox.graph_errors import GraphError
 _BODY_MAX: Final = 1 << 20
 """Largest body in bytes; files go to other calls."""
 _FORM: Final = "application/x-www-form-urlencoded"
+_FREE_TEXT: Final = frozenset({"biz_opaque_callback_data"})
+"""Parameters whose text belongs to the caller, whatever it looks like."""
 
 
 def _refuse_constant(name: str) -> None:
@@ -63,16 +65,25 @@ def _decoded(raw: bytes, content_type: str) -> Any:
         # as `json.loads` reads bytes: JSON may be UTF-16 or UTF-32 too
         text = raw.decode(json.detect_encoding(raw), "surrogatepass")
         if content_type.startswith(_FORM):
-            return _present({name: _value(value) for name, value in parse_qsl(text, keep_blank_values=True)})
-        return _present(_DECODER.decode(text))
+            given: Any = dict(parse_qsl(text, keep_blank_values=True))
+        else:
+            given = _DECODER.decode(text)
+        if isinstance(given, dict):
+            given = {name: _parameter(name, value) for name, value in given.items()}
+        return _present(given)
     # a body that cannot be read has no parameters: Meta then names the first one that is missing
     except (ValueError, RecursionError):
         return None
 
 
-def _value(text: str) -> Any:
-    """Return a form's value: objects and lists are written as JSON in it."""
-    return _DECODER.decode(text) if text[:1] in ("{", "[") else text
+def _parameter(name: str, value: Any) -> Any:
+    """Return a parameter's value: objects and lists may be written as JSON text, in forms and in JSON bodies alike."""
+    if not isinstance(value, str) or value[:1] not in ("{", "[") or name in _FREE_TEXT:
+        return value
+    try:
+        return _DECODER.decode(value)
+    except ValueError:
+        return value
 
 
 def _present(value: Any) -> Any:

@@ -152,6 +152,16 @@ def test_a_form_with_the_token_in_it(env: SandboxEnv) -> None:
     assert _form(env, fields).json()["error"]["code"] == 104
 
 
+def test_objects_and_lists_may_be_json_text_and_callback_data_stays_text(env: SandboxEnv) -> None:
+    contacts = [{"name": {"formatted_name": "Ann Lee", "first_name": "Ann"}}]
+    body = {"messaging_product": "whatsapp", "to": CUSTOMER, "type": "contacts", "contacts": json.dumps(contacts)}
+    assert env.send({**body, "biz_opaque_callback_data": '{"order": 1}'}).status_code == 200
+    (entry,) = env.ledger("accepted")
+    assert entry["message"]["contacts"] == contacts
+    assert entry["message"]["biz_opaque_callback_data"] == '{"order": 1}'
+    assert env.send({**body, "contacts": "[{"}).json()["error"]["code"] == 100
+
+
 def test_null_is_absent_and_component_types_may_be_in_capitals(env: SandboxEnv) -> None:
     components = [{"type": "BODY", "parameters": [{"type": "TEXT", "text": "Ann"}]}]
     body = {
