@@ -14,10 +14,10 @@ from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.keys import principal_of
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
-from api.http.timestamps import iso
 from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.store import connections
 from shared.store.store import Store
+from shared.timestamps import iso
 
 # an id stands in paths, file names and contexts of sealed secrets: characters that need no escaping in any of them
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -22,7 +22,6 @@ from api.connections.credentials import Credentials
 from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
-from api.http.timestamps import iso
 from shared.channels.capabilities import of
 from shared.channels.registry import channel_named
 from shared.compose.directory import Directory, phone_index_unknown, read_phone_index, require_possible
@@ -31,6 +30,7 @@ from shared.store import connections, tasks
 from shared.store.connections import Connection
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
+from shared.timestamps import iso
 
 PATH: Final = "/api/v2/connections/{companyId}/{phoneIndex}"
 UNKNOWN: Final = ("company_unknown", "phone_index_unknown")

@@ -16,7 +16,6 @@ from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.keys import principal_of
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
-from api.http.timestamps import iso
 from shared import qr
 from shared.channels.registry import channel_named
 from shared.compose.directory import Directory, phone_index_unknown, read_phone_index, require_possible
@@ -26,6 +25,7 @@ from shared.store import sessions, tasks
 from shared.store.pool import Row
 from shared.store.store import Store
 from shared.tenancy.principals import KeyScope
+from shared.timestamps import iso
 
 _COMPANY: Final = "/api/v2/sessions/{companyId}"
 _PATH: Final = f"{_COMPANY}/{{phoneIndex}}"

@@ -12,13 +12,13 @@ from starlette.responses import JSONResponse, Response
 
 from api.http.operations import Operation
 from api.http.problems import Problem
-from api.http.timestamps import iso
 from api.messages.waiting import read_wait_s
 from shared.clock import left, monotonic
 from shared.compose.directory import Directory, require_possible
 from shared.store import tasks
 from shared.store.pool import Row
 from shared.store.store import Store
+from shared.timestamps import iso
 
 WAIT_S: Final = 10
 """Default wait of a request in seconds (`Prefer: wait=N` overrides it; `Prefer: respond-async` does not wait)."""

@@ -14,13 +14,13 @@ from api.connections.connections import UNKNOWN, ConnectionOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
-from api.http.timestamps import iso
 from shared.channels.registry import channel_named
 from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.store import templates
 from shared.store.connections import Connection
 from shared.store.store import Store
 from shared.store.templates import Template
+from shared.timestamps import iso
 
 _PATH: Final = "/api/v2/templates/{companyId}/{phoneIndex}"
 # Meta's rules for names; a language is a code such as `en` or `en_US`. Neither holds a space, which separates them

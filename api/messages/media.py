@@ -15,11 +15,11 @@ from api.http.bodies import require_size
 from api.http.forms import Form, arriving
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
-from api.messages.serializers import file_place
 from shared.channels.files import LARGEST
 from shared.compose.directory import Directory, require_possible
 from shared.compose.files import Files
 from shared.compose.refusals import storage_unavailable
+from shared.events.message_json import file_place
 from shared.fields import FieldsInvalid
 from shared.media.errors import MediaUnknown, StorageUnavailable
 from shared.media.files import Storage

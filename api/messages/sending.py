@@ -15,7 +15,6 @@ from api.http.bodies import BODY_PROBLEMS, TEXT_BODY_LIMIT, read_json
 from api.http.forms import Form, form_fields
 from api.http.idempotency import read_key
 from api.http.operations import Operation, Parameter
-from api.http.timestamps import iso
 from api.messages.request_schemas import body_schema, form_schema, typed_form_schema, typed_schema
 from api.messages.waiting import LONGEST_S, Waiters, read_wait_s
 from shared import content
@@ -28,6 +27,7 @@ from shared.compose.types import PHONE_INDEX, TYPES, MessageType
 from shared.fields import FieldsInvalid, checked
 from shared.states import OPEN_MESSAGE_STATES
 from shared.store.store import Store
+from shared.timestamps import iso
 
 DATA_BODY_LIMIT: Final = 23 << 20
 """Bytes of a JSON body that may hold a file: 16 MiB in base64, and the other fields."""

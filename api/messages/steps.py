@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from api.http.timestamps import iso
 from shared.store.pool import Row
+from shared.timestamps import iso
 
 JsonObject = dict[str, Any]
 

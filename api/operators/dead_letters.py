@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
-from api.http.timestamps import iso
 from api.messages.paths import named, read_message_id
 from shared.clock import read_timestamp
 from shared.compose.directory import Directory, read_phone_index, require_possible
@@ -22,6 +21,7 @@ from shared.store import interventions
 from shared.store.interventions import MOST_AT_ONCE, REDRIVEN, RESOLUTIONS, Resolution
 from shared.store.pool import Row
 from shared.store.store import Store
+from shared.timestamps import iso
 
 # letters in one page
 _PAGE: Final = 100

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from api.http.timestamps import iso
 from shared.clock import monotonic, utc_now
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.logs import logger, scrub
 from shared.queues.hints import Hints
 from shared.store.store import Store, ping
+from shared.timestamps import iso
 
 log = logger(__name__)
 

@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 
 from api.http.operations import Operation
 from api.http.problems import Problem
-from api.http.timestamps import iso
 from api.operators import process_status
 from api.operators import status_snapshot as snapshot
 from api.operators.dependencies import ANSWER_S, Dependencies
@@ -22,6 +21,7 @@ from shared.process import runtime
 from shared.process.service import Child
 from shared.store import connections, processes, sessions
 from shared.store.pool import Row, Transaction
+from shared.timestamps import iso
 
 
 class HealthOperations:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from api.http.timestamps import iso
 from api.operators.status_snapshot import Snapshot
 from shared.clock import utc_now
 from shared.kinds import KINDS
@@ -15,6 +14,7 @@ from shared.settings import Settings
 from shared.states import DesiredSession, SlotState
 from shared.states import SessionState as S
 from shared.store.pool import Row
+from shared.timestamps import iso
 
 _BY_STATE: Final[Mapping[str, str]] = {
     SlotState.READY: "healthy",

@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 
 from api.http.operations import Operation
 from api.http.pages import file_operation
-from api.http.timestamps import iso
 from api.operators.dependencies import ANSWER_S
 from api.operators.health import HealthOperations
 from shared.clock import monotonic
@@ -19,6 +18,7 @@ from shared.errors import StoreUnavailable
 from shared.store import connections, messages, processes
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
+from shared.timestamps import iso
 
 # rows of a table that people read, fetched every two seconds by each open page
 _MOST_CONNECTIONS: Final = 200
