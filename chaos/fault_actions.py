@@ -65,7 +65,7 @@ class FaultInjector:
             "flush_redis": self._flush_redis,
             "provider": self._provider,
             "page": self._page,
-            "silence": self._silence,
+            "silence": self._drop_webhooks,
             "outsiders": self._post_as_outsiders,
         }
 
@@ -173,7 +173,7 @@ class FaultInjector:
         if answer is None or answer.status != 200:
             raise NeverHappened("the provider is away")
 
-    async def _silence(self, step: Step) -> None:
+    async def _drop_webhooks(self, step: Step) -> None:
         """Let the webhooks of one number never be posted for a while: the app is not subscribed to its account."""
         details = {"fault": "webhook_drop", "count": None, "phone_number_id": FAULTS[step.fault].details["account"]}
         answer = await self._installation.sandbox("POST", "faults", body=details)

@@ -105,7 +105,7 @@ class Installation:
         if not pids:
             raise InstallationUnusable(f"no installation runs in {self.home}")
         # its environment at start counts, not the settings of today
-        if not all(_was_told_chaos(pid) for pid in pids.values()):
+        if not all(_has_fail_points(pid) for pid in pids.values()):
             raise InstallationUnusable(f"the installation in {self.home} runs without CHAOS=on; it is left alone")
 
     async def start_orchestrator(self) -> None:
@@ -262,7 +262,7 @@ class Installation:
             await self._orchestrator.wait()
 
 
-def _was_told_chaos(pid: int) -> bool:
+def _has_fail_points(pid: int) -> bool:
     """Whether a process was started with CHAOS=on, or is gone already."""
     try:
         return b"CHAOS=on" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

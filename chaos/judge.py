@@ -167,7 +167,7 @@ class Result:
 
 def judge(
     accepted: Sequence[Accepted],
-    arrivals: Sequence[Arrival],
+    received: Sequence[Arrival],
     reported: Mapping[str, ReportedState],
     kills: Sequence[Kill] = (),
     *,
@@ -182,7 +182,7 @@ def judge(
         attempts: SEND_ATTEMPTS of the installation; the bound of what the policy `resend` may repeat. 0: not compared.
     """
     by_text: dict[str, list[Arrival]] = defaultdict(list)
-    for arrival in arrivals:
+    for arrival in received:
         by_text[arrival.text].append(arrival)
     first = {text: found[0] for text, found in by_text.items()}
     promised = {message.text: message for message in accepted}
@@ -218,9 +218,9 @@ def judge(
         in_doubt={text: state.code for text, state in reported.items() if state.state == "in_doubt" and text in first},
         unasked=sum(text not in promised for text in first),
         recoveries=[(kill, _recovery_s(kill, accepted, first)) for kill in kills],
-        misdirected=_compare(promised, arrivals, _direction),
-        altered=_compare(promised, arrivals, _content),
-        early=_compare(promised, arrivals, _earliness),
+        misdirected=_compare(promised, received, _direction),
+        altered=_compare(promised, received, _content),
+        early=_compare(promised, received, _earliness),
         cancelled=[text for text in by_text if text in promised and promised[text].is_cancelled],
         misreported={
             message.text: why
@@ -245,10 +245,10 @@ def _duplicated(
     attempts: int,
 ) -> dict[str, int]:
     found = {}
-    for text, arrivals in by_text.items():
+    for text, received in by_text.items():
         message = promised.get(text)
-        refused = sum(arrival.is_refused for arrival in arrivals)
-        taken = len(arrivals) - refused
+        refused = sum(arrival.is_refused for arrival in received)
+        taken = len(received) - refused
         # what the provider refused afterwards may be sent once more for each redrive;
         # `message` is missing when the client never got an answer: the request was carried out, and the text counts as
         # one message
@@ -260,7 +260,7 @@ def _duplicated(
             doubts = sum(step.state == "in_doubt" for step in state.history)
             allowed_taken = min(1 + doubts, attempts) if attempts else 1 + doubts
         if taken > allowed_taken or refused > allowed_refused:
-            found[text] = len(arrivals)
+            found[text] = len(received)
     return found
 
 
@@ -280,11 +280,11 @@ def _reordered(promised: Mapping[str, Accepted], first: Iterable[Arrival]) -> li
 
 
 def _compare(
-    promised: Mapping[str, Accepted], arrivals: Iterable[Arrival], differ: Callable[[Accepted, Arrival], str]
+    promised: Mapping[str, Accepted], received: Iterable[Arrival], differ: Callable[[Accepted, Arrival], str]
 ) -> dict[str, str]:
     """Return, by text, the first difference that `differ(message, arrival)` finds among a message's arrivals."""
     found: dict[str, str] = {}
-    for arrival in arrivals:
+    for arrival in received:
         message = promised.get(arrival.text)
         if message is not None and arrival.text not in found and (why := differ(message, arrival)):
             found[arrival.text] = why
@@ -317,34 +317,34 @@ def _earliness(message: Accepted, arrival: Arrival) -> str:
 def _contradiction(
     message: Accepted,
     state: ReportedState,
-    arrivals: Sequence[Arrival],
+    received: Sequence[Arrival],
     statuses: Mapping[int, frozenset[str]] | None,
 ) -> str:
     """Return how the reported state contradicts the ledger; nothing when it does not."""
-    taken = [arrival for arrival in arrivals if not arrival.is_refused]
+    taken = [arrival for arrival in received if not arrival.is_refused]
     if message.is_cancelled:
-        return "" if state.state == "deleted" or arrivals else f"cancelled, and shown as {state.state}"
+        return "" if state.state == "deleted" or received else f"cancelled, and shown as {state.state}"
     if message.unsent_failures:
         return f"failed {message.unsent_failures} times after a redrive without having been sent"
     # without an arrival no status can have come: the state was invented
-    if state.state in _LEFT and not arrivals:
+    if state.state in _LEFT and not received:
         return f"shown as {state.state}, never arrived"
     # the provider has it, and an operator who believes the state would redrive it: the message would be doubled
     if state.state == "failed" and taken:
         return f"arrived, and shown as failed ({state.code})"
     # a page reports no status by webhook: its arrivals are not in `statuses`
-    if statuses is None or any(arrival.seq not in statuses for arrival in arrivals):
+    if statuses is None or any(arrival.seq not in statuses for arrival in received):
         return ""
-    return _unlike_statuses(state, arrivals, statuses)
+    return _unlike_statuses(state, received, statuses)
 
 
-def _unlike_statuses(state: ReportedState, arrivals: Sequence[Arrival], statuses: Mapping[int, frozenset[str]]) -> str:
+def _unlike_statuses(state: ReportedState, received: Sequence[Arrival], statuses: Mapping[int, frozenset[str]]) -> str:
     """Return how the reported state differs from what the provider's delivered statuses prove."""
-    taken = [arrival for arrival in arrivals if not arrival.is_refused]
+    taken = [arrival for arrival in received if not arrival.is_refused]
     proved = max((_RANK.get(status, 0) for arrival in taken for status in statuses[arrival.seq]), default=0)
     shown = _RANK.get(state.state, 0)
     # the last arrival decides: what was refused once, redriven and then taken is rightly shown as sent
-    is_refused = bool(arrivals) and arrivals[-1].is_refused and "failed" in statuses[arrivals[-1].seq]
+    is_refused = bool(received) and received[-1].is_refused and "failed" in statuses[received[-1].seq]
     # in doubt is a state of its own and is allowed to lag: reconciliation has its own time limit, which `settled`
     # checks
     if proved > shown and state.state != "in_doubt":
@@ -359,17 +359,17 @@ def _name(rank: int) -> str:
     return next((name for name, value in _RANK.items() if value == rank), "")
 
 
-def _broken_history(state: ReportedState, arrivals: Sequence[Arrival]) -> str:
+def _broken_history(state: ReportedState, received: Sequence[Arrival]) -> str:
     """Return what is wrong with a history; nothing when it fits the ledger and the reported state."""
     steps = state.history
     if steps[0].state != "queued":
         return f"begins with {steps[0].state}"
     begun = sum(step.state == "sending" for step in steps)
     # each arrival must have a claim of its own in the history, or it was sent outside of the fence
-    if len(arrivals) > begun:
-        return f"{len(arrivals)} arrivals, {begun} attempts"
+    if len(received) > begun:
+        return f"{len(received)} arrivals, {begun} attempts"
     failures = sum(step.state == "failed" and step.code != _PARKED for step in steps)
-    refusals = sum(arrival.is_refused for arrival in arrivals)
+    refusals = sum(arrival.is_refused for arrival in received)
     # only a refusal may fail a message: SEND_ATTEMPTS of our own installation is too high to be used up
     if failures > refusals:
         return f"{failures} failures, {refusals} refusals of the provider"

@@ -57,7 +57,7 @@ def _page_content(entry: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
     return "text", entry["body"], {"body": entry["body"]}
 
 
-def arrivals_of(
+def received_messages(
     entries: Iterable[Mapping[str, Any]], mark: str, files: Mapping[str, str] | None = None
 ) -> list[Arrival]:
     """Return the arrivals of one run's messages: ledger entries whose text begins with `mark`.
@@ -121,7 +121,7 @@ class LedgerReader:
     installation: Installation
     mark: str
     began_at: float = field(default_factory=time.time)
-    arrivals: list[Arrival] = field(default_factory=list)
+    received: list[Arrival] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     texts: set[str] = field(default_factory=set)
     sends: dict[str, list[ProviderSend]] = field(default_factory=lambda: defaultdict(list))
@@ -150,8 +150,8 @@ class LedgerReader:
                     for update in entry["updates"]:
                         self._statuses[update["seq"]].add(update["kind"])
         self.faults.update(entry["fault"] for entry in entries if entry.get("fault") and entry["at"] >= self.began_at)
-        new = arrivals_of(entries, self.mark, self._files)
-        self.arrivals += new
+        new = received_messages(entries, self.mark, self._files)
+        self.received += new
         self.texts.update(arrival.text for arrival in new)
         by_seq = {entry["seq"]: entry for entry in entries}
         for arrival in new:

@@ -225,7 +225,7 @@ class Run:
         """Return the messages whose history is compared: every one that had an unusual course, and a sample of the
         others.
         """
-        arrived = Counter(arrival.text for arrival in self._ledger.arrivals)
+        arrived = Counter(arrival.text for arrival in self._ledger.received)
         unusual: list[Accepted] = []
         usual: list[Accepted] = []
         for message in self._load.accepted:
@@ -244,7 +244,7 @@ class Run:
     def _judge(self, reported: Mapping[str, ReportedState]) -> Result:
         return judge(
             self._load.accepted,
-            self._ledger.arrivals,
+            self._ledger.received,
             reported,
             self.injector.kills,
             statuses=self._ledger.statuses,

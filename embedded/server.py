@@ -169,7 +169,7 @@ class Wrapper:
             signal.set_wakeup_fd(-1)
         os.close(pidfd)
         self._sweep()
-        return self._verdict(self._process.wait())
+        return self._exit_code(self._process.wait())
 
     def _watch(self, selector: selectors.BaseSelector, pidfd: int, wake: socket.socket) -> None:
         # One loop for probes, WATCHDOG and the steps of a stop: a thread of its own for WATCHDOG would prove nothing
@@ -299,7 +299,7 @@ class Wrapper:
             # its own.
             os.waitpid(orphans[0], 0)
 
-    def _verdict(self, code: int) -> ExitCode:
+    def _exit_code(self, code: int) -> ExitCode:
         if self._stop_asked:
             log.info("server_stopped", code=code, hurried=self._hurried)
             # 75 shows operators that the server was not stopped in order and will recover at its next start.

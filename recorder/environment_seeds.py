@@ -34,10 +34,10 @@ class FirstConnection:
 
 def first_connections(settings: Settings) -> list[FirstConnection]:
     """Return the connections that the settings ask for; none when there are neither credentials nor a sandbox."""
-    wanted = []
+    configured = []
     if settings.meta_access_token:
         token = {"access_token": settings.meta_access_token}
-        wanted.append(
+        configured.append(
             FirstConnection(
                 phone_index=0,
                 connection_type="meta_direct",
@@ -47,8 +47,8 @@ def first_connections(settings: Settings) -> list[FirstConnection]:
         )
     if settings.sandbox_access_token:
         # A real number wins over the sandbox's at the same index: its credentials were set on purpose.
-        taken = {connection.phone_index for connection in wanted}
-        wanted += [
+        taken = {connection.phone_index for connection in configured}
+        configured += [
             FirstConnection(
                 phone_index=channel.demo.phone_index,
                 connection_type=channel.name,
@@ -59,7 +59,7 @@ def first_connections(settings: Settings) -> list[FirstConnection]:
             for channel in CHANNELS
             if channel.demo and channel.demo.phone_index not in taken
         ]
-    return wanted
+    return configured
 
 
 class SeedOutcome(StrEnum):
@@ -82,24 +82,25 @@ def apply(transaction: Transaction, settings: Settings, vault: Vault) -> dict[in
     Returns:
         What was done, by phone index.
     """
-    wanted = first_connections(settings)
-    if wanted:
+    configured = first_connections(settings)
+    if configured:
         connections.ensure_company(transaction, settings.company_id)
     return {
-        connection.phone_index: _apply_one(transaction, settings.company_id, connection, vault) for connection in wanted
+        connection.phone_index: _apply_one(transaction, settings.company_id, connection, vault)
+        for connection in configured
     }
 
 
-def _apply_one(transaction: Transaction, company_id: str, wanted: FirstConnection, vault: Vault) -> SeedOutcome:
-    index, digest = wanted.phone_index, _digest(wanted)
+def _apply_one(transaction: Transaction, company_id: str, configured: FirstConnection, vault: Vault) -> SeedOutcome:
+    index, digest = configured.phone_index, _digest(configured)
     seed = seeds.find(transaction, company_id, index)
     # The usual start. Compared before the row is read, so that nothing is undone that an operator has changed since.
     if seed is not None and seed.digest == digest:
         return SeedOutcome.UNCHANGED
     row = connections.by_index(transaction, company_id, index)
-    outcome = _decide(transaction, company_id, wanted, seed=seed, row=row, vault=vault)
+    outcome = _decide(transaction, company_id, configured, seed=seed, row=row, vault=vault)
     if outcome is SeedOutcome.APPLIED:
-        row = _write(transaction, company_id, wanted, vault)
+        row = _write(transaction, company_id, configured, vault)
     # Recorded also when it was not applied: the reason is logged once, and only a further change is looked at again.
     seeds.record(transaction, company_id, index, Seed(digest, _state(row, vault) if row else ""))
     return outcome
@@ -108,7 +109,7 @@ def _apply_one(transaction: Transaction, company_id: str, wanted: FirstConnectio
 def _decide(
     transaction: Transaction,
     company_id: str,
-    wanted: FirstConnection,
+    configured: FirstConnection,
     *,
     seed: Seed | None,
     row: Connection | None,
@@ -118,42 +119,44 @@ def _decide(
     if seed is None and row is not None:
         return SeedOutcome.ADOPTED
     # Made again at each start, it would undo the removal.
-    if row is None and seeds.was_removed(transaction, company_id, wanted.phone_index):
+    if row is None and seeds.was_removed(transaction, company_id, configured.phone_index):
         return SeedOutcome.REMOVED_BY_OPERATOR
     # The row is not as the seed left it: an operator's change wins over the environment.
     if seed is not None and row is not None and _state(row, vault) != seed.written:
         return SeedOutcome.CHANGED_BY_OPERATOR
     # Two connections with one account would each receive the other's events, and share its rate without knowing.
-    if wanted.account_id and connections.account_in_use(
+    if configured.account_id and connections.account_in_use(
         transaction,
-        connection_type=wanted.connection_type,
-        account_id=wanted.account_id,
+        connection_type=configured.connection_type,
+        account_id=configured.account_id,
         but=row.id if row else None,
     ):
         return SeedOutcome.ACCOUNT_IN_USE
     return SeedOutcome.APPLIED
 
 
-def _write(transaction: Transaction, company_id: str, wanted: FirstConnection, vault: Vault) -> Connection | None:
-    context = connections.credentials_context(company_id, wanted.phone_index)
+def _write(transaction: Transaction, company_id: str, configured: FirstConnection, vault: Vault) -> Connection | None:
+    context = connections.credentials_context(company_id, configured.phone_index)
     sealed: Sealed | None = (
-        vault.seal(json.dumps(dict(wanted.credentials)), context=context) if wanted.credentials else None
+        vault.seal(json.dumps(dict(configured.credentials)), context=context) if configured.credentials else None
     )
     connection_id = connections.ensure(
         transaction,
         company_id=company_id,
-        phone_index=wanted.phone_index,
-        connection_type=wanted.connection_type,
-        account_id=wanted.account_id,
+        phone_index=configured.phone_index,
+        connection_type=configured.connection_type,
+        account_id=configured.account_id,
         credentials=sealed.to_text() if sealed else "",
     )
-    if wanted.waba_id:
-        connections.update(transaction, connection_id, waba_id=wanted.waba_id)
-    return connections.by_index(transaction, company_id, wanted.phone_index)
+    if configured.waba_id:
+        connections.update(transaction, connection_id, waba_id=configured.waba_id)
+    return connections.by_index(transaction, company_id, configured.phone_index)
 
 
-def _digest(wanted: FirstConnection) -> str:
-    return _sha256([wanted.connection_type, wanted.account_id, wanted.waba_id, dict(wanted.credentials)])
+def _digest(configured: FirstConnection) -> str:
+    return _sha256(
+        [configured.connection_type, configured.account_id, configured.waba_id, dict(configured.credentials)]
+    )
 
 
 def _state(row: Connection, vault: Vault) -> str:

@@ -38,11 +38,11 @@ _RETRY_S: Final = 0.5
 _JOURNAL_S: Final = 1.0
 """Longest wait, in seconds, for the orchestrator's journal; its notification usually ends it at once, but may be lost.
 """
-_WANTED_S: Final = 1.0
+_DESIRED_S: Final = 1.0
 """Seconds between looks at which kinds are needed: a new connection's process starts that much later."""
 _PROVED_S: Final = 1.0
 """Seconds between looks for rows that a dead incarnation's last claim took: their messages wait for as long."""
-_SILENCE_S: Final = 10.0
+_HEARTBEAT_CHECK_S: Final = 10.0
 """Seconds between looks for silent incarnations; a sixth of the silence that is looked for."""
 _REMOVED_S: Final = 5.0
 """Seconds between looks for messages of removed connections: they are rare, and no client waits for them."""
@@ -59,7 +59,7 @@ partition.
 
 
 class RecorderService:
-    """Migrations first; then journal, wanted kinds, abandoned incarnations, the orchestrator's heartbeat and retention
+    """Migrations first; then journal, desired kinds, abandoned incarnations, the orchestrator's heartbeat and retention
     side by side.
     """
 
@@ -80,10 +80,10 @@ class RecorderService:
         self._refusal: MigrationRefused | None = None
         self._started = False
         self._problem = "not tried yet"
-        self._wanted: list[str] = []
+        self._desired_kinds: list[str] = []
         # Two heartbeats and 5 s: time for living processes to write again after an outage of the database. Three looks
         # without one are such an outage, or a pause of this process.
-        self._dead_hosts = DeadHosts(for_s=2 * self._settings.heartbeat_s + 5.0, gap_s=3 * _SILENCE_S)
+        self._dead_hosts = DeadHosts(for_s=2 * self._settings.heartbeat_s + 5.0, gap_s=3 * _HEARTBEAT_CHECK_S)
         child.on_notify.append(self._notified.set)
 
     async def start(self) -> None:
@@ -102,9 +102,9 @@ class RecorderService:
         self._started = True
         for name, interval_s, work in (
             ("journal", _JOURNAL_S, self._journal.catch_up),
-            ("wanted", _WANTED_S, self._tell_wanted),
+            ("desired", _DESIRED_S, self._report_desired),
             ("proved-dead", _PROVED_S, self._reclaim_proved_dead),
-            ("silent", _SILENCE_S, self._reclaim_silent),
+            ("silent", _HEARTBEAT_CHECK_S, self._reclaim_silent),
             ("orchestrator-heartbeat", self._settings.heartbeat_s, self._write_orchestrator),
             ("removed", _REMOVED_S, self._fail_leftovers),
             ("event-partitions", _PARTITIONS_S, self._make_partitions),
@@ -135,11 +135,11 @@ class RecorderService:
         return {} if self._schema.is_set() else {"schema": self._problem}
 
     def health(self) -> Mapping[str, Any]:
-        """Return how far the journal is written and which kinds are wanted."""
+        """Return how far the journal is written and which kinds should run."""
         return {
             "schema": "up to date" if self._schema.is_set() else self._problem,
             "journalPosition": self._journal.position,
-            "wantedKinds": self._wanted,
+            "wantedKinds": self._desired_kinds,
         }
 
     def classify(self, error: BaseException) -> Severity:
@@ -192,10 +192,10 @@ class RecorderService:
             else:
                 await _wait(notified, interval_s)
 
-    async def _tell_wanted(self) -> None:
-        self._wanted = await self._store.call(connections.wanted_kinds)
+    async def _report_desired(self) -> None:
+        self._desired_kinds = await self._store.call(connections.desired_kinds)
         # Reported each time, also unchanged: a new orchestrator has it within a second.
-        self._child.supervised.desired(self._wanted)
+        self._child.supervised.desired(self._desired_kinds)
 
     async def _reclaim_proved_dead(self) -> None:
         """Give back what came into a dead incarnation's hand after it was reclaimed: its last claim was still being

@@ -166,7 +166,7 @@ class Control:
         rows: tuple[tuple[str, str, Call], ...] = (
             ("GET", "ledger", self.ledger),
             ("GET", "summary", self.summary),
-            ("GET", "arrivals", self.arrivals),
+            ("GET", "arrivals", self.arrived),
             ("POST", "inbound", self.inbound),
             ("POST", "customers", self.customers),
             ("POST", "people", self.people),
@@ -195,12 +195,12 @@ class Control:
         since = int(_number_of(request, "since", 0, 1e15))
         wait_s = _number_of(request, "wait_s", 0, _WAIT_MAX_S)
         limit = int(_number_of(request, "limit", 1000, _ENTRIES_MAX))
-        wanted = {name: request.query_params.get(name) for name in ("channel", "event")}
+        filters = {name: request.query_params.get(name) for name in ("channel", "event")}
         ledger = self._sandbox.ledger
         found = (
-            await ledger.wait(since, wait_s, **wanted, limit=limit)
+            await ledger.wait(since, wait_s, **filters, limit=limit)
             if wait_s
-            else ledger.entries(since, **wanted, limit=limit)
+            else ledger.entries(since, **filters, limit=limit)
         )
         return {"entries": [entry.flat() for entry in found], "seq": ledger.seq}
 
@@ -219,9 +219,9 @@ class Control:
         """Count what arrived after `since`, and name what arrived more than once."""
         return {**(await self._counted(request)).summary(), "webhooks_pending": self._sandbox.outbox.pending}
 
-    async def arrivals(self, request: Request) -> Any:
+    async def arrived(self, request: Request) -> Any:
         """Return how often each message arrived, or those named by `message`."""
-        counted = (await self._counted(request)).arrivals
+        counted = (await self._counted(request)).arrived
         asked = request.query_params.getlist("message")
         return {"arrivals": {message: counted[message] for message in asked} if asked else dict(counted)}
 

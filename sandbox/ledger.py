@@ -161,7 +161,7 @@ class Ledger:
         """
         # fixed at the start: an entry that is appended while another thread scans is not read in part
         end = self._size
-        wanted = b"" if channel is None else f'"channel":{_encode(channel)},"event":'.encode()
+        prefix = b"" if channel is None else f'"channel":{_encode(channel)},"event":'.encode()
         with self.path.open("rb") as file:
             at = self._offset_after(file, since, end)
             file.seek(at)
@@ -170,7 +170,7 @@ class Ledger:
                 at += len(line)
                 # the channel stands at the line's beginning (`flat` writes it third): a search in bytes costs far less
                 # than parsing
-                if wanted in line[:120]:
+                if prefix in line[:120]:
                     yield _entry(line)
 
     def scan_backwards(self) -> Iterator[LedgerEntry]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sandbox.ledger import Ledger
 
-ARRIVALS: Final[Mapping[tuple[str, str], str]] = {
+ARRIVED: Final[Mapping[tuple[str, str], str]] = {
     ("graph", "accepted"): "callback",
     ("d360", "accepted"): "callback",
     ("web", "message_arrived"): "message_id",
@@ -23,7 +23,7 @@ class Tally:
         self.since = since
         self.seq = since
         self.events: Counter[str] = Counter()
-        self.arrivals: Counter[str] = Counter()
+        self.arrived: Counter[str] = Counter()
         self.unnamed = 0
 
     def catch_up(self, ledger: Ledger) -> None:
@@ -32,9 +32,9 @@ class Tally:
         for entry in ledger.scan(self.seq):
             self.seq = entry.seq
             self.events[f"{entry.channel}.{entry.event}"] += 1
-            if name := ARRIVALS.get((entry.channel, entry.event)):
+            if name := ARRIVED.get((entry.channel, entry.event)):
                 if message := entry.fields.get(name):
-                    self.arrivals[message] += 1
+                    self.arrived[message] += 1
                 else:
                     # without a name a repetition cannot be noticed; it is counted so that none is overlooked
                     self.unnamed += 1
@@ -46,9 +46,9 @@ class Tally:
         return {
             "since": self.since,
             "seq": self.seq,
-            "arrived": self.arrivals.total() + self.unnamed,
-            "distinct": len(self.arrivals),
+            "arrived": self.arrived.total() + self.unnamed,
+            "distinct": len(self.arrived),
             "unnamed": self.unnamed,
-            "duplicated": {message: times for message, times in self.arrivals.items() if times > 1},
+            "duplicated": {message: times for message, times in self.arrived.items() if times > 1},
             "events": dict(self.events),
         }

@@ -723,7 +723,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "due-shares": Mutation(
         "the backlog of one connection hides no row of another from the relay",
-        (Edit(_SQL, "WHERE place <= wanted ORDER BY place, id LIMIT", "WHERE place <= wanted ORDER BY id LIMIT"),),
+        (Edit(_SQL, "WHERE place <= most_rows ORDER BY place, id LIMIT", "WHERE place <= wanted ORDER BY id LIMIT"),),
         "tests/store/test_backlogs.py",
     ),
     "poison-alone": Mutation(

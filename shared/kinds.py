@@ -139,7 +139,7 @@ class KindSetting:
         field: of `ProcessKind`; the row's value is the default. pattern: name of the environment variable.
         with_field: rows have the setting unless this field of theirs is 0, a value that no operator can set; empty:
             every row. everywhere: processes of every kind receive it.
-        told: processes receive it, and must be replaced when it changes.
+        read_by_child: processes of the kind read it, and must be replaced when it changes.
     """
 
     field: str
@@ -149,7 +149,7 @@ class KindSetting:
     high: float | None = None
     with_field: str = ""
     everywhere: bool = False
-    told: bool = False
+    read_by_child: bool = False
 
     def variable(self, kind: str) -> str:
         """Return the variable's name for a kind (or an alias of it)."""
@@ -169,7 +169,7 @@ KIND_SETTINGS: Final[tuple[KindSetting, ...]] = (
         high=65535,
         with_field="port",
         everywhere=True,
-        told=True,
+        read_by_child=True,
     ),
     KindSetting(
         field="instances", pattern="{KIND}_INSTANCES", purpose="Processes of the kind.", low=1, everywhere=True
@@ -181,7 +181,7 @@ KIND_SETTINGS: Final[tuple[KindSetting, ...]] = (
         low=1,
         high=500,
         with_field="pool_size",
-        told=True,
+        read_by_child=True,
     ),
     KindSetting(
         field="in_flight",
@@ -190,7 +190,7 @@ KIND_SETTINGS: Final[tuple[KindSetting, ...]] = (
         low=1,
         high=5000,
         with_field="in_flight",
-        told=True,
+        read_by_child=True,
     ),
     KindSetting(
         field="send_s",
@@ -198,14 +198,14 @@ KIND_SETTINGS: Final[tuple[KindSetting, ...]] = (
         purpose="Longest time for one send.",
         low=0.1,
         with_field="in_flight",
-        told=True,
+        read_by_child=True,
     ),
     KindSetting(
         field="retry_base_s",
         pattern="RETRY_BASE_{KIND}_S",
         purpose="Wait before the second attempt; doubles from there.",
         with_field="in_flight",
-        told=True,
+        read_by_child=True,
     ),
     KindSetting(
         field="memory_soft_mb",
@@ -254,14 +254,14 @@ KIND_SETTINGS: Final[tuple[KindSetting, ...]] = (
         purpose="Longest silence of a work loop; longer means hung.",
         low=0.1,
         high=300,
-        told=True,
+        read_by_child=True,
     ),
     KindSetting(
         field="drain_s",
         pattern="{KIND}_DRAIN_S",
         purpose="Time to finish the work in hand before a stop.",
         high=3600,
-        told=True,
+        read_by_child=True,
     ),
 )
 """Settings that are made from the rows: adding a row adds them."""

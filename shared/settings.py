@@ -481,7 +481,7 @@ def restart_relevant(settings: Settings, row: ProcessKind) -> dict[str, str]:
         for other in settings.kinds
         for setting, name in kind_settings(other)
         # what only the orchestrator reads takes effect without replacing a process
-        if not setting.told or other.name != row.name
+        if not setting.read_by_child or other.name != row.name
     }
     return {name: value for name, value in environ_for(settings, row).items() if name not in read_by_orchestrator}
 

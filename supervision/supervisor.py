@@ -119,7 +119,7 @@ class Supervisor:
         )
         self._stop_requests = 0
         self._leaving = False
-        self._told_seq = 0
+        self._notified_seq = 0
 
     @property
     def state(self) -> State:
@@ -253,9 +253,9 @@ class Supervisor:
             if not self._children.adopt(living):
                 continue  # exited since the survey: its slot starts like any other
             self.take(model.Found(living.slot, living.pid, living.incarnation, living.age_s))
-            was_told = environment(living.pid)
-            if "PROCESS_INCARNATION" in was_told:  # else it was started by hand, with settings of its own
-                changed |= changed_for(self._config.settings, was_told) & {living.slot.rsplit("-", 1)[0]}
+            started_with = environment(living.pid)
+            if "PROCESS_INCARNATION" in started_with:  # else it was started by hand, with settings of its own
+                changed |= changed_for(self._config.settings, started_with) & {living.slot.rsplit("-", 1)[0]}
         return changed
 
     def _open_ports_needed_now(self, found: Survey) -> None:
@@ -456,8 +456,8 @@ class Supervisor:
     def _tell(self) -> None:
         """End an iteration: notify readers of the journal, and publish the state if it changed."""
         # Only a hint: the recorder also looks by itself, so a lost datagram delays it and loses nothing.
-        if self._event_journal.seq != self._told_seq:
-            self._told_seq = self._event_journal.seq
+        if self._event_journal.seq != self._notified_seq:
+            self._notified_seq = self._event_journal.seq
             for slot in self._state.slots.values():
                 if self._rows[slot.kind].reads_journal and slot.state in (SlotState.READY, SlotState.UNREADY):
                     self._notify.ask(runtime.slot_socket(self._home, slot.name), ask_command(Command.NOTIFY))

@@ -141,16 +141,16 @@ class BrowserChannel:
             log.info(
                 "lookup_unanswered", connection_id=message.connection_id, message_id=message.id, reason=str(refused)
             )
-            if not operation.targeted or not await self._is_witness(doubt, session.link):
+            if not operation.targeted or not await self._knows_outcome(doubt, session.link):
                 return None
             return outcomes.TARGET_REFUSALS.get(refused.code)
         # the id of a message was chosen by us: a page that shows it knows the message, through whatever link
         shows_id = found["known"] and operation.naming == "message"
-        if not shows_id and not await self._is_witness(doubt, str(found["link"])):
+        if not shows_id and not await self._knows_outcome(doubt, str(found["link"])):
             return None
         return _of_lookup(session, message, found)
 
-    async def _is_witness(self, doubt: Doubt, link: str) -> bool:
+    async def _knows_outcome(self, doubt: Doubt, link: str) -> bool:
         """Whether a page with this link knows the outcome of an attempt: the link is older than the claim."""
         message = doubt.message
         # by the store's clock on both sides, so that no two clocks are compared

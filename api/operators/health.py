@@ -154,4 +154,4 @@ class HealthOperations:
 
 
 def _processes(transaction: Transaction) -> tuple[list[Row], list[str], list[Row]]:
-    return processes.statuses(transaction), connections.wanted_kinds(transaction), sessions.states(transaction)
+    return processes.statuses(transaction), connections.desired_kinds(transaction), sessions.states(transaction)

@@ -13,8 +13,8 @@ from meta.events.change import Change
 from meta.events.content import ParsedContent
 from meta.events.parsed import ParsedEvents, counted, merged, problem, read_list
 from meta.events.values import Unreadable, canonical, clean, digest, identifier, mapping, name, present, text, word
-from shared.arrivals import MediaSource
 from shared.content import TEXT
+from shared.inbound_events import MediaSource
 from shared.messages import InboundMessage
 
 PARENT_FIELDS: Final = ("referral", "identity", "group_id", "origin")

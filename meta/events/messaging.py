@@ -36,8 +36,8 @@ from meta.events.values import (
     whole,
     word,
 )
-from shared.arrivals import Contact, MediaSource, Watermark
 from shared.content import EDIT, TEXT
+from shared.inbound_events import Contact, MediaSource, Watermark
 from shared.messages import InboundMessage, Receipt
 from shared.states import MessageState
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
 from meta.events.values import Unreadable, known_instant
-from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice, MediaSource, Watermark
+from shared.inbound_events import AccountEvent, Contact, ContactMove, MarketingChoice, MediaSource, Watermark
 from shared.messages import InboundMessage, Receipt
 
 _PROBLEMS_MOST: Final = 5

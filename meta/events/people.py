@@ -9,7 +9,7 @@ from typing import Any, Final
 from meta.events.change import Change, profile_name
 from meta.events.parsed import ParsedEvents, counted
 from meta.events.values import Unreadable, canonical, instant, mapping, name, phone, text
-from shared.arrivals import Contact, ContactMove, MarketingChoice
+from shared.inbound_events import Contact, ContactMove, MarketingChoice
 
 # the first is Meta's name, the second occurs in webhooks of older versions
 _NUMBER_CHANGES: Final = frozenset({"user_changed_number", "customer_changed_number"})
@@ -89,7 +89,7 @@ def preference(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
         raise Unreadable("value: neither stop nor resume" if who else "wa_id, user_id: neither is there")
     choices = [
         MarketingChoice(
-            connection_id=connection_id, user_id=canonical(who), wanted=word == "resume", at=change.instant(part)
+            connection_id=connection_id, user_id=canonical(who), accepts=word == "resume", at=change.instant(part)
         )
         for connection_id in change.connections
     ]

@@ -19,7 +19,7 @@ from meta.events.parsed import (
     read_part,
 )
 from meta.events.values import clean, digest, instant, mapping, name, objects, phone, text, whole, word
-from shared.arrivals import AccountEvent
+from shared.inbound_events import AccountEvent
 
 OBJECT: Final = "whatsapp_business_account"
 

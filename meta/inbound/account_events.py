@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from meta.accounts.calls import text
-from shared.arrivals import AccountEvent
+from shared.inbound_events import AccountEvent
 from shared.logs import logger
 from shared.store import connections, templates
 from shared.store.pool import Transaction

@@ -50,12 +50,12 @@ def extract(document: dict[str, Any]) -> dict[str, Any]:
         "components": {},
     }
     # components refer to components, also in cycles: only new ones are followed
-    wanted = _references(cut["paths"])
-    while wanted:
-        _, _, group, name = wanted.pop().split("/")
+    missing = _references(cut["paths"])
+    while missing:
+        _, _, group, name = missing.pop().split("/")
         if name not in cut["components"].setdefault(group, {}):
             cut["components"][group][name] = document["components"][group][name]
-            wanted |= _references(document["components"][group][name])
+            missing |= _references(document["components"][group][name])
     return cut
 
 

@@ -54,10 +54,10 @@ class Faults:
     quiet_sync: bool = False
     lose_files: bool = False
 
-    def change(self, wanted: Mapping[str, Any]) -> None:
+    def change(self, changes: Mapping[str, Any]) -> None:
         """Set the named faults. Raises `Refused` (400) for a name or a type that is none."""
         known = {row.name: type(getattr(Faults(), row.name)) for row in fields(self)}
-        for name, value in wanted.items():
+        for name, value in changes.items():
             # types are taken from the defaults, so that a new fault needs no second table
             kind = known.get(name)
             number = kind is float and isinstance(value, int) and not isinstance(value, bool)

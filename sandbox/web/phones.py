@@ -57,7 +57,17 @@ _SIGNALS: Final[Mapping[str, str]] = {
 }
 """What the page signals, and the entry that it makes in the ledger."""
 
-_TOLD: Final = ("caption", "lat", "lng", "loc", "vcardFormattedName", "vcardList", "forwarded", "target", "media")
+_LEDGER_FIELDS: Final = (
+    "caption",
+    "lat",
+    "lng",
+    "loc",
+    "vcardFormattedName",
+    "vcardList",
+    "forwarded",
+    "target",
+    "media",
+)
 """Fields of what arrived that stand in the ledger when they are not empty."""
 
 
@@ -75,7 +85,7 @@ class Phones:
         self.files = Files(files)
         self.code_life_s = code_life_s
         self._devices: dict[str, Device] = {}
-        self._arrivals: dict[tuple[str, str], Arrival] = {}
+        self._arrived: dict[tuple[str, str], Arrival] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         self.closed = asyncio.Event()
         for entry in ledger.entries(channel="web"):
@@ -91,7 +101,7 @@ class Phones:
             device.phone, device.credential, device.mode = "", "", "QR"
         # how often an id arrived must survive a kill of the sandbox: a repetition after it is still a duplicate
         elif entry.event in {"message_arrived", *_EVENTS.values()}:
-            self._arrivals.setdefault((row["phone"], row["message_id"]), Arrival(row["chat"])).times += 1
+            self._arrived.setdefault((row["phone"], row["message_id"]), Arrival(row["chat"])).times += 1
 
     def close(self) -> None:
         """End every page's line and forget timers; call it before the server is stopped, or it waits for the pages."""
@@ -194,7 +204,7 @@ class Phones:
         # WhatsApp uploads a file first and sends its hash
         if media and not self.files.has(media["filehash"]):
             raise Refused(409, "file_missing", "the file must be there before its message")
-        arrival = self._arrivals.setdefault((device.phone, message["id"]), Arrival(message["chat"]))
+        arrival = self._arrived.setdefault((device.phone, message["id"]), Arrival(message["chat"]))
         arrival.times += 1
         self._ledger.append(
             "web",
@@ -208,7 +218,7 @@ class Phones:
             body_sha256=hashlib.sha256(message["body"].encode()).hexdigest(),
             quoted=message.get("quoted"),
             times=arrival.times,
-            **{name: message[name] for name in _TOLD if message.get(name)},
+            **{name: message[name] for name in _LEDGER_FIELDS if message.get(name)},
             **({"sha256": self.files.sha256(media["filehash"])} if media else {}),
         )
         # only messages are delivered and read; an edit or a reaction has no acks of its own
@@ -236,7 +246,7 @@ class Phones:
     def synced(self, device: Device, pending: Iterable[str]) -> dict[str, int]:
         """Return the acks of those of the page's own pending messages that arrived here."""
         return {
-            name: self._arrivals[device.phone, name].ack for name in pending if (device.phone, name) in self._arrivals
+            name: self._arrived[device.phone, name].ack for name in pending if (device.phone, name) in self._arrived
         }
 
     def confirm(self, device: Device, ids: Iterable[str]) -> None:
@@ -452,7 +462,7 @@ class Phones:
         self._call_later(after_s, self._acknowledge, device, message_id, ack)
 
     def _acknowledge(self, device: Device, message_id: str, ack: int) -> None:
-        arrival = self._arrivals.get((device.phone, message_id))
+        arrival = self._arrived.get((device.phone, message_id))
         if arrival is None or ack in device.faults.lose_acks:
             return
         # timers can fire in any order; acks only grow

@@ -60,11 +60,11 @@ class Pacer:
         return changed
 
     def _write(self, transaction: Transaction) -> int:
-        wanted = {
+        configured = {
             one.id: (limits_of(self._settings, one.connection_type, one.options), one.limits)
             for one in pacing.of_kind(transaction, self._kind)
         }
         # only what differs is written: every process of the kind polls, and each update would leave a dead row version
-        changed = {number: limits for number, (limits, there) in wanted.items() if limits != there}
+        changed = {number: limits for number, (limits, there) in configured.items() if limits != there}
         pacing.set_limits(transaction, changed)
         return len(changed)

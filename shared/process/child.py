@@ -192,10 +192,10 @@ class _Life:
         # Before the start: beats are due from READY on, and a removed socket is noticed during the start as well.
         child.spawn(self._vouch(), "watchdog")
         starting = asyncio.ensure_future(self._start(open_service))
-        told = asyncio.ensure_future(child.stopping.wait())
+        stop_requested = asyncio.ensure_future(child.stopping.wait())
         try:
             # A stop request need not wait for the end of a start, which may wait for the database for hours.
-            await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({starting, stop_requested}, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
                 self.reason = "told to stop before it was ready"
                 starting.cancel()
@@ -204,7 +204,7 @@ class _Life:
                 return ExitCode.OK
             if (code := starting.result()) is not ExitCode.OK:
                 return code
-            await told
+            await stop_requested
             return await self._drain()
         finally:
             await self._close(store)

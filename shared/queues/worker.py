@@ -57,7 +57,7 @@ class HintWorker(RegisteredWorker):
         self._stopping = threading.Event()
         self._wait_s = min(WAIT_S, hints.timeout_s / 2)
         self._took_at = float("-inf")
-        self._loss_told = False
+        self._loss_logged = False
         self.is_connected = False
         super().__init__(hints.queue(kind), name=name, client=hints.client, clock=clock)
 
@@ -104,12 +104,12 @@ class HintWorker(RegisteredWorker):
 
     def _connected(self) -> None:
         if not self.is_connected:
-            self.is_connected, self._loss_told = True, False
+            self.is_connected, self._loss_logged = True, False
             log.info("redis_connected")
 
     def _disconnected(self, error: QueueUnavailable) -> None:
-        if not self._loss_told:
+        if not self._loss_logged:
             log.warning("redis_disconnected", reason=str(error))
-        self.is_connected, self._loss_told = False, True
+        self.is_connected, self._loss_logged = False, True
         # Redis may come back empty: register anew then
         self._registered_at = None

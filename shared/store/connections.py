@@ -118,10 +118,10 @@ def overview(transaction: Transaction, *, most: int) -> list[Row]:
     return transaction.rows("connection_overview", most=most)
 
 
-def wanted_kinds(transaction: Transaction) -> list[str]:
+def desired_kinds(transaction: Transaction) -> list[str]:
     """Return the process kinds that some connection, or another row (`ProcessKind.needed_when`), needs."""
     # Two steps: rows of a kind's own tables need that kind too, and their statements stand on the kind's row.
-    of_connections = {row["process_name"] for row in transaction.rows("wanted_kinds")}
+    of_connections = {row["process_name"] for row in transaction.rows("desired_kinds")}
     of_rows = {row.name for row in KINDS if row.needed_when and transaction.row(row.needed_when) is not None}
     return sorted(of_connections | of_rows)
 

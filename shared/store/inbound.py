@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from shared.arrivals import AccountEvent, Contact, ContactMove, MarketingChoice, Watermark
 from shared.filenames import with_clean_names
+from shared.inbound_events import AccountEvent, Contact, ContactMove, MarketingChoice, Watermark
 from shared.messages import InboundMessage, Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
 from shared.store import people
@@ -183,7 +183,7 @@ def see(
                 "connection_id": one.connection_id,
                 "user_id": one.user_id,
                 "phone": _number(one.user_id),
-                "wanted": one.wanted,
+                "accepts": one.accepts,
                 "at": one.at.isoformat(),
             }
             for one in choices

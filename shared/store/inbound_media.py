@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from shared.arrivals import MediaSource
 from shared.filenames import with_clean_names
+from shared.inbound_events import MediaSource
 from shared.store.pool import Row, Transaction, records, storable
 
 _REASON_MOST: Final = 300

@@ -22,10 +22,10 @@ class Unanswered(Exception):
 def call(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
     """Return what the API answers. Raises `Unanswered`."""
     status, answer = ask(settings, method, path, body)
-    told = json.loads(answer)
+    decoded = json.loads(answer)
     if status >= http.client.BAD_REQUEST:
-        raise Unanswered(told.get("detail", f"the API answers {status}"))
-    return told
+        raise Unanswered(decoded.get("detail", f"the API answers {status}"))
+    return decoded
 
 
 def ask(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, bytes]:

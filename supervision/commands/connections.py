@@ -171,22 +171,22 @@ def _secrets(source: str, connection_type: str) -> dict[str, Any]:
     try:
         if source == "-":
             # At a terminal without echo, so that the secret does not stay on the screen.
-            told = getpass.getpass("Secret: ") if sys.stdin.isatty() else sys.stdin.read(_SECRETS_MOST)
+            secret = getpass.getpass("Secret: ") if sys.stdin.isatty() else sys.stdin.read(_SECRETS_MOST)
         else:
             with Path(source).open(encoding="utf-8") as file:
-                told = file.read(_SECRETS_MOST)
+                secret = file.read(_SECRETS_MOST)
     # Only the class of the error: its text could quote the file's content.
     except (OSError, UnicodeDecodeError) as problem:
         raise _Wrong(f"--secrets: {source} cannot be read ({type(problem).__name__})") from None
-    told = told.strip()
-    if not told:
+    secret = secret.strip()
+    if not secret:
         raise _Wrong("--secrets: there is nothing in it")
-    if told.startswith("{"):
-        return _object(told, "--secrets")
+    if secret.startswith("{"):
+        return _object(secret, "--secrets")
     if not (credentials := channel_named(connection_type).credentials):
         raise _Wrong(f"--secrets: a connection of type {connection_type} has none")
     # The first one listed is the one that a connection of this type requires.
-    return {credentials[0]: told}
+    return {credentials[0]: secret}
 
 
 def _object(text: str, what: str) -> dict[str, Any]:

@@ -19,15 +19,15 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     """Print the settings; 64: no setting has that name."""
-    told = to_environ(context.known())
+    values = to_environ(context.known())
     if given.name:
-        if given.name.upper() not in told:
+        if given.name.upper() not in values:
             print(f"no setting {given.name!r}; docs/settings.md lists them", file=sys.stderr)
             return ExitCode.USAGE
-        print(told[given.name.upper()])
+        print(values[given.name.upper()])
         return ExitCode.OK
     # Whether a secret is set is shown, its value is not: lists end up in tickets and on screens.
     hidden = {variable.name for variable in variables(context.rows).values() if variable.secret}
-    for name, value in told.items():
+    for name, value in values.items():
         print(f"{name}={'(secret)' if name in hidden and value else value}")
     return ExitCode.OK

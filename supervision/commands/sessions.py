@@ -20,7 +20,7 @@ from supervision.commands.context import Answer, Context
 HELP = "list browser sessions, link one, restart it, log it out, wipe it"
 # Seconds between two requests for a session's state; WhatsApp replaces the code some times a minute.
 _LOOK_EACH_S: Final = 1.0
-_DEEDS: Final = {"restart": "It runs anew.", "logout": "It will be logged out.", "wipe": "Its profile is gone."}
+_ACTIONS: Final = {"restart": "It runs anew.", "logout": "It will be logged out.", "wipe": "Its profile is gone."}
 _HOW: Final = "On the phone: WhatsApp, Linked devices, Link a device. The code changes by itself."
 # Cursor home and clear the screen (ECMA-48), so that the newest code stands in the place of the one before.
 _CLEAR: Final = "\033[H\033[J"
@@ -30,7 +30,7 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument(
         "action",
-        choices=("list", "link", "pair", *_DEEDS),
+        choices=("list", "link", "pair", *_ACTIONS),
         help="what to do; link shows the code to scan until it was scanned",
     )
     parser.add_argument(
@@ -105,7 +105,7 @@ def _do(settings: Settings, place: str, given: Namespace) -> int:
         return ExitCode.OK
     answer = call(settings, "POST", f"{place}/{given.action}")
     print(
-        _DEEDS[given.action]
+        _ACTIONS[given.action]
         if answer.get("status", "done") == "done"
         else "Asked for; the browser process has not done it yet."
     )

@@ -111,7 +111,7 @@ def _lines(status: dict[str, Any], home: Path, *, lives: bool) -> list[str]:
                 filter(
                     None,
                     [
-                        slot["reason"] or _news(slot),
+                        slot["reason"] or _own_status(slot),
                         f"next try {table.age(slot['next_try_at'])}" if slot["next_try_at"] else "",
                     ],
                 )
@@ -122,7 +122,7 @@ def _lines(status: dict[str, Any], home: Path, *, lives: bool) -> list[str]:
     return [head, *table.lines(("SLOT", "STATE", "PID", "SINCE", "RESTARTS", "MB", "ADMIN", "PORT", "WHY"), rows)]
 
 
-def _news(slot: dict[str, Any]) -> str:
+def _own_status(slot: dict[str, Any]) -> str:
     said = str(slot["status"] or "")
     return "" if said == slot["state"] else said
 

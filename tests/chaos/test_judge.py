@@ -76,7 +76,7 @@ def judged(
     reader.read()
     file.write_bytes(lines)
     reader.read()
-    return judge(ACCEPTED, reader.arrivals, reported, kills)
+    return judge(ACCEPTED, reader.received, reported, kills)
 
 
 def test_an_honest_ledger_is_clean(tmp_path: Path) -> None:
@@ -211,8 +211,8 @@ def test_the_report_says_not_clean(what: str, tmp_path: Path) -> None:
         assert outcome.faults == 1 + 6 + 30 + 1, (
             "of the provider's faults each send and each webhook counts that one befell"
         )
-        shown, told = table(outcome), as_json(outcome, seed=1)
+        shown, result_json = table(outcome), as_json(outcome, seed=1)
         assert shown.endswith("result: clean" if is_clean else "result: NOT CLEAN")
         assert ("chaos-1 x 1" in shown) is not is_clean
-        assert told["clean"] is is_clean
-        assert bool(told[what]) is not is_clean
+        assert result_json["clean"] is is_clean
+        assert bool(result_json[what]) is not is_clean

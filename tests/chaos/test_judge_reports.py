@@ -11,7 +11,7 @@ import pytest
 
 from chaos.forms import FORMS, draw
 from chaos.judge import Accepted, Arrival, ReportedState, Result, Step, judge
-from chaos.ledger import arrivals_of, content_of
+from chaos.ledger import content_of, received_messages
 
 MESSAGE = Accepted(
     text="chaos-1 a",
@@ -39,12 +39,12 @@ STATUSES = {4: frozenset({"failed"}), 5: frozenset({"sent", "delivered"})}
 
 def judged(
     message: Accepted = MESSAGE,
-    arrivals: tuple[Arrival, ...] = (ARRIVAL,),
+    received: tuple[Arrival, ...] = (ARRIVAL,),
     reported: ReportedState = DELIVERED,
     attempts: int = 0,
 ) -> Result:
-    known = {arrival.seq: STATUSES.get(arrival.seq, frozenset({"sent"})) for arrival in arrivals}
-    return judge([message], arrivals, {message.text: reported}, statuses=known, attempts=attempts)
+    known = {arrival.seq: STATUSES.get(arrival.seq, frozenset({"sent"})) for arrival in received}
+    return judge([message], received, {message.text: reported}, statuses=known, attempts=attempts)
 
 
 def test_what_is_right_is_clean() -> None:
@@ -56,14 +56,14 @@ def test_what_is_right_is_clean() -> None:
     [({"recipient": "15551000002"}, "to …0002, not …0001"), ({"account": "2"}, "from 2, not 100000000000001")],
 )
 def test_the_wrong_recipient_or_sender(change: dict[str, str], why: str) -> None:
-    result = judged(arrivals=(replace(ARRIVAL, **change),))  # type: ignore[arg-type]  # names of text fields
+    result = judged(received=(replace(ARRIVAL, **change),))  # type: ignore[arg-type]  # names of text fields
     assert dict(result.misdirected) == {MESSAGE.text: why}
     assert not result.is_clean
 
 
 def test_another_content_or_type() -> None:
-    assert judged(arrivals=(replace(ARRIVAL, content={"body": "x"}),)).altered == {MESSAGE.text: "differs in body"}
-    assert judged(arrivals=(replace(ARRIVAL, type="image"),)).altered == {MESSAGE.text: "type image, not text"}
+    assert judged(received=(replace(ARRIVAL, content={"body": "x"}),)).altered == {MESSAGE.text: "differs in body"}
+    assert judged(received=(replace(ARRIVAL, type="image"),)).altered == {MESSAGE.text: "type image, not text"}
 
 
 def test_an_arrival_before_its_time() -> None:
@@ -79,7 +79,7 @@ def test_a_cancelled_message_must_not_arrive_and_is_deleted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrivals", "state", "why"),
+    ("received", "state", "why"),
     [
         ((), "delivered", "shown as delivered, never arrived"),
         ((ARRIVAL,), "failed", "arrived, and shown as failed (131026)"),
@@ -88,8 +88,8 @@ def test_a_cancelled_message_must_not_arrive_and_is_deleted() -> None:
         ((REFUSAL,), "sent", "the provider refused it, shown as sent"),
     ],
 )
-def test_a_state_that_the_ledger_contradicts(arrivals: tuple[Arrival, ...], state: str, why: str) -> None:
-    result = judged(arrivals=arrivals, reported=ReportedState(state=state, code="131026" * (state == "failed")))
+def test_a_state_that_the_ledger_contradicts(received: tuple[Arrival, ...], state: str, why: str) -> None:
+    result = judged(received=received, reported=ReportedState(state=state, code="131026" * (state == "failed")))
     assert result.misreported == {MESSAGE.text: why}
     assert not result.is_clean
 
@@ -119,10 +119,10 @@ def test_resend_may_repeat_once_for_each_doubt_and_never_beyond_the_attempts() -
     message = replace(MESSAGE, policy="resend")
     doubt = (Step(state="sending", attempt=1), Step(state="in_doubt", attempt=1))
     reported = ReportedState(state="delivered", history=(Step(state="queued"), *doubt, *doubt, *doubt, *SENT[1:]))
-    arrivals = tuple(replace(ARRIVAL, seq=seq) for seq in range(5, 9))
-    assert not judged(message, arrivals[:4], reported).duplicated
-    assert judged(message, arrivals[:4], reported, attempts=3).duplicated == {MESSAGE.text: 4}
-    assert judged(MESSAGE, arrivals[:2], reported).duplicated == {MESSAGE.text: 2}, "nobody asked for repetition"
+    received = tuple(replace(ARRIVAL, seq=seq) for seq in range(5, 9))
+    assert not judged(message, received[:4], reported).duplicated
+    assert judged(message, received[:4], reported, attempts=3).duplicated == {MESSAGE.text: 4}
+    assert judged(MESSAGE, received[:2], reported).duplicated == {MESSAGE.text: 2}, "nobody asked for repetition"
 
 
 @pytest.mark.parametrize(
@@ -143,11 +143,11 @@ def test_a_history_that_the_ledger_or_itself_contradicts(history: tuple[Step, ..
 
 def test_scheduled_and_redriven_messages_have_no_place_in_the_order() -> None:
     later = replace(MESSAGE, text="chaos-1 b", number=2, content={"body": "chaos-1 b"})
-    arrivals = (replace(ARRIVAL, text="chaos-1 b", seq=4, content={"body": "chaos-1 b"}), ARRIVAL)
+    received = (replace(ARRIVAL, text="chaos-1 b", seq=4, content={"body": "chaos-1 b"}), ARRIVAL)
     reported = {MESSAGE.text: DELIVERED, later.text: DELIVERED}
-    assert judge([MESSAGE, later], arrivals, reported).reordered == [MESSAGE.text]
-    assert not judge([replace(MESSAGE, send_at=100.5), later], arrivals, reported).reordered
-    assert not judge([replace(MESSAGE, redrives=1), later], arrivals, reported).reordered
+    assert judge([MESSAGE, later], received, reported).reordered == [MESSAGE.text]
+    assert not judge([replace(MESSAGE, send_at=100.5), later], received, reported).reordered
+    assert not judge([replace(MESSAGE, redrives=1), later], received, reported).reordered
 
 
 @pytest.mark.parametrize("type_", FORMS)
@@ -171,5 +171,5 @@ def test_every_form_is_recognised_by_its_text_on_the_provider_s_side(type_: str)
     assert text == "chaos-1 x"
     assert {name: content[name] for name in form.content} == dict(form.content)
     entry = {"seq": 1, "at": 1.0, "event": "accepted", "type": type_, "message": {type_: part}, "to": "1", "id": "w"}
-    (arrival,) = arrivals_of([entry], "chaos-1 ", {"m1": form.content.get("sha256", "")})
+    (arrival,) = received_messages([entry], "chaos-1 ", {"m1": form.content.get("sha256", "")})
     assert (arrival.recipient, arrival.type) == ("1", type_)

@@ -45,8 +45,8 @@ def finished(*words: str, within_s: float = 30.0, **variables: str) -> tuple[int
 
 
 @pytest.mark.timeout(240)
-def test_faults_of_all_kinds_and_a_clean_verdict(tmp_path: Path) -> None:
-    told = tmp_path / "result.json"
+def test_faults_of_all_kinds_and_a_clean_result(tmp_path: Path) -> None:
+    result_file = tmp_path / "result.json"
     words = [
         "--plan",
         "everything",
@@ -63,10 +63,10 @@ def test_faults_of_all_kinds_and_a_clean_verdict(tmp_path: Path) -> None:
         "--crash-points",
         "0.0003",
     ]
-    code, out, err = finished(*words, "--settle", "120", "--json", str(told), within_s=220.0)
+    code, out, err = finished(*words, "--settle", "120", "--json", str(result_file), within_s=220.0)
     assert code == 0, out + err
     assert out.endswith("result: clean\n")
-    result = json.loads(told.read_text())
+    result = json.loads(result_file.read_text())
     assert result["clean"] and result["settled"]
     assert sum(result["faults"]["done"].values()) + sum(result["faults"]["left_out"].values()) == 25
     assert result["arrived"] >= result["accepted"] > 100
@@ -95,7 +95,7 @@ def test_two_thousand_faults_lose_double_and_reorder_nothing(tmp_path: Path) -> 
     """Mostly the provider's, which cost nothing to do: each send that one befell counts, and is one of the messages
     that are judged.
     """
-    told = tmp_path / "result.json"
+    result_file = tmp_path / "result.json"
     words = [
         "--plan",
         "many",
@@ -112,9 +112,9 @@ def test_two_thousand_faults_lose_double_and_reorder_nothing(tmp_path: Path) -> 
         "--settle",
         "240",
     ]
-    code, out, err = finished(*words, "--json", str(told), within_s=400.0)
+    code, out, err = finished(*words, "--json", str(result_file), within_s=400.0)
     assert code == 0, out + err
-    result = json.loads(told.read_text())
+    result = json.loads(result_file.read_text())
     assert result["faults"]["all"] >= 2000, out
     assert (result["lost"], result["duplicated"], result["reordered"]) == ({}, {}, {})
     assert result["arrived"] >= result["accepted"] > 1000

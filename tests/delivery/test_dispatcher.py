@@ -157,7 +157,7 @@ class TestSending:
             await asyncio.sleep(0.002)
             return Sent(provider_id=f"p-{message.id}")
 
-        class Witness(Script):
+        class LooksUp(Script):
             async def look_up(self, doubt: messages.Doubt) -> Outcome | None:
                 return (
                     Sent(provider_id=f"p-{doubt.message.id}")
@@ -167,7 +167,7 @@ class TestSending:
 
         async def scenario() -> None:
             mortal = Process(env, Script(behave), "meta-0.a", in_flight=8)
-            async with Process(env, Witness(behave), "meta-1.b", in_flight=8) as survivor:
+            async with Process(env, LooksUp(behave), "meta-1.b", in_flight=8) as survivor:
                 async with mortal:
                     for process in (mortal, survivor):
                         process.dispatcher.offer(ids)
@@ -361,7 +361,7 @@ class TestOutcomes:
 
 
 class TestLostHints:
-    def test_the_relay_finds_a_row_that_nobody_was_told_about(self, env: StoreEnv) -> None:
+    def test_the_relay_finds_a_row_without_a_hint(self, env: StoreEnv) -> None:
         old, young = env.accept("a", "b")
         env.set(old, "created_at = now() - interval '10 seconds'")
 

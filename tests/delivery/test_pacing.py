@@ -148,21 +148,21 @@ class TestTokens:
         that the test itself takes."""
         pace(env, every_s=every_s, burst=burst)
         bucket, now = Bucket(every_s, burst), 0.0
-        for passed, wanted in steps:
+        for passed, offered in steps:
             now += passed * every_s / 2 + every_s / 1000
             query(
                 env.url,
                 "UPDATE pacing SET spent_until = greatest(spent_until, now()) - make_interval(secs => %(s)s)",
                 s=passed * every_s / 2 + every_s / 1000,
             )
-            ids = env.accept(*(f"{number}" for number in range(wanted)), connection_id=env.connection)
-            allowed = sum(bucket.take(now) for _ in range(wanted))
+            ids = env.accept(*(f"{number}" for number in range(offered)), connection_id=env.connection)
+            allowed = sum(bucket.take(now) for _ in range(offered))
             got = claimed(env, ids)
             assert [message.id for message in got.messages] == ids[:allowed]
-            assert (env.connection in got.waits) == (allowed < wanted)
+            assert (env.connection in got.waits) == (allowed < offered)
             query(env.url, "DELETE FROM messages")
 
-    def test_the_wait_is_told_and_is_long_enough(self, env: StoreEnv) -> None:
+    def test_the_wait_is_returned_and_is_long_enough(self, env: StoreEnv) -> None:
         pace(env, every_s=10.0, burst=2)
         ids = env.accept(*"abcd")
         first = claimed(env, ids)

@@ -219,7 +219,7 @@ class TestReconciler:
         assert len(script.looked_up) == 1
         assert (env.state(row_id), env.row(row_id)["error_code"]) == ("in_doubt", "held_by_policy")
 
-    def test_silence_during_an_outage_is_no_evidence(self, env: StoreEnv) -> None:
+    def test_a_missing_webhook_during_an_outage_is_no_evidence(self, env: StoreEnv) -> None:
         (row_id,) = doubtful(env, "a")
         env.set(row_id, "in_doubt_at = now() - interval '20 seconds', claimed_at = now() - interval '20 seconds'")
         script = Script()

@@ -45,8 +45,8 @@ class Watch:
         WebhookOutages(self.path, REPEAT_S, self.clock).record_alive()
 
     def discount(self, age_s: float, doubt_s: float) -> Doubt:
-        (weighed,) = WebhookOutages(self.path, REPEAT_S, self.clock).discount([doubt(age_s, doubt_s)])
-        return weighed
+        (discounted,) = WebhookOutages(self.path, REPEAT_S, self.clock).discount([doubt(age_s, doubt_s)])
+        return discounted
 
 
 def watched(directory: Path, for_s: float) -> Watch:
@@ -71,26 +71,26 @@ def doubt(age_s: float, doubt_s: float) -> Doubt:
     return Doubt(message=message, age_s=age_s, doubt_s=doubt_s, claimed_at=CLAIMED_AT, policy=None)
 
 
-def test_without_a_break_all_silence_counts(tmp_path: Path) -> None:
+def test_without_an_outage_the_whole_absence_counts(tmp_path: Path) -> None:
     assert watched(tmp_path, 60.0).discount(12.0, 11.0) == doubt(12.0, 11.0)
 
 
-def test_a_late_look_is_no_break(tmp_path: Path) -> None:
+def test_a_late_poll_is_no_outage(tmp_path: Path) -> None:
     watch = watched(tmp_path, 60.0)
     watch.stands_still(OUTAGE_S)
     assert watch.discount(30.0, 30.0) == doubt(30.0, 30.0)
 
 
-def test_silence_begins_anew_after_a_break_and_must_last_longer_by_its_length(tmp_path: Path) -> None:
+def test_absence_restarts_after_an_outage_and_must_last_longer_by_its_length(tmp_path: Path) -> None:
     watch = watched(tmp_path, 60.0)
     watch.stands_still(13.0)
     assert watch.discount(14.0, 14.0).doubt_s == 0.0, "the provider's waits may be as long as the break was"
     watch.looks(13.0)
     assert watch.discount(27.0, 27.0).doubt_s == 0.0
     watch.looks(10.0)
-    weighed = watch.discount(37.0, 37.0)
-    assert round(weighed.doubt_s, 2) == 10.0
-    assert abs(weighed.claimed_at - CLAIMED_AT - timedelta(seconds=37.0 - 23.0)) < timedelta(milliseconds=10), (
+    discounted = watch.discount(37.0, 37.0)
+    assert round(discounted.doubt_s, 2) == 10.0
+    assert abs(discounted.claimed_at - CLAIMED_AT - timedelta(seconds=37.0 - 23.0)) < timedelta(milliseconds=10), (
         "what came before the break's end proves nothing"
     )
 
@@ -191,8 +191,8 @@ def test_an_outage_that_a_full_disk_cannot_keep_ends_no_process_and_is_not_forgo
             for _ in range(20):
                 watch.clock.now += 0.5
                 outages.record_alive()
-            (weighed,) = outages.discount([doubt(20.0, 20.0)])
-            assert weighed.doubt_s <= 6.0
+            (discounted,) = outages.discount([doubt(20.0, 20.0)])
+            assert discounted.doubt_s <= 6.0
         assert watch.path.read_text() == known, "no half lines"
     outages.record_alive()
     assert len(watch.path.read_text()) > len(known)

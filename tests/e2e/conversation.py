@@ -42,7 +42,7 @@ def wait_state(
     )
 
 
-def arrivals(copy: Bulkhead) -> Counter[str]:
+def arrived_texts(copy: Bulkhead) -> Counter[str]:
     """Return how often each text truly arrived at any provider, by the sandbox's ledger."""
     counted: Counter[str] = Counter()
     since = 0
@@ -60,17 +60,17 @@ def arrivals(copy: Bulkhead) -> Counter[str]:
                 counted[entry["body"]] += 1
 
 
-def wait_session(copy: Bulkhead, wanted: str, *, phone_index: int = 1, within_s: float = 45.0) -> dict[str, Any]:
+def wait_session(copy: Bulkhead, expected: str, *, phone_index: int = 1, within_s: float = 45.0) -> dict[str, Any]:
     """Wait until a browser session is in a state and return it."""
     return eventually(
         lambda: (
             shown
-            if (shown := copy.api("GET", f"/api/v2/sessions/demo/{phone_index}").json()).get("state") == wanted
+            if (shown := copy.api("GET", f"/api/v2/sessions/demo/{phone_index}").json()).get("state") == expected
             else {}
         ),
         within_s,
         lambda: (
-            f"the session becomes {wanted}; it is "
+            f"the session becomes {expected}; it is "
             f"{copy.api('GET', f'/api/v2/sessions/demo/{phone_index}').text}\n{copy.tail()}"
         ),
         ignoring=(OSError, ValueError),

@@ -147,9 +147,9 @@ def test_a_kind_and_a_connection_type_are_their_files_one_row_each_and_a_migrati
     assert copy.stop() == 0
 
 
-def test_the_law_of_the_house_holds_for_them_without_a_new_rule(tree: Path) -> None:
+def test_the_architecture_tests_pass_for_them_without_a_new_rule(tree: Path) -> None:
     """The registries are all that the tests of the architecture, of the packaging and of the statements read."""
-    laws = (
+    files = (
         "tests/architecture/test_layout.py",
         "tests/architecture/test_packaging.py",
         "tests/store/test_statements.py::test_every_name_that_is_used_is_there_and_every_statement_is_used",
@@ -159,7 +159,7 @@ def test_the_law_of_the_house_holds_for_them_without_a_new_rule(tree: Path) -> N
     # of the entries only the new one: the others are the same as in the repository
     only = "example or not test_an_entry_loads"
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--deselect", lengths, "-k", only, *laws],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--deselect", lengths, "-k", only, *files],
         cwd=tree,
         env=environment.clean(),
         capture_output=True,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-from tests.e2e.conversation import CHANNELS, arrivals, link, send, wait_session, wait_state
+from tests.e2e.conversation import CHANNELS, arrived_texts, link, send, wait_session, wait_state
 from tests.support.bulkhead import Bulkhead
 
 
@@ -26,14 +26,14 @@ def test_a_message_through_each_connection_arrives_once_and_the_session_survives
         assert steps[:2] == ["queued", "sending"]
         assert "sent" in steps
         assert shown["attempt"] == 1
-    assert arrivals(copy) == {f"hello by {name}": 1 for name in CHANNELS.values()}
+    assert arrived_texts(copy) == {f"hello by {name}": 1 for name in CHANNELS.values()}
 
     assert copy.stop(signal.SIGINT) == 0
 
     again = bulkhead(**copy.variables).start().wait_ready()
     wait_session(again, "ready")
     wait_state(again, send(again, "still linked", phone_index=1), "delivered", "read")
-    assert arrivals(again)["still linked"] == 1
+    assert arrived_texts(again)["still linked"] == 1
 
 
 def test_after_kill_of_everything_a_new_start_is_clean(bulkhead: Callable[..., Bulkhead]) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from tests.e2e.conversation import arrivals, link, send, wait_session, wait_state
+from tests.e2e.conversation import arrived_texts, link, send, wait_session, wait_state
 from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import eventually
 
@@ -39,7 +39,7 @@ def killed_and_back(copy: Bulkhead, kind: str) -> None:
         wait_session(copy, "ready")
     for text, message_id in sent.items():
         wait_state(copy, message_id, "delivered", "read", within_s=45.0)
-        assert arrivals(copy)[text] == 1, text
+        assert arrived_texts(copy)[text] == 1, text
     assert copy.pids() == before | {f"{kind}-0": copy.pids()[f"{kind}-0"]}, f"only {kind} was replaced"
 
 
@@ -76,4 +76,4 @@ def test_meta_does_not_notice_that_the_browser_process_dies_again_and_again(bulk
     assert {slot: pid for slot, pid in after.items() if slot != "webdriver-0"} == {
         slot: pid for slot, pid in before.items() if slot != "webdriver-0"
     }
-    assert arrivals(copy) == {f"round {number}": 1 for number in range(5)}
+    assert arrived_texts(copy) == {f"round {number}": 1 for number in range(5)}

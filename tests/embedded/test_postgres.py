@@ -378,7 +378,7 @@ def test_a_server_that_cannot_start_is_a_boot_failure(entry: Entry, home: Path) 
     assert entry.wait_exit() == ExitCode.BOOT
 
 
-def test_a_failed_command_is_told_without_its_input(home: Path) -> None:
+def test_a_failed_command_is_reported_without_its_input(home: Path) -> None:
     cluster = postgres.open_cluster(Settings(bulkhead_home=home), {})
     statements = home / "wrong.sql"
     statements.write_text("ALTER ROLE nobody_there PASSWORD '$password';\n")

@@ -118,7 +118,7 @@ def test_stop_in_order(run: Run, home: Path) -> None:
     assert entry.stop() == ExitCode.OK
 
 
-def test_not_stopped_by_the_deadline_is_told_now(run: Run) -> None:
+def test_not_stopped_by_the_deadline_gets_the_fast_signal(run: Run) -> None:
     entry = run(IGNORES_STOP, "drain_s=0.2").wait_ready()
     eventually(lambda: ignores(entry, signal.SIGINT), 10, "the server ignores the polite signal")
     assert entry.stop() == ExitCode.DRAIN_DEADLINE
@@ -126,7 +126,7 @@ def test_not_stopped_by_the_deadline_is_told_now(run: Run) -> None:
     assert "server_killed" not in entry.log.read_text()
 
 
-def test_not_even_leaving_now_is_killed(run: Run) -> None:
+def test_not_stopped_by_the_fast_signal_is_killed(run: Run) -> None:
     entry = run(IGNORES_ALL, "drain_s=0.2", "hurry_s=0.2").wait_ready()
     eventually(lambda: ignores(entry, signal.SIGQUIT), 10, "the server ignores every polite signal")
     assert entry.stop() == ExitCode.DRAIN_DEADLINE

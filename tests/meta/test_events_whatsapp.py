@@ -561,7 +561,7 @@ def test_whoever_stops_marketing_is_noted() -> None:
         for word in ("stop", "resume", "perhaps")
     ]
     found = read(field("user_preferences", {"user_preferences": preferences}))
-    assert [(choice.user_id, choice.wanted) for choice in found.choices] == [
+    assert [(choice.user_id, choice.accepts) for choice in found.choices] == [
         ("15550100200", False),
         ("15550100200", True),
     ]

@@ -288,7 +288,7 @@ class Life(RuleBasedStateMachine):
         self.provider.refused_later.add(row_id)
         self.receive([((token, row_id), MessageState.FAILED)])
 
-    def receive(self, news: list[tuple[tuple[str, int], MessageState]]) -> None:
+    def receive(self, updates: list[tuple[tuple[str, int], MessageState]]) -> None:
         receipts = [
             Receipt(
                 connection_id=self.env.connection,
@@ -297,7 +297,7 @@ class Life(RuleBasedStateMachine):
                 token=token,
                 code="131026" if state is MessageState.FAILED else "",
             )
-            for (token, _), state in news
+            for (token, _), state in updates
         ]
         assert all(self.env.receipts(*receipts)), "a status of ours found no row"
 

@@ -162,7 +162,7 @@ class TestStart:
         assert child.entry.process.wait(20) == ExitCode.SLOT_TAKEN
         lock.close()
 
-    def test_told_to_stop_before_it_is_ready(self, env: Callable[..., ChildEnv]) -> None:
+    def test_stopped_before_it_is_ready(self, env: Callable[..., ChildEnv]) -> None:
         child = env(room="start-hangs")
         child.entry.start()
         child.wait_for("said: starting")
@@ -354,7 +354,7 @@ class TestHeartbeat:
         assert figures["process_errors"] == 1
         assert child.entry.stop() == ExitCode.OK
 
-    def test_errors_counted_while_the_database_was_away_are_told_later(
+    def test_errors_counted_while_the_database_was_away_are_written_later(
         self, env: Callable[..., ChildEnv], database_url: str, servers: Servers
     ) -> None:
         child = env(database_url=database_url).start()

@@ -44,14 +44,14 @@ def asked(settings: Settings, path: str) -> int:
 def test_it_waits_for_a_database_that_refuses(
     kind: str, settings: MakeSettings, servers: Servers, database_url: str
 ) -> None:
-    told = settings(database_url=database_url)
-    with entry(kind, told) as child:
+    values = settings(database_url=database_url)
+    with entry(kind, values) as child:
         with away(servers.database_server_url, database_url):
             child.start().wait_said("X_READY", "0")
-            assert (asked(told, "/livez"), asked(told, "/readyz")) == (200, 503)
+            assert (asked(values, "/livez"), asked(values, "/readyz")) == (200, 503)
             child.forget()
         child.wait_ready()
-        eventually(lambda: asked(told, "/readyz") == 200, 10, "it is ready")
+        eventually(lambda: asked(values, "/readyz") == 200, 10, "it is ready")
         assert child.stop() == ExitCode.OK
 
 
@@ -65,10 +65,10 @@ def frozen() -> Iterator[str]:
 @pytest.mark.parametrize("kind", DEPENDENT)
 def test_it_waits_for_a_database_that_is_frozen(kind: str, settings: MakeSettings) -> None:
     with frozen() as url:
-        told = settings(database_url=url, database_connect_s=2.0, database_query_s=2.0)
-        with entry(kind, told) as child:
+        values = settings(database_url=url, database_connect_s=2.0, database_query_s=2.0)
+        with entry(kind, values) as child:
             child.start().wait_said("X_READY", "0", within_s=40.0)
-            assert (asked(told, "/livez"), asked(told, "/readyz")) == (200, 503)
+            assert (asked(values, "/livez"), asked(values, "/readyz")) == (200, 503)
             assert child.stop() == ExitCode.OK
 
 

@@ -159,7 +159,7 @@ class TestJournal:
         assert recorder.entry.stop() == ExitCode.OK
         assert recorder.position() == 3
 
-    def test_it_is_read_without_a_poke_too_and_to_the_end_before_it_leaves(
+    def test_it_is_read_without_a_notification_too_and_to_the_end_before_exit(
         self, new_env: Callable[..., RecorderEnv]
     ) -> None:
         recorder = new_env().start()
@@ -248,7 +248,7 @@ class TestReclaim:
         eventually(lambda: env.state(dead) == "in_doubt", 5)
         assert env.state(alive) == "sending"
 
-    def test_by_the_flight_record(self, new_env: Callable[..., RecorderEnv], env: StoreEnv, home: Path) -> None:
+    def test_by_the_in_flight_journal(self, new_env: Callable[..., RecorderEnv], env: StoreEnv, home: Path) -> None:
         sent, unsent = claimed(env), claimed(env, chat="b")
         path = path_of(runtime.run_dir(home), "meta-0.a")
         record = InFlightJournal(path, 4).open()
@@ -274,7 +274,7 @@ class TestReclaim:
         row_id = claimed(env)
         eventually(lambda: env.state(row_id) == "in_doubt", 5)
 
-    def test_silence_must_last(self) -> None:
+    def test_missing_heartbeats_must_last(self) -> None:
         now = [0.0]
         hosts = DeadHosts(for_s=25.0, gap_s=30.0, clock=lambda: now[0])
         assert hosts.judge(["a"]) == []
@@ -289,7 +289,7 @@ class TestReclaim:
         now[0] = 45.0
         assert hosts.judge(["a", "b"]) == ["b"]
 
-    def test_after_an_outage_everybody_gets_the_time_to_write_again(self) -> None:
+    def test_after_an_outage_every_host_gets_the_time_to_write_again(self) -> None:
         now = [0.0]
         hosts = DeadHosts(for_s=25.0, gap_s=30.0, clock=lambda: now[0])
         assert hosts.judge(["a"]) == []
@@ -300,7 +300,7 @@ class TestReclaim:
 
 
 class TestSchema:
-    def test_it_migrates_at_start_and_tells_what_is_wanted(
+    def test_it_migrates_at_start_and_reports_the_desired_kinds(
         self, new_env: Callable[..., RecorderEnv], empty_database_url: str
     ) -> None:
         recorder = new_env(empty_database_url).start()

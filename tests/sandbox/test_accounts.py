@@ -129,7 +129,7 @@ def test_what_meta_would_refuse(
     "path",
     [DIRECT, f"{WABA}/subscribed_apps", f"{WABA}/message_templates", f"{DIRECT}/whatsapp_business_profile", PAGE],
 )
-def test_without_a_token_nothing_is_told(env: SandboxEnv, path: str) -> None:
+def test_without_a_token_nothing_is_returned(env: SandboxEnv, path: str) -> None:
     assert code_of(ask(env, "GET", path, token="")) == (401, 104)
     assert code_of(ask(env, "GET", path, token="wrong")) == (401, 190)
     assert (

@@ -89,7 +89,7 @@ def test_each_thing_around_messages_names_its_number(env: SandboxEnv, receiver: 
 
 @pytest.mark.parametrize("kind", sorted(PEOPLE))
 @pytest.mark.parametrize("about", ["page", "instagram"])
-def test_each_deed_of_people_is_posted_for_its_account(
+def test_each_action_of_a_customer_is_posted_for_its_account(
     env: SandboxEnv, receiver: Receiver, kind: str, about: str
 ) -> None:
     env.control(

@@ -192,8 +192,8 @@ def of_answer(example: Example) -> str:
 
 
 def of_request(env: SandboxEnv, example: Example, ids: Mapping[str, str]) -> str:
-    """Return what becomes of an example of a request, at the sandbox and in Bulkhead; fail when that is not what the
-    tables say.
+    """Return the outcome of an example of a request, at the sandbox and in Bulkhead; fail when the tables state
+    another.
     """
     body = filled(example.value, ids)
     path = (
@@ -227,8 +227,8 @@ def of_request(env: SandboxEnv, example: Example, ids: Mapping[str, str]) -> str
     return "sent: Bulkhead makes the same of it, and it is taken"
 
 
-def verdicts(env: SandboxEnv) -> Iterator[tuple[Example, str]]:
-    """Give each example with what becomes of it."""
+def outcomes(env: SandboxEnv) -> Iterator[tuple[Example, str]]:
+    """Return each example with its outcome."""
     ids = {placeholder: env.upload(*file).json()["id"] for placeholder, file in FILES.items()}
     for example in EXAMPLES:
         yield example, of_answer(example) if example.status else of_request(env, example, ids)
@@ -252,8 +252,8 @@ def document(found: Iterable[tuple[Example, str]]) -> str:
     ]
     lines += [
         f"| {example.method} {example.call} | {f'answer {example.status}' if example.status else 'request'}: "
-        f"{example.name} | {verdict} |"
-        for example, verdict in found
+        f"{example.name} | {outcome} |"
+        for example, outcome in found
     ]
     return "\n".join(lines) + "\n"
 
@@ -267,15 +267,15 @@ def test_there_are_as_many_as_in_metas_document() -> None:
 
 @pytest.mark.timeout(180)
 def test_every_example_becomes_what_the_document_says(env: SandboxEnv) -> None:
-    found = {example.title: verdict for example, verdict in verdicts(env)}
+    found = {example.title: outcome for example, outcome in outcomes(env)}
     rows = [
         line.strip("| ").split(" | ")
         for line in DOCUMENT.read_text(encoding="utf-8").splitlines()
         if line.startswith("| ") and "---" not in line
     ][1:]
     said = {
-        f"{call} {shape.replace('answer ', '').split(': ', 1)[0]}: {shape.split(': ', 1)[1]}": verdict
-        for call, shape, verdict in rows
+        f"{call} {shape.replace('answer ', '').split(': ', 1)[0]}: {shape.split(': ', 1)[1]}": outcome
+        for call, shape, outcome in rows
     }
     assert found == said
 
@@ -283,5 +283,5 @@ def test_every_example_becomes_what_the_document_says(env: SandboxEnv) -> None:
 if __name__ == "__main__":
     receiver = Receiver()
     with tempfile.TemporaryDirectory() as home, SandboxEnv(Path(home), receiver) as opened:
-        DOCUMENT.write_text(document(verdicts(opened)), encoding="utf-8")
+        DOCUMENT.write_text(document(outcomes(opened)), encoding="utf-8")
     receiver.close()

@@ -122,7 +122,7 @@ while True:
 
 
 def test_what_was_answered_outlives_kill_9(tmp_path: Path) -> None:
-    told = 0
+    acknowledged = 0
     for _ in range(5):
         writer = subprocess.Popen(
             [sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
@@ -130,12 +130,12 @@ def test_what_was_answered_outlives_kill_9(tmp_path: Path) -> None:
         with writer:
             assert writer.stdout is not None
             for line in writer.stdout:
-                told = int(line)
-                if told % 50 == 0:
+                acknowledged = int(line)
+                if acknowledged % 50 == 0:
                     writer.kill()
                     break
-            told = max([told, *(int(line) for line in writer.stdout.read().split(b"\n")[:-1])])
+            acknowledged = max([acknowledged, *(int(line) for line in writer.stdout.read().split(b"\n")[:-1])])
         ledger = Ledger(tmp_path)
         assert [entry.seq for entry in ledger.entries()] == list(range(1, ledger.seq + 1))
-        assert ledger.seq >= told
+        assert ledger.seq >= acknowledged
         ledger.close()

@@ -81,7 +81,7 @@ def test_every_example_is_taken_or_refused_for_a_named_reason(env: SandboxEnv) -
             ), (number, name)
 
 
-def _told_apart(amendment_index: int) -> bool:
+def _makes_a_difference(amendment_index: int) -> bool:
     """Whether some probe is judged differently when one amendment is left out."""
     without = amended(DOCUMENT["components"]["schemas"], AMENDMENTS[:amendment_index] + _renumbered(amendment_index))
     validators = {name: jsonschema_rs.Draft202012Validator(schema) for name, schema in message_schemas(without).items()}
@@ -170,7 +170,7 @@ PROBES = [
 
 @pytest.mark.parametrize("index", range(len(AMENDMENTS)), ids=lambda index: ".".join(map(str, AMENDMENTS[index].at)))
 def test_every_amendment_is_needed(index: int) -> None:
-    assert _told_apart(index), AMENDMENTS[index].why
+    assert _makes_a_difference(index), AMENDMENTS[index].why
 
 
 def test_by_the_letter_of_metas_document_no_message_is_valid() -> None:

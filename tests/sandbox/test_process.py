@@ -137,8 +137,8 @@ def test_kill_9_loses_no_answered_message_and_no_webhook(entry: Entry, client: C
     arrived = client.control("GET", "arrivals")["arrivals"]
     assert answered <= arrived.keys()
     assert set(arrived.values()) == {1}
-    wanted = {(name, status) for name in arrived for status in ("sent", "delivered")}
-    receiver.wait(lambda: wanted <= set(receiver.statuses()), 20)
+    expected = {(name, status) for name in arrived for status in ("sent", "delivered")}
+    receiver.wait(lambda: expected <= set(receiver.statuses()), 20)
     eventually(lambda: client.control("GET", "summary")["webhooks_pending"] == 0, 10)
     entries = client.control("GET", "ledger", limit=10_000)["entries"]
     assert [row["seq"] for row in entries] == list(range(1, len(entries) + 1))

@@ -94,7 +94,7 @@ def test_message_stands_in_the_ledger_each_time_it_comes_and_is_acknowledged(web
         }
 
 
-def test_sandbox_that_is_started_again_remembers_links_and_arrivals(web: Web) -> None:
+def test_a_restarted_sandbox_remembers_links_and_messages(web: Web) -> None:
     with linked(web) as here:
         here.send()
         credential = here.credential

@@ -100,12 +100,12 @@ def test_360dialogs_address_is_set_through_its_own_call_and_kept(tmp_path: Path,
             env.http.post(f"{env.base}/d360/v1/configs/webhook", json={"url": receiver.url}, timeout=5).status_code
             == 401
         )
-        wanted = {"url": receiver.url.replace("/api/meta", ""), "headers": {"X-Gw": "mine"}}
+        config = {"url": receiver.url.replace("/api/meta", ""), "headers": {"X-Gw": "mine"}}
         assert (
-            env.http.post(f"{env.base}/d360/v1/configs/webhook", json=wanted, headers=key, timeout=5).json() == wanted
+            env.http.post(f"{env.base}/d360/v1/configs/webhook", json=config, headers=key, timeout=5).json() == config
         )
     with SandboxEnv(tmp_path, receiver, d360_webhook_url="") as env:
-        assert env.http.get(f"{env.base}/d360/v1/configs/webhook", headers=key, timeout=5).json() == wanted
+        assert env.http.get(f"{env.base}/d360/v1/configs/webhook", headers=key, timeout=5).json() == config
         env.send_d360(text(biz_opaque_callback_data="after"))
         receiver.wait(lambda: receiver.statuses() == [("after", "sent"), ("after", "delivered")])
     assert {(post.path, post.headers["X-Gw"]) for post in receiver.posts} == {("/webhook", "mine")}

@@ -73,11 +73,11 @@ def test_what_is_being_sent_at_its_removal_ends_by_itself(env: StoreEnv) -> None
     assert env.store.run(connections.fail_leftovers) == 1
     assert (env.state(flying), env.state(returning)) == ("sent", "failed")
     assert env.store.run(connections.of_kind, "meta") == []
-    assert env.store.run(connections.wanted_kinds) == []
+    assert env.store.run(connections.desired_kinds) == []
     assert status(env)["credentials"] == ""
 
 
-def test_a_kind_is_wanted_for_a_task_alone(env: StoreEnv) -> None:
+def test_a_task_alone_requires_its_kind(env: StoreEnv) -> None:
     env.store.run(
         tasks.add,
         company_id="acme",
@@ -87,7 +87,7 @@ def test_a_kind_is_wanted_for_a_task_alone(env: StoreEnv) -> None:
         expires_in_s=60.0,
     )
     env.store.run(connections.remove, env.connection, "gone")
-    assert env.store.run(connections.wanted_kinds) == ["webdriver"]
+    assert env.store.run(connections.desired_kinds) == ["webdriver"]
 
 
 def test_an_index_is_free_again_after_its_removal(env: StoreEnv) -> None:

@@ -41,7 +41,7 @@ class TestReclaim:
         assert env.row(unknown)["in_doubt_at"] is not None
         assert env.history(unsent) == ["queued", "sending", "queued"]
 
-    def test_the_flight_record_knows_more(self, env: StoreEnv) -> None:
+    def test_the_in_flight_journal_knows_more(self, env: StoreEnv) -> None:
         stages = {"CLAIMED": "", "WRITING": "", "SENT": "wamid.1", "UNSENT": "busy", "DEAD": "131026"}
         ids = dict(zip([*stages, "absent"], env.accept(*"abcdef"), strict=True))
         env.claim(list(ids.values()))
@@ -62,10 +62,10 @@ class TestReclaim:
         assert found["SENT"]["sent_at"] is not None
         assert [env.history(row_id)[-1] for row_id in ids.values()] == [row["state"] for row in found.values()]
 
-    def test_the_row_that_a_process_died_on_twice_is_parked_and_its_neighbours_go_on(self, env: StoreEnv) -> None:
-        poison, neighbour = env.accept("a", "b")
+    def test_the_row_that_a_process_died_on_twice_is_parked_and_the_others_continue(self, env: StoreEnv) -> None:
+        poison, other = env.accept("a", "b")
         for life in range(2):
-            env.claim([poison, neighbour], incarnation=f"meta-0.{life}")
+            env.claim([poison, other], incarnation=f"meta-0.{life}")
             assert env.state(poison) == "sending"
             env.store.run(messages.reclaim, incarnation=f"meta-0.{life}", flights=[], recorded=True, active_row=poison)
         assert (env.state(poison), env.row(poison)["error_code"], env.row(poison)["deaths"]) == (
@@ -73,7 +73,7 @@ class TestReclaim:
             "poison",
             2,
         )
-        assert (env.state(neighbour), env.row(neighbour)["deaths"]) == ("queued", 0)
+        assert (env.state(other), env.row(other)["deaths"]) == ("queued", 0)
 
     def test_it_is_idempotent(self, env: StoreEnv) -> None:
         (row_id,) = env.accept("a")

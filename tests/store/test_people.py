@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.arrivals import Contact, ContactMove
+from shared.inbound_events import Contact, ContactMove
 from shared.messages import InboundMessage, Receipt, Sent
 from shared.states import MessageState
 from shared.store import inbound, marks, messages, targets, windows

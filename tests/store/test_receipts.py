@@ -57,7 +57,7 @@ class TestMatching:
         assert (row["state"], row["provider_id"]) == ("delivered", "wamid.1")
         assert row["sent_at"] is not None
 
-    def test_each_receipt_of_a_batch_is_told_apart(self, env: StoreEnv) -> None:
+    def test_each_receipt_of_a_batch_has_its_own_result(self, env: StoreEnv) -> None:
         row_id = sending(env)
         ours = receipt(env, M.SENT, token=env.token(row_id), provider_id="wamid.1")
         foreign = receipt(env, M.SENT, provider_id="wamid.2")
@@ -126,7 +126,7 @@ class TestMatching:
         assert env.receipts(*receipts) == [False] * len(strange)
         assert env.history(row_id) == ["queued", "sending"]
 
-    def test_a_row_without_an_attempt_has_no_news(self, env: StoreEnv) -> None:
+    def test_a_row_without_an_attempt_has_no_receipts(self, env: StoreEnv) -> None:
         """A scheduled message, and one whose only attempt is not counted: nothing of it has left."""
         (scheduled,) = env.accept("a", scheduled_for=datetime.now(UTC) + timedelta(hours=1))
         refunded = sending(env, "b")
@@ -143,7 +143,7 @@ class TestMatching:
         assert (env.state(row_id), env.state(other)) == ("delivered", "sending")
 
     @pytest.mark.parametrize("state", ORDER)
-    def test_news_of_a_redriven_attempt_move_nothing(self, env: StoreEnv, state: MessageState) -> None:
+    def test_receipts_of_a_redriven_attempt_change_nothing(self, env: StoreEnv, state: MessageState) -> None:
         """The provider repeats its webhooks for days; a human has queued the message again because of them."""
         row_id = sending(env)
         first = env.token(row_id)
@@ -279,8 +279,8 @@ class TestHistory:
         rivals = [open_store(env.url), open_store(env.url)]
         for round_ in range(15):
             ids = [sending(env, f"{round_}-{number}") for number in range(4)]
-            news = [receipt(env, state, token=env.token(row_id)) for row_id in ids for state in (M.SENT, M.DELIVERED)]
-            orders = (news, news[::-1])
+            states = [receipt(env, state, token=env.token(row_id)) for row_id in ids for state in (M.SENT, M.DELIVERED)]
+            orders = (states, states[::-1])
             side_by_side(
                 *(
                     lambda rival=rival, order=order: rival.run(store_receipts.apply, order)
@@ -298,11 +298,11 @@ class TestHistory:
         for round_ in range(25):
             row_id = sending(env, f"{round_}")
             token = env.token(row_id)
-            news = (receipt(env, M.FAILED, token=token, code="1"), receipt(env, M.SENT, token=token))
+            states = (receipt(env, M.FAILED, token=token, code="1"), receipt(env, M.SENT, token=token))
             side_by_side(
                 *(
                     lambda rival=rival, one=one: rival.run(store_receipts.apply, [one])
-                    for rival, one in zip(rivals, news, strict=True)
+                    for rival, one in zip(rivals, states, strict=True)
                 )
             )
             assert env.state(row_id) == "failed"
@@ -311,11 +311,13 @@ class TestHistory:
 
 
 starts = st.sampled_from(["sending", "sent", "in_doubt", "queued", "failed"])
-news = st.lists(st.sampled_from(ORDER), min_size=1, max_size=8)
+states = st.lists(st.sampled_from(ORDER), min_size=1, max_size=8)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(start=starts, arrived=news, cuts=st.lists(st.booleans(), min_size=8, max_size=8), answered_at=st.integers(0, 9))
+@given(
+    start=starts, arrived=states, cuts=st.lists(st.booleans(), min_size=8, max_size=8), answered_at=st.integers(0, 9)
+)
 def test_every_order_ends_in_the_same_state_and_none_moves_backwards(
     all_examples: StoreEnv, start: str, arrived: list[MessageState], cuts: list[bool], answered_at: int
 ) -> None:

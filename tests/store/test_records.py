@@ -66,10 +66,10 @@ class TestConnections:
         assert found is not None
         assert found.options == {}
 
-    def test_what_kinds_are_wanted(self, env: StoreEnv) -> None:
-        assert env.store.run(connections.wanted_kinds) == ["meta"]
+    def test_desired_kinds(self, env: StoreEnv) -> None:
+        assert env.store.run(connections.desired_kinds) == ["meta"]
         env.connect(phone_index=1, connection_type="wwebjs")
-        assert env.store.run(connections.wanted_kinds) == ["meta", "webdriver"]
+        assert env.store.run(connections.desired_kinds) == ["meta", "webdriver"]
 
     def test_a_pause_has_a_reason_and_ends(self, env: StoreEnv) -> None:
         assert env.store.run(connections.pause, env.connection, "breaker")

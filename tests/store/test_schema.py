@@ -177,7 +177,7 @@ class TestWords:
         assert any("(process_name, status)" in row["indexdef"] for row in found)
 
     def test_the_columns_that_were_asked_for(self, env: StoreEnv) -> None:
-        wanted = {
+        required = {
             "process_name",
             "status",
             "last_heartbeat",
@@ -187,7 +187,7 @@ class TestWords:
             "active_connections",
         }
         rows = query(env.url, "SELECT column_name FROM information_schema.columns WHERE table_name = 'process_health'")
-        assert wanted <= {row["column_name"] for row in rows}
+        assert required <= {row["column_name"] for row in rows}
 
     def test_a_heartbeats_age_decides(self, env: StoreEnv) -> None:
         for seconds, expected in (
@@ -246,5 +246,5 @@ class TestWords:
             assert migrate.apply(empty_database_url) == NAMES
         held.close()
         store = open_store(empty_database_url)
-        assert store.run(connections.wanted_kinds) == []
+        assert store.run(connections.desired_kinds) == []
         store.close()

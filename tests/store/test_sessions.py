@@ -135,7 +135,7 @@ def test_what_was_accepted_for_another_account_is_not_claimed(env: StoreEnv, ses
     assert claimed(last) == [last]
 
 
-def test_a_wish_is_noted_when_it_is_news(env: StoreEnv, session: int) -> None:
+def test_a_desired_state_is_an_event_only_when_it_changes(env: StoreEnv, session: int) -> None:
     for desired in ("linked", "paused", "paused", "logged_out"):
         assert env.store.run(sessions.want, company_id="acme", phone_index=1, desired_state=desired)
     assert not env.store.run(sessions.want, company_id="acme", phone_index=9, desired_state="paused")

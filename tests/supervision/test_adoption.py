@@ -37,8 +37,8 @@ def test_killed_orchestrator_children_live_and_are_adopted_within_a_second(env: 
     before = env.last
     env.start()
     env.until(lambda: env.count(Happened.ADOPTED) == 3, "three adopted")
-    told = [datetime.fromisoformat(entry.at) for entry in env.events() if entry.seq > before]
-    assert (told[-1] - told[0]).total_seconds() < 1.0, env.tell()
+    logged_at = [datetime.fromisoformat(entry.at) for entry in env.events() if entry.seq > before]
+    assert (logged_at[-1] - logged_at[0]).total_seconds() < 1.0, env.tell()
     env.ready(*SLOTS, after=before)
     assert {slot: env.pid(slot) for slot in SLOTS} == pids
     assert all(env.slot(slot)["adopted"] and env.slot(slot)["restarts"] == 0 for slot in SLOTS)
@@ -161,7 +161,7 @@ def test_killed_between_fork_and_writing_the_pid_the_child_is_still_found(env: S
     assert adopted is not None and adopted.details["pid"] == holder.pid
 
 
-def test_kinds_that_were_told_something_else_are_replaced_after_adoption(env: SupervisionEnv) -> None:
+def test_kinds_with_outdated_settings_are_replaced_after_adoption(env: SupervisionEnv) -> None:
     """A new orchestrator with other settings: those who know the old ones are replaced, one at a time, the others
     stay."""
     env.rows(SERVED, {"name": "meta", "pool_size": 20}).start().ready(*SLOTS)

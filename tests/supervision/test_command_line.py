@@ -22,7 +22,7 @@ from supervision.commands.context import Answer
 from supervision.environment import child_environ
 from tests.supervision.env import SupervisionEnv
 from tests.supervision.test_commands import API
-from tests.supervision.test_environment import told
+from tests.supervision.test_environment import child_config
 from tests.support import environment
 
 
@@ -155,7 +155,7 @@ def test_a_terminal_that_takes_ascii_alone_is_no_reason_to_fail(env: Supervision
     assert "api \\xd72" in env.output.read_text()
 
 
-def test_a_name_that_is_almost_a_setting_is_told(env: SupervisionEnv) -> None:
+def test_a_name_that_is_almost_a_setting_is_reported(env: SupervisionEnv) -> None:
     env.rows(API).start(API_PROT="3000", DATABASE_POOL_API_MX="3").ready("api-0")
     assert "API_PROT is no setting; do you mean API_PORT?" in env.output.read_text()
     assert env.stop() == ExitCode.OK
@@ -172,7 +172,7 @@ def test_the_settings_file_is_for_us_alone(home: Path) -> None:
     file = home / "settings.env"
     file.write_text("API_KEY=0123456789abcdef\n")
     file.chmod(0o644)
-    told(home)
+    child_config(home)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -203,5 +203,5 @@ def test_the_default_home_does_not_depend_on_the_folder(monkeypatch: pytest.Monk
 def test_no_variable_of_libpq_reaches_a_child(home: Path) -> None:
     ours = {"PGPORT": "1", "PGOPTIONS": "-c x=y", "PGSERVICE": "other", "PATH": os.environ["PATH"]}
     for row in KINDS:
-        environ = child_environ(told(home), row, ChildEnvironment(process_name=row.name), ours)
+        environ = child_environ(child_config(home), row, ChildEnvironment(process_name=row.name), ours)
         assert not [name for name in environ if name.startswith("PG")]

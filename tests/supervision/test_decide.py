@@ -197,7 +197,7 @@ def test_a_slot_that_somebody_else_holds_is_looked_at_again_without_a_failure() 
     assert env.state("api-0") == "starting"
 
 
-def test_a_port_that_is_taken_follows_the_law() -> None:
+def test_a_port_that_is_taken_follows_the_restart_policy() -> None:
     env = DecideEnv(kind("api"), start=False)
     env.refuse = SpawnFailed("api-0", "API_PORT=3000 is taken")
     env.happens(Configured(env.counts))
@@ -209,7 +209,7 @@ def test_a_port_that_is_taken_follows_the_law() -> None:
 # Hangs
 
 
-def test_a_silent_loop_climbs_the_ladder_to_the_end() -> None:
+def test_a_silent_loop_is_escalated_to_the_last_level() -> None:
     env = one()
     env.silent, env.stubborn = {"api-0"}, {"api-0"}
     env.after(2.75)

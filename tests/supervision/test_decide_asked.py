@@ -77,7 +77,7 @@ def test_draining_what_waits_stops_it() -> None:
     assert env.state("api-0") == "stopped"
 
 
-def test_a_drain_beyond_its_deadline_ends_on_the_ladder() -> None:
+def test_a_drain_beyond_its_deadline_is_escalated() -> None:
     env = one()
     env.stubborn = {"api-0"}
     env.happens(DrainRequested(("api-0",)))

@@ -45,7 +45,7 @@ def test_undeclared_transitions_are_refused() -> None:
 
 
 TO_A_PROCESS = ["ready", "unready", "die", "crash78", "exit0", "stopping", "silent", "beat", "stubborn", "meek"]
-TO_THE_FLEET = [
+TO_THE_INSTALLATION = [
     "restart",
     "drain",
     "memory",
@@ -61,7 +61,7 @@ TO_THE_FLEET = [
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("wait"), st.floats(0, 40)),
-        st.tuples(st.sampled_from(TO_A_PROCESS + TO_THE_FLEET), st.integers(0, 4)),
+        st.tuples(st.sampled_from(TO_A_PROCESS + TO_THE_INSTALLATION), st.integers(0, 4)),
     ),
     max_size=40,
 )

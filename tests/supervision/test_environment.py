@@ -41,12 +41,12 @@ class Embedded:
         return "unix:///embedded.sock"
 
 
-def told(home: Path, **operator: object) -> ChildConfig:
+def child_config(home: Path, **operator: object) -> ChildConfig:
     return prepare(replace(Settings(), bulkhead_home=home, **operator), Embedded())  # type: ignore[arg-type]
 
 
 def test_everything_is_completed_for_a_newcomer(home: Path) -> None:
-    complete = told(home / "new")
+    complete = child_config(home / "new")
     settings = complete.settings
     assert complete.uses_sandbox
     assert settings.database_url == "postgresql://embedded@/new" and settings.redis_url == "unix:///embedded.sock"
@@ -69,9 +69,9 @@ def test_everything_is_completed_for_a_newcomer(home: Path) -> None:
 
 
 def test_secrets_are_kept_and_private(home: Path) -> None:
-    first = told(home).settings
+    first = child_config(home).settings
     (home / "api_key").chmod(0o644)
-    assert told(home).settings == first
+    assert child_config(home).settings == first
     for name, _, _ in KEPT.values():
         assert stat.S_IMODE((home / name).stat().st_mode) == 0o600
     assert (home / "api_key").read_text().strip() == first.api_key
@@ -79,7 +79,7 @@ def test_secrets_are_kept_and_private(home: Path) -> None:
 
 
 def test_what_the_operator_says_wins(home: Path) -> None:
-    settings = told(
+    settings = child_config(
         home,
         api_key="mine",
         database_url="postgresql://db/x",
@@ -95,39 +95,39 @@ def test_what_the_operator_says_wins(home: Path) -> None:
 
 
 def test_with_real_credentials_there_is_no_sandbox_and_no_made_up_app_secret(home: Path) -> None:
-    complete = told(home, meta_access_token="t", meta_phone_number_id="1", meta_app_secret="s")
+    complete = child_config(home, meta_access_token="t", meta_phone_number_id="1", meta_app_secret="s")
     assert not complete.uses_sandbox and complete.counts["sandbox"] == 0
     assert complete.settings.graph_base_url == "https://graph.facebook.com"
     assert complete.settings.whatsapp_web_url == "https://web.whatsapp.com/"
     assert complete.settings.sandbox_access_token == ""
-    assert told(home, sandbox="off").settings.meta_app_secret == ""
+    assert child_config(home, sandbox="off").settings.meta_app_secret == ""
 
 
 @pytest.mark.parametrize(
     ("address", "host"), [("0.0.0.0", "127.0.0.1"), ("10.0.0.7", "10.0.0.7"), ("::", "127.0.0.1"), ("::1", "[::1]")]
 )
 def test_the_sandbox_is_reached_where_it_listens(home: Path, address: str, host: str) -> None:
-    assert told(home, bind_address=address).settings.graph_base_url == f"http://{host}:3100/graph"
+    assert child_config(home, bind_address=address).settings.graph_base_url == f"http://{host}:3100/graph"
 
 
 def test_an_empty_secret_file_is_said_and_not_replaced(home: Path) -> None:
     (home / "api_key").write_text("\n")
     with pytest.raises(SettingsInvalid, match="api_key is empty"):
-        told(home)
+        child_config(home)
 
 
 def test_a_home_that_cannot_be_used(home: Path) -> None:
     (home / "file").write_text("")
     with pytest.raises(SettingsInvalid, match="cannot be used"):
-        told(home / "file" / "below")
+        child_config(home / "file" / "below")
     (home / "logs").write_text("")
     with pytest.raises(SettingsInvalid, match="cannot be used"):
-        told(home)
+        child_config(home)
 
 
 def test_search_permission_for_the_database_user_is_left_and_nothing_else(home: Path) -> None:
     home.chmod(0o777)
-    told(home)
+    child_config(home)
     assert stat.S_IMODE(home.stat().st_mode) == 0o711
 
 
@@ -153,7 +153,7 @@ def test_each_wrong_line_of_the_settings_file_is_named(home: Path) -> None:
     assert read_file(home / "none") == {}
 
 
-def test_a_child_gets_its_own_part_and_nothing_of_our_keeper(home: Path) -> None:
+def test_a_child_gets_its_own_part_and_nothing_of_the_service_manager(home: Path) -> None:
     identity = ChildEnvironment(
         process_name="meta", process_instance=1, process_incarnation="meta-1.x", notify_socket="/n", watchdog_usec=5
     )
@@ -169,7 +169,7 @@ def test_a_child_gets_its_own_part_and_nothing_of_our_keeper(home: Path) -> None
         "PGHOST": "elsewhere",
         "AWS_SECRET_ACCESS_KEY": "the operator's own",
     }
-    complete = told(home)
+    complete = child_config(home)
     rows = {row.name: row for row in complete.settings.kinds}
     environ = child_environ(complete, rows["meta"], identity, ours)
     assert load_child(environ) == identity
@@ -181,7 +181,7 @@ def test_a_child_gets_its_own_part_and_nothing_of_our_keeper(home: Path) -> None
     assert load(environ).seen_by(rows["meta"]).meta_app_secret == environ["META_APP_SECRET"]
 
 
-def test_only_those_who_were_told_something_false_are_changed() -> None:
+def test_only_kinds_with_outdated_settings_are_changed() -> None:
     old = to_environ(Settings())
 
     def changed(**new: object) -> set[str]:

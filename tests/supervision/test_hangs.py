@@ -46,7 +46,7 @@ def test_a_stopped_process_dies_too(env: SupervisionEnv) -> None:
     env.wait(Happened.READY, "api-0", after=exited.seq)
 
 
-def test_a_closed_line_is_silence(env: SupervisionEnv) -> None:
+def test_a_closed_notify_socket_counts_as_a_hang(env: SupervisionEnv) -> None:
     env.rows({"name": "bad", "entry": "closes_its_line", "watchdog_s": 0.5}, term_s=10.0).start()
     exited = env.wait(Happened.EXITED, "bad-0")
     assert (exited.details["reason"], exited.details["code"]) == ("hung", 0)
@@ -92,7 +92,7 @@ def test_an_orchestrator_that_was_stopped_alone_kills_nobody(env: SupervisionEnv
 
 
 @pytest.mark.parametrize("ahead_s", [3600.0, -3600.0])
-def test_a_wall_clock_that_is_set_harms_nobody(env: SupervisionEnv, ahead_s: float) -> None:
+def test_a_wall_clock_that_is_set_does_no_harm(env: SupervisionEnv, ahead_s: float) -> None:
     """An hour ahead or back, for the orchestrator and for every child, while they run: no hang, no exit, and restarts
     as always."""
     shift = env.home / "shift"
@@ -104,10 +104,10 @@ def test_a_wall_clock_that_is_set_harms_nobody(env: SupervisionEnv, ahead_s: flo
     pids = {slot: env.pid(slot) for slot in ("api-0", "api-1", "meta-0")}
     set_ahead(shift, ahead_s)
 
-    def told_ahead_s() -> float:
+    def reported_ahead_s() -> float:
         return (datetime.fromisoformat(env.status()["at"]) - datetime.now(UTC)).total_seconds()
 
-    env.until(lambda: abs(told_ahead_s() - ahead_s) < 60.0, "the orchestrator tells the time as it is now")
+    env.until(lambda: abs(reported_ahead_s() - ahead_s) < 60.0, "the orchestrator tells the time as it is now")
     env.never(lambda: env.count(Happened.HUNG) or env.count(Happened.EXITED), 3.0, "a false kill")
     assert {slot: env.pid(slot) for slot in pids} == pids and env.count(Happened.STALL) == 0
     env.kill("meta-0")

@@ -105,9 +105,7 @@ def test_a_journal_that_lost_its_end_uses_no_number_twice(tmp_path: Path, writer
     assert [(entry.seq, entry.boot) for entry in reader_named().read()] == [(6, "boot-2")]
 
 
-def test_a_follower_begins_where_it_is_told_and_leaves_no_position(
-    tmp_path: Path, writer: Writer, stack: ExitStack
-) -> None:
+def test_a_follower_with_a_start_position_stores_none(tmp_path: Path, writer: Writer, stack: ExitStack) -> None:
     journal = writer("boot-1", segment_bytes=600)
     write(journal, 20)
     follower = stack.enter_context(closing(JournalReader(tmp_path, after=20)))

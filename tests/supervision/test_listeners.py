@@ -91,7 +91,7 @@ def test_an_address_that_is_not_ours(env: SupervisionEnv) -> None:
     )
 
 
-def test_a_port_that_is_taken_later_follows_the_restart_law(env: SupervisionEnv) -> None:
+def test_a_port_that_is_taken_later_follows_the_restart_policy(env: SupervisionEnv) -> None:
     """The kind was not needed at start; when it is, its port is gone. The other kinds run, and it is tried again."""
     env.rows(
         {"name": "recorder", "entry": "recorder", "reads_journal": True},

@@ -272,7 +272,7 @@ def test_descriptors_from_strangers_are_closed(tmp_path: Path) -> None:
 # the recorder's word
 
 
-def test_wanted_kinds_start_and_stop_with_connections_and_the_word_is_kept(env: SupervisionEnv) -> None:
+def test_desired_kinds_start_and_stop_with_connections_and_are_kept(env: SupervisionEnv) -> None:
     env.rows(
         {"name": "recorder", "entry": "recorder", "reads_journal": True},
         {"name": "meta", "needed": "connections"},
@@ -289,13 +289,13 @@ def test_wanted_kinds_start_and_stop_with_connections_and_the_word_is_kept(env: 
     assert env.status()["desired"] == ["meta"]
 
 
-def test_a_damaged_word_is_no_word(env: SupervisionEnv) -> None:
+def test_a_damaged_file_of_desired_kinds_is_ignored(env: SupervisionEnv) -> None:
     runtime.desired_kinds_file(env.home).write_text("{not json")
     env.rows({"name": "meta", "needed": "connections"}, {"name": "api"}).start().ready("api-0")
     assert env.status()["desired"] is None
 
 
-def test_readers_of_the_journal_are_poked(env: SupervisionEnv) -> None:
+def test_readers_of_the_journal_are_notified(env: SupervisionEnv) -> None:
     env.rows({"name": "reader", "entry": "counts_notifies", "reads_journal": True}, {"name": "api"}).start().ready(
         "reader-0", "api-0"
     )
@@ -307,26 +307,26 @@ def test_readers_of_the_journal_are_poked(env: SupervisionEnv) -> None:
 # our own keeper
 
 
-def test_the_keeper_hears_ready_life_and_end(env: SupervisionEnv) -> None:
+def test_the_service_manager_receives_ready_watchdog_and_stopping(env: SupervisionEnv) -> None:
     path = env.home / "keeper.sock"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as keeper:
-        keeper.bind(str(path))
-        keeper.settimeout(10)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(10)
         env.rows({"name": "api"}).start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="400000").ready("api-0")
-        heard: list[dict[str, str]] = []
-        while not any("READY" in fields for fields in heard) or not any("WATCHDOG" in fields for fields in heard):
-            heard.append(notify.parse(keeper.recv(4096)))
+        received: list[dict[str, str]] = []
+        while not any("READY" in fields for fields in received) or not any("WATCHDOG" in fields for fields in received):
+            received.append(notify.parse(manager.recv(4096)))
         assert "NOTIFY_SOCKET=" + str(runtime.notify_socket(env.home)) in Path(
             f"/proc/{env.pid('api-0')}/environ"
         ).read_text().split("\0")
         begun = time.monotonic()
         for _ in range(5):
-            keeper.recv(4096)
+            manager.recv(4096)
         assert time.monotonic() - begun < 5 * 0.4
         env.orchestrator.terminate()
-        while "STOPPING" not in heard[-1]:
-            heard.append(notify.parse(keeper.recv(4096)))
-        assert int(heard[-1]["EXTEND_TIMEOUT_USEC"]) >= 5_000_000
+        while "STOPPING" not in received[-1]:
+            received.append(notify.parse(manager.recv(4096)))
+        assert int(received[-1]["EXTEND_TIMEOUT_USEC"]) >= 5_000_000
         assert env.stop() == 0
 
 
@@ -337,10 +337,10 @@ def test_a_watchdog_that_is_meant_for_another_process_is_not_ours() -> None:
         {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"},
     )
     for environ in ({}, *half_said):
-        keeper = SdNotify(environ)
-        assert keeper.interval_s == 0
-        keeper.alive()
-        keeper.close()
+        manager = SdNotify(environ)
+        assert manager.interval_s == 0
+        manager.alive()
+        manager.close()
 
 
 def test_orchestrator_is_small(env: SupervisionEnv) -> None:

@@ -40,8 +40,8 @@ class Api:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 assert self.headers["Authorization"] == f"Bearer {KEY}"
                 api.asked.append((self.command, self.path, json.loads(body) if body else None))
-                status, told = answer(self.command, self.path)
-                data = told.encode() if isinstance(told, str) else json.dumps(told).encode()
+                status, expected = answer(self.command, self.path)
+                data = expected.encode() if isinstance(expected, str) else json.dumps(expected).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
@@ -139,7 +139,7 @@ def test_a_session_that_nobody_links(home: Path, api: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "asked", "told"),
+    ("words", "asked", "expected"),
     [
         (
             ("restart", "1"),
@@ -159,8 +159,10 @@ def test_a_session_that_nobody_links(home: Path, api: Any) -> None:
         ),
     ],
 )
-def test_deeds(home: Path, api: Any, words: tuple[str, ...], asked: Any, told: tuple[tuple[int, Any], str]) -> None:
-    answer, said = told
+def test_actions(
+    home: Path, api: Any, words: tuple[str, ...], asked: Any, expected: tuple[tuple[int, Any], str]
+) -> None:
+    answer, said = expected
     server = api(lambda method, path: answer)
     code, output, _ = ask(home, server.port, *words)
     assert code == ExitCode.OK

@@ -22,7 +22,7 @@ class Machine:
 
     def __init__(self, root: Path) -> None:
         self.root, self.now = root, 100.0
-        self.told = Starvation(lambda: self.now, root)
+        self.starvation = Starvation(lambda: self.now, root)
 
     def process(self, threads: str, used_s: float) -> None:
         """Say each thread's state, a letter each, and what all have used so far."""
@@ -42,9 +42,9 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.mark.parametrize("threads", ["SSS", "TTT", "S", "ZS"])
-def test_who_does_not_want_to_run_is_not_starved(machine: Machine, threads: str) -> None:
+def test_a_process_that_does_not_want_to_run_is_not_starved(machine: Machine, threads: str) -> None:
     machine.process(threads, 1.0)
-    assert not machine.told.is_starved(PID)
+    assert not machine.starvation.is_starved(PID)
 
 
 @pytest.mark.parametrize(
@@ -55,22 +55,22 @@ def test_who_wants_to_run_is_judged_by_what_he_got(
     machine: Machine, threads: str, used_s: float, starved: bool
 ) -> None:
     machine.process(threads, 1.0)
-    assert machine.told.is_starved(PID), "nobody knows after a first look"
+    assert machine.starvation.is_starved(PID), "nobody knows after a first look"
     machine.now += PROBE_S
     machine.process(threads, 1.0 + used_s)
-    assert machine.told.is_starved(PID) is starved
+    assert machine.starvation.is_starved(PID) is starved
 
 
 def test_an_old_look_says_nothing(machine: Machine) -> None:
     machine.process("R", 1.0)
-    assert machine.told.is_starved(PID)
+    assert machine.starvation.is_starved(PID)
     machine.now += 60.0
     machine.process("R", 61.0)
-    assert machine.told.is_starved(PID)
+    assert machine.starvation.is_starved(PID)
 
 
 def test_nobody_is_not_starved(machine: Machine) -> None:
-    assert not machine.told.is_starved(PID)
+    assert not machine.starvation.is_starved(PID)
 
 
 def test_real_processes_are_read() -> None:

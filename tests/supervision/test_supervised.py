@@ -124,7 +124,7 @@ def test_takes_the_slot_and_leaves_last_words(line: Supervised, identity: ChildE
 def test_inherits_lock_and_incarnation(identity: ChildEnvironment, tmp_path: Path) -> None:
     path = runtime.slot_lock_file(tmp_path, "meta-1")
     lock = SlotLock.take(path)
-    told = ChildEnvironment(
+    child_environment = ChildEnvironment(
         process_name="meta",
         process_instance=1,
         process_incarnation="meta-1.abc",
@@ -132,7 +132,7 @@ def test_inherits_lock_and_incarnation(identity: ChildEnvironment, tmp_path: Pat
         process_admin_port=3221,
         port=3002,
     )
-    supervised = Supervised.from_environment(told, tmp_path)
+    supervised = Supervised.from_environment(child_environment, tmp_path)
     assert (supervised.incarnation, supervised.lock_fd) == ("meta-1.abc", lock.fd)
     holder = read_holder(path)
     assert holder and (holder.admin_port, holder.public_port) == (3221, 3002)
@@ -164,10 +164,10 @@ def test_commands_arrive_and_nonsense_does_not_harm(line: Supervised, tmp_path: 
 def test_hands_over_its_listening_socket(tmp_path: Path) -> None:
     listener = bind_listener("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    told = ChildEnvironment(
+    child_environment = ChildEnvironment(
         process_name="api", port=port, listen_fd=listener.detach(), notify_socket=str(runtime.notify_socket(tmp_path))
     )
-    line = Supervised.from_environment(told, tmp_path)
+    line = Supervised.from_environment(child_environment, tmp_path)
     (served,) = line.listening_sockets()
     served.close()  # as a server that drains does
     with orchestrator_at(runtime.notify_socket(tmp_path)) as ours:
@@ -189,8 +189,10 @@ def test_a_start_makes_no_siblings_accept_block(tmp_path: Path) -> None:
     because we start."""
     with bind_listener("127.0.0.1", 0) as ours:
         siblings = os.dup(ours.fileno())
-        told = ChildEnvironment(process_name="api", port=ours.getsockname()[1], listen_fd=os.dup(ours.fileno()))
-        line = Supervised.from_environment(told, tmp_path)
+        child_environment = ChildEnvironment(
+            process_name="api", port=ours.getsockname()[1], listen_fd=os.dup(ours.fileno())
+        )
+        line = Supervised.from_environment(child_environment, tmp_path)
         (served,) = line.listening_sockets()
         assert not os.get_blocking(siblings)
         served.close()
@@ -232,8 +234,8 @@ def test_a_home_with_a_long_name_gets_short_sockets(tmp_path: Path) -> None:
     assert directory == runtime.runtime_dir(home)
     assert not directory.is_relative_to(home)
     assert directory != runtime.runtime_dir(tmp_path / ("gone" * 30))
-    told = ChildEnvironment(process_name="webdriver", notify_socket=str(runtime.notify_socket(home)))
-    line = Supervised.from_environment(told, home)
+    child_environment = ChildEnvironment(process_name="webdriver", notify_socket=str(runtime.notify_socket(home)))
+    line = Supervised.from_environment(child_environment, home)
     assert runtime.slot_lock_file(home, "webdriver-0").parent == home / "run"
     line.close()
     os.close(line.lock_fd)

@@ -30,8 +30,8 @@ def helpers_of(env: SupervisionEnv) -> tuple[int, int]:
     return away, daemon
 
 
-def rungs() -> list[str]:
-    """The rungs that this machine and our rights offer."""
+def kill_methods() -> list[str]:
+    """The ways to end a process tree that this machine and our rights offer."""
     with tempfile.TemporaryDirectory() as home:
         groups = Cgroups.probe(Path(home))
         if groups is None:
@@ -40,27 +40,27 @@ def rungs() -> list[str]:
         return ["cgroup", "walk"]
 
 
-def gone(away: int, daemon: int, rung: str) -> bool:
-    """Whether the helpers are dead. What nothing marks, only a cgroup can find; on the lower rung the test ends it
+def gone(away: int, daemon: int, kill_method: str) -> bool:
+    """Whether the helpers are dead. What nothing marks, only a cgroup can find; without one the test ends it
     itself."""
-    if rung == "walk":
+    if kill_method == "walk":
         processes.end([daemon])
     return not processes.is_alive(away) and not processes.is_alive(daemon)
 
 
-@pytest.mark.parametrize("rung", rungs())
-def test_helpers_that_left_the_session_die_with_their_process(env: SupervisionEnv, rung: str) -> None:
+@pytest.mark.parametrize("kill_method", kill_methods())
+def test_helpers_that_left_the_session_die_with_their_process(env: SupervisionEnv, kill_method: str) -> None:
     """A killed child's helpers: one in another session with the lock, one daemonised with a cleared environment and
     without it."""
-    env.rows({"name": "bad", "entry": "forks_away"}).start(FIXTURE_WALK_ONLY="" if rung == "cgroup" else "1").ready(
-        "bad-0"
-    )
-    assert env.status()["kill_method"] == rung
+    env.rows({"name": "bad", "entry": "forks_away"}).start(
+        FIXTURE_WALK_ONLY="" if kill_method == "cgroup" else "1"
+    ).ready("bad-0")
+    assert env.status()["kill_method"] == kill_method
     away, daemon = helpers_of(env)
     assert processes.is_alive(away) and processes.is_alive(daemon)
     env.kill("bad-0")
     free = env.wait(Happened.SLOT_FREE, "bad-0")
-    assert gone(away, daemon, rung)
+    assert gone(away, daemon, kill_method)
     env.wait(Happened.READY, "bad-0", after=free.seq)
 
 
@@ -68,14 +68,14 @@ def test_helpers_that_left_the_session_die_with_their_process(env: SupervisionEn
 def test_a_stop_leaves_no_helper(env: SupervisionEnv, number: signal.Signals) -> None:
     env.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
     away, daemon = helpers_of(env)
-    rung = env.status()["kill_method"]
+    kill_method = env.status()["kill_method"]
     if number is signal.SIGKILL:
         env.kill("bad-0")
         env.ready("bad-0", after=env.wait(Happened.STARTED, "bad-0", after=env.wait(Happened.EXITED).seq).seq)
-        assert gone(away, daemon, rung)
+        assert gone(away, daemon, kill_method)
         away, daemon = helpers_of(env)
     assert env.stop() == 0
-    assert gone(away, daemon, rung)
+    assert gone(away, daemon, kill_method)
 
 
 def test_a_stop_removes_the_sockets_of_helpers_that_could_not(env: SupervisionEnv) -> None:
@@ -99,12 +99,12 @@ def test_remains_of_a_sudden_death_of_everything_are_killed_at_the_next_start(en
     incarnation survives the next start."""
     env.rows({"name": "bad", "entry": "forks_away"}).start().ready("bad-0")
     away, daemon = helpers_of(env)
-    old, rung = env.slot("bad-0")["incarnation"], env.status()["kill_method"]
+    old, kill_method = env.slot("bad-0")["incarnation"], env.status()["kill_method"]
     env.kill_orchestrator()
     env.kill("bad-0")
     assert not is_free(runtime.slot_lock_file(env.home, "bad-0"))
     env.start().ready("bad-0")
-    assert gone(away, daemon, rung)
+    assert gone(away, daemon, kill_method)
     free = env.happened(Happened.SLOT_FREE, "bad-0")
     assert free is not None and free.incarnation == old
     assert env.story("bad-0") == ["started", "ready", "slot_free", "started", "ready"]

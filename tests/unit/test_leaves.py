@@ -121,7 +121,7 @@ class TestBeats:
         mill.beat()
         assert beats.stale() == []
 
-    def test_a_declared_silence_is_no_stall_and_ends_with_a_beat(self) -> None:
+    def test_a_declared_pause_is_no_stall_and_ends_with_a_beat(self) -> None:
         now = [0.0]
         beats = Beats(lambda: now[0])
         mill = beats.loop("mill", 2.0)

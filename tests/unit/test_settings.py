@@ -257,9 +257,9 @@ class TestRoundTrip:
         assert load(to_environ(settings)) == settings
 
     @given(st.fixed_dictionaries({name.lower(): value_of(row) for name, row in child_variables().items()}))
-    def test_what_a_child_is_told_about_itself(self, values: dict[str, Any]) -> None:
-        told = ChildEnvironment(**values)
-        assert load_child(child_to_environ(told)) == told
+    def test_the_environment_of_a_child_is_read_back(self, values: dict[str, Any]) -> None:
+        received = ChildEnvironment(**values)
+        assert load_child(child_to_environ(received)) == received
 
     def test_a_slot_has_a_name(self) -> None:
         assert ChildEnvironment(process_name="meta", process_instance=3).slot == "meta-3"
@@ -347,7 +347,7 @@ class TestKinds:
         with pytest.raises(SettingsInvalid, match="WEBDRIVER_PORT='x' is not a whole number"):
             load({"WWEBJS_PORT": "x"})
 
-    def test_names_near_ours_are_told_from_the_machines_own(self) -> None:
+    def test_names_near_ours_are_distinguished_from_the_machines_own(self) -> None:
         machine = [
             "PATH",
             "HOME",
@@ -367,10 +367,10 @@ class TestLeastPrivilege:
         every = Settings(**{name: f"hidden-{name}" for name in SECRETS})  # type: ignore[arg-type]  # secrets are texts
         for row in KINDS:
             environ, seen = environ_for(every, row), every.seen_by(row)
-            told = {name for name in SECRETS if name.upper() in environ}
-            assert told == set(row.secrets)
-            assert all(f"hidden-{name}" not in "".join(environ.values()) for name in set(SECRETS) - told)
-            for name in set(SECRETS) - told:
+            received = {name for name in SECRETS if name.upper() in environ}
+            assert received == set(row.secrets)
+            assert all(f"hidden-{name}" not in "".join(environ.values()) for name in set(SECRETS) - received)
+            for name in set(SECRETS) - received:
                 with pytest.raises(AttributeError, match=f"may not see the setting '{name}'"):
                     getattr(seen, name)
             assert {getattr(seen, name) for name in visible_fields(row)}

@@ -23,9 +23,9 @@ from starlette.applications import Starlette
 
 from sandbox.ledger import Ledger, LedgerEntry
 from sandbox.web import Phones, web_routes
-from shared.arrivals import Contact
 from shared.clock import utc_now
 from shared.errors import StoreUnavailable
+from shared.inbound_events import Contact
 from shared.media.local import LocalStorage
 from shared.media.reach import Reach
 from shared.messages import InboundMessage, OutboundMessage, Receipt

@@ -131,7 +131,7 @@ def test_lost_row_is_not_sent(home: Path, web: Web) -> None:
     run(scenario())
 
 
-def test_what_cannot_be_sent_is_dead_or_comes_back_uncharged(home: Path, web: Web) -> None:
+def test_what_cannot_be_sent_is_dead_or_refunded(home: Path, web: Web) -> None:
     async def scenario() -> None:
         async with session_env(home, web) as here:
             absent = await here.channel.send(message(), Tokens().record, by())

@@ -139,8 +139,8 @@ def test_parameters_are_published(published: Published, name: str) -> None:
     parameters = re.split(r", (?=\w+\??: )", declared) if declared else []
     given = GIVEN.get(name, ())
     assert len(parameters) >= len(given), declared
-    for parameter, wanted in zip(parameters, given, strict=False):
-        assert parameter.startswith(wanted), declared
+    for parameter, expected in zip(parameters, given, strict=False):
+        assert parameter.startswith(expected), declared
     assert all("?:" in parameter for parameter in parameters[len(given) :]), (
         f"{name} needs more than it is given: {declared}"
     )

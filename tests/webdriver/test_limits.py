@@ -42,7 +42,7 @@ class TestResourceUsage:
         return made
 
     @pytest.mark.parametrize(
-        ("fields", "verdict", "words"),
+        ("fields", "excess", "words"),
         [
             ({}, "", ""),
             ({"pss": 499.0}, "", ""),
@@ -54,20 +54,20 @@ class TestResourceUsage:
             ({"age_s": 3600.0}, "recycle", "1.0 hours old"),
         ],
     )
-    def test_verdicts(self, fields: dict[str, float], verdict: str, words: str) -> None:
-        found, reason = self.fed(**fields).verdict(fields.get("age_s", 100.0))  # type: ignore[arg-type]  # a bool is among them
-        assert found == verdict
+    def test_what_exceeds_a_limit(self, fields: dict[str, float], excess: str, words: str) -> None:
+        found, reason = self.fed(**fields).excess(fields.get("age_s", 100.0))  # type: ignore[arg-type]  # a bool is among them
+        assert found == excess
         assert words in reason
 
     def test_no_limit_is_no_limit(self) -> None:
         self.policy = SessionPolicy(memory_soft_mb=0, memory_hard_mb=0, cpu_most=0, max_age_s=0)
-        assert self.fed(pss=5000.0, cpu=4.0, age_s=10_000.0).verdict(10_000.0) == ("", "")
+        assert self.fed(pss=5000.0, cpu=4.0, age_s=10_000.0).excess(10_000.0) == ("", "")
 
     def test_a_calm_moment_begins_the_minute_anew(self) -> None:
         made = self.fed(cpu=0.9, age_s=58.0)
         made.sampled(Sample(600.0, 0.9 * 58, 7), 60.0, may_burn=False)
         made.sampled(Sample(600.0, 0.9 * 58 + 0.9 * 50, 7), 110.0, may_burn=False)
-        assert made.verdict(110.0) == ("", "")
+        assert made.excess(110.0) == ("", "")
 
     def test_a_closer_look_is_due_when_it_grew_or_long_ago(self) -> None:
         made = ResourceUsage(self.policy, 0.0)
@@ -234,10 +234,10 @@ def test_a_quarantine_outlives_the_process_and_an_operator_can_end_it(home: Path
             here.sessions.notify()
             await here.until(S.QUARANTINED)
             assert "2 connects within an hour" in here.session().detail
-            told = len(here.store.observed[1])
+            observations = len(here.store.observed[1])
             await soon(
-                lambda: len(here.store.observed[1]) > told,
-                describe="what nobody confirms is not believed: it is told again",
+                lambda: len(here.store.observed[1]) > observations,
+                describe="an unconfirmed state is written again",
             )
             assert chromiums(home) == []
             await here.sessions.restart(1, monotonic() + 10)

@@ -143,14 +143,14 @@ def has_done(web: Web, number: int) -> bool:
 
 def judge(web: Web, rows: list[tuple[str, str, Mapping[str, Any]]]) -> None:
     """Compare what was wanted with what the phone got."""
-    wanted: Counter[tuple[str, ...]] = Counter()
+    expected: Counter[tuple[str, ...]] = Counter()
     for chat, kind, content in rows:
         if kind == "reaction":
-            wanted["reaction", chat, content["emoji"]] += 1
+            expected["reaction", chat, content["emoji"]] += 1
         elif kind == "edit":
-            wanted["edit", content["body"]] += 1
+            expected["edit", content["body"]] += 1
         else:
-            wanted[
+            expected[
                 "message",
                 content["body"]
                 if kind == "text"
@@ -170,8 +170,8 @@ def judge(web: Web, rows: list[tuple[str, str, Mapping[str, Any]]]) -> None:
         ] += 1
     for row in web.events("edit_arrived"):
         got["edit", row["body"]] += 1
-    assert got - wanted == Counter(), "twice, or never asked for"
-    assert wanted - got == Counter(), "lost"
+    assert got - expected == Counter(), "twice, or never asked for"
+    assert expected - got == Counter(), "lost"
 
 
 def chat_of_lid(rows: list[tuple[str, str, Mapping[str, Any]]], lid: str) -> str:

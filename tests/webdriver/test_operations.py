@@ -297,7 +297,7 @@ def test_operations_that_a_kill_befell_are_looked_up_and_happen_once(home: Path,
                 await here.order(PHONE, "faults", {"hold_after_s": 0})
                 await soon(partial(_lives_again, here, lives), 30)
                 kept = message(id=900 + number, type=kind, content=content, token=tokens[-1], attempt=2)
-                found = await _until_told(sender, kept)
+                found = await _until_settled(sender, kept)
                 if isinstance(found, Retry):
                     assert found.code == "not_sent"
                     assert isinstance(await here.channel.send(kept, Tokens().record, by()), Sent), kind
@@ -323,7 +323,7 @@ def _kill_when_stored(here: SessionEnv) -> Any:
     return kill
 
 
-async def _until_told(sender: Sender, row: OutboundMessage) -> Outcome:
+async def _until_settled(sender: Sender, row: OutboundMessage) -> Outcome:
     found: list[Outcome] = []
 
     async def ask() -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from shared.arrivals import Contact
 from shared.clock import monotonic, utc_now
+from shared.inbound_events import Contact
 from shared.kinds import kind_named
 from shared.states import SessionState
 from tests.webdriver.store_env import StoreEnv

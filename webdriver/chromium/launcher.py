@@ -85,11 +85,11 @@ def yield_processor() -> None:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-def place(wanted: dict[int, int]) -> None:
+def place(places: dict[int, int]) -> None:
     """Move each descriptor to the number that is its key; what stands there (the slot's lock) gets a new number."""
     # first all of them out of the way: the descriptor that one key asks for may be another key's present number
-    free = {number: fcntl.fcntl(given, fcntl.F_DUPFD, LOWEST_FREE) for number, given in wanted.items()}
-    for given in wanted.values():
+    free = {number: fcntl.fcntl(given, fcntl.F_DUPFD, LOWEST_FREE) for number, given in places.items()}
+    for given in places.values():
         os.close(given)
     for number, moved in free.items():
         with suppress(OSError):

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from shared.arrivals import Contact
 from shared.clock import monotonic, utc_now
 from shared.errors import StoreUnavailable
+from shared.inbound_events import Contact
 from shared.logs import logger
 from shared.messages import InboundMessage
 from webdriver.chromium.browser import BrowserLost, CallTimedOut, ScriptFailed

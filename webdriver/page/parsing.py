@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from shared import content as types
-from shared.arrivals import Contact
 from shared.channels import chat_ids
 from shared.errors import BulkheadError
+from shared.inbound_events import Contact
 from shared.messages import InboundMessage, Receipt
 from shared.states import MessageState
 from webdriver.page import vcards

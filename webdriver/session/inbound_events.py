@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from shared.arrivals import MediaSource
 from shared.content import REACTION
 from shared.inbound.pipeline import JournalRow, Processed
+from shared.inbound_events import MediaSource
 from shared.messages import InboundMessage
 from shared.store import inbound, inbound_media, pages
 from shared.store.pool import Transaction

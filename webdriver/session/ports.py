@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from shared.arrivals import Contact
+from shared.inbound_events import Contact
 from shared.messages import Receipt
 from shared.states import DesiredSession, SessionState
 

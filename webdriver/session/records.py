@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from shared.arrivals import Contact
+from shared.inbound_events import Contact
 from shared.kinds import ProcessKind
 from shared.messages import Receipt
 from shared.states import DesiredSession, SessionState

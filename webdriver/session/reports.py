@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from shared.arrivals import Contact
 from shared.backoff import BackoffPolicy
 from shared.clock import left, monotonic, utc_now
 from shared.errors import StoreUnavailable
+from shared.inbound_events import Contact
 from shared.logs import logger
 from shared.messages import Receipt
 from shared.states import SessionState

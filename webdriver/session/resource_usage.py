@@ -7,7 +7,7 @@ from typing import Final, Literal
 from webdriver.chromium.processes import Memory, Sample
 from webdriver.session.policy import SessionPolicy
 
-Verdict = Literal["", "recycle", "kill"]
+Excess = Literal["", "recycle", "kill"]
 
 _GREW_MB: Final = 40.0
 """Growth of the resident size after which the memory is measured again; below it lie a page's normal ups and downs."""
@@ -63,7 +63,7 @@ class ResourceUsage:
         """Take over a measurement of the memory."""
         self.memory, self._measured_at, self._rss_then = memory, now, self._sample.rss_mb
 
-    def verdict(self, now: float) -> tuple[Verdict, str]:
+    def excess(self, now: float) -> tuple[Excess, str]:
         """Return whether it may go on, and why not."""
         policy = self._policy
         pss = self.memory.pss if self.memory else 0.0

@@ -213,9 +213,9 @@ class Session:
             return
         if memory is not None:
             self._usage.measured(memory, monotonic())
-        verdict, reason = self._usage.verdict(monotonic())
-        if verdict:
-            self._happen(TooMuchUsed(reason, hard=verdict == "kill", connects=self._connects.count()))
+        excess, reason = self._usage.excess(monotonic())
+        if excess:
+            self._happen(TooMuchUsed(reason, hard=excess == "kill", connects=self._connects.count()))
 
     def replace(self, reason: str) -> None:
         """Replace the browser at a quiet moment, unless that was done just now or the account connects too often."""

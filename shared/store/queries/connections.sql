@@ -65,7 +65,7 @@ SELECT company_id, phone_index, connection_type, process_name, configured, statu
        warning, facts, checked_at, account
 FROM connection_overview ORDER BY company_id, phone_index LIMIT %(most)s;
 
--- wanted_kinds --
+-- desired_kinds --
 -- Process kinds that some connection or task needs.
 SELECT process_name FROM phone_configs WHERE status <> 'removed'
 UNION SELECT process_name FROM tasks WHERE state IN ('queued', 'running') AND expires_at > now() ORDER BY process_name;

@@ -199,8 +199,8 @@ SET phone = coalesce(excluded.phone, contacts.phone),
 -- Whether people want marketing messages; the newest choice counts.
 INSERT INTO contacts (connection_id, user_id, phone, wants_marketing, marketing_at, first_seen_at, last_seen_at)
 SELECT DISTINCT ON (g.connection_id, coalesce(known.user_id, g.user_id)) g.connection_id,
-       coalesce(known.user_id, g.user_id), g.phone, g.wanted, g.at, g.at, g.at
-FROM jsonb_to_recordset(%(rows)s::jsonb) AS g(connection_id bigint, user_id text, phone text, wanted boolean,
+       coalesce(known.user_id, g.user_id), g.phone, g.accepts, g.at, g.at, g.at
+FROM jsonb_to_recordset(%(rows)s::jsonb) AS g(connection_id bigint, user_id text, phone text, accepts boolean,
                                               at timestamptz)
 LEFT JOIN LATERAL (
     SELECT user_id FROM contacts c WHERE c.connection_id = g.connection_id AND c.phone = g.phone

@@ -267,7 +267,7 @@ WITH numbers AS MATERIALIZED (
     -- each branch of the union below.
     SELECT c.id, least(%(most)s::bigint,
                        1 + greatest(0, least(tokens_left(p.spent_until, p.every_s, p.burst),
-                                             tokens_left(p.day_spent_until, p.day_every_s, p.day_burst)))) AS wanted
+                                             tokens_left(p.day_spent_until, p.day_every_s, p.day_burst)))) AS most_rows
     FROM phone_configs c LEFT JOIN pacing p ON p.connection_id = c.id
     WHERE c.process_name = %(kind)s AND c.status = 'active'
       AND (%(numbers)s::bigint[] IS NULL OR c.id = ANY(%(numbers)s::bigint[]))
@@ -275,21 +275,21 @@ WITH numbers AS MATERIALIZED (
 ), found AS (
     -- Candidates from five narrow looks, each of which stops after a number of index entries. No single index order
     -- finds the heads of chats in a backlog of any shape; together they miss none for long.
-    SELECT n.id AS connection_id, n.wanted, q.id
+    SELECT n.id AS connection_id, n.most_rows, q.id
     FROM numbers n
     CROSS JOIN LATERAL (
         -- Rows whose wait is over, by the time at which it ended.
         (SELECT id FROM messages
          WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL AND not_before <= now()
-         ORDER BY not_before LIMIT n.wanted)
+         ORDER BY not_before LIMIT n.most_rows)
         UNION
         -- the oldest ones: nearly all of them are heads as long as chats are many and their rows few
         (SELECT id FROM messages WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL ORDER BY id
-         LIMIT 2 * n.wanted)
+         LIMIT 2 * n.most_rows)
         UNION
         -- the newest ones: those whose hint was lost just now, behind a backlog that waits
         (SELECT id FROM messages WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL
-         ORDER BY id DESC LIMIT n.wanted)
+         ORDER BY id DESC LIMIT n.most_rows)
         UNION
         -- Of scheduled rows the first of each chat among those that are due. 5,000 bounds the look: very many messages
         -- may be scheduled for one instant, and later looks find the rest.
@@ -323,7 +323,7 @@ WITH numbers AS MATERIALIZED (
                      WHERE connection_id = n.id AND chat_id > after.chat_id
                        AND state IN ('queued', 'sending', 'in_doubt') ORDER BY chat_id LIMIT 1),
                     step + 1
-             FROM after WHERE after.chat_id IS NOT NULL AND step < least(100, n.wanted)
+             FROM after WHERE after.chat_id IS NOT NULL AND step < least(100, n.most_rows)
          ), before AS (
              -- Downwards, so that a draw near the end still sees a full number of chats.
              SELECT chat_id, 1 AS step FROM drawn
@@ -332,7 +332,7 @@ WITH numbers AS MATERIALIZED (
                      WHERE connection_id = n.id AND chat_id < before.chat_id
                        AND state IN ('queued', 'sending', 'in_doubt') ORDER BY chat_id DESC LIMIT 1),
                     step + 1
-             FROM before WHERE before.chat_id IS NOT NULL AND step < least(100, n.wanted)
+             FROM before WHERE before.chat_id IS NOT NULL AND step < least(100, n.most_rows)
          )
          -- The head of each of these chats, as the claim would see it.
          SELECT head.id
@@ -346,7 +346,7 @@ WITH numbers AS MATERIALIZED (
 ), due AS (
     -- The candidates that a claim would take, numbered within their connection. OFFSET 0 keeps the planner from turning
     -- the look by id into a join over the whole table; see `claim_messages`.
-    SELECT f.id, row_number() OVER (PARTITION BY f.connection_id ORDER BY f.id) AS place, f.wanted
+    SELECT f.id, row_number() OVER (PARTITION BY f.connection_id ORDER BY f.id) AS place, f.most_rows
     FROM found f
     CROSS JOIN LATERAL (SELECT * FROM messages m WHERE m.id = f.id OFFSET 0) AS q
     WHERE q.process_name = %(kind)s AND q.state = 'queued' AND (q.scheduled_for IS NULL OR q.scheduled_for <= now())
@@ -366,7 +366,7 @@ WITH numbers AS MATERIALIZED (
             AND later.state IN ('sending', 'in_doubt') OFFSET 0))
 )
 -- a share for each connection: the backlog of one hides no row of another
-SELECT id FROM (SELECT id FROM due WHERE place <= wanted ORDER BY place, id LIMIT %(most)s::bigint) AS shared
+SELECT id FROM (SELECT id FROM due WHERE place <= most_rows ORDER BY place, id LIMIT %(most)s::bigint) AS shared
 ORDER BY id;
 
 -- follow_connections --

@@ -28,9 +28,9 @@ class Life:
     def __init__(self) -> None:
         faulthandler.enable()
         wall_clock.follow()
-        told = settings.load()
+        own_settings = settings.load()
         self.identity = settings.load_child()
-        self.line = Supervised.from_environment(self.identity, told.bulkhead_home, told.bind_address)
+        self.line = Supervised.from_environment(self.identity, own_settings.bulkhead_home, own_settings.bind_address)
         self.listeners = self.line.listening_sockets()
         self.terms = 0
         self._woken, wake = os.pipe()

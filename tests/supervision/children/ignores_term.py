@@ -1,4 +1,4 @@
-"""Hears SIGTERM and goes on."""
+"""Ignores SIGTERM."""
 
 import signal
 

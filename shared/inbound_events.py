@@ -54,7 +54,7 @@ class MarketingChoice:
 
     connection_id: int
     user_id: str = field(repr=False)
-    wanted: bool
+    accepts: bool
     at: datetime
 
 
