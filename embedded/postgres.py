@@ -304,7 +304,7 @@ def _remove_stale(lock_file: Path, data: Path) -> None:
         # A dead process: PostgreSQL removes the file itself.
         return
     if _folder_of(pid) == data.resolve():
-        raise PreparationFailed(f"process {pid} already serves {data}, though nobody holds its slot")
+        raise PreparationFailed(f"process {pid} already serves {data} without holding its slot")
     # After a restart of the container another process may have the pid, and after our wrapper's death the process that
     # inherited the dead server may be slow to reap it; PostgreSQL would refuse to start. We hold the slot, and every
     # process of a server holds it too: none of ours lives.

@@ -26,7 +26,7 @@ def dead_letters(argv: Sequence[str]) -> int:
     """Do what the command line says, and return an exit code (`ExitCode`)."""
     given = _parser().parse_intermixed_args(argv)
     if given.action == "redrive" and not given.company:
-        sys.stderr.write("redrive needs --company: nobody else's messages are sent by mistake\n")
+        sys.stderr.write("redrive needs --company, so that no other company's messages are sent by mistake\n")
         return ExitCode.USAGE
     if not 1 <= given.limit <= MOST_AT_ONCE:
         sys.stderr.write(f"--limit is from 1 to {MOST_AT_ONCE}\n")

@@ -65,7 +65,7 @@ def _parser() -> ArgumentParser:
     listing = actions.add_parser("list", help="raw events, newest first")
     listing.set_defaults(act=_list)
     listing.add_argument("-n", "--limit", type=_number, default=50, metavar="N", help="how many at most (%(default)s)")
-    listing.add_argument("--waiting", action="store_true", help="only those that nobody has processed yet")
+    listing.add_argument("--waiting", action="store_true", help="only those that are not processed yet")
     showing = actions.add_parser("show", help="one raw event as it came")
     showing.set_defaults(act=_show)
     showing.add_argument("id", type=_number, metavar="ID")
@@ -276,7 +276,7 @@ class _Run:
                 time.sleep(_LOOK_S)
             if stuck:
                 break
-        return self._tell(ended, len(ids), stuck=stuck)
+        return self._report(ended, len(ids), stuck=stuck)
 
     def _bar(self, count: int, total: int) -> None:
         if self._shows:
@@ -284,7 +284,7 @@ class _Run:
             sys.stderr.write(f"\r[{'#' * full}{'.' * (_BAR - full)}] {count} of {total} {self._what}")
             sys.stderr.flush()
 
-    def _tell(self, ended: dict[int, str], total: int, *, stuck: bool) -> int:
+    def _report(self, ended: dict[int, str], total: int, *, stuck: bool) -> int:
         if self._shows and total:
             sys.stderr.write("\n")
         left = Counter(outcome for outcome in ended.values() if outcome)

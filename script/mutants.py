@@ -220,7 +220,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     "sockets-bound-again": Mutation(
         "a removed socket file is noticed, and nobody is called hung for it",
         (Edit("supervision/ipc/notify_socket.py", "return self._file.is_there()", "return True"),),
-        "tests/supervision/test_removed_files.py::test_a_removed_socket_directory_is_made_again_and_nobody_is_hung",
+        "tests/supervision/test_removed_files.py::test_a_removed_socket_directory_is_recreated_and_no_child_is_called_hung",
     ),
     "journal-after-power-loss": Mutation(
         "a journal that lost its end uses no number twice",

@@ -242,7 +242,7 @@ class Supervisor:
             self.take(model.StopRequested())  # also before `Configured`: nothing starts in between
         self.take(model.Configured(counts, changed))
         self._ask_for_listeners()  # at once, then periodically until each child has answered
-        self._tell()
+        self._notify_followers()
         # Ready means that we supervise: an unavailable database must not make the service manager end us.
         self._sd_notify.ready()
 
@@ -284,7 +284,7 @@ class Supervisor:
             self._allow_for_starvation()
             self.take(model.Tick())  # after all that was readable: only now may silence be judged
             self._do_what_is_due()
-            self._tell()
+            self._notify_followers()
 
     def _allow_for_starvation(self) -> None:
         """Extend the deadline of CPU-starved children; re-read the notify socket before judging the rest."""
@@ -453,7 +453,7 @@ class Supervisor:
         )
         return any(other.adopted and other.is_alive and self._children.serves(other.name, port) for other in siblings)
 
-    def _tell(self) -> None:
+    def _notify_followers(self) -> None:
         """End an iteration: notify readers of the journal, and publish the state if it changed."""
         # Only a hint: the recorder also looks by itself, so a lost datagram delays it and loses nothing.
         if self._event_journal.seq != self._notified_seq:

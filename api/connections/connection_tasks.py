@@ -67,7 +67,7 @@ class ConnectionTaskOperations:
                 self.deregister,
                 (),
             ),
-            ("POST", "webhook", "manage", "Tell 360dialog where this number's webhooks go", self.set_webhook, ()),
+            ("POST", "webhook", "manage", "Set this number's webhook address at 360dialog", self.set_webhook, ()),
             ("GET", "profile", "read", "What customers see of the business", self.show_profile, ()),
             (
                 "PATCH",
@@ -100,7 +100,7 @@ class ConnectionTaskOperations:
             raise unsupported(
                 connection,
                 "test",
-                "A browser session proves itself all the time: GET /api/v2/sessions/{companyId}/{phoneIndex} tells.",
+                "A browser session is checked continuously: see GET /api/v2/sessions/{companyId}/{phoneIndex}.",
             )
         return await self.ask(request, connection, "test_connection")
 

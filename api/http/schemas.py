@@ -334,7 +334,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "operation": _TEXT,
             "status": {"type": "string", "enum": ["queued", "running", "done", "failed"]},
             # open: each operation has a result of its own
-            "result": {"type": ["object", "null"], "description": "What came of it; by operation."},
+            "result": {"type": ["object", "null"], "description": "The outcome; its form depends on the operation."},
             "problem": {
                 "type": ["object", "null"],
                 "required": ["code", "detail"],

@@ -71,7 +71,7 @@ class Waiters:
         self._fresh_until = monotonic() + _SOON_FOR_S
         # the polling task ends in the same step in which it finds no waiter, so that a new one cannot slip in between
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look_until_nobody_waits(), name="waiters")
+            self._looking = asyncio.create_task(self._poll_while_waited_for(), name="waiters")
         stopping = asyncio.ensure_future(self._stopping.wait())
         # the polling task too: if it fails, its waiters must not wait for their whole time
         ends: set[asyncio.Future[Any]] = {left_queue, stopping, self._looking}
@@ -88,7 +88,7 @@ class Waiters:
             self._looking.result()
         return self._seen.get(message_id)
 
-    async def _look_until_nobody_waits(self) -> None:
+    async def _poll_while_waited_for(self) -> None:
         while self._waiting:
             began = monotonic()
             await self._look()

@@ -138,7 +138,7 @@ def _of_slot(slot: Mapping[str, Any], row: Row | None) -> dict[str, Any]:
             "host": row["host"] or None,
             "errorCount": row["error_count"],
             "lastError": row["last_error"] or None,
-            **_heard(row),
+            **_heartbeat_of(row),
         }
         # only of the same incarnation: a row of the one before is old by nature until the new one writes
         if status == "healthy" and row["incarnation"] == slot.get("incarnation") and row["status"] != "healthy":
@@ -165,11 +165,11 @@ def _of_heartbeat(row: Row) -> dict[str, Any]:
         memoryMb=round(row["memory_usage_mb"], 1),
         errorCount=row["error_count"],
         lastError=row["last_error"] or None,
-        **_heard(row),
+        **_heartbeat_of(row),
     )
 
 
-def _heard(row: Row) -> dict[str, Any]:
+def _heartbeat_of(row: Row) -> dict[str, Any]:
     return {"lastHeartbeatAt": iso(row["last_heartbeat"]), "silentSeconds": round(row["silent_s"], 1)}
 
 

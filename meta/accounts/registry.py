@@ -176,7 +176,7 @@ class AccountRegistry:
             if changed:
                 await self._store.call(_observe, changed, self._incarnation)
             for known in changed:
-                self._tell(known)
+                self._log_account(known)
             # last: if the write failed, it is tried again at the next refresh
             self._observed = {known.connection.id: _problem(known) for known in self._known.values()}
 
@@ -193,7 +193,7 @@ class AccountRegistry:
         if self._refreshed_at is None or self._clock() - self._refreshed_at >= _MISS_PAUSE_S:
             await self.refresh()
 
-    def _tell(self, known: KnownAccount) -> None:
+    def _log_account(self, known: KnownAccount) -> None:
         before, problem = self._observed.get(known.connection.id), _problem(known)
         if problem:
             log.warning("credentials_unusable", connection_id=known.connection.id, problem=problem)

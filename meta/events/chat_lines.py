@@ -90,7 +90,7 @@ def _past(change: Change, part: Mapping[str, Any], customer: str) -> ParsedEvent
     )
     chat = customer or (name(part.get("to")) if from_me else sender)
     if not chat:
-        raise Unreadable("from, to: nobody is named")
+        raise Unreadable("from, to: no person is named")
     return _kept(change, part, sender=sender, chat=chat, from_me=from_me)
 
 
@@ -124,7 +124,7 @@ def call(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
         else name(part.get("from")) or name(part.get("from_user_id"))
     )
     if not other:
-        raise Unreadable("from, to: nobody is named")
+        raise Unreadable("from, to: no person is named")
     fields = {key: clean(part[key]) for key in _CALL_FIELDS if key in part}
     return _line(
         change,

@@ -144,7 +144,7 @@ def _chat_item(page: PageEntry, path: str, part: Mapping[str, Any], *, is_standb
     from_me = (bool(sender) and sender == page.account) or mapping(part.get("message")).get("is_echo") is True
     chat = recipient if from_me else sender
     if not chat:
-        raise Unreadable("sender.id, recipient.id: nobody is named")
+        raise Unreadable("sender.id, recipient.id: no person is named")
     return ChatItem(
         path=path,
         connections=page.connections,

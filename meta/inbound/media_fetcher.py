@@ -140,7 +140,7 @@ class MediaFetcher:
             beat_limit_s=_BEAT_LIMIT_S,
         )
         self._files = child.metrics.counter(
-            "meta_inbound_files", "Files of messages by what became of one attempt to fetch them.", ("state",)
+            "meta_inbound_files", "Attempts to fetch files of messages, by outcome.", ("state",)
         )
 
     def wake(self) -> None:
@@ -188,7 +188,7 @@ class MediaFetcher:
     async def _safe_outcome(self, file: TakenMedia) -> FetchOutcome:
         # counted at the take, so that a file which ends the process at each attempt is not taken for ever
         if file.attempts > ATTEMPTS:
-            return FileGivenUp("failed", "whoever fetched it died too often")
+            return FileGivenUp("failed", "the processes that fetched it died too often")
         try:
             return await self._outcome(file, monotonic() + self._within_s)
         except StoreUnavailable:

@@ -189,7 +189,7 @@ class MetaChannel:
         if not messenger.has_window(message):
             return ""
         last = await self._store.call(
-            windows.last_heard,
+            windows.last_received_at,
             company_id=message.company_id,
             connection_id=message.connection_id,
             chat_id=message.chat_id,

@@ -162,18 +162,18 @@ def has_window(message: OutboundMessage) -> bool:
     return message.type not in _SIDE_EFFECTS
 
 
-def too_late(message: OutboundMessage, last_heard: datetime | None, now: datetime) -> str:
+def too_late(message: OutboundMessage, last_received_at: datetime | None, now: datetime) -> str:
     """Return why Meta would refuse a message for its time; empty when it would not, or when the customer's last message
     is unknown.
     """
     # let Meta decide: the customer may have written before this installation received webhooks
-    if last_heard is None:
+    if last_received_at is None:
         return ""
     window = channel_named(message.connection_type).window
     if window is None:
         return ""
     length_s = window.tagged_s.get(message.content.get("tag", ""), window.length_s)
-    is_over = (now - last_heard).total_seconds() > length_s
+    is_over = (now - last_received_at).total_seconds() > length_s
     return f"more than {length_s / 3600:g} hours since the person wrote" if is_over else ""
 
 

@@ -181,7 +181,7 @@ class Composer:
 
     async def _wrote(self, connection: Connection, chat_id: str) -> bool:
         last: datetime | None = await self._store.call(
-            windows.last_heard, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id
+            windows.last_received_at, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id
         )
         return last is not None
 

@@ -197,7 +197,7 @@ class _Life:
             # A stop request need not wait for the end of a start, which may wait for the database for hours.
             await asyncio.wait({starting, stop_requested}, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
-                self.reason = "told to stop before it was ready"
+                self.reason = "stopped before it was ready"
                 starting.cancel()
                 # The start gets a moment to release what it holds. Its result no longer matters.
                 await asyncio.wait({starting}, timeout=_CLOSE_S)
@@ -383,7 +383,7 @@ class _Life:
             return ExitCode.OK
         finishing.cancel()
         self.reason = (
-            "told to stop now"
+            "stopped at once on request"
             if self._now.is_set()
             else "something was left in hand"
             if finishing.done()

@@ -15,7 +15,7 @@ LONGEST_DATAGRAM: Final = 4096
 """Bytes; what systemd's own receiver reads of a message at most."""
 # No socket, a socket without a process, a full queue, or one of another user: the receiver is away, and the next beat
 # carries the content again. Every other error is ours.
-_NOBODY_LISTENS: Final = frozenset(
+_NO_LISTENER: Final = frozenset(
     {errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN, errno.ENOBUFS, errno.EPERM, errno.EACCES, errno.ENOTCONN}
 )
 
@@ -51,7 +51,7 @@ def send(sender: socket.socket, address: str, fields: Mapping[str, str]) -> bool
     try:
         sender.sendto(encode(fields), target)
     except OSError as refusal:
-        if refusal.errno in _NOBODY_LISTENS:
+        if refusal.errno in _NO_LISTENER:
             return False
         raise
     return True

@@ -150,7 +150,7 @@ class Supervised:
         self._is_ready = True
         # An undelivered report of the opposite must not follow this one.
         self._unsent.pop("X_READY", None)
-        self._tell({"READY": "1"} | _status(status))
+        self._notify({"READY": "1"} | _status(status))
 
     def unready(self, status: str = "") -> None:
         """Report that this process lives but may not take work (its database is unavailable). Never a reason to be
@@ -158,11 +158,11 @@ class Supervised:
         """
         self._is_ready = False
         self._unsent.pop("READY", None)
-        self._tell({"X_READY": "0"} | _status(status))
+        self._notify({"X_READY": "0"} | _status(status))
 
     def watchdog(self) -> None:
         """Report progress of the work loop. Call it from the work loop itself, each `watchdog_interval_s`."""
-        self._tell({"WATCHDOG": "1"})
+        self._notify({"WATCHDOG": "1"})
 
     def stopping(self, status: str = "") -> None:
         """Say: draining, will exit. A port that we bound ourselves is closed, so that clients are refused and do not
@@ -170,11 +170,11 @@ class Supervised:
         # An inherited socket belongs to the orchestrator, and its queue serves the next process.
         if self.identity.listen_fd < 0:
             self._close_listeners()
-        self._tell({"STOPPING": "1"} | _status(status))
+        self._notify({"STOPPING": "1"} | _status(status))
 
     def status(self, text: str) -> None:
         """Report the state in a few words, for operators."""
-        self._tell(_status(text))
+        self._notify(_status(text))
 
     def extend(self, for_s: float, doing: str) -> None:
         """Declare that the work loop will be silent for up to `for_s` seconds while `doing` something, or that start
@@ -182,7 +182,7 @@ class Supervised:
 
         Zero ends the section. Silence beyond it is a hang.
         """
-        self._tell({"EXTEND_TIMEOUT_USEC": str(round(for_s * 1e6)), "X_DOING": doing})
+        self._notify({"EXTEND_TIMEOUT_USEC": str(round(for_s * 1e6)), "X_DOING": doing})
 
     @contextmanager
     def blocking(self, for_s: float, doing: str) -> Iterator[None]:
@@ -196,7 +196,7 @@ class Supervised:
     def desired(self, kinds: Iterable[str]) -> None:
         """Say which kinds some connection needs; all others of `needed="connections"` are then drained and stopped. For
         the recorder."""
-        self._tell({"X_DESIRED": ",".join(sorted(kinds))})
+        self._notify({"X_DESIRED": ",".join(sorted(kinds))})
 
     def fileno(self) -> int:
         """Descriptor to watch for reading; then call `receive`."""
@@ -264,7 +264,7 @@ class Supervised:
         self._sender.close()
         self._file.remove()
 
-    def _tell(self, fields: dict[str, str]) -> None:
+    def _notify(self, fields: dict[str, str]) -> None:
         if not self.identity.notify_socket or self._sender.fileno() < 0:
             return
         # Readiness is repeated each time: an orchestrator that has just adopted us receives it with the next beat.

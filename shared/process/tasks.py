@@ -104,7 +104,7 @@ class TaskRunner:
         result, failure = await self._outcome(task)
         # What was done must not be shown as unfinished, however long the database is away.
         ours = await until_available("task_end", lambda: self._write(task, result, failure))
-        self._tell(task, failure, round((monotonic() - began) * 1000, 1), ours=ours)
+        self._log_result(task, failure, round((monotonic() - began) * 1000, 1), ours=ours)
 
     async def _outcome(self, task: Task) -> tuple[Mapping[str, Any], TaskFailed | None]:
         try:
@@ -137,7 +137,7 @@ class TaskRunner:
             facts=failure.facts,
         )
 
-    def _tell(self, task: Task, failure: TaskFailed | None, took_ms: float, *, ours: bool) -> None:
+    def _log_result(self, task: Task, failure: TaskFailed | None, took_ms: float, *, ours: bool) -> None:
         # The lease had ended, and another process has the task: its outcome counts.
         if not ours:
             log.warning("task_end_fenced", operation=task.operation)

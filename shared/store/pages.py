@@ -12,7 +12,7 @@ _MARGIN_S: Final = 10.0
 """Seconds by which the page's clock and the database's may differ; machines with NTP differ by far less."""
 
 
-def heard(transaction: Transaction, *, connection_id: int, until: datetime) -> None:
+def received(transaction: Transaction, *, connection_id: int, until: datetime) -> None:
     """Record that everything which the page reported until an instant is in the database; an earlier instant changes
     nothing.
     """

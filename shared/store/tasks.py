@@ -25,13 +25,13 @@ not do so for ever; one death may be chance, and so may two.
 
 FAILURES: Final[Mapping[str, str]] = {
     "invalid": "what was asked cannot be done as it was asked",
-    "conflict": "the state of things does not allow it",
+    "conflict": "it conflicts with the current state",
     "refused": "the provider refused it",
     "unreachable": "the provider did not answer",
     "unclear": "the provider may or may not have done it",
     "interrupted": "the process that ran it ended",
-    "expired": "nobody finished it in time",
-    "internal": "an error that nobody foresaw",
+    "expired": "not finished in time",
+    "internal": "an internal error",
 }
 """Every code of a failed task, with its meaning."""
 

@@ -66,7 +66,7 @@ class NotifySocket:
 
     def receive(self) -> list[Datagram]:
         """Return what has arrived, without blocking and at most so much that the loop stays responsive."""
-        heard: list[Datagram] = []
+        received: list[Datagram] = []
         for _ in range(_AT_ONCE):
             try:
                 datagram, ancillary, _flags, _address = self._socket.recvmsg(
@@ -86,8 +86,8 @@ class NotifySocket:
                 for descriptor in descriptors:
                     os.close(descriptor)
                 continue
-            heard.append(Datagram(pid, notify.parse(datagram), list(descriptors)))
-        return heard
+            received.append(Datagram(pid, notify.parse(datagram), list(descriptors)))
+        return received
 
     def ask(self, child: Path, datagram: bytes) -> None:
         """Send `datagram` to a child's socket; a response arrives here. A child that is absent or too busy is asked

@@ -31,24 +31,24 @@ class SdNotify:
 
     def ready(self) -> None:
         """Report that supervision runs; `status` reports what is up."""
-        self._tell({"READY": "1"})
+        self._notify({"READY": "1"})
 
     def alive(self) -> None:
         """Report that the supervisor's loop runs."""
-        self._tell({"WATCHDOG": "1"})
+        self._notify({"WATCHDOG": "1"})
 
     def status(self, text: str) -> None:
         """Report the state in a few words."""
-        self._tell({"STATUS": text})
+        self._notify({"STATUS": text})
 
     def stopping(self, for_s: float) -> None:
         """Report the beginning of a stop, and its time limit."""
-        self._tell({"STOPPING": "1", "EXTEND_TIMEOUT_USEC": str(round(for_s * 1e6))})
+        self._notify({"STOPPING": "1", "EXTEND_TIMEOUT_USEC": str(round(for_s * 1e6))})
 
     def close(self) -> None:
         """Close the line."""
         self._sender.close()
 
-    def _tell(self, fields: Mapping[str, str]) -> None:
+    def _notify(self, fields: Mapping[str, str]) -> None:
         if self._address:
             notify.send(self._sender, self._address, fields)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 # SIGINT and SIGTERM stop, SIGHUP reloads, SIGCHLD reaps.
-_HEARD: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 class WakeUp:
@@ -39,7 +39,7 @@ class WakeUp:
         # The C handler writes the number into a socket: Python code never runs in the middle of a decision. A full
         # buffer already wakes the loop, so no warning is needed.
         before = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
-        handlers = {number: signal.signal(number, lambda *_: None) for number in _HEARD}
+        handlers = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
         # An operator's pipe that is closed must not end the orchestrator.
         handlers[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         with stacks.open("a", encoding="utf-8") as file:

@@ -100,7 +100,7 @@ def test_an_edit_that_failed_changes_nothing(api_env: ApiEnv) -> None:
 
 
 @pytest.mark.parametrize("way", ["receipt", "reclaim", "reconciliation"])
-def test_whoever_says_that_it_went_out_it_takes_hold(api_env: ApiEnv, way: str) -> None:
+def test_an_edit_takes_effect_whatever_proves_that_it_was_sent(api_env: ApiEnv, way: str) -> None:
     place = sent(api_env, "15550100802", "before")
     answer = api_env.call("PUT", place, json={"message": f"after {way}"})
     message_id = int(answer.json()["id"])
@@ -235,7 +235,7 @@ def test_a_reaction_by_either_path(api_env: ApiEnv, index: int) -> None:
     assert "reactions" not in api_env.call("GET", place).json(), "both were taken back"
 
 
-def test_nobody_reacts_to_what_is_not_there(api_env: ApiEnv) -> None:
+def test_a_reaction_to_an_unknown_message_is_refused(api_env: ApiEnv) -> None:
     queued = api_env.send("still here", chat="15550100840", phoneIndex=BROWSER).json()["id"]
     assert (
         problem(api_env.call("POST", f"/api/messages/react/alpha/{queued}", json={"emoji": "👍"}))["type"]

@@ -126,7 +126,7 @@ def _session_id(api_env: ApiEnv) -> int:
     return int(api_env.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 1")[0]["id"])
 
 
-def test_the_page_shows_what_is_and_only_to_who_has_the_key(busy_env: ApiEnv) -> None:
+def test_the_page_shows_the_current_state_and_only_with_the_key(busy_env: ApiEnv) -> None:
     seen = asyncio.run(look(busy_env))
     assert (seen["refused"], seen["hidden"]) == ("This key is wrong.", True)
     assert seen["kept"] == [1, 0, ""], "the key is kept in the tab and nowhere else"

@@ -338,7 +338,7 @@ def place(api_env: ApiEnv) -> str:
 
 
 class TestDownloads:
-    def test_nobody_takes_it_for_a_page_of_ours(self, api_env: ApiEnv, place: str) -> None:
+    def test_a_file_cannot_be_taken_for_a_page_of_ours(self, api_env: ApiEnv, place: str) -> None:
         answer = api_env.call("GET", place)
         assert (answer.status_code, answer.content) == (200, PDF)
         assert answer.headers["Content-Type"] == "application/pdf"
@@ -349,7 +349,7 @@ class TestDownloads:
         )
         assert "sandbox" in answer.headers["Content-Security-Policy"]
 
-    def test_a_head_tells_all_but_the_file(self, api_env: ApiEnv, place: str) -> None:
+    def test_a_head_request_returns_all_but_the_file(self, api_env: ApiEnv, place: str) -> None:
         answer = api_env.call("HEAD", place)
         assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (200, b"", str(len(PDF)))
         assert api_env.call("HEAD", place[:-1] + "x").status_code == 404

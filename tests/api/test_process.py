@@ -60,7 +60,7 @@ def test_requests_are_counted_by_route_and_never_by_chat(api_env: ApiEnv) -> Non
     assert CHAT not in text
 
 
-def test_logs_name_the_route_and_nobody(home: Path, database_url: str, servers: Servers) -> None:
+def test_logs_name_the_route_and_no_person(home: Path, database_url: str, servers: Servers) -> None:
     with ApiEnv(home, database_url, servers.new_redis(), log_level="debug") as api_env:
         api_env.seed().start()
         api_env.send("a private text", headers={"X-Request-Id": "trace-7", "Idempotency-Key": "private-key"})
@@ -93,7 +93,7 @@ def test_stopped_it_answers_waiting_clients_and_ends(home: Path, database_url: s
         assert api_env.entry.wait_exit() == ExitCode.OK
 
 
-def test_an_error_that_nobody_foresaw_is_a_500_and_the_process_goes_on(
+def test_an_unexpected_error_is_a_500_and_the_process_continues(
     home: Path, database_url: str, servers: Servers
 ) -> None:
     with ApiEnv(home, database_url, servers.new_redis()) as api_env:
@@ -127,7 +127,7 @@ def test_before_the_schema_is_there_it_is_a_503(home: Path, empty_database_url: 
         assert health.json()["status"] in ("down", "degraded")
 
 
-def test_nobody_is_upgraded_to_another_protocol(api_env: ApiEnv) -> None:
+def test_no_connection_is_upgraded_to_another_protocol(api_env: ApiEnv) -> None:
     answer = api_env.call(
         "GET",
         "/dashboard",

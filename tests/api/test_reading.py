@@ -25,7 +25,7 @@ def pages(api_env: ApiEnv, chat: str, limit: int) -> list[list[dict[str, Any]]]:
             return found
 
 
-def test_a_message_tells_its_whole_history(api_env: ApiEnv) -> None:
+def test_a_message_shows_its_whole_history(api_env: ApiEnv) -> None:
     sent = api_env.send("a long life", chat="15550100500")
     message_id = int(sent.json()["id"])
     fresh = api_env.call("GET", sent.headers["Location"]).json()
@@ -61,7 +61,7 @@ def test_a_message_tells_its_whole_history(api_env: ApiEnv) -> None:
     assert instants == sorted(instants)
 
 
-def test_a_dead_letter_tells_why(api_env: ApiEnv) -> None:
+def test_a_dead_letter_shows_its_reason(api_env: ApiEnv) -> None:
     sent = api_env.send("refused", chat="15550100501")
     message_id = int(sent.json()["id"])
     api_env.run(messages.claim, kind="meta", incarnation="meta-0.a", ids=[message_id], most=1, token_at_claim=True)

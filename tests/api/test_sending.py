@@ -81,7 +81,7 @@ def test_the_same_key_with_the_same_body_is_one_message(api_env: ApiEnv) -> None
     assert len(api_env.sql("SELECT id FROM messages WHERE chat_id = '15550100210'")) == 1
 
 
-def test_a_replay_tells_the_state_of_now(api_env: ApiEnv) -> None:
+def test_a_replay_returns_the_current_state(api_env: ApiEnv) -> None:
     first = api_env.send("moving", headers={"Idempotency-Key": "k-moving"})
     api_env.sql("UPDATE messages SET state = 'delivered' WHERE id = %s", first.json()["id"])
     second = api_env.send("moving", headers={"Idempotency-Key": "k-moving"})

@@ -39,7 +39,7 @@ def waiters(table: Table, stopping: asyncio.Event | None = None) -> Waiters:
     return Waiters(table, stopping or asyncio.Event())  # type: ignore[arg-type]  # a stand-in for the one method that is used
 
 
-def test_two_hundred_who_wait_cost_one_query_each_interval() -> None:
+def test_two_hundred_waiting_clients_cost_one_query_each_interval() -> None:
     async def scenario() -> None:
         table = Table()
         table.rows = dict.fromkeys(range(200), QUEUED)
@@ -62,7 +62,7 @@ def test_two_hundred_who_wait_cost_one_query_each_interval() -> None:
     asyncio.run(scenario())
 
 
-def test_each_hears_of_its_own_message_as_soon_as_it_left() -> None:
+def test_each_wait_ends_as_soon_as_its_own_message_has_left() -> None:
     async def scenario() -> None:
         table = Table()
         table.rows = {1: SENDING, 2: QUEUED}
@@ -80,7 +80,7 @@ def test_each_hears_of_its_own_message_as_soon_as_it_left() -> None:
     asyncio.run(scenario())
 
 
-def test_who_waits_for_long_is_looked_at_more_rarely() -> None:
+def test_long_waits_are_polled_more_rarely() -> None:
     async def scenario() -> None:
         table = Table()
         table.rows = {1: QUEUED}
@@ -115,7 +115,7 @@ def test_a_process_that_stops_ends_the_wait() -> None:
     asyncio.run(scenario())
 
 
-def test_a_client_who_leaves_is_forgotten() -> None:
+def test_a_client_that_disconnects_is_forgotten() -> None:
     async def scenario() -> None:
         table = Table()
         table.rows = {1: QUEUED}
@@ -133,7 +133,7 @@ def test_a_client_who_leaves_is_forgotten() -> None:
     asyncio.run(scenario())
 
 
-def test_an_error_that_nobody_foresaw_reaches_those_who_wait() -> None:
+def test_an_unexpected_error_reaches_the_waiting_clients() -> None:
     async def scenario() -> None:
         table = Table()
         table.error = ValueError("a bug")

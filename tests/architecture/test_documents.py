@@ -67,6 +67,6 @@ def test_a_stale_section_is_noticed_and_written_anew(
     assert documents.main(["--check"]) == 0
 
 
-def test_a_section_that_nobody_makes_is_an_error() -> None:
+def test_a_section_without_a_generator_is_an_error() -> None:
     with pytest.raises(KeyError, match="no-such-table"):
         documents.written_anew("<!-- made by script/docs: no-such-table -->\n<!-- end -->")

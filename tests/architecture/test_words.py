@@ -17,7 +17,7 @@ pytestmark = pytest.mark.fast
 GLOSSARY = words.glossary((environment.REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8"))
 OLD = [word for row in GLOSSARY for word in row.replaced]
 
-COLUMNS = {"forgiven"}
+COLUMNS = {"forgiven", "heard_until"}
 """Names of columns that older schemas chose; statements select them under the glossary's word."""
 
 MODULES = [*PROGRAM.modules.values(), *TESTS.modules.values()]
@@ -54,10 +54,29 @@ def test_no_name_has_an_old_word() -> None:
     found = []
     for one in MODULES:
         found += words.old_names(one.path, words.names_in(one), OLD)
+        found += words.persons_in_names(one.path, words.names_in(one))
     for path in SQL:
         names = [(line, name) for line, name in words.names_in_sql(text_of(path)) if name not in COLUMNS]
-        found += words.old_names(path, names, OLD)
+        found += words.old_names(path, names, OLD) + words.persons_in_names(path, names)
     require_none(found)
+
+
+def test_no_log_event_has_an_old_word() -> None:
+    found = []
+    for one in PROGRAM.modules.values():
+        found += words.old_names(one.path, words.log_events(one), OLD)
+        found += words.persons_in_names(one.path, words.log_events(one))
+    require_none(found)
+
+
+def test_no_text_for_users_has_a_person_for_a_process() -> None:
+    require_none(
+        [
+            line
+            for one in PROGRAM.modules.values()
+            for line in words.persons_and_voices(one.path, words.literals_of_python(one))
+        ]
+    )
 
 
 def test_no_sentence_has_a_person_for_a_process() -> None:
@@ -116,6 +135,26 @@ def test_persons_are_found_in_comments_docstrings_and_documents() -> None:
     assert len(words.persons_and_voices(Path("a.sql"), words.prose_of_sql("SELECT he -- what became of it"))) == 1
     page = "Whoever reads\n\n```\nhe\n```\n`told` [x](news.md) the newsletter\n"
     assert len(words.persons_and_voices(Path("a.md"), words.prose_of_markdown(page))) == 1
+
+
+def test_persons_are_found_in_names_log_events_and_texts() -> None:
+    code = module(
+        '"""Told by nobody."""\nnobody_waits = 1\nlog.info("peer_heard", n=1)\nraise Refused("there is nobody here")\n'
+        'title = "nobody"\n'
+    )
+    assert len(words.persons_in_names(code.path, words.names_in(code))) == 1
+    assert len(words.persons_in_names(code.path, words.log_events(code))) == 1
+    assert len(words.old_names(code.path, [*words.log_events(module('log.error("wanted_kept")'))], ["wanted"])) == 1
+    assert len(words.persons_and_voices(code.path, words.literals_of_python(code))) == 1, "docstrings have a check each"
+
+
+@pytest.mark.parametrize("word", OLD)
+def test_each_old_word_is_found_where_it_is_planted(word: str) -> None:
+    name = word.lower()
+    code = module(f"def read_{name}(): pass\nlog.info('{name}_read')\n")
+    assert words.old_names(code.path, words.names_in(code), [word])
+    assert words.old_names(code.path, words.log_events(code), [word])
+    assert words.old_names(Path("a.sql"), words.names_in_sql(f"SELECT {name}_at FROM t"), [word])
 
 
 def test_pages_are_read_by_their_first_lines_and_tables() -> None:

@@ -22,6 +22,14 @@ VOICES: Final = (
 )
 """Processes notify, report, receive and poll; what follows from an action is its outcome or its state."""
 
+NOT_IN_NAMES: Final = (
+    *("he", "him", "his", "whoever", "somebody", "anybody", "everybody", "nobody"),
+    *("told", "tell", "tells", "telling", "hear", "hears", "heard", "news"),
+)
+"""The same in identifiers, word by word."""
+
+LOG_METHODS: Final = ("debug", "info", "warning", "error", "exception", "critical")
+
 OF_PROSE: Final = re.compile(rf"\b(?:{PERSONS}|{VOICES})\b", re.IGNORECASE)
 
 _WORD: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
@@ -87,6 +95,40 @@ def old_names(path: Path, names: Iterable[tuple[int, str]], old: Sequence[str]) 
     return [
         f"{path}:{line}: {name} has the old word {word!r}; see the glossary" for (name, word), line in found.items()
     ]
+
+
+def persons_in_names(path: Path, names: Iterable[tuple[int, str]]) -> list[str]:
+    """Names of a file in which a process, a row or a server is a person."""
+    return old_names(path, names, NOT_IN_NAMES)
+
+
+def literals_of_python(module: Module) -> Iterator[tuple[int, str]]:
+    """Return what a user or an operator may read: strings of more than one word, such as titles of problems, help,
+    reasons and descriptions of metrics. Docstrings are left out.
+    """
+    prose = {id(node.value) for node in ast.walk(module.tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(module.tree):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in prose
+            and " " in node.value.strip()
+        ):
+            yield node.lineno, node.value
+
+
+def log_events(module: Module) -> Iterator[tuple[int, str]]:
+    """Return the names of events that a module logs: the literal first argument of `log.info` and its like."""
+    for node in ast.walk(module.tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in LOG_METHODS
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+            and isinstance(node.args[0].value, str)
+        ):
+            yield node.lineno, node.args[0].value
 
 
 def prose_of_python(module: Module) -> Iterator[tuple[int, str]]:

@@ -117,7 +117,7 @@ def test_a_new_form_of_address_is_answered_in_a_browser_session_alone(spelling: 
         channel_named("meta_direct").chat(spelling, known=True)
 
 
-def test_who_came_by_a_checkbox_is_answered_by_reference() -> None:
+def test_a_customer_from_a_checkbox_is_answered_by_reference() -> None:
     assert channel_named("messenger").chat("ref_7f3a", known=True).form is Form.OPAQUE
     assert channel_named("messenger").chat("7654321", known=True).form is Form.NUMERIC
 

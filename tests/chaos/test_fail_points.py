@@ -52,12 +52,12 @@ def test_the_document_lists_the_same_sentences() -> None:
     assert not missing
 
 
-def nobody(slot: str) -> None:
+def no_kill(slot: str) -> None:
     raise AssertionError(f"nobody was to kill {slot}")
 
 
 def test_unarmed_nothing_happens(tmp_path: Path) -> None:
-    fail_points.arm("", "meta", tmp_path, nobody)
+    fail_points.arm("", "meta", tmp_path, no_kill)
     for name in FAIL_POINTS:
         fail_points.hit(name)
     assert not list(tmp_path.iterdir())
@@ -148,7 +148,7 @@ def test_another_slot_can_be_killed_and_one_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / LOG_NAME).read_text() == "meta:claim.begun/redis-0\n"
 
 
-def test_who_holds_a_slot_is_killed_with_its_group_and_who_is_gone_is_not(home: Path) -> None:
+def test_the_holder_of_a_slot_is_killed_with_its_group_and_one_that_is_gone_is_not(home: Path) -> None:
     program = "import subprocess, sys; subprocess.Popen(['sleep', '60']); print(flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -178,7 +178,7 @@ def test_a_probability_goes_off_again_and_again(tmp_path: Path) -> None:
     assert (tmp_path / LOG_NAME).read_text() == "meta:claim.begun\n" * 2
 
 
-def test_stop_stands_still_until_somebody_goes_on(tmp_path: Path) -> None:
+def test_stop_stands_still_until_it_is_continued(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, "meta:claim.begun=stop@2", str(tmp_path)],
         cwd=environment.REPOSITORY,

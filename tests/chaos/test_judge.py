@@ -95,7 +95,7 @@ def test_a_lost_message_is_named(tmp_path: Path) -> None:
     assert not (result.duplicated or result.reordered)
 
 
-def test_a_lost_message_that_nobody_knows_is_lost(tmp_path: Path) -> None:
+def test_a_lost_message_without_any_trace_is_lost(tmp_path: Path) -> None:
     entries, text = honest(), ACCEPTED[2].text
     del entries[position(entries, text)]
     assert judged(entries, tmp_path, reported={}).lost == {text: "unknown"}

@@ -116,7 +116,7 @@ def test_a_look_at_360dialog_says_whether_its_webhooks_come_to_us(env: AccountsE
     assert env.call("PATCH", f"{PLACE}/2", {"apiKey": D360_KEY}).json()["status"] == "active"
 
 
-def test_a_message_to_360dialog_is_heard_of_at_the_webhook_that_was_set(env: AccountsEnv) -> None:
+def test_the_status_of_a_360dialog_message_arrives_at_the_webhook_that_was_set(env: AccountsEnv) -> None:
     env.done("POST", f"{PLACE}/2/webhook")
     accepted = env.call("POST", "/api/v2/messages/text/demo/15550300200", {"message": "Hello", "phoneIndex": 2}).json()
     env.wait_state(int(accepted["id"]), "delivered")

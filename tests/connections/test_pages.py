@@ -48,7 +48,7 @@ def send(env: AccountsEnv, channel: str, kind: str, chat: str, **fields: Any) ->
     return int(answer.json()["id"])
 
 
-def test_a_text_goes_out_and_is_heard_of(env: AccountsEnv, channel: str) -> None:
+def test_a_text_is_sent_and_its_status_arrives(env: AccountsEnv, channel: str) -> None:
     row = send(env, channel, "text", person(), message="Hello")
     env.wait_state(row, "delivered")
     (arrived,) = env.arrived(row)
@@ -96,7 +96,7 @@ def test_typing_and_reading_are_sender_actions(env: AccountsEnv, channel: str) -
     assert [entry["action"] for entry in env.events("action", to=chat)] == ["typing_on"]
 
 
-def test_a_customer_who_wrote_just_now_is_answered_and_one_of_yesterday_is_not(env: AccountsEnv, channel: str) -> None:
+def test_a_customer_of_just_now_is_answered_and_one_of_yesterday_is_not(env: AccountsEnv, channel: str) -> None:
     chat = person()
     env.control(
         "POST", "people", {"account_id": ACCOUNT[channel], "object": OBJECT[channel], "from": chat, "text": "Hi"}

@@ -82,7 +82,7 @@ def test_a_sync_reads_everything_and_forgets_what_is_gone(env: AccountsEnv, inde
         ({**BODY, "name": "fine", "components": []}, "/components"),
     ],
 )
-def test_what_cannot_be_a_template_is_refused_before_anybody_is_asked(
+def test_what_cannot_be_a_template_is_refused_before_the_provider_is_asked(
     env: AccountsEnv, body: dict[str, Any], pointer: str
 ) -> None:
     answer = env.call("POST", "/api/v2/templates/demo/0", body)

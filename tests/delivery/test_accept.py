@@ -173,7 +173,7 @@ class TestDatabaseAway:
             run(scenario())
         assert query(env.url, "SELECT count(*) AS n FROM messages")[0]["n"] == 1
 
-    def test_a_frozen_database_keeps_nobody_waiting_for_longer_than_the_limit(self, env: StoreEnv, redis: str) -> None:
+    def test_a_frozen_database_keeps_no_client_waiting_beyond_the_limit(self, env: StoreEnv, redis: str) -> None:
         """A thousand waiters are not a queue of thousands of seconds."""
 
         async def scenario() -> None:
@@ -203,7 +203,7 @@ class TestRedisAway:
 
         run(scenario())
 
-    def test_a_frozen_redis_holds_nobody_up_and_no_hint_is_kept_back_for_long(self, env: StoreEnv) -> None:
+    def test_a_frozen_redis_delays_no_client_and_no_hint_for_long(self, env: StoreEnv) -> None:
         async def scenario() -> None:
             with Redis() as redis:
                 async with Accepting(env, redis.url, redis_s=0.3) as accepting:
@@ -231,7 +231,7 @@ class TestRedisAway:
 
 
 class TestClose:
-    def test_nobody_is_left_waiting(self, env: StoreEnv, redis: str) -> None:
+    def test_no_caller_is_left_waiting(self, env: StoreEnv, redis: str) -> None:
         async def scenario() -> None:
             store = open_store(env.url, query_s=2.0)
             async with Accepting(env, redis, store=store) as accepting:

@@ -294,7 +294,7 @@ class TestOutcomes:
 
         run(scenario())
 
-    def test_a_channel_that_raises_leaves_doubt_and_disturbs_nobody(self, env: StoreEnv) -> None:
+    def test_a_channel_that_raises_leaves_doubt_and_disturbs_no_other_send(self, env: StoreEnv) -> None:
         row_id, other = env.accept("a", "b")
 
         async def scenario() -> None:

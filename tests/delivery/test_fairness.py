@@ -15,7 +15,7 @@ from tests.store.env import StoreEnv
 
 
 class TestCapacities:
-    def test_who_is_not_slow_may_have_all(self) -> None:
+    def test_a_fast_connection_may_have_all_places(self) -> None:
         assert capacities({1: 200}, (), places=200, each=0) == Capacities(None, {})
 
     def test_a_slow_one_holds_at_most_three_times_what_is_free(self) -> None:
@@ -30,7 +30,7 @@ class TestCapacities:
                 held[number] += min(1, capacities(held, {1, 2}, places=210, each=0).of[number])
         assert held == {1: 90, 2: 90}
 
-    def test_who_can_do_only_so_much_gets_no_more(self) -> None:
+    def test_a_connection_gets_no_more_places_than_its_limit(self) -> None:
         assert capacities({}, (), places=20, each=2) == Capacities(2, {})
         assert capacities({1: 1, 2: 2}, (), places=20, each=2) == Capacities(2, {1: 1, 2: 0})
 

@@ -214,7 +214,7 @@ class TestTokens:
         for rival in rivals:
             rival.close()
 
-    def test_tokens_that_somebody_takes_just_now_are_not_waited_for(self, env: StoreEnv) -> None:
+    def test_tokens_that_another_claim_has_locked_are_not_waited_for(self, env: StoreEnv) -> None:
         other = env.connect(phone_index=1)
         pace(env, every_s=10.0, burst=5)
         pace(env, other, every_s=10.0, burst=5)
@@ -339,7 +339,7 @@ class TestPacer:
             session: limits_of(Settings(), "wwebjs", {})
         }
 
-    def test_a_limit_that_is_raised_sets_free_those_who_wait(self, env: StoreEnv) -> None:
+    def test_a_raised_limit_releases_waiting_messages(self, env: StoreEnv) -> None:
         pace(env, every_s=3600.0, burst=10)
         query(env.url, "UPDATE pacing SET spent_until = now() + interval '10 hours'")
         (row_id,) = env.accept("a")
@@ -375,7 +375,7 @@ class TestDispatching:
 
         run(scenario())
 
-    def test_who_waits_is_found_when_there_are_tokens_and_the_rate_is_kept(self, env: StoreEnv) -> None:
+    def test_waiting_messages_are_found_when_there_are_tokens_and_the_rate_is_kept(self, env: StoreEnv) -> None:
         """Without a relay."""
         pace(env, every_s=0.04, burst=2)
         ids = env.accept(*(f"chat-{number % 12}" for number in range(30)))

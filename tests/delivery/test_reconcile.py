@@ -27,7 +27,7 @@ from tests.support.servers import Servers
 
 SENT, QUEUED, FAILED = MessageState.SENT, MessageState.QUEUED, MessageState.FAILED
 UNSENT = Retry(code="unknown_there")
-ASKED_NOBODY = InDoubt(code="session_away")
+NOT_ASKED = InDoubt(code="session_away")
 
 DECISIONS: list[tuple[Outcome | None, str, float, Move | Hold | None]] = [
     # proof decides at once, whatever the policy
@@ -51,7 +51,7 @@ DECISIONS: list[tuple[Outcome | None, str, float, Move | Hold | None]] = [
     (None, "resend", 10.0, Move(QUEUED, "policy_resend")),
     (None, "hold", 10.0, Hold("held_by_policy")),
     # no process could be asked yet: the window has not begun
-    *[(ASKED_NOBODY, policy, 99.0, None) for policy in ("auto", "resend", "hold")],
+    *[(NOT_ASKED, policy, 99.0, None) for policy in ("auto", "resend", "hold")],
 ]
 
 
@@ -69,7 +69,7 @@ def test_what_is_decided(found: Outcome | None, policy: Any, doubt_s: float, exp
         (None, "auto", Hold("no_evidence")),
         (Retry(code="harmless_twice"), "auto", Move(FAILED, "attempts_used")),
         (Sent(provider_id="p"), "auto", Move(SENT, "proved_sent", "p")),
-        (ASKED_NOBODY, "resend", None),
+        (NOT_ASKED, "resend", None),
     ],
 )
 def test_doubts_count_as_attempts(found: Outcome | None, policy: Any, expected: Move | Hold | None) -> None:
@@ -178,7 +178,7 @@ class TestReconciler:
             async with Process(env, script, window_s=0.0) as process:
                 await process.reconciler.look()
                 assert all(env.row(row_id)["held_at"] for row_id in ids)
-                script.found = {proved: Sent(provider_id="p"), evident: UNSENT, unknown: ASKED_NOBODY}
+                script.found = {proved: Sent(provider_id="p"), evident: UNSENT, unknown: NOT_ASKED}
                 # a policy that is changed afterwards decides about what falls in doubt from then on
                 query(env.url, "UPDATE messages SET in_doubt_policy = 'resend' WHERE id = %(id)s", id=resend)
                 await process.reconciler.look(held=True)
@@ -199,13 +199,13 @@ class TestReconciler:
             async with Process(env, script, window_s=0.0) as process:
                 await process.reconciler.look()
                 assert all(env.row(row_id)["held_at"] for row_id in ids)
-                script.found = dict.fromkeys(ids[:4], ASKED_NOBODY) | {ids[4]: Sent(provider_id="p")}
+                script.found = dict.fromkeys(ids[:4], NOT_ASKED) | {ids[4]: Sent(provider_id="p")}
                 await process.reconciler.look(held=True)
 
         run(scenario())
         assert [env.state(row_id) for row_id in ids] == ["in_doubt"] * 4 + ["sent"]
 
-    def test_what_policy_leaves_to_a_human_is_his(self, env: StoreEnv) -> None:
+    def test_what_policy_leaves_to_a_human_stays_held(self, env: StoreEnv) -> None:
         (row_id,) = doubtful(env, "a")
         script = Script()
 

@@ -32,7 +32,7 @@ def due(env: StoreEnv) -> list[int]:
 
 
 class TestAsleep:
-    def test_it_is_not_claimed_before_its_time_and_holds_up_nobody(self, env: StoreEnv) -> None:
+    def test_it_is_not_claimed_before_its_time_and_blocks_no_other(self, env: StoreEnv) -> None:
         (asleep,) = env.accept("a", scheduled_for=later())
         (now,) = env.accept("a")
         assert env.claimed_ids([asleep]) == []

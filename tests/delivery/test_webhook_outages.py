@@ -111,7 +111,7 @@ def test_the_longest_break_counts_and_the_last_one_begins_anew(tmp_path: Path) -
     assert round(watch.discount(40.0, 40.0).doubt_s, 2) == 20.0 - 8.0
 
 
-def test_what_was_claimed_before_anybody_watched_lay_in_a_break(tmp_path: Path) -> None:
+def test_a_claim_from_before_the_first_poll_lies_in_an_outage(tmp_path: Path) -> None:
     watch = Watch(tmp_path / "meta.webhook-outages", Clock())
     watch.stands_still(0.0)
     watch.looks(10.0)
@@ -125,7 +125,7 @@ def test_a_process_that_comes_after_another_goes_on_with_its_watch(tmp_path: Pat
     assert watch.discount(9.0, 8.0) == doubt(9.0, 8.0)
 
 
-def test_who_spoke_and_was_not_heard_may_come_again_later(tmp_path: Path) -> None:
+def test_a_refused_webhook_may_be_repeated_later(tmp_path: Path) -> None:
     watch = watched(tmp_path, 30.0)
     WebhookOutages(watch.path, REPEAT_S, watch.clock).record_outage(5.0)
     assert watch.discount(20.0, 20.0).doubt_s == 0.0
@@ -133,7 +133,7 @@ def test_who_spoke_and_was_not_heard_may_come_again_later(tmp_path: Path) -> Non
     assert round(watch.discount(35.0, 35.0).doubt_s, 2) == 15.0 - 5.0
 
 
-def test_who_is_not_heard_does_not_count_as_a_look(tmp_path: Path) -> None:
+def test_a_refused_webhook_does_not_count_as_a_poll(tmp_path: Path) -> None:
     watch = watched(tmp_path, 30.0)
     for _ in range(8):
         watch.clock.now += 1.0

@@ -105,7 +105,7 @@ def test_the_role_is_no_superuser_and_owns_its_database_with_vectors(entry: Entr
     entry.stop()
 
 
-def test_nobody_else_gets_in(entry: Entry, home: Path) -> None:
+def test_no_other_user_gets_in(entry: Entry, home: Path) -> None:
     entry.start().wait_ready()
     socket_dir = addresses.postgres_socket_dir(Settings(bulkhead_home=home))
     strangers = [("postgres", "anything"), (addresses.ROLE, "wrong"), (addresses.ROLE, "")]
@@ -335,7 +335,7 @@ def test_another_users_process_is_no_server_of_ours() -> None:
         os.seteuid(before)
 
 
-def test_data_that_somebody_serves_without_the_slot_is_left_alone(home: Path) -> None:
+def test_data_served_without_the_slot_is_left_alone(home: Path) -> None:
     data = home / "postgres"
     data.mkdir()
     (data / "PG_VERSION").write_text(postgres.MAJOR)
@@ -398,7 +398,7 @@ def test_folders_are_opened_for_search_only_and_only_where_needed(tmp_path: Path
     assert stat.S_IMODE(already.stat().st_mode) == 0o755
 
 
-def test_without_useradd_the_server_runs_as_nobody_and_says_so(
+def test_without_useradd_the_server_shares_a_system_user_and_logs_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)

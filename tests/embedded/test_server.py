@@ -100,7 +100,7 @@ def test_a_long_recovery_asks_for_more_time(run: Run, home: Path) -> None:
     (home / "not_yet").touch()
     entry = run(OBEYS, ready=False)
     entry.wait_said("X_DOING", "the server is recovering")
-    assert not any("READY" in said for said in entry.heard)
+    assert not any("READY" in said for said in entry.notifications)
     (home / "ready").touch()
     entry.wait_ready()
     assert any(said.get("EXTEND_TIMEOUT_USEC") == "0" for said in entry.listen())

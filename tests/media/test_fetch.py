@@ -201,7 +201,7 @@ def test_size_and_time_are_bounded(open_site: Callable[..., Site], tmp_path: Pat
     assert monotonic() - started < 5
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_an_address_without_a_server(tmp_path: Path) -> None:
     with pytest.raises(FetchFailed) as failed:
         get("http://127.0.0.1:1/x", tmp_path)
     assert (failed.value.code, failed.value.passing) == ("fetch_unreachable", True)

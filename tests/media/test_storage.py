@@ -154,7 +154,7 @@ class TestDirectory:
         assert found[0].stat().st_mode & 0o077 == 0
         assert (tmp_path / "media" / "acme").stat().st_mode & 0o077 == 0
 
-    def test_what_somebody_broke_is_whole_again_after_the_next_put(self, tmp_path: Path) -> None:
+    def test_a_damaged_file_is_whole_again_after_the_next_put(self, tmp_path: Path) -> None:
         async def scenario() -> bytes:
             storage = open_storage(load({"BULKHEAD_HOME": str(tmp_path)}))
             stored = await storage.put("acme", pieces(b"whole"), most=10)
@@ -187,7 +187,7 @@ class TestDirectory:
 
 
 @pytest.fixture
-def little_room() -> Iterator[None]:
+def small_disk() -> Iterator[None]:
     """No file may become larger than 150 kB: to a writer that is a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, before[1]))

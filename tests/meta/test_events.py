@@ -103,7 +103,7 @@ def test_a_status_keeps_everything_worth_keeping() -> None:
     assert failed.extra["errors"] == [error]
 
 
-def test_a_number_that_two_companies_have_tells_both() -> None:
+def test_an_event_of_a_number_of_two_companies_reaches_both() -> None:
     found = read(webhook({"messages": [text("hi", "wamid.A")], "statuses": [status("read")]}, number="100000000000003"))
     assert [message.connection_id for message in found.messages] == [3, 4]
     assert [receipt.connection_id for receipt in found.receipts] == [3, 4]
@@ -116,7 +116,7 @@ def test_an_unknown_number_is_named_and_concerns_no_connection() -> None:
     assert found.outcome() == "entry[0].changes[0].value: no connection has this phone number id"
 
 
-def test_what_cannot_be_read_hides_nobody() -> None:
+def test_what_cannot_be_read_hides_no_other_part() -> None:
     found = read(
         webhook(
             {

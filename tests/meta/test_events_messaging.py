@@ -169,7 +169,7 @@ def test_an_echo_of_our_own_send_proves_it_and_one_of_a_human_is_kept() -> None:
     assert not found.contacts
 
 
-def test_only_whoever_writes_as_the_page_can_prove_a_send() -> None:
+def test_only_an_echo_of_the_page_can_prove_a_send() -> None:
     found = read(entry(item(message={"mid": "m_1", "text": "x", "metadata": "bulkhead:7:1"})))
     assert not found.receipts
     assert [message.type for message in found.messages] == ["text"]
@@ -209,7 +209,7 @@ def test_the_shape_of_changes_is_read_too() -> None:
     assert found.outcome() == "entry[0].changes[1].field comments: not one that we read"
 
 
-def test_what_cannot_be_read_is_named_and_hides_nobody() -> None:
+def test_what_cannot_be_read_is_named_and_hides_no_other_part() -> None:
     found = read(
         entry(
             {"message": {}},
@@ -222,7 +222,7 @@ def test_what_cannot_be_read_is_named_and_hides_nobody() -> None:
     )
     assert [(message.provider_id, message.type) for message in found.messages] == [("m_1", "text"), ("m_2", "unknown")]
     assert found.problems == [
-        "entry[0].messaging[0].sender.id, recipient.id: nobody is named",
+        "entry[0].messaging[0].sender.id, recipient.id: no person is named",
         "entry[0].messaging[1].parts hologram: not what we read",
         "entry[0].messaging[2].mid: not a text",
         "entry[0].messaging[3].reaction.mid: missing",

@@ -158,7 +158,7 @@ def test_metas_own_examples_are_understood(path: Any) -> None:
     }
 
 
-def test_the_document_tells_what_becomes_of_each_example() -> None:
+def test_the_document_states_the_result_of_each_example() -> None:
     page = (environment.REPOSITORY / "docs" / "inbound.md").read_text()
     missing = [path.stem for path in EXAMPLES if f"| `{path.stem}` |" not in page]
     missing += [kind for kind in [*READERS, *ACCOUNT_FIELDS] if f"`{kind}`" not in page]
@@ -555,7 +555,7 @@ def test_the_address_book_of_the_business_app_gives_names() -> None:
     assert [(contact.user_id, contact.name) for contact in found.contacts] == [("15550100200", "Ann Lee")]
 
 
-def test_whoever_stops_marketing_is_noted() -> None:
+def test_an_opt_out_of_marketing_is_recorded() -> None:
     preferences = [
         {"wa_id": "15550100200", "category": "marketing_messages", "value": word, "timestamp": 1760000000}
         for word in ("stop", "resume", "perhaps")
@@ -584,7 +584,7 @@ def test_account_events_have_one_name(kind: str) -> None:
     assert read(payload).account_events[0].name != notice.name, "the same news at another time is another one"
 
 
-def test_a_group_status_names_who_it_was() -> None:
+def test_a_group_status_names_its_participant() -> None:
     group = status("read", provider_id="wamid.G", recipient_type="group", recipient_participant_id="15550100200")
     (receipt,) = read(webhook({"statuses": [group]})).receipts
     assert receipt.extra["recipient_participant_id"] == "15550100200"

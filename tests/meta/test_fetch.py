@@ -155,7 +155,7 @@ def test_credentials_that_do_not_open_delay_a_file_and_lose_nothing(env: MetaEnv
     assert connection_id == file_of(env, "wamid.NOKEY")["connection_id"]
 
 
-def test_an_address_that_is_none_ends_its_file_and_nobody_else(env: MetaEnv) -> None:
+def test_an_invalid_address_fails_its_file_and_no_other(env: MetaEnv) -> None:
     pid = env.meta.process.pid
     image = {
         "from": new_chat(),

@@ -97,7 +97,7 @@ def test_a_refusal_to_write_is_raised_as_it_is_and_nothing_leaves(listener: sock
         assert runner.run(scenario()) == b""
 
 
-def test_a_call_without_a_body_may_have_been_heard(listener: socket.socket) -> None:
+def test_a_call_without_a_body_may_have_been_received(listener: socket.socket) -> None:
     """Its headers are the whole request: cut off after them, its outcome is unknown."""
 
     async def scenario() -> None:
@@ -106,14 +106,14 @@ def test_a_call_without_a_body_may_have_been_heard(listener: socket.socket) -> N
         peer = await _connection(listener)
         assert isinstance(await called, RequestUnanswered)
         peer.close()
-        assert isinstance(await graph.call("GET", _endpoint_of_nobody(), {}, monotonic() + 5), RequestUnwritten)
+        assert isinstance(await graph.call("GET", _unused_endpoint(), {}, monotonic() + 5), RequestUnwritten)
         await graph.close()
 
     with uvloop_runner() as runner:
         runner.run(scenario())
 
 
-def _endpoint_of_nobody() -> str:
+def _unused_endpoint() -> str:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     return f"http://127.0.0.1:{port}/"

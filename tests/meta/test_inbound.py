@@ -53,7 +53,7 @@ def with_page(own: ChannelEnv, phone_index: int = 7, connection_type: str = "mes
     )
 
 
-def test_a_person_is_one_row_whatever_he_is_called(portless: MakeSettings) -> None:
+def test_a_person_is_one_row_under_all_names(portless: MakeSettings) -> None:
     async def play(own: ChannelEnv) -> None:
         journal(own, webhook({"contacts": [named("Ann", wa_id="15550100200")], "messages": [text("1", "wamid.1")]}))
         await read_all(own.processor)

@@ -39,10 +39,10 @@ async def late() -> None:
 
 
 @pytest.mark.parametrize(
-    ("commit", "is_heard", "least_s"), [(at_once, True, None), (refused, False, 0.0), (late, True, 0.05)]
+    ("commit", "is_answered", "least_s"), [(at_once, True, None), (refused, False, 0.0), (late, True, 0.05)]
 )
 def test_what_is_reported_as_an_outage(
-    commit: Callable[[], Any], is_heard: bool, least_s: float | None, monkeypatch: pytest.MonkeyPatch
+    commit: Callable[[], Any], is_answered: bool, least_s: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journals, "LATE_S", 0.05)
     unheard: list[float] = []
@@ -58,6 +58,6 @@ def test_what_is_reported_as_an_outage(
             await journal.close()
         return True
 
-    assert asyncio.run(scenario()) is is_heard
+    assert asyncio.run(scenario()) is is_answered
     assert len(unheard) == (least_s is not None)
     assert all(for_s >= (least_s or 0.0) for for_s in unheard)

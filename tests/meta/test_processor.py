@@ -216,7 +216,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("poison")
-def test_poison_is_named_kept_and_stops_nobody(portless: MakeSettings) -> None:
+def test_poison_is_named_kept_and_blocks_no_other(portless: MakeSettings) -> None:
     async def play(own: ChannelEnv) -> None:
         good = [webhook({"messages": [text("x", f"wamid.{number}")]}) for number in range(6)]
         bad = [webhook({"messages": [text("POISON", f"wamid.BAD{number}")]}) for number in range(2)]

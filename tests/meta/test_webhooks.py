@@ -220,7 +220,7 @@ def test_three_megabytes_are_taken_and_one_byte_more_is_not(env: MetaEnv) -> Non
     env.query("UPDATE inbound_journal SET body = '' WHERE length(body) > 1000000 RETURNING id")
 
 
-def test_a_sender_who_goes_away_leaves_nothing(env: MetaEnv) -> None:
+def test_a_sender_that_disconnects_leaves_nothing(env: MetaEnv) -> None:
     before = journalled(env)
     with socket.create_connection(("127.0.0.1", env.settings.port("meta"))) as line:
         line.sendall(

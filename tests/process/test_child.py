@@ -331,7 +331,7 @@ class TestCrash:
 
 
 class TestHeartbeat:
-    def test_the_row_says_who_lives_and_errors_add_up_over_lives(
+    def test_the_row_names_the_incarnation_and_errors_add_up_over_lives(
         self, env: Callable[..., ChildEnv], database_url: str
     ) -> None:
         child = env(database_url=database_url, process_incarnation="meta-0.first").start()
@@ -420,7 +420,7 @@ class TestStop:
         child.term()
         assert child.entry.wait_exit() == ExitCode.DRAIN_DEADLINE
         assert monotonic() - started < 3.0
-        assert child.events("drain_incomplete")[0]["reason"] == "told to stop now"
+        assert child.events("drain_incomplete")[0]["reason"] == "stopped at once on request"
 
     def test_the_deadline_ends_a_drain(self, env: Callable[..., ChildEnv]) -> None:
         child = env(room="drain-hangs", meta_drain_s=0.5).start()
@@ -446,7 +446,7 @@ class TestStop:
             line for line in child.log().splitlines(keepends=True) if not line.startswith("{")
         )
 
-    def test_a_frozen_database_holds_nobody_up(self, env: Callable[..., ChildEnv]) -> None:
+    def test_a_frozen_database_delays_no_other_work(self, env: Callable[..., ChildEnv]) -> None:
         """Threads that wait for it must not keep the process after it has said its last word."""
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"

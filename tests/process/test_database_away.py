@@ -80,7 +80,7 @@ def test_a_start_may_take_as_long_as_it_waits_for_the_database(settings: MakeSet
         entry("meta", settings(database_url=url, database_connect_s=60.0, database_query_s=60.0)) as child,
     ):
         child.start().wait_said("X_DOING", "start: waits for PostgreSQL")
-        assert not any("READY" in fields for fields in child.heard)
+        assert not any("READY" in fields for fields in child.notifications)
         child.forget()
         child.wait_said("EXTEND_TIMEOUT_USEC", "10000000")  # and again
         assert child.stop() == ExitCode.OK

@@ -233,7 +233,7 @@ class TestHead:
             client.sendall(b"GET / HTTP/1.1\r\nHost:")
             assert status(read_all(client)) == 408
 
-    def test_who_sends_nothing_is_closed_without_a_word(self, env: Callable[..., Env]) -> None:
+    def test_a_connection_that_sends_nothing_is_closed_without_an_answer(self, env: Callable[..., Env]) -> None:
         with env(head_s=0.2).connect() as client:
             assert read_all(client) == b""
 
@@ -418,7 +418,7 @@ class TestConnections:
             answer_of(client)
             assert read_all(client) == b""
 
-    def test_who_does_not_read_is_cut(self, env: Callable[..., Env]) -> None:
+    def test_a_client_that_does_not_read_is_cut_off(self, env: Callable[..., Env]) -> None:
         ended = threading.Event()
 
         async def endless(_: Scope, __: Receive, send: Send) -> None:

@@ -110,7 +110,7 @@ def test_a_call_is_repeated_until_it_is_taken() -> None:
     assert asyncio.run(run()) == "done"
 
 
-def test_waiting_for_an_event_tells_whether_it_came() -> None:
+def test_waiting_for_an_event_returns_whether_it_was_set() -> None:
     async def run() -> tuple[bool, bool]:
         event = asyncio.Event()
         before = await wait_for_event(event, 0.01)

@@ -37,7 +37,7 @@ def connect(listener: socket.socket, clients: ExitStack) -> socket.socket:
     return client
 
 
-def test_a_burst_of_clients_is_taken_in_a_few_turns_of_a_busy_loop(listener: socket.socket) -> None:
+def test_a_burst_of_clients_is_accepted_in_a_few_iterations_of_a_busy_loop(listener: socket.socket) -> None:
     async def run() -> float:
         server = HttpServer(Starlette(routes=[Route("/", answer)]), [listener], "test")
         with ExitStack() as clients:
@@ -67,7 +67,7 @@ def _answered(client: socket.socket) -> bool:
         return False
 
 
-def test_after_it_was_stopped_it_takes_nobody(listener: socket.socket) -> None:
+def test_after_a_stop_it_accepts_no_connection(listener: socket.socket) -> None:
     async def run() -> None:
         kept = listener.dup()
         server = HttpServer(Starlette(routes=[Route("/", answer)]), [listener], "test")

@@ -61,5 +61,5 @@ def test_health_and_metrics_are_for_this_machine(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/x"])
-def test_everything_else_is_for_everybody(path: str) -> None:
+def test_everything_else_is_open(path: str) -> None:
     assert status_of(path, ELSEWHERE, []) == status_of(path, HERE, PROXIED) == 200

@@ -158,7 +158,7 @@ def test_a_task_that_kills_its_process_is_not_begun_for_ever(env: StoreEnv) -> N
     assert (look(env, task_id)["state"], look(env, task_id)["problem_code"]) == ("failed", "interrupted")
 
 
-def test_one_that_nobody_finishes_counts_as_failed(env: StoreEnv) -> None:
+def test_an_unfinished_task_counts_as_failed(env: StoreEnv) -> None:
     task_id = add(env)
     query(env.url, "UPDATE tasks SET expires_at = now() - interval '3 seconds'")
     assert take(env) == []
@@ -182,7 +182,7 @@ def test_secrets_open_only_in_a_task_of_the_same_company_and_operation(env: Stor
         vault.open(Sealed.from_text(sealed), context="tasks/other/test")
 
 
-def test_a_runner_does_what_is_asked_and_tells_how_it_went(env: StoreEnv) -> None:
+def test_a_runner_does_what_is_asked_and_reports_the_outcome(env: StoreEnv) -> None:
     async def good(task: Task) -> Mapping[str, Any]:
         return {"got": task.arguments["n"]}
 

@@ -361,7 +361,7 @@ class TestWorker:
             running.until(2)
             assert self.born(running, "meta-0.restart"), "and is shown in rq info again"
 
-    def test_it_outlives_a_freeze_and_tells_the_truth(self, own_redis: Redis) -> None:
+    def test_it_outlives_a_freeze_and_reports_the_truth(self, own_redis: Redis) -> None:
         with Running(own_redis.url) as running:
             eventually(lambda: running.worker.is_connected, 5)
             with own_redis.frozen():

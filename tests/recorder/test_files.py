@@ -78,7 +78,7 @@ def test_old_files_go_and_young_ones_stay(shelf: Shelf) -> None:
     assert shelf.prune(days=30) == 0
 
 
-def test_whoever_asks_for_a_file_keeps_it(shelf: Shelf) -> None:
+def test_a_file_that_is_requested_is_kept(shelf: Shelf) -> None:
     asked = shelf.keep(b"asked", days=31)
     found = shelf.env.store.run(media.find, COMPANY, asked)
     assert found is not None

@@ -225,7 +225,7 @@ def test_a_webhook_that_is_away_gets_everything_when_it_is_back(tmp_path: Path, 
         ({"to": None, "recipient": "US.abc"}, {"recipient_user_id": "US.abc"}),
     ],
 )
-def test_statuses_say_who_it_was_in_the_right_field(
+def test_statuses_name_the_recipient_in_the_right_field(
     env: SandboxEnv, receiver: Receiver, extra: dict[str, Any], in_status: dict[str, Any]
 ) -> None:
     env.send({name: value for name, value in text(**extra).items() if value is not None})

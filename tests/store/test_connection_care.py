@@ -22,7 +22,7 @@ def unchecked(env: StoreEnv) -> list[int]:
     )
 
 
-def test_who_was_not_looked_at_for_long_is_asked_about_once(env: StoreEnv) -> None:
+def test_a_connection_that_was_not_checked_for_long_is_checked_once(env: StoreEnv) -> None:
     assert unchecked(env) == [env.connection]
     env.store.run(
         tasks.add, company_id="acme", connection_id=env.connection, operation="test_connection", expires_in_s=60.0

@@ -129,7 +129,7 @@ def test_a_privilege_that_was_revoked_is_the_databases_trouble(own_env: StoreEnv
     store.close()
 
 
-def test_a_table_that_is_altered_under_a_prepared_statement_costs_nobody_an_error(own_env: StoreEnv) -> None:
+def test_an_altered_table_under_a_prepared_statement_causes_no_error(own_env: StoreEnv) -> None:
     """PostgreSQL answers "cached plan must not change result type", once for each connection that had prepared it."""
     store = open_store(own_env.url, limit=3)
     own_env.accept("a")
@@ -180,7 +180,7 @@ def test_a_pooler_that_refuses_session_settings_is_named_in_one_sentence() -> No
         store.close()
 
 
-def test_a_statement_that_nobody_waits_for_any_more_ends_in_the_server(env: StoreEnv) -> None:
+def test_an_abandoned_statement_ends_in_the_server(env: StoreEnv) -> None:
     pool = Pool(env.url, limit=1, application_name="abandons", idle_s=30.0, connect_s=5.0, statement_s=1.0)
     with pytest.raises(StoreUnavailable), pool.transaction(monotonic() + 0.2) as transaction:
         transaction._cursor.execute("SELECT pg_sleep(600)")

@@ -254,7 +254,7 @@ class TestResolve:
         assert not resolve(env, row_id, "resend")
         assert env.state(row_id) == "in_doubt"
 
-    def test_a_webhook_wins_over_a_human_who_comes_later(self, env: StoreEnv) -> None:
+    def test_a_webhook_wins_over_a_later_human_decision(self, env: StoreEnv) -> None:
         row_id = hold(env)
         env.receipts(
             Receipt(

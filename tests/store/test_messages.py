@@ -215,7 +215,7 @@ class TestClaim:
         for rival in rivals:
             rival.close()
 
-    def test_a_claim_does_not_wait_for_a_row_that_somebody_else_has_locked(self, env: StoreEnv) -> None:
+    def test_a_claim_does_not_wait_for_a_locked_row(self, env: StoreEnv) -> None:
         first, second = env.accept("a", "b")
         with open_transaction(env.url, "SELECT FROM messages WHERE id = %(id)s FOR UPDATE", id=first):
             assert env.claimed_ids([first, second]) == [second]

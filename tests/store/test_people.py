@@ -67,7 +67,7 @@ def shown(env: StoreEnv, chat: str) -> list[str]:
         ("", NUMBER, False),
     ],
 )
-def test_who_can_be_one_person(first: str, second: str, may: bool) -> None:
+def test_ids_that_may_be_one_person(first: str, second: str, may: bool) -> None:
     assert may_be_one_person(first, second) is may
     assert may_be_one_person(second, first) is may
 
@@ -83,8 +83,8 @@ def test_an_answer_from_another_spelling_stands_in_the_chat_that_we_wrote_to(
         assert {row["chat_id"] for row in page(env, name)} == {name}
         (target,) = env.store.run(targets.find, "acme", "in.1")
         assert name in target.chat_ids
-        heard = env.store.run(windows.last_heard, company_id="acme", connection_id=env.connection, chat_id=name)
-        assert heard == LONG_AGO
+        at = env.store.run(windows.last_received_at, company_id="acme", connection_id=env.connection, chat_id=name)
+        assert at == LONG_AGO
 
 
 def test_a_status_and_the_answer_of_a_send_name_the_number_otherwise(env: StoreEnv) -> None:

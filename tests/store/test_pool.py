@@ -121,7 +121,7 @@ class TestLimit:
                 pass
         pool.close()
 
-    def test_who_waits_gets_what_comes_free(self, env: StoreEnv) -> None:
+    def test_a_waiting_caller_gets_the_next_free_connection(self, env: StoreEnv) -> None:
         pool = make_pool(env.url, limit=1)
         done = threading.Event()
 
@@ -319,7 +319,7 @@ class TestDeadlines:
         assert query(env.url, "SELECT 1 AS one FROM pg_sleep(0.2)") == [{"one": 1}]
         pool.close()
 
-    def test_closed_it_says_so_also_to_those_who_wait(self, env: StoreEnv) -> None:
+    def test_closing_is_reported_to_waiting_callers_too(self, env: StoreEnv) -> None:
         pool = make_pool(env.url, limit=1)
         refused: list[StoreUnavailable] = []
 
@@ -415,7 +415,7 @@ class TestStore:
 
         run(scenario())
 
-    def test_closing_it_ends_calls_with_the_error_that_everybody_expects(self, env: StoreEnv) -> None:
+    def test_closing_it_ends_calls_with_the_error_that_callers_expect(self, env: StoreEnv) -> None:
         async def scenario() -> None:
             store = open_store(env.url, limit=1, query_s=1.0)
             running = asyncio.create_task(store.call(lambda transaction: execute(transaction, "SELECT pg_sleep(0.3)")))

@@ -174,7 +174,7 @@ class TestMatching:
         assert env.receipts(receipt(env, M.DELIVERED, token=first, provider_id="wamid.1")) == [True]
         assert (env.state(row_id), env.row(row_id)["provider_id"]) == ("delivered", "wamid.1")
 
-    def test_what_failed_is_quoted_by_nobody(self, env: StoreEnv) -> None:
+    def test_a_failed_message_is_quoted_by_no_reply(self, env: StoreEnv) -> None:
         row_id = sending(env)
         env.settle(row_id, M.SENT, provider_id="wamid.1")
 
@@ -275,7 +275,7 @@ class TestHistory:
         kept = [(step["state"], step["at"], step["extra"]) for step in env.store.run(messages.history, row_id)][2:]
         assert kept == [(one.state, one.at, {"n": 1}) for one in steps]
 
-    def test_also_when_two_processes_hear_it_at_the_same_moment(self, env: StoreEnv) -> None:
+    def test_also_when_two_processes_receive_it_at_the_same_moment(self, env: StoreEnv) -> None:
         rivals = [open_store(env.url), open_store(env.url)]
         for round_ in range(15):
             ids = [sending(env, f"{round_}-{number}") for number in range(4)]
@@ -293,7 +293,7 @@ class TestHistory:
         for rival in rivals:
             rival.close()
 
-    def test_refused_and_taken_heard_at_the_same_moment_is_refused(self, env: StoreEnv) -> None:
+    def test_refused_and_accepted_at_the_same_moment_is_refused(self, env: StoreEnv) -> None:
         rivals = [open_store(env.url), open_store(env.url)]
         for round_ in range(25):
             row_id = sending(env, f"{round_}")

@@ -52,7 +52,7 @@ class TestConnections:
         assert found is not None
         assert (found.connection_type, found.process_name, found.account_id) == ("wwebjs", "webdriver", "2")
 
-    def test_options_that_nobody_names_stay_as_an_operator_set_them(self, env: StoreEnv) -> None:
+    def test_options_that_are_not_named_stay_as_an_operator_set_them(self, env: StoreEnv) -> None:
         """The first company is made sure of at every start of the recorder."""
         query(env.url, """UPDATE phone_configs SET options = '{"messages_per_second": 20}'""")
         env.store.run(
@@ -113,15 +113,15 @@ class TestConnections:
         )
         assert [one["observed"] for one in env.store.run(connections.overview, most=10)] == ["offline"]
 
-    def test_being_heard_from_is_noted_once_a_second(self, env: StoreEnv) -> None:
-        heard = "SELECT last_event_at, xmin::text FROM phone_status"
+    def test_the_last_event_is_recorded_once_a_second(self, env: StoreEnv) -> None:
+        last_event = "SELECT last_event_at, xmin::text FROM phone_status"
         env.store.run(connections.touch, [env.connection, env.connection])
-        first = query(env.url, heard)
+        first = query(env.url, last_event)
         env.store.run(connections.touch, [env.connection])
-        assert query(env.url, heard) == first
+        assert query(env.url, last_event) == first
         query(env.url, "UPDATE phone_status SET last_event_at = now() - interval '2 seconds'")
         env.store.run(connections.touch, [env.connection])
-        assert query(env.url, heard)[0]["last_event_at"] > first[0]["last_event_at"]
+        assert query(env.url, last_event)[0]["last_event_at"] > first[0]["last_event_at"]
         env.store.run(connections.touch, [])
 
 

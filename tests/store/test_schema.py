@@ -167,7 +167,7 @@ class TestWords:
             {"process_name": "meta", "status": "ready"}
         ]
 
-    def test_a_connection_type_that_nobody_serves_is_refused(self, env: StoreEnv) -> None:
+    def test_a_connection_type_without_a_kind_is_refused(self, env: StoreEnv) -> None:
         with pytest.raises(psycopg2.IntegrityError):
             env.connect(phone_index=1, connection_type="pigeon")
 

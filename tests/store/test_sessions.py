@@ -57,7 +57,7 @@ def observed(
         (S.LOGGED_OUT, (None, 9999), S.LOGGED_OUT),
     ],
 )
-def test_what_nobody_proves_any_more_is_not_shown(
+def test_an_outdated_proof_is_not_shown(
     env: StoreEnv, session: int, status: SessionState, ages: tuple[float | None, float], shown: SessionState
 ) -> None:
     row = observed(env, session, status, proved_s=ages[0], seen_s=ages[1], detail="why")

@@ -143,11 +143,11 @@ class SupervisionEnv:
         def alive_and_true() -> T:
             value = condition()
             assert value or self.process is None or self.process.poll() is None, (
-                f"the orchestrator left before {what}\n{self.tell()}"
+                f"the orchestrator left before {what}\n{self.describe()}"
             )
             return value
 
-        return eventually(alive_and_true, within_s, lambda: f"{what}\n{self.tell()}")
+        return eventually(alive_and_true, within_s, lambda: f"{what}\n{self.describe()}")
 
     def wait(
         self, event: Happened, slot: str = "", *, after: int = 0, within_s: float = SOON_S, **details: Any
@@ -165,7 +165,7 @@ class SupervisionEnv:
             eventually(condition, for_s)
         except NeverHappened:
             return
-        raise AssertionError(f"{what}\n{self.tell()}")
+        raise AssertionError(f"{what}\n{self.describe()}")
 
     def _is_ready(self, slot: str, after: int) -> bool:
         return self.slot(slot).get("state") == "ready" and self.last >= after
@@ -176,7 +176,7 @@ class SupervisionEnv:
             self.until(partial(self._is_ready, slot, after), f"{slot} ready")
         return self
 
-    def tell(self) -> str:
+    def describe(self) -> str:
         """Everything that helps to understand a failure."""
         lines = [f"{entry.seq} {entry.at} {entry.event} {entry.slot} {entry.details}" for entry in self.events()[-40:]]
         logs = [self.output, *sorted(self.home.glob("logs/*.err.log"))]
@@ -223,7 +223,7 @@ class SupervisionEnv:
         os.kill(pid, signal.SIGSTOP)
         try:
             _, status = os.waitpid(pid, os.WUNTRACED)
-            assert os.WIFSTOPPED(status), f"the orchestrator left\n{self.tell()}"
+            assert os.WIFSTOPPED(status), f"the orchestrator left\n{self.describe()}"
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -254,10 +254,10 @@ class SupervisionEnv:
         process = self.orchestrator
         if process.poll() is None:
             process.send_signal(number)
-        eventually(lambda: process.poll() is not None, within_s, lambda: f"the orchestrator leaves\n{self.tell()}")
+        eventually(lambda: process.poll() is not None, within_s, lambda: f"the orchestrator leaves\n{self.describe()}")
         left = self.alive()
         processes.end(left)
-        assert not left, f"left behind: {left}\n{self.tell()}"
+        assert not left, f"left behind: {left}\n{self.describe()}"
         assert not [path.name for path in runtime.runtime_dir(self.home).glob("*.sock")]
         assert process.returncode is not None
         return process.returncode

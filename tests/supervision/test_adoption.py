@@ -38,7 +38,7 @@ def test_killed_orchestrator_children_live_and_are_adopted_within_a_second(env: 
     env.start()
     env.until(lambda: env.count(Happened.ADOPTED) == 3, "three adopted")
     logged_at = [datetime.fromisoformat(entry.at) for entry in env.events() if entry.seq > before]
-    assert (logged_at[-1] - logged_at[0]).total_seconds() < 1.0, env.tell()
+    assert (logged_at[-1] - logged_at[0]).total_seconds() < 1.0, env.describe()
     env.ready(*SLOTS, after=before)
     assert {slot: env.pid(slot) for slot in SLOTS} == pids
     assert all(env.slot(slot)["adopted"] and env.slot(slot)["restarts"] == 0 for slot in SLOTS)
@@ -59,7 +59,7 @@ def test_an_adopted_child_is_watched_like_any_other(env: SupervisionEnv) -> None
     env.wait(Happened.READY, "api-0", after=env.wait(Happened.EXITED, "api-0").seq)
 
 
-def test_an_adopted_childs_last_words_tell_its_exit_code(env: SupervisionEnv) -> None:
+def test_the_exit_record_of_an_adopted_child_has_its_exit_code(env: SupervisionEnv) -> None:
     env.rows({"name": "bad", "entry": "dies_later"}).start(FIXTURE_LIFE_S="1000").ready("bad-0")
     env.kill_orchestrator()
     env.start().ready("bad-0")
@@ -107,7 +107,7 @@ def test_an_orchestrator_that_dies_between_two_of_its_steps(env: SupervisionEnv)
     # spawn.begun: for the third time in this life, which has started one by now
     for _ in range(2):
         pid = env.kill("meta-0")
-        eventually(partial(_replaced_or_over, env, pid), SOON_S, env.tell)
+        eventually(partial(_replaced_or_over, env, pid), SOON_S, env.describe)
     dies()
     assert sorted(env.alive()) == sorted((env.pid("api-0"), env.pid("meta-0"))), "one process a slot"
     assert env.stop() == ExitCode.OK
@@ -122,7 +122,7 @@ def test_two_orchestrators_at_once(env: SupervisionEnv) -> None:
     assert env.pid("api-0") == pid and env.status()["pid"] == env.orchestrator.pid
 
 
-def test_an_orchestrator_that_dies_again_and_again_restarts_nobody(env: SupervisionEnv) -> None:
+def test_an_orchestrator_that_dies_repeatedly_restarts_no_child(env: SupervisionEnv) -> None:
     env.rows(SERVED, {"name": "meta"}).start().ready(*SLOTS)
     pids = {slot: env.pid(slot) for slot in SLOTS}
     for round_ in range(1, 6):

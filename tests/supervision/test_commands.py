@@ -26,7 +26,7 @@ from tests.support import environment
 API = {"name": "api", "instances": 2, "instances_most": 10, "port": 3000}
 
 
-def test_status_tells_every_slot_and_whether_all_is_well(env: SupervisionEnv) -> None:
+def test_status_shows_every_slot_and_whether_all_is_well(env: SupervisionEnv) -> None:
     env.rows(API, {"name": "bad", "entry": "dies_at_boot", "intensity": 1}, probe_first_s=100).start().ready(
         "api-0", "api-1"
     )
@@ -71,7 +71,7 @@ def test_restart_of_one_slot_touches_no_other(env: SupervisionEnv) -> None:
     assert env.pid("api-0") == untouched and env.count(Happened.RESTARTING) == 0
 
 
-def test_restart_tells_when_the_new_one_does_not_come_up(env: SupervisionEnv) -> None:
+def test_restart_reports_when_the_new_one_does_not_come_up(env: SupervisionEnv) -> None:
     env.rows({"name": "bad", "entry": "misconfigured"}).start()
     env.wait(Happened.MISCONFIGURED, "bad-0")
     answer = env.command("restart", "bad")
@@ -264,7 +264,7 @@ def test_wrong_settings_at_sighup_change_nothing(env: SupervisionEnv) -> None:
 # the control socket, held wrong
 
 
-def test_nonsense_on_the_control_socket_harms_nobody(env: SupervisionEnv) -> None:
+def test_nonsense_on_the_control_socket_does_no_harm(env: SupervisionEnv) -> None:
     env.rows(API).start().ready("api-0")
     path = str(runtime.control_socket(env.home))
     for nonsense in (
@@ -285,7 +285,7 @@ def test_nonsense_on_the_control_socket_harms_nobody(env: SupervisionEnv) -> Non
     assert env.status()["slots"]["api-0"]["state"] == "ready"
 
 
-def test_silent_clients_are_dropped_and_delay_nobody(env: SupervisionEnv) -> None:
+def test_silent_clients_are_dropped_and_delay_no_other(env: SupervisionEnv) -> None:
     env.rows(API).start().ready("api-0")
     idle = [socket.socket(socket.AF_UNIX) for _ in range(70)]
     try:

@@ -49,7 +49,7 @@ def test_starts_in_order_of_readiness() -> None:
     assert env.events() == ["started", "ready", "started", "ready", "started"]
 
 
-def test_a_predecessor_that_does_not_come_up_holds_nobody_back_for_ever() -> None:
+def test_a_predecessor_that_does_not_come_up_blocks_no_kind_for_ever() -> None:
     env = DecideEnv(kind("api", after=("db",)), kind("db", startup_s=5.0))
     env.stubborn = {"db-0"}
     env.after(4.75)
@@ -59,7 +59,7 @@ def test_a_predecessor_that_does_not_come_up_holds_nobody_back_for_ever() -> Non
     assert env.state("api-0") == "starting"
 
 
-def test_a_predecessor_that_dies_later_stops_nobody() -> None:
+def test_a_predecessor_that_dies_later_stops_no_other_kind() -> None:
     env = DecideEnv(kind("api", after=("db",)), kind("db"))
     env.ready("db-0", "api-0")
     env.dies("db-0", code=1)
@@ -67,7 +67,7 @@ def test_a_predecessor_that_dies_later_stops_nobody() -> None:
     assert env.states() == {"api-0": "starting", "db-0": "starting"}
 
 
-def test_a_kind_that_is_not_needed_wakes_nobody_up() -> None:
+def test_a_kind_that_is_not_needed_starts_no_other() -> None:
     env = DecideEnv(kind("meta", needed="connections", after=("db",)), kind("db", startup_s=5.0))
     env.ready("db-0")
     env.after(100.0)
@@ -185,7 +185,7 @@ def test_proof_of_death_comes_before_the_next_life() -> None:
     assert env.events()[-4:] == ["exited", "slot_free", "restarting", "started"]
 
 
-def test_a_slot_that_somebody_else_holds_is_looked_at_again_without_a_failure() -> None:
+def test_a_slot_with_another_holder_is_checked_again_without_a_failure() -> None:
     env = DecideEnv(kind("api"), start=False)
     env.refuse = SpawnFailed("api-0", "held by process 7", occupied=True)
     env.happens(Configured(env.counts))
@@ -272,7 +272,7 @@ def test_being_unready_is_no_reason_to_die() -> None:
     assert env.events() == ["started", "ready", "unready", "ready"]
 
 
-def test_the_supervisors_own_stall_kills_nobody() -> None:
+def test_the_supervisors_own_stall_kills_no_child() -> None:
     env = one()
     env.now += 3600.0
     env.happens(Stalled(3600.0, suspended_s=12.0))
@@ -292,7 +292,7 @@ def test_a_small_stall_moves_deadlines_without_a_word() -> None:
     assert "stall" not in env.events()
 
 
-def test_who_waits_for_a_cpu_may_be_silent_for_longer_but_not_for_ever() -> None:
+def test_a_process_that_waits_for_a_cpu_may_be_silent_for_longer_but_not_for_ever() -> None:
     env = one()
     env.silent = {"api-0"}
     env.now += 3.0
@@ -314,7 +314,7 @@ def test_who_waits_for_a_cpu_may_be_silent_for_longer_but_not_for_ever() -> None
     assert 3.0 + env.system.policy.starved_most_s <= silent_s <= 3.5 + env.system.policy.starved_most_s
 
 
-def test_who_hangs_in_plenty_is_not_allowed_for_after_the_fact() -> None:
+def test_a_hang_with_cpu_to_spare_is_not_excused_afterwards() -> None:
     env = one()
     env.silent = env.stubborn = {"api-0"}
     env.after(3.0)
@@ -323,7 +323,7 @@ def test_who_hangs_in_plenty_is_not_allowed_for_after_the_fact() -> None:
     assert env.state("api-0") == "killing"
 
 
-def test_nobody_is_called_silent_while_others_are_heard() -> None:
+def test_no_child_is_called_silent_before_waiting_datagrams_are_read() -> None:
     """Only time calls a process silent, when everything that waits in the socket was received: its own word may stand
     behind that of another."""
     env = DecideEnv(kind("api"), kind("meta"))
@@ -336,7 +336,7 @@ def test_nobody_is_called_silent_while_others_are_heard() -> None:
     assert env.states() == {"api-0": "ready", "meta-0": "ready"}
 
 
-def test_words_of_another_life_are_not_heard() -> None:
+def test_notifications_of_another_life_are_ignored() -> None:
     env = one()
     old = env.alive["api-0"]
     env.dies("api-0", code=1)
@@ -391,7 +391,7 @@ def test_adopted_processes_go_on_and_are_watched() -> None:
     assert "hung" in env.events("api-0")
 
 
-def test_an_adopted_process_may_have_been_silent_while_nobody_listened() -> None:
+def test_an_adopted_process_may_have_been_silent_without_an_orchestrator() -> None:
     env = DecideEnv(kind("api"), start=False)
     env.alive["api-0"] = "api-0.old"
     env.silent = {"api-0"}

@@ -78,7 +78,7 @@ def test_the_whole_tree_stopped_and_continued_is_nobodys_hang(env: SupervisionEn
     assert {slot: env.pid(slot) for slot in slots} == pids
 
 
-def test_an_orchestrator_that_was_stopped_alone_kills_nobody(env: SupervisionEnv) -> None:
+def test_an_orchestrator_that_was_stopped_alone_kills_no_child(env: SupervisionEnv) -> None:
     """Its queue of words overran while it stood still; its own lateness is taken off all others' silence."""
     env.rows({"name": "api", "watchdog_s": 0.5, "instances": 2, "instances_most": 10}).start(API_INSTANCES="4").ready(
         "api-0", "api-1", "api-2", "api-3"
@@ -132,7 +132,7 @@ def test_no_deadline_is_measured_on_the_wall_clock() -> None:
     assert readers == {"snapshot.py", "event_journal.py", "cgroups.py"}
 
 
-def test_sigusr1_dumps_stacks_and_disturbs_nobody(env: SupervisionEnv) -> None:
+def test_sigusr1_dumps_stacks_and_disturbs_no_process(env: SupervisionEnv) -> None:
     env.rows({"name": "api"}).start().ready("api-0")
     env.orchestrator.send_signal(signal.SIGUSR1)
     err = env.home / "logs" / "orchestrator.err.log"

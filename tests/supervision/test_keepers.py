@@ -93,11 +93,11 @@ def test_killed_under_supervisord_the_next_orchestrator_adopts_all(
     env: SupervisionEnv, supervisord: Supervisord
 ) -> None:
     ready = {"api-0": "ready", "api-1": "ready", "meta-0": "ready"}
-    eventually(lambda: states(env) == ready, 30, env.tell)
+    eventually(lambda: states(env) == ready, 30, env.describe)
     pids = {slot: env.pid(slot) for slot in ready}
     first = supervisord.orchestrator()
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: supervisord.orchestrator() not in (0, first) and states(env) == ready, 30, env.tell)
+    eventually(lambda: supervisord.orchestrator() not in (0, first) and states(env) == ready, 30, env.describe)
     assert {slot: env.pid(slot) for slot in ready} == pids
     assert env.count(Happened.ADOPTED) == 3 and env.count(Happened.STARTED) == 3
     copies = [command for command in processes.of_home(env.home).values() if "good.py" in command]
@@ -110,7 +110,7 @@ def test_killed_under_supervisord_the_next_orchestrator_adopts_all(
 
 
 def test_wrong_settings_are_no_loop_under_supervisord(env: SupervisionEnv, supervisord: Supervisord) -> None:
-    eventually(lambda: len(states(env)) == 3, 30, env.tell)
+    eventually(lambda: len(states(env)) == 3, 30, env.describe)
     supervisord.ctl("stop", "orchestrator")
     (env.home / "settings.env").write_text("LOG_KEEP=no\n")
     supervisord.ctl("start", "orchestrator")

@@ -62,7 +62,7 @@ def test_a_rolling_restart_refuses_no_connection_and_keeps_one_ready(env: Superv
     old = {env.slot(slot)["incarnation"] for slot in ("api-0", "api-1")}
     with Clients(env, env.slot("api-0")["port"]) as clients:
         restarted = env.command("restart", "api")
-    assert restarted.returncode == ExitCode.OK, restarted.stderr + env.tell()
+    assert restarted.returncode == ExitCode.OK, restarted.stderr + env.describe()
     assert clients.refused == 0 and set(clients.answers[-4:]).isdisjoint(old)
     order = [(entry.event, entry.slot) for entry in env.events() if entry.event in (Happened.EXITED, Happened.READY)]
     assert order[2:] == [

@@ -26,7 +26,7 @@ def long_env(env: SupervisionEnv) -> SupervisionEnv:
     return SupervisionEnv(home, env.variables | {"BULKHEAD_HOME": str(home)})
 
 
-def test_a_removed_socket_directory_is_made_again_and_nobody_is_hung(long_env: SupervisionEnv) -> None:
+def test_a_removed_socket_directory_is_recreated_and_no_child_is_called_hung(long_env: SupervisionEnv) -> None:
     env = long_env
     try:
         env.rows(*ROWS).start().ready(*SLOTS)

@@ -237,7 +237,7 @@ def test_a_childs_files_outlive_the_orchestrator(env: SupervisionEnv) -> None:
 # strangers
 
 
-def test_strangers_and_liars_are_not_heard(env: SupervisionEnv) -> None:
+def test_datagrams_of_other_senders_are_ignored(env: SupervisionEnv) -> None:
     env.rows({"name": "api", "entry": "never_ready", "startup_s": 30.0}).start()
     env.wait(Happened.STARTED, "api-0")
     incarnation = env.until(lambda: env.slot("api-0").get("incarnation"), "its name")

@@ -132,7 +132,7 @@ def test_a_code_is_drawn_until_it_was_scanned(home: Path, api: Any) -> None:
     assert server.asked[0] == ("POST", "/api/v2/sessions/demo/1", {"desired": "linked"})
 
 
-def test_a_session_that_nobody_links(home: Path, api: Any) -> None:
+def test_a_session_that_is_never_linked(home: Path, api: Any) -> None:
     server = api(lambda method, path: (200, {**ONE, "state": "backing_off", "detail": "no Chromium"}))
     code, _, errors = ask(home, server.port, "link", "1", "--within", "0.5")
     assert (code, errors) == (1, "not linked within 0 s; the session is backing_off: no Chromium\n")

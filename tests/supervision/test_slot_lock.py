@@ -56,7 +56,7 @@ def test_record_survives_its_writer_and_says_whether_it_runs(path: Path) -> None
     lock.close()
 
 
-def test_unreadable_record_is_nobody(path: Path) -> None:
+def test_an_unreadable_record_names_no_holder(path: Path) -> None:
     assert read_holder(path) is None
     path.write_text("not json", encoding="utf-8")
     assert read_holder(path) is None
@@ -103,7 +103,7 @@ def test_held_until_the_last_descendant_is_gone(path: Path) -> None:
     parent.stdout.close()
 
 
-def test_process_start_of_nobody() -> None:
+def test_process_start_of_a_pid_that_does_not_exist() -> None:
     child = subprocess.Popen(["true"])
     eventually(lambda: process_start(child.pid) is None, 10, "it is a zombie")  # a zombie counts as gone
     child.wait()

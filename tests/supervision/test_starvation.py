@@ -51,7 +51,7 @@ def test_a_process_that_does_not_want_to_run_is_not_starved(machine: Machine, th
     ("threads", "used_s", "starved"),
     [("RSS", 0.02, True), ("SRS", 0.0, True), ("DSS", 0.0, True), ("RSS", 0.24, False), ("RRR", 0.13, False)],
 )
-def test_who_wants_to_run_is_judged_by_what_he_got(
+def test_a_runnable_process_is_judged_by_the_cpu_that_it_got(
     machine: Machine, threads: str, used_s: float, starved: bool
 ) -> None:
     machine.process(threads, 1.0)
@@ -69,7 +69,7 @@ def test_an_old_look_says_nothing(machine: Machine) -> None:
     assert machine.starvation.is_starved(PID)
 
 
-def test_nobody_is_not_starved(machine: Machine) -> None:
+def test_a_process_that_does_not_exist_is_not_starved(machine: Machine) -> None:
     assert not machine.starvation.is_starved(PID)
 
 

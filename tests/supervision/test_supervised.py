@@ -53,42 +53,42 @@ def line(identity: ChildEnvironment, tmp_path: Path) -> Iterator[Supervised]:
     os.close(supervised.lock_fd)
 
 
-def heard(ours: socket.socket) -> dict[str, str]:
+def received(ours: socket.socket) -> dict[str, str]:
     return notify.parse(ours.recv(notify.LONGEST_DATAGRAM))
 
 
 def test_says_everything_in_sd_notify_words(line: Supervised, tmp_path: Path) -> None:
     with orchestrator_at(runtime.notify_socket(tmp_path)) as ours:
         line.status("starting\nup")
-        assert heard(ours) == {"X_INCARNATION": line.incarnation, "STATUS": "starting up"}
+        assert received(ours) == {"X_INCARNATION": line.incarnation, "STATUS": "starting up"}
         line.ready("all there")
-        assert heard(ours) == {"X_INCARNATION": line.incarnation, "READY": "1", "STATUS": "all there"}
+        assert received(ours) == {"X_INCARNATION": line.incarnation, "READY": "1", "STATUS": "all there"}
         line.watchdog()
-        assert heard(ours) == {"X_INCARNATION": line.incarnation, "READY": "1", "WATCHDOG": "1"}
+        assert received(ours) == {"X_INCARNATION": line.incarnation, "READY": "1", "WATCHDOG": "1"}
         line.unready("database away")
-        assert heard(ours) == {"X_INCARNATION": line.incarnation, "X_READY": "0", "STATUS": "database away"}
+        assert received(ours) == {"X_INCARNATION": line.incarnation, "X_READY": "0", "STATUS": "database away"}
         with line.blocking(2.5, "loading a profile"):
-            assert heard(ours) == {
+            assert received(ours) == {
                 "X_INCARNATION": line.incarnation,
                 "EXTEND_TIMEOUT_USEC": "2500000",
                 "X_DOING": "loading a profile",
             }
-        assert heard(ours)["EXTEND_TIMEOUT_USEC"] == "0"
+        assert received(ours)["EXTEND_TIMEOUT_USEC"] == "0"
         line.desired({"meta", "api"})
-        assert heard(ours)["X_DESIRED"] == "api,meta"
+        assert received(ours)["X_DESIRED"] == "api,meta"
         line.stopping("draining")
-        assert heard(ours) == {"X_INCARNATION": line.incarnation, "STOPPING": "1", "STATUS": "draining"}
+        assert received(ours) == {"X_INCARNATION": line.incarnation, "STOPPING": "1", "STATUS": "draining"}
     assert line.watchdog_interval_s == 0.75
     assert line.incarnation.startswith("meta-1.")
 
 
-def test_what_nobody_heard_goes_to_the_next_orchestrator(line: Supervised, tmp_path: Path) -> None:
+def test_an_undelivered_notification_goes_to_the_next_orchestrator(line: Supervised, tmp_path: Path) -> None:
     line.ready("up")
     line.desired(["meta"])
     line.watchdog()
     with orchestrator_at(runtime.notify_socket(tmp_path)) as ours:
         line.watchdog()
-        assert heard(ours) == {
+        assert received(ours) == {
             "X_INCARNATION": line.incarnation,
             "READY": "1",
             "STATUS": "up",
@@ -96,7 +96,7 @@ def test_what_nobody_heard_goes_to_the_next_orchestrator(line: Supervised, tmp_p
             "WATCHDOG": "1",
         }
         line.watchdog()
-        assert heard(ours) == {"X_INCARNATION": line.incarnation, "READY": "1", "WATCHDOG": "1"}
+        assert received(ours) == {"X_INCARNATION": line.incarnation, "READY": "1", "WATCHDOG": "1"}
 
 
 def test_an_overrun_orchestrator_does_not_block_us(line: Supervised, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_an_overrun_orchestrator_does_not_block_us(line: Supervised, tmp_path: P
         for _ in range(2000):
             line.watchdog()
         line.ready()
-        while "READY" not in heard(ours):
+        while "READY" not in received(ours):
             line.watchdog()
     line.close()
     line.watchdog()
@@ -157,7 +157,7 @@ def test_commands_arrive_and_nonsense_does_not_harm(line: Supervised, tmp_path: 
             ours.sendto(datagram, address)
         assert line.fileno() > 0
         assert line.receive() == [Command.NOTIFY, Command.PING, Command.DRAIN]
-        assert heard(ours) == {"X_PONG": line.incarnation}
+        assert received(ours) == {"X_PONG": line.incarnation}
         assert line.receive() == []
 
 

@@ -32,7 +32,7 @@ class Entry:
         self._command = [sys.executable, *(["-m", module] if module else [f"proc_{kind}.py"]), *arguments]
         home.mkdir(mode=0o700, exist_ok=True)
         self.log = home / f"{kind}.log"
-        self.heard: list[dict[str, str]] = []
+        self.notifications: list[dict[str, str]] = []
         self._variables = {"watchdog_usec": 3_000_000} | variables
         self._line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._line_path = runtime.runtime_dir(home) / f"test-{kind}.sock"
@@ -62,14 +62,14 @@ class Entry:
         """Return all that was said so far."""
         while True:
             try:
-                self.heard.append(notify.parse(self._line.recv(notify.LONGEST_DATAGRAM)))
+                self.notifications.append(notify.parse(self._line.recv(notify.LONGEST_DATAGRAM)))
             except BlockingIOError:
-                return self.heard
+                return self.notifications
 
     def forget(self) -> None:
         """Drop what was said so far."""
         self.listen()
-        self.heard.clear()
+        self.notifications.clear()
 
     def wait_said(self, name: str, value: str, within_s: float = 20.0) -> None:
         """Wait until it said `name=value`; fail at once when it died."""
@@ -86,7 +86,7 @@ class Entry:
         eventually(
             said_or_dead,
             within_s,
-            lambda: f"{self.kind} says {name}={value}; it said {self.heard[-5:]}\n{self.log.read_text()}",
+            lambda: f"{self.kind} says {name}={value}; it said {self.notifications[-5:]}\n{self.log.read_text()}",
         )
 
     def wait_ready(self, within_s: float = 60.0) -> Self:

@@ -40,7 +40,7 @@ class TestKinds:
                 module, _, function = kind.job.rpartition(".")
                 assert callable(getattr(importlib.import_module(module), function))
 
-    def test_nobody_waits_in_a_circle(self) -> None:
+    def test_no_kinds_wait_for_each_other_in_a_circle(self) -> None:
         started: list[str] = []
         while len(started) < len(KINDS):
             next_ones = [kind.name for kind in KINDS if kind.name not in started and set(kind.after) <= set(started)]

@@ -78,7 +78,7 @@ log = logger("shared.proof")
 
 
 class TestLines:
-    def test_one_object_with_who_when_and_what(self, written: Written) -> None:
+    def test_one_object_with_process_time_and_event(self, written: Written) -> None:
         log.info("message_sent", message_id=7, attempt=1, ratio=0.5, ready=True, nothing=None)
         (line,) = written.lines()
         assert line.pop("at").endswith("Z")
@@ -241,13 +241,13 @@ class TestPrivacy:
     def test_scrubbing_twice_changes_nothing_more(self, text: str) -> None:
         assert scrub(scrub(text)) == scrub(text)
 
-    def test_a_fingerprint_names_without_telling(self) -> None:
+    def test_a_fingerprint_identifies_without_revealing(self) -> None:
         assert fingerprint("491701234567") == fingerprint("491701234567")
         assert fingerprint("491701234567") != fingerprint("491701234568")
         assert len(fingerprint("x")) == 10
 
 
-def test_a_line_that_finds_no_room_is_lost_without_a_word() -> None:
+def test_a_line_that_does_not_fit_is_dropped_silently() -> None:
     """A full disk prints no call stacks on the operator's terminal."""
     code = (
         "import sys; from shared import logs;"
@@ -261,7 +261,7 @@ def test_a_line_that_finds_no_room_is_lost_without_a_word() -> None:
     assert (ran.stdout, ran.stderr) == ("alive", "")
 
 
-def test_no_event_overwrites_who_speaks() -> None:
+def test_no_event_overwrites_the_process_fields() -> None:
     """A field called `incarnation` would hide which process wrote the line."""
     reserved = {"at", "level", "kind", "instance", "incarnation", "logger", "correlation_id", "event", "traceback"}
     rooms = ("shared", "api", "meta", "webdriver", "recorder", "supervision", "sandbox", "embedded")

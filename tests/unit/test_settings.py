@@ -274,7 +274,7 @@ class TestSecrets:
         assert "log_level='info'" in shown
 
     def test_those_that_sound_like_one_are_marked(self) -> None:
-        telling = ("token", "secret", "key", "password", "_url")
+        secret_words = ("token", "secret", "key", "password", "_url")
         harmless = {
             "secret_key_id",
             "graph_base_url",
@@ -288,7 +288,7 @@ class TestSecrets:
         }
         names = [name.lower() for name in ROWS]
         assert [
-            name for name in names if any(word in name for word in telling) and name not in {*SECRETS, *harmless}
+            name for name in names if any(word in name for word in secret_words) and name not in {*SECRETS, *harmless}
         ] == []
 
     def test_no_default_is_a_secret(self) -> None:

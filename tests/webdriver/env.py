@@ -156,7 +156,7 @@ class MemoryStore:
     stats: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     links: dict[int, tuple[str, datetime | None]] = field(default_factory=dict)
     events: dict[int, list[tuple[str, SessionState, str]]] = field(default_factory=dict)
-    heard_until: dict[int, datetime] = field(default_factory=dict)
+    received_until: dict[int, datetime] = field(default_factory=dict)
     sent: list[str] = field(default_factory=list)
     away: bool = False
 
@@ -221,13 +221,13 @@ class MemoryStore:
         self._reach()
         self.receipts.append(receipt)
 
-    async def heard(self, connection_id: int, until: datetime) -> None:
+    async def received(self, connection_id: int, until: datetime) -> None:
         self._reach()
-        self.heard_until[connection_id] = until
+        self.received_until[connection_id] = until
 
     async def position(self, connection_id: int) -> datetime | None:
         self._reach()
-        return self.heard_until.get(connection_id)
+        return self.received_until.get(connection_id)
 
     async def known(self, connection_id: int, ids: Sequence[str]) -> set[str]:
         self._reach()

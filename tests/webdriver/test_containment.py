@@ -69,7 +69,7 @@ def test_owner_killed_takes_its_browsers_with_it(home: Path) -> None:
             assert list(profile.temporary(kept).iterdir()) == []
 
 
-def test_frozen_helpers_that_outlive_everybody_are_swept_by_the_next_life(home: Path, web: Web) -> None:
+def test_frozen_helpers_that_outlive_their_processes_are_killed_by_the_next_life(home: Path, web: Web) -> None:
     async def scenario() -> None:
         async with session_env(home, web):
             assert chromiums(home) == []

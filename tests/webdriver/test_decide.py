@@ -26,7 +26,7 @@ from webdriver.session.model import (
     LogOutAnswered,
     PageAnswered,
     PageChanged,
-    PageHeard,
+    PageReported,
     PageUnanswered,
     Phase,
     Probe,
@@ -224,7 +224,7 @@ def test_a_link_that_is_ended_on_the_phone_wipes_and_shows_a_new_code() -> None:
     history.showing(S.NEEDS_LINK)
 
 
-def test_a_logout_that_an_operator_asks_for_tells_the_phone_and_ends_there() -> None:
+def test_a_requested_logout_unlinks_the_phone_and_ends_there() -> None:
     history = History().showing(S.READY)
     history.happen(DesiredChanged(DesiredSession.LOGGED_OUT), 1)
     assert history.happen(Tick()) == [LogOut()]
@@ -251,7 +251,7 @@ def test_a_logout_waits_for_no_backoff_and_not_for_ever_for_a_page() -> None:
 def test_a_browser_is_replaced_at_a_quiet_moment_between_two_sends_and_not_twice() -> None:
     history = History().showing(S.READY)
     history.happen(TooMuchUsed("it is old", hard=False), 8)
-    history.happen(PageHeard(foreign=True), 1)
+    history.happen(PageReported(foreign=True), 1)
     assert not of(history.happen(Tick()), EndBrowser), "a message came just now"
     history.happen(PageAnswered(MAIN), 6)
     assert not of(history.happen(Tick(is_sending=True)), EndBrowser)
@@ -282,10 +282,10 @@ def test_sends_without_an_answer_end_the_life_of_a_page_that_reports_itself_well
     history = History().showing(S.READY)
     for answered in (False, False, None, True, False, False):
         assert not of(history.happen(SendEnded(answered)), EndBrowser)
-    history.happen(PageHeard(foreign=False))
+    history.happen(PageReported(foreign=False))
     assert of(history.happen(SendEnded(False)), EndBrowser)
     history = History().showing(S.READY)
-    for event in (SendEnded(False), SendEnded(False), PageHeard(foreign=True), SendEnded(False)):
+    for event in (SendEnded(False), SendEnded(False), PageReported(foreign=True), SendEnded(False)):
         assert not of(history.happen(event), EndBrowser)
 
 
@@ -317,7 +317,7 @@ EVENTS = st.sampled_from(
         PageUnanswered(timed_out=True),
         PageUnanswered(timed_out=False),
         PageChanged(),
-        PageHeard(foreign=True),
+        PageReported(foreign=True),
         LinkEnded(),
         LogOutAnswered(),
         SendEnded(False),

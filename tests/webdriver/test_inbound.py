@@ -184,7 +184,7 @@ def test_every_type_comes_in_in_the_shape_of_every_channel(home: Path, web: Web)
     run(scenario())
 
 
-def test_edits_revokes_and_reactions_come_in_and_what_the_owner_does_on_the_phone_is_his(home: Path, web: Web) -> None:
+def test_edits_revokes_and_reactions_come_in_and_those_of_the_owner_are_attributed(home: Path, web: Web) -> None:
     async def scenario() -> None:
         async with session_env(home, web) as here:
             await here.link()

@@ -107,7 +107,7 @@ class TestConnects:
         self.now += 3600
         assert (connects.count(), connects.wait_s()) == (0, 0)
 
-    def test_a_clock_that_was_wrong_and_a_file_that_is_broken_stop_nobody(self, tmp_path: Path) -> None:
+    def test_a_wrong_clock_and_a_damaged_file_stop_no_session(self, tmp_path: Path) -> None:
         self.now = 1000.0
         file = tmp_path / "1"
         file.write_text("990.0\n999999.0\n")
@@ -136,7 +136,7 @@ def test_what_a_browser_uses_is_measured(home: Path, web: Web) -> None:
     run(scenario())
 
 
-def test_a_leak_is_cut_at_a_quiet_moment_and_nobody_needs_to_link_again(home: Path, web: Web) -> None:
+def test_a_leak_is_ended_at_a_quiet_moment_without_a_new_link(home: Path, web: Web) -> None:
     policy = replace(QUICK, memory_soft_mb=SOFT_MB, quiet_s=1.0)
 
     async def scenario() -> None:

@@ -255,7 +255,7 @@ def test_too_many_restarts_within_an_hour_end_in_quarantine_with_a_late_retry(ho
 
 
 @pytest.mark.parametrize("path", ["/nonexistent/chromium", "/bin/false"])
-def test_missing_or_broken_chromium_is_said_clearly_and_harms_nobody(home: Path, web: Web, path: str) -> None:
+def test_a_missing_or_broken_chromium_is_reported_and_affects_no_other(home: Path, web: Web, path: str) -> None:
     async def scenario() -> None:
         async with session_env(home, web, chromium_path=path) as here:
             here.store.want(1)

@@ -112,7 +112,7 @@ class PageEventHandler:
                 for message_id in sent:
                     self.remember(message_id)
                 for raw in held:
-                    self.heard(PageEvent("message", raw))
+                    self.receive(PageEvent("message", raw))
         else:
             yield lambda _: None
 
@@ -140,7 +140,7 @@ class PageEventHandler:
         if found := parsing.receipt(self._connection_id, known, ack, utc_now()):
             self._reports.receipt(found)
 
-    def heard(self, event: PageEvent) -> None:
+    def receive(self, event: PageEvent) -> None:
         """Handle one event about messages; an unreadable one is logged and left out. Never fails."""
         try:
             if event.kind == "ack":
@@ -208,8 +208,8 @@ class PageEventHandler:
         bridge.lost_events = False
         by = monotonic() + _CATCH_UP_S
         try:
-            heard_until = await self._store.position(self._connection_id)
-            since = heard_until - _MARGIN if heard_until else began_at - _FIRST_LOOK
+            received_until = await self._store.position(self._connection_id)
+            since = received_until - _MARGIN if received_until else began_at - _FIRST_LOOK
             found, cut, failed = await bridge.since(since.timestamp(), _BOUNDS, by)
             missed = await self._unknown(found)
             await self._ask_for_acks(bridge, by)
@@ -226,7 +226,7 @@ class PageEventHandler:
             return
         self._failed_before = False
         for event in missed:
-            self.heard(event)
+            self.receive(event)
         if not bridge.lost_events:
             self._note(began_at)
         if cut or failed:
@@ -268,7 +268,7 @@ class PageEventHandler:
 
     def _note(self, until: datetime) -> None:
         self._noted_at = monotonic()
-        self._reports.heard(until)
+        self._reports.received(until)
 
 
 def _reaction(target: str, emoji: str) -> str:

@@ -29,7 +29,7 @@ from webdriver.session.model import (
     LogOutAnswered,
     PageAnswered,
     PageChanged,
-    PageHeard,
+    PageReported,
     PageUnanswered,
     Phase,
     Probe,
@@ -132,10 +132,10 @@ class _Decision:
                 self._unanswered(event)
             case PageChanged():
                 self._change(probe_at=self._now)
-            case PageHeard():
+            case PageReported():
                 # what came from elsewhere proves that the page's connection to WhatsApp lives
                 unanswered = 0 if event.foreign else self.model.unanswered_sends
-                self._change(heard_at=self._now, unanswered_sends=unanswered)
+                self._change(reported_at=self._now, unanswered_sends=unanswered)
             # only noted: `_follow` ends the life in order, at the next tick
             case LinkEnded():
                 self._change(link_ended=True, probe_at=self._now)
@@ -146,7 +146,7 @@ class _Decision:
             case TooMuchUsed():
                 self._too_much_used(event)
             case Stopped():
-                self._become(S.ABSENT, "stopped")
+                self._enter(S.ABSENT, "stopped")
                 self._change(phase=Phase.ENDING)
             case BrowserStarted() | LogOutAnswered():
                 # the life ended meanwhile
@@ -190,7 +190,7 @@ class _Decision:
             unanswered_sends=0,
             ready_after_s=None,
         )
-        self._become(S.STARTING, "")
+        self._enter(S.STARTING, "")
         self.actions.append(StartBrowser())
 
     def _ended(self, event: BrowserEnded) -> None:
@@ -199,7 +199,7 @@ class _Decision:
             if model.state not in (S.BACKING_OFF, S.QUARANTINED):
                 # something of the old browser survived SIGKILL: the next life waits as after a failure, and `claim`
                 # refuses the profile
-                self._become(S.BACKING_OFF, event.problem)
+                self._enter(S.BACKING_OFF, event.problem)
             self._change(ending=Ending.FAILED)
         if self.model.ending is Ending.LOGGED_OUT and model.desired is DesiredSession.LOGGED_OUT:
             self._change(phase=Phase.OVER)
@@ -266,7 +266,7 @@ class _Decision:
 
     def _may_replace(self) -> bool:
         # whatever arrives during a replacement is only found again by catch-up: rather in a pause
-        is_quiet = self._now - self.model.heard_at >= self._policy.quiet_s
+        is_quiet = self._now - self.model.reported_at >= self._policy.quiet_s
         return is_quiet or self._now >= self.model.replace_by
 
     def _log_out(self) -> bool:
@@ -292,7 +292,7 @@ class _Decision:
             # the script of this document answers, and the document has not shown anything: what another one showed is
             # over
             if self.model.state not in _UNPROVED:
-                self._become(S.DEGRADED, "the page loads again")
+                self._enter(S.DEGRADED, "the page loads again")
             return
         # before the table of states: an unknown mode is a failure with a short pause, a refusal one with a long one
         if page.mode in REFUSALS:
@@ -317,14 +317,14 @@ class _Decision:
         # `linked` is recorded once for each scan, not at each restart of a linked session
         is_new = self.model.was_unlinked and state in (S.SYNCING, S.READY)
         self._change(link=page.link, was_unlinked=state is S.NEEDS_LINK or (self.model.was_unlinked and not is_new))
-        self._become(state, "", qr=page.code if state is S.NEEDS_LINK else "", event="linked" if is_new else "state")
+        self._enter(state, "", qr=page.code if state is S.NEEDS_LINK else "", event="linked" if is_new else "state")
 
     def _unanswered(self, event: PageUnanswered) -> None:
         if self.model.phase is not Phase.FOLLOWING:
             return
         # a busy page may miss one probe; a hung one is found by `silent_s` in any state
         if event.timed_out and self.model.state not in _BUSY | _UNPROVED:
-            self._become(S.DEGRADED, "the page does not answer")
+            self._enter(S.DEGRADED, "the page does not answer")
 
     def _send_ended(self, event: SendEnded) -> None:
         if event.answered is None or self.model.phase is not Phase.FOLLOWING:
@@ -361,26 +361,26 @@ class _Decision:
         match ending:
             case Ending.LOGGED_OUT:
                 self._change(link="")
-                self._become(S.LOGGED_OUT, reason)
+                self._enter(S.LOGGED_OUT, reason)
             case Ending.REPLACED:
-                self._become(S.ABSENT, reason)
+                self._enter(S.ABSENT, reason)
             case Ending.REFUSED:
                 self._quarantine(reason, self._policy.quarantine_s)
             case _:
-                self._become(S.BACKING_OFF, reason)
+                self._enter(S.BACKING_OFF, reason)
         self._change(phase=Phase.ENDING, ending=ending)
         self.actions += [ReleaseStartSlot(), EndBrowser(ending, reason)]
 
     def _quarantine(self, reason: str, for_s: float) -> None:
         # where the table has no direct step, the history shows the one between
         if S.QUARANTINED not in SESSION_TRANSITIONS[self.model.state] and self.model.state is not S.QUARANTINED:
-            self._become(S.BACKING_OFF, reason)
-        self._become(S.QUARANTINED, reason)
+            self._enter(S.BACKING_OFF, reason)
+        self._enter(S.QUARANTINED, reason)
         self.actions.append(Quarantined(reason, for_s))
 
     # the model
 
-    def _become(self, state: SessionState, detail: str, *, qr: str = "", event: str = "state") -> None:
+    def _enter(self, state: SessionState, detail: str, *, qr: str = "", event: str = "state") -> None:
         model = self.model
         if state is not model.state:
             require_transition(SESSION_TRANSITIONS, model.state, state)

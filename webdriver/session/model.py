@@ -66,7 +66,7 @@ class SessionModel:
     probe_at: float = 0.0
     answered_at: float | None = None
     proved_at: float | None = None
-    heard_at: float = 0.0
+    reported_at: float = 0.0
     qr: str = ""
     link: str = ""
     was_unlinked: bool = False
@@ -161,7 +161,7 @@ class PageChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class PageHeard:
+class PageReported:
     """The page reported a message, an ack or the like; `foreign`: not one that we sent."""
 
     foreign: bool
@@ -213,7 +213,7 @@ Event: TypeAlias = (
     | PageAnswered
     | PageUnanswered
     | PageChanged
-    | PageHeard
+    | PageReported
     | LinkEnded
     | LogOutAnswered
     | SendEnded

@@ -71,7 +71,7 @@ class SessionStore(Protocol):
     async def record_receipt(self, receipt: Receipt) -> None:
         """Move the message that a receipt is about."""
 
-    async def heard(self, connection_id: int, until: datetime) -> None:
+    async def received(self, connection_id: int, until: datetime) -> None:
         """Note that everything that the page reported until an instant is kept."""
 
     async def position(self, connection_id: int) -> datetime | None:

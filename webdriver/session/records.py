@@ -104,9 +104,9 @@ class Records:
         """See `SessionStore`."""
         await self._store.call(store_receipts.apply, [receipt])
 
-    async def heard(self, connection_id: int, until: datetime) -> None:
+    async def received(self, connection_id: int, until: datetime) -> None:
         """See `SessionStore`."""
-        await self._store.call(pages.heard, connection_id=connection_id, until=until)
+        await self._store.call(pages.received, connection_id=connection_id, until=until)
 
     async def position(self, connection_id: int) -> datetime | None:
         """See `SessionStore`."""

@@ -97,9 +97,9 @@ class Reports:
         """Report a receipt of one of our messages."""
         self._put(lambda: self._store.record_receipt(receipt))
 
-    def heard(self, until: datetime) -> None:
+    def received(self, until: datetime) -> None:
         """Report that everything until an instant was reported."""
-        self._put(lambda: self._store.heard(self._connection_id, until))
+        self._put(lambda: self._store.received(self._connection_id, until))
 
     async def run(self) -> None:
         """Hand the reports over, oldest first, for ever.

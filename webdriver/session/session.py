@@ -42,7 +42,7 @@ from webdriver.session.model import (
     LogOutAnswered,
     PageAnswered,
     PageChanged,
-    PageHeard,
+    PageReported,
     PageUnanswered,
     Phase,
     Probe,
@@ -406,8 +406,8 @@ class Session:
         else:
             # our own message is no proof: the page shows it before WhatsApp has it
             own = event.kind == "message" and isinstance(event.data, dict) and event.data.get("fromMe")
-            self._happen(PageHeard(foreign=not own))
-            self.page_events.heard(event)
+            self._happen(PageReported(foreign=not own))
+            self.page_events.receive(event)
 
     def _moved(self, url: str) -> None:
         # WhatsApp Web goes to this address after a logout; its event about it may be lost with the document

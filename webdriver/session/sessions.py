@@ -297,4 +297,4 @@ class Sessions:
     def _start(self, row: DesiredSessionRow) -> None:
         session = Session(row, self._context, lambda overflowed: Reports(self._store, row.connection_id, overflowed))
         self._running[row.connection_id] = _Running(session, self._spawn)
-        log.info("session_wanted", connection_id=row.connection_id, desired=row.desired)
+        log.info("session_desired", connection_id=row.connection_id, desired=row.desired)

@@ -29,7 +29,7 @@ WHERE id = %(id)s AND state = 'running' AND incarnation = %(incarnation)s RETURN
 SELECT id, company_id, connection_id, operation, attempt, created_at, expires_at, finished_at, result,
        CASE WHEN over THEN 'failed' ELSE state END AS state,
        CASE WHEN over THEN 'expired' ELSE problem_code END AS problem_code,
-       CASE WHEN over THEN 'nobody finished it in time' ELSE problem END AS problem
+       CASE WHEN over THEN 'not finished in time' ELSE problem END AS problem
 -- Two seconds more than the task has: its process stops the handler at `expires_at` and writes the outcome after it.
 FROM (SELECT *, state IN ('queued', 'running') AND expires_at + interval '2 seconds' < now() AS over FROM tasks) t
 WHERE id = %(id)s AND company_id = %(company_id)s;
@@ -52,7 +52,7 @@ FROM found WHERE tasks.id = found.id RETURNING tasks.id, tasks.state;
 
 -- expire_tasks --
 -- Fail what was not finished in time.
-UPDATE tasks SET state = 'failed', problem_code = 'expired', problem = 'nobody finished it in time', sealed = '',
+UPDATE tasks SET state = 'failed', problem_code = 'expired', problem = 'not finished in time', sealed = '',
     finished_at = now()
 WHERE id IN (SELECT id FROM tasks
              WHERE state IN ('queued', 'running') AND process_name = %(kind)s
