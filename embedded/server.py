@@ -233,7 +233,7 @@ class Wrapper:
                     self._line.extend(0.0, "")
                     log.info("server_ready", took_s=round(monotonic() - self._started_at, 3), pid=self._process.pid)
                 else:
-                    log.info("server_answered_again", unanswered_probes=self._silent)
+                    log.info("server_responsive", unanswered_probes=self._silent)
             self._was_ready = self._is_ready = True
             self._silent = 0
             return

@@ -107,9 +107,7 @@ class MetaService:
         """Let ingress, reading and deliveries begin; none of them waits for the database."""
         # a warning and no failure to start: an installation with 360dialog numbers only needs no app
         if not self._child.settings.meta_app_secret:
-            log.warning(
-                "webhooks_cannot_be_believed", reason="META_APP_SECRET is not set: every event of Meta's is refused"
-            )
+            log.warning("webhook_secret_missing", reason="META_APP_SECRET is not set: every event of Meta's is refused")
         # so that the first webhooks and sends find the connections; without PostgreSQL the process still starts, and is
         # not ready until they are read
         try:

@@ -95,7 +95,7 @@ class RecorderService:
             await asyncio.wait_for(self._decided.wait(), START_WAIT_S)
         # Not ready is better than not started: health pages show the reason, and `_migrate` goes on.
         except TimeoutError:
-            log.warning("schema_waited_for", reason=self._problem)
+            log.warning("schema_not_ready", reason=self._problem)
         if self._refusal is not None:
             raise SettingsInvalid([str(self._refusal)])
         # Set before the loops: from here on a refused migration is an error of a running process, see `_migrate`.

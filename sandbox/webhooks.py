@@ -347,7 +347,7 @@ class Outbox:
                 updates=[update.named() for update in given_up],
                 settled=self._settled(),
             )
-            log.error("webhook_updates_given_up", channel=lane.name, updates=len(given_up))
+            log.error("webhook_updates_abandoned", channel=lane.name, updates=len(given_up))
         if not taken:
             for update in batch:
                 if update not in given_up:
@@ -363,7 +363,7 @@ class Outbox:
         if not taken and not lane.failing:
             log.warning("webhook_posts_refused", channel=lane.name, http_status=http_status, error=problem)
         if taken and lane.failing:
-            log.info("webhook_posts_taken_again", channel=lane.name)
+            log.info("webhook_posts_accepted_again", channel=lane.name)
         lane.failing = not taken
 
     def _settle(self, updates: list[Update]) -> None:

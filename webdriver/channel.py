@@ -157,7 +157,7 @@ class BrowserChannel:
         linked_at = await self._sessions.linked_at(message.connection_id, link) if link else None
         if linked_at is not None and linked_at <= doubt.claimed_at:
             return True
-        log.info("lookup_not_witnessed", connection_id=message.connection_id, message_id=message.id)
+        log.info("lookup_link_too_new", connection_id=message.connection_id, message_id=message.id)
         return False
 
     @asynccontextmanager

@@ -175,7 +175,7 @@ class Downloads:
             inbound_media.media_failed, taken, incarnation=self._incarnation, reason=reason, state=state
         )
         log.warning(
-            "inbound_file_given_up",
+            "inbound_file_abandoned",
             connection_id=taken.connection_id,
             inbound_id=taken.message_id,
             state=state,

@@ -73,7 +73,7 @@ class RequestMiddleware:
             if status:
                 # the head is sent, and a problem would be read as part of the body: the server closes a connection
                 # whose answer is incomplete, by which the client notices
-                log.error("answer_broken_off", exc_info=error)
+                log.error("response_aborted", exc_info=error)
             else:
                 self._problems.labels(problem.name).inc()
                 await problem.response(request_id)(scope, receive, answer)

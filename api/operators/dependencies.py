@@ -64,9 +64,9 @@ class Dependencies:
         self.redis = await self._ask(asyncio.to_thread(self._hints.ping))
         # changes only: an outage is one line and not one every two seconds
         if before.reachable and not self.redis.reachable:
-            log.warning("redis_lost", reason=self.redis.reason)
+            log.warning("redis_disconnected", reason=self.redis.reason)
         elif self.redis.reachable and not before.reachable:
-            log.info("redis_reached")
+            log.info("redis_connected")
         return self.redis
 
     async def watch_redis(self) -> None:

@@ -85,7 +85,7 @@ class ConnectionHealth:
             try:
                 await self._store.call(self._ask)
             except StoreUnavailable as error:
-                log.info("checks_not_asked_for", reason=str(error))
+                log.info("checks_not_requested", reason=str(error))
             await _rest(beat, random.uniform(0.5 * _LOOK_S, 1.5 * _LOOK_S))  # noqa: S311 - as above
 
     def _ask(self, transaction: Transaction) -> None:

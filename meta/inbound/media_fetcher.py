@@ -194,7 +194,7 @@ class MediaFetcher:
         except StoreUnavailable:
             raise
         except Exception as error:  # whatever it is, it is this file's, and the others go on
-            log.error("inbound_file_broke", exc_info=error, message_id=file.message_id)
+            log.error("inbound_file_failed", exc_info=error, message_id=file.message_id)
             return FileGivenUp("failed", f"failed: {type(error).__name__}")
 
     async def _outcome(self, file: TakenMedia, by: float) -> FetchOutcome:
@@ -298,7 +298,9 @@ class MediaFetcher:
         elif isinstance(outcome, FileDelayed):
             log.info("inbound_file_delayed", message_id=file.message_id, attempt=file.attempts, reason=outcome.reason)
         else:
-            log.warning("inbound_file_given_up", message_id=file.message_id, state=outcome.state, reason=outcome.reason)
+            log.warning(
+                "inbound_file_abandoned", message_id=file.message_id, state=outcome.state, reason=outcome.reason
+            )
 
 
 def _note(transaction: Transaction, file: TakenMedia, outcome: FetchOutcome, incarnation: str, wait_s: float) -> bool:

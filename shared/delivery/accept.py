@@ -125,5 +125,5 @@ class Acceptor:
             # not repeated: the relay finds the rows, and hints kept here would fill memory while Redis is away
             self._hints_lost.inc(len(ids))
             if self.queue_reachable:
-                log.warning("hints_not_given", reason=str(error))
+                log.warning("hints_not_written", reason=str(error))
             self.queue_reachable = False

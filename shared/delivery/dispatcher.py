@@ -307,7 +307,7 @@ class Dispatcher:
         unknown = [row_id for row_id in held if row_id not in before and row_id not in self._in_flight]
         if not unknown:
             return
-        log.warning("unknown_claims_given_back", rows=len(unknown))
+        log.warning("unknown_claims_requeued", rows=len(unknown))
         settlements = [
             Settlement(id=row_id, state=MessageState.QUEUED, code="claim_unknown", counts=False) for row_id in unknown
         ]

@@ -252,7 +252,7 @@ class Supervised:
                 self._lock.write(replace(holder, exit_code=int(code), exit_reason=" ".join(reason.split())))
         # A full disk: the exit code stays unknown to an orchestrator that adopted us, and the restart policy applies.
         except OSError as problem:
-            log.warning("last_words_not_written", problem=str(problem))
+            log.warning("exit_record_not_written", problem=str(problem))
 
     def close(self) -> None:
         """Close the line and remove its socket. The slot stays taken until the process and its helpers are gone.

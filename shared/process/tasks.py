@@ -121,7 +121,7 @@ class TaskRunner:
             return {}, TaskFailed("interrupted", f"the database did not answer: {error}")
         except Exception as error:
             # A bug in one handler concerns its task alone.
-            log.error("task_broke", exc_info=error, operation=task.operation)
+            log.error("task_crashed", exc_info=error, operation=task.operation)
             self._child.heartbeat.count_error(error)
             return {}, TaskFailed("internal", f"{type(error).__name__}: see the log")
 

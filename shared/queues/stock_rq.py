@@ -258,7 +258,7 @@ def leave_to_owner(row_id: int) -> None:
     (`shared.delivery.relay`).
     """
     log.warning(
-        "hint_left_alone",
+        "hint_ignored",
         message_id=row_id,
         reason="a stock worker owns no browser session; the webdriver process finds the row",
     )

@@ -60,7 +60,7 @@ class ControlHandler:
         """Return the incarnations that the slots had before."""
         state = self._supervision.state
         slots = plan.select(state.slots, target, state.counts)
-        log.info("operator_asked", command=command, slots=list(slots))
+        log.info("operator_command_received", command=command, slots=list(slots))
         # Read before the request is handled: the command waits for other incarnations than these.
         before = {name: state.slots[name].incarnation for name in slots}
         self._supervision.take(model.RestartRequested(slots) if command == "restart" else model.DrainRequested(slots))

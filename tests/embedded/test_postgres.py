@@ -222,7 +222,7 @@ def test_a_frozen_server_is_reported_not_killed_and_welcomed_back(entry: Entry) 
     entry.wait_said("READY", "1")
     assert postmaster(entry).pid == server.pid
     assert entry.stop() == ExitCode.OK
-    assert '"event": "server_answered_again"' in entry.log.read_text()
+    assert '"event": "server_responsive"' in entry.log.read_text()
 
 
 def test_stop_ends_open_transactions_in_order(entry: Entry, home: Path) -> None:

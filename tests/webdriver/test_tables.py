@@ -121,4 +121,4 @@ def test_chat_of_a_message_id(message_id: str, chat: str) -> None:
 def test_a_stock_worker_leaves_the_row_alone(caplog: pytest.LogCaptureFixture) -> None:
     deliver(7)
     (record,) = caplog.records
-    assert cast("Any", record).event == "hint_left_alone"
+    assert cast("Any", record).event == "hint_ignored"
