@@ -208,6 +208,10 @@ class Accounts:
         )
         return kept
 
+    def is_subscribed(self, waba_id: str) -> bool:
+        """Whether our app gets the webhooks of an account."""
+        return self._config.app_id in self.waba(waba_id)["apps"]
+
     def unsubscribed(self, waba_id: str) -> None:
         """Begin an account to which nothing is subscribed, if it is new."""
         if waba_id not in self._kept["wabas"]:

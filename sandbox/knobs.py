@@ -19,8 +19,8 @@ class Knobs:
         batch_max: most updates in one POST (Meta: up to 1,000). linger_ms: how long the first due update waits for
             company.
         posts_max: POSTs under way at once, for each provider. post_timeout_ms: longest wait for the answer to one.
-        retry_base_ms, retry_cap_ms: the first retry comes at once, the next after the base, doubled each time up to the
-            cap.
+        retry_first_ms: wait before the first retry; it is added to the others. retry_base_ms, retry_cap_ms: the second
+            retry comes after the base, doubled each time up to the cap.
         wa_ids: numbers that WhatsApp knows otherwise than they are dialled (Brazil's ninth digit, Mexico's 1): answers,
             statuses and ids hold the second.
         user_ids: 1: business-scoped user ids stand in every webhook, as since April 2026; 0: the older, shorter form.
@@ -36,6 +36,7 @@ class Knobs:
     linger_ms: float = 5.0
     posts_max: int = 8
     post_timeout_ms: float = 5_000.0
+    retry_first_ms: float = 0.0
     retry_base_ms: float = 250.0
     retry_cap_ms: float = 2_000.0
     retry_for_s: float = 604_800.0

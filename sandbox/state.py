@@ -49,7 +49,9 @@ class Sandbox:
         """Set to end the requests that are held by a `hang` fault."""
         # 360dialog signs nothing: its webhooks are recognised by a header that the customer chose
         targets = {"graph": Target(config.webhook_url, app_secret=config.app_secret), "d360": self._d360_target()}
-        self.outbox = Outbox(self.ledger, targets, self.numbers, self.knobs, self.faults)
+        self.outbox = Outbox(
+            self.ledger, targets, self.numbers, self.knobs, self.faults, is_subscribed=self.accounts.is_subscribed
+        )
 
     def start(self, spawn: Spawn) -> int:
         """Begin to post webhooks, first those that an earlier life of this sandbox left; return how many messages those

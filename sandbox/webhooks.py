@@ -79,16 +79,24 @@ class Outbox:
     Args:
         ledger: read once at `start`, written at every attempt.
         targets: by channel. numbers: by phone number id. knobs, faults: looked at whenever something is scheduled or
-            posted.
+            posted. is_subscribed: whether the app is subscribed to a WhatsApp Business Account.
     """
 
     def __init__(
-        self, ledger: Ledger, targets: Mapping[str, Target], numbers: Mapping[str, Number], knobs: Knobs, faults: Faults
+        self,
+        ledger: Ledger,
+        targets: Mapping[str, Target],
+        numbers: Mapping[str, Number],
+        knobs: Knobs,
+        faults: Faults,
+        *,
+        is_subscribed: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._ledger = ledger
         self._numbers = numbers
         self._knobs = knobs
         self._faults = faults
+        self._is_subscribed = is_subscribed
         self._lanes = {name: _Lane(name, target) for name, target in targets.items()}
         self._pending: OrderedDict[int, set[str]] = OrderedDict()
         """Updates not yet taken, by the number of their entry, oldest entry first."""
@@ -148,10 +156,7 @@ class Outbox:
             dues.reverse()
         # before any of them can be settled: `_settled` reads the oldest entry here
         self._pending[entry.seq] = set(plan)
-        # a number that is no longer configured has no webhook address
-        nowhere = not self._lanes[channel].target.url or (
-            fields["phone_number_id"] not in self._numbers and "object" not in fields
-        )
+        nowhere = not self._lanes[channel].target.url or self._has_no_address(channel, fields)
         dropped = []
         for kind, due_at in zip(plan, dues, strict=True):
             update = Update(entry, kind, due_at, due_at)
@@ -178,6 +183,15 @@ class Outbox:
                 updates=[update.named() for update in dropped],
                 settled=self._settled(),
             )
+
+    def _has_no_address(self, channel: str, fields: Mapping[str, Any]) -> bool:
+        """Whether Meta would post nothing about this: the number is no longer configured, or the app is not subscribed
+        to its account. A 360dialog number has an address of its own, and Pages are no numbers.
+        """
+        if "object" in fields:
+            return False
+        number = self._numbers.get(fields["phone_number_id"])
+        return number is None or (channel == "graph" and not self._is_subscribed(number.waba_id))
 
     async def verify(self, verify_token: str) -> dict[str, Any]:
         """Ask Meta's webhook target to prove itself, as Meta does when an address is set; return what happened, also
@@ -352,9 +366,10 @@ class Outbox:
             for update in batch:
                 if update not in given_up:
                     # attempt 2 comes at once, like Meta's; from the third on the base doubles
-                    wait_s = BackoffPolicy(
+                    backoff = BackoffPolicy(
                         base_s=self._knobs.retry_base_ms / 1000, cap_s=self._knobs.retry_cap_ms / 1000
-                    ).wait_s(update.attempts - 1)
+                    )
+                    wait_s = self._knobs.retry_first_ms / 1000 + backoff.wait_s(update.attempts - 1)
                     update.due_at = now + wait_s
                     self._push(update)
         self._say(lane, taken, http_status, problem)

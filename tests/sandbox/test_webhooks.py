@@ -111,6 +111,26 @@ def test_360dialogs_address_is_set_through_its_own_call_and_kept(tmp_path: Path,
     assert {(post.path, post.headers["X-Gw"]) for post in receiver.posts} == {("/webhook", "mine")}
 
 
+def test_the_first_retry_waits_for_its_own_time(env: SandboxEnv, receiver: Receiver) -> None:
+    env.control("POST", "settings", {"statuses": ["sent"], "retry_first_ms": 400})
+    receiver.answers.append(500)
+    env.send(text(biz_opaque_callback_data="again"))
+    receiver.wait(lambda: len(receiver.posts) == 2)
+    (refused,), (taken,) = env.ledger("refused"), env.ledger("taken", wait_s=10)
+    assert taken["at"] - refused["at"] >= 0.4
+
+
+def test_an_account_without_our_app_gets_no_webhooks(env: SandboxEnv, receiver: Receiver) -> None:
+    apps = "200000000000001/subscribed_apps"
+    assert env.get(apps, method="DELETE").json() == {"success": True}
+    env.send(text(biz_opaque_callback_data="unheard"))
+    assert env.ledger("dropped", wait_s=10)
+    assert env.control("GET", "summary")["webhooks_pending"] == 0
+    assert env.get(apps, method="POST").json() == {"success": True}
+    env.send(text(biz_opaque_callback_data="heard"))
+    receiver.wait(lambda: receiver.statuses() == [("heard", "sent"), ("heard", "delivered")])
+
+
 def test_what_is_not_taken_is_posted_again_with_the_same_content(env: SandboxEnv, receiver: Receiver) -> None:
     env.control("POST", "settings", {"statuses": ["sent"], "retry_base_ms": 10, "retry_cap_ms": 40})
     receiver.answers.extend([500, 404, 0, 302, 201])
