@@ -18,7 +18,6 @@ from meta.events.parsed import ConnectionPause, ParsedEvents, merged
 from meta.inbound import account_events
 from meta.inbound.event_owners import ConnectionIndex
 from shared.clock import monotonic
-from shared.fail_points import hit
 from shared.inbound.pipeline import JournalPipeline, JournalRow, Processed
 from shared.logs import logger
 from shared.messages import InboundMessage
@@ -140,7 +139,6 @@ class WebhookProcessor:
             if _pause(transaction, connection_id, pause):
                 done.paused[connection_id] = pause.reason
         self._write_door_events(transaction, fresh)
-        hit("processor.written")
         outcomes = {row.journal_id: outcome for row in rows if (outcome := row.events.outcome())}
         done.counts, done.outcomes = whole.counts, outcomes
         return Processed(done, outcomes)
