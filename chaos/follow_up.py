@@ -9,14 +9,12 @@ from collections import Counter
 from typing import Any, Final
 
 from chaos.installation import Installation
-from chaos.judge import Accepted
+from chaos.judge import PARKED, Accepted
 from chaos.ledger import LedgerReader
 from chaos.load import Chat, Load
 
 _EVERY_S: Final = 2.0
 """Pause between two rounds over the dead letters of every company."""
-_PARKED: Final = "poison"
-"""Error code of a row that was in hand at two deaths: it is judged, not redriven."""
 
 
 class FollowUp:
@@ -70,7 +68,8 @@ class FollowUp:
     async def _decide(self, message: Accepted, letter: dict[str, Any]) -> None:
         chat = self._load.chat_named(message.chat)
         if letter["status"] == "failed":
-            if letter["error"]["code"] != _PARKED:
+            # what was parked is judged, not redriven
+            if letter["error"]["code"] != PARKED:
                 await self._redrive(chat, message, letter["error"]["code"])
         elif letter["heldForHumanAt"]:
             await self._resolve(chat, message)

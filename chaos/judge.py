@@ -17,7 +17,7 @@ _RANK: Final = {"sent": 1, "delivered": 2, "read": 3}
 """States that a provider's status proves; a later one contains the earlier ones."""
 _LEFT: Final = frozenset(_RANK)
 """States that claim that the provider has the message."""
-_PARKED: Final = "poison"
+PARKED: Final = "poison"
 """Error code of a row that was in hand at two deaths."""
 _EARLY_S: Final = 0.05
 """How much before its `sendAt` a message may arrive: the clocks of client and provider are read at different
@@ -200,7 +200,7 @@ def judge(
             continue
         if state.held:
             held[message.text] = state.code
-        elif state.state == "failed" and state.code == _PARKED:
+        elif state.state == "failed" and state.code == PARKED:
             parked.append(message.text)
         elif state.state == "queued" and message.chat in held_chats:
             behind.append(message.text)
@@ -368,7 +368,7 @@ def _broken_history(state: ReportedState, received: Sequence[Arrival]) -> str:
     # each arrival must have a claim of its own in the history, or it was sent outside of the fence
     if len(received) > begun:
         return f"{len(received)} arrivals, {begun} attempts"
-    failures = sum(step.state == "failed" and step.code != _PARKED for step in steps)
+    failures = sum(step.state == "failed" and step.code != PARKED for step in steps)
     refusals = sum(arrival.is_refused for arrival in received)
     # only a refusal may fail a message: SEND_ATTEMPTS of our own installation is too high to be used up
     if failures > refusals:

@@ -115,7 +115,8 @@ class LedgerReader:
         arrivals: of one run's messages, in the ledger's order. faults: sends and webhooks since the run began that an
             armed fault changed, by its name.
         texts: of all arrivals. statuses: which statuses were delivered to us, by the number of the arrival's entry.
-        sends: how the provider knows each arrival of a message, by its text, oldest first.
+        sends: how the provider knows each arrival of a message, by its text, oldest first. seq: of the last entry that
+            was read.
     """
 
     installation: Installation
@@ -129,6 +130,7 @@ class LedgerReader:
     _meta: set[int] = field(default_factory=set)
     _files: dict[str, str] = field(default_factory=dict)
     _offset: int = 0
+    seq: int = 0
 
     @property
     def statuses(self) -> dict[int, frozenset[str]]:
@@ -140,7 +142,7 @@ class LedgerReader:
         entries = []
         for entry in self.installation.ledger(self._offset):
             # by bytes: a file of a long run has hundreds of thousands of lines, and it is read four times a second
-            self._offset = entry["end"]
+            self._offset, self.seq = entry["end"], entry["seq"]
             entries.append(entry)
             match entry["event"]:
                 case "media_uploaded":

@@ -13,7 +13,7 @@ from chaos.api_view import ApiView
 from chaos.fault_actions import FaultInjector
 from chaos.follow_up import FollowUp
 from chaos.installation import Installation, NeverHappened
-from chaos.judge import Accepted, ReportedState, Result, judge
+from chaos.judge import PARKED, Accepted, ReportedState, Result, judge
 from chaos.ledger import LedgerReader
 from chaos.load import Load
 from chaos.outsiders import Outsiders
@@ -27,7 +27,7 @@ QUIET_S: Final = 0.5
 _OPEN: Final = frozenset({"queued", "sending", "in_doubt"})
 """States in which a message has not come to its end."""
 _STATUSES_S: Final = 20.0
-"""How long after the last open message every status that the provider delivered must show."""
+"""How long after the provider has posted its last update every status that it delivered must show."""
 _USUAL: Final = frozenset({"sent", "delivered", "read"})
 """Last states of a message to which nothing unusual happened."""
 _HISTORIES: Final = 2_000
@@ -195,22 +195,37 @@ class Run:
             await asyncio.sleep(QUIET_S)
 
     async def _settle(self, by: float) -> tuple[dict[str, ReportedState], bool]:
-        """Wait until nothing is open any more, apart from what is held for a human and what waits behind it, and every
-        delivered status shows.
+        """Wait until nothing is open any more, apart from what is held for a human and what waits behind it, until the
+        provider has nothing left to report, and until every delivered status shows.
         """
         statuses_by = by
+        is_reported = False
         while True:
             self._ledger.read()
             reported = await self._view.states()
-            if reported is not None and self._is_over(reported):
-                # set once, when the last message has left its open state: from then on only statuses may be missing
+            if reported is None or not self._is_over(reported):
+                # what was sent again has statuses of its own
+                is_reported = False
+            elif not is_reported:
+                # asked only when all messages have come to their end, and followed by another look at the ledger and
+                # the API: a status that is taken between the two looks would be judged against an older state
+                is_reported = await self._has_reported_everything()
+                if is_reported:
+                    continue
+            else:
+                # set once, when the provider has nothing left to post: from then on only our own processing may be late
                 statuses_by = min(statuses_by, monotonic() + _STATUSES_S)
-                # a status that was delivered is processed a moment later; only what still differs at the end is a fault
                 if not self._judge(reported).misreported or left(statuses_by) <= 0:
                     return await self._view.with_histories(reported, self._worth_reading(reported)), True
             if left(by) <= 0:
                 return reported or {}, False
             await asyncio.sleep(QUIET_S)
+
+    async def _has_reported_everything(self) -> bool:
+        """Whether the provider has posted each update that it will ever post."""
+        # since the newest entry: the sandbox counts arrivals too, and a long ledger would take it seconds
+        answer = await self._installation.sandbox("GET", f"summary?since={self._ledger.seq}")
+        return answer is not None and answer.status == 200 and answer.body["webhooks_pending"] == 0
 
     def _is_over(self, reported: Mapping[str, ReportedState]) -> bool:
         # whatever waits behind a held message stays open until a human decides; waiting for it would never end
@@ -218,7 +233,7 @@ class Run:
         return all(
             message.chat in held
             for message in self._load.accepted
-            if message.text in reported and reported[message.text].state in _OPEN
+            if message.text in reported and _is_open(reported[message.text])
         )
 
     def _worth_reading(self, reported: Mapping[str, ReportedState]) -> list[Accepted]:
@@ -266,6 +281,11 @@ class Run:
                 )
             )
             await asyncio.sleep(0.25)
+
+
+def _is_open(state: ReportedState) -> bool:
+    # what failed is queued again by the client's operator, except what was parked
+    return state.state in _OPEN or (state.state == "failed" and state.code != PARKED)
 
 
 def crash_points_of(installation: Installation) -> dict[str, int]:

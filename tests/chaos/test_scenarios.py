@@ -123,3 +123,18 @@ def test_api_restart(env: ChaosEnv) -> None:
 
     outcome, _ = env.run(restart)
     require_clean(outcome)
+
+
+def test_the_end_waits_for_the_last_status(env: ChaosEnv) -> None:
+    """A run that ended before would judge states that the provider has not reported yet."""
+
+    async def delay(installation: Installation, _: Run, load: Load) -> None:
+        late = {"fault": "webhook_delay", "status": "delivered", "latency_ms": 3000, "count": 40}
+        answer = await installation.sandbox("POST", "faults", body=late)
+        assert answer is not None
+        assert answer.status == 200
+        await more_accepted(load, 40)
+
+    outcome, _ = env.run(delay, phone_indexes=(0, 2, 3))
+    require_clean(outcome)
+    assert {state.state for state in outcome.reported.values()} == {"delivered"}
