@@ -9,7 +9,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,12 @@ Meanwhile = Callable[[Installation, Run, Load], Awaitable[None]]
 
 EVERYWHERE = (0, 1, 2, 3)
 """Phone indexes of company demo: all four connection types."""
+BROWSER = 1
+"""The one of the browser session."""
 
 
 class ChaosEnv(Bulkhead):
-    """A installation that is linked once and broken by one test after the other."""
+    """An installation that is linked once and broken by one test after the other."""
 
     program = "tests/chaos/orchestrator_with_low_ceiling.py"
 
@@ -46,7 +48,13 @@ class ChaosEnv(Bulkhead):
         return {*self.alive(), *(processes.living_descendants(self.process.pid) if self.process else ())}
 
     def run(
-        self, meanwhile: Meanwhile, *, rate: float = 25.0, chats: int = 4, phone_indexes: tuple[int, ...] = EVERYWHERE
+        self,
+        meanwhile: Meanwhile,
+        *,
+        rate: float = 25.0,
+        chats: int = 4,
+        chats_of: Mapping[int, int] | None = None,
+        phone_indexes: tuple[int, ...] = EVERYWHERE,
     ) -> tuple[Outcome, Load]:
         """Let messages flow while `meanwhile` runs, until all that was accepted came to an end, and return the outcome
         and the load.
@@ -57,7 +65,9 @@ class ChaosEnv(Bulkhead):
                 installation = Installation(self.home, self.variables, environment.clean(), calls)
                 await installation.join()
                 mark = new_mark()
-                load = Load(installation, mark=mark, rate=rate, chats=chats, phone_indexes=phone_indexes)
+                load = Load(
+                    installation, mark=mark, rate=rate, chats=chats, chats_of=chats_of, phone_indexes=phone_indexes
+                )
                 run = Run(installation, load, [], mark=mark, settle_s=90.0)
                 return await run.run(lambda: meanwhile(installation, run, load)), load
 
@@ -84,11 +94,17 @@ class ChaosEnv(Bulkhead):
         return await asyncio.to_thread(self.command, "restart", target, within_s=90.0)
 
 
+class DyingEnv(ChaosEnv):
+    """An installation whose processes die often, and are restarted at once."""
+
+    program = "tests/chaos/orchestrator_without_backoff.py"
+
+
 @contextmanager
-def open_env(**variables: object) -> Iterator[ChaosEnv]:
-    """A installation, started, ready and registered as one that outlives a test."""
+def open_env(make: type[ChaosEnv] = ChaosEnv, **variables: object) -> Iterator[ChaosEnv]:
+    """An installation, started, ready and registered as one that outlives a test."""
     home = Path(tempfile.mkdtemp(prefix="bh-"))
-    env = ChaosEnv(home, settings_variables(home) | environment.as_environ({**OWN_INSTALLATION, **variables}))
+    env = make(home, settings_variables(home) | environment.as_environ({**OWN_INSTALLATION, **variables}))
     running.append(env)
     try:
         env.start().wait_ready()
