@@ -22,7 +22,9 @@ from api.http.keys import KeyCheck
 from api.http.middleware import RequestMiddleware
 from api.http.operations import Operation, routes
 from api.http.problems import Problem
+from api.messages.acceptance import AcceptanceAnswers
 from api.messages.amendments import AmendmentOperations
+from api.messages.drafts import DraftReader
 from api.messages.history import HistoryOperations
 from api.messages.media import MediaOperations
 from api.messages.sending import SendingOperations
@@ -100,8 +102,7 @@ def build_app(
     directory = Directory(child.store)
     shown, files = MessageSerializer(directory, child.store), Files(child.store, storage)
     composer = Composer(child.store, acceptor, files, child.metrics, reach=reach_of(child.settings))
-    # amendments answer through it too, so that all waiting clients share one query per interval
-    sending = SendingOperations(directory, child.store, composer, files, stopping=child.stopping)
+    answers = AcceptanceAnswers(child.store, child.stopping)
     health = HealthOperations(child, dependencies)
     tasks = TaskOperations(directory, child.store, child.stopping)
     vault = Vault.from_settings(child.settings)
@@ -111,9 +112,9 @@ def build_app(
     # order decides where two paths match: `…/messages/text/{companyId}/{chatId}` also fits the path of one message,
     # and must win, so that sending comes first
     listed = operations_of(
-        sending,
+        SendingOperations(DraftReader(directory, files), composer, answers),
         HistoryOperations(directory, shown),
-        AmendmentOperations(directory, child.store, composer, sending, shown),
+        AmendmentOperations(directory, child.store, composer, answers, shown),
         MediaOperations(directory, files, storage),
         dead_letters,
         CompanyOperations(child.store),

@@ -160,8 +160,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "api/http/bodies.py",
-                "    body = await _read(request, limit, wait_s)\n",
-                "    async with places or nullcontext():\n        body = await _read(request, limit, wait_s)\n",
+                "    body = await read_body(request, limit=limit",
+                "    async with places or nullcontext():\n        body = await read_body(request, limit=limit",
             ),
         ),
         "tests/api/test_bodies.py::test_clients_that_stop_in_the_middle_hold_no_place",

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from api.http.problems import Problem
 from shared.fields import FieldsInvalid
-from shared.process.request_body import BodyBudgetExhausted, BodyLate, BodyTooLarge, read_body
+from shared.process.request_body import read_body
 
 TEXT_BODY_LIMIT: Final = 1 << 20
 """Bytes: the longest text of any channel (65,536 characters) with every character escaped as two surrogates fits."""
@@ -51,11 +51,12 @@ async def read_json(
         limit: most bytes. wait_s: time for all of it to arrive. places: for large bodies; one is held while such a
             body is decoded, not while it arrives, so that clients that stop in the middle hold none.
     Raises:
-        Problem: wrong media type, too large, too late, not JSON, or too many bodies at once. FieldsInvalid: too
-            many values.
+        Problem: wrong media type, or not JSON. Refused: too large, too late, too many bodies at once, or too many
+            values.
     """
     _require_json(request)
-    body = await _read(request, limit, wait_s)
+    # a path without a company counts for the owner "": such bodies are small
+    body = await read_body(request, limit=limit, wait_s=wait_s, owner=request.path_params.get("companyId", ""))
     # a string may hold commas too: this is an upper bound, and needs no decoding
     if body.count(b",") >= _MOST_VALUES:
         raise FieldsInvalid([("", f"has more than {_MOST_VALUES} values")])
@@ -109,45 +110,6 @@ def _require_json_type(content_type: str) -> None:
     ]
     if any(charset not in ("utf-8", "utf8") for charset in charsets):
         raise Problem("media_type_unsupported", "The body must be in UTF-8.")
-
-
-async def _read(request: Request, limit: int, wait_s: float) -> bytes:
-    try:
-        # a path without a company counts for the owner "": such bodies are small
-        return await read_body(request, limit=limit, wait_s=wait_s, owner=request.path_params.get("companyId", ""))
-    except BodyTooLarge as error:
-        raise too_large(limit) from error
-    except BodyLate as error:
-        raise late(wait_s) from error
-    except BodyBudgetExhausted as error:
-        # a second: a body is in memory only as long as its request lasts
-        raise Problem(
-            "too_many_bodies",
-            "Too many bytes of request bodies arrive at once; nothing was accepted.",
-            headers={"Connection": "close", "Retry-After": "1"},
-        ) from error
-
-
-def require_size(request: Request, limit: int) -> None:
-    """Raise `Problem` when `Content-Length` is beyond `limit` bytes."""
-    declared = request.headers.get("content-length", "")
-    # early, for clients that wait for `100 Continue`; a chunked body has no such header and is counted as it arrives
-    if declared.isdecimal() and int(declared) > limit:
-        raise too_large(limit)
-
-
-def too_large(limit: int) -> Problem:
-    """Return the refusal of a body with more than `limit` bytes."""
-    # a larger body is not read to its end, so the connection cannot carry another request
-    return Problem(
-        "body_too_large", f"The body has more than {limit} bytes.", headers={"Connection": "close"}, limit=limit
-    )
-
-
-def late(wait_s: float) -> Problem:
-    """Return the refusal of a body that did not arrive in time."""
-    # its rest may still come, and must not be taken for the next request
-    return Problem("body_late", f"The body did not arrive within {wait_s:g} s.", headers={"Connection": "close"})
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Reading `multipart/form-data` as it arrives, so that a file goes into storage without a copy in between. The only
-door to python_multipart.
+"""Reading `multipart/form-data` as it arrives: texts at once, files in pieces, so that a file goes into storage without
+a copy in between. The only door to python_multipart.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from shared.errors import BulkheadError
+from shared.errors import Refused
 
 _MOST_PARTS: Final = 40
 """Parts: three times the fields of the largest message type (12); each part costs an object and its headers."""
@@ -20,35 +20,36 @@ _TEXT_MOST: Final = 256 * 1024
 """Bytes of a part that is no file: the longest text of any channel, 65,536 characters of up to four bytes."""
 
 
-class NotMultipart(BulkheadError):
-    """Raised when a body is no form, or is truncated. Its text is the reason, without any content."""
+class NotMultipart(Refused):
+    """Raised when a body is no form, or is truncated. `reason` is without any content."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("form_invalid", f"The form cannot be read: {reason}.")
 
 
-@dataclass(slots=True)
-class Part:
-    """One part of a form.
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One part of a form that is no file."""
+
+    name: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One part of a form that is a file.
 
     Attributes:
-        filename: None for a part that is no file. mimetype: as the sender names it. pieces: what it holds; to be read
-            before the next part.
+        filename, mimetype: as the sender names them. pieces: its content; to be read before the next part.
     """
 
     name: str
-    filename: str | None
+    filename: str
     mimetype: str
     pieces: AsyncIterator[bytes] = field(repr=False)
 
-    async def text(self) -> str:
-        """Return the text of a part that is no file. Raises `NotMultipart` when it is too long or not UTF-8."""
-        said = bytearray()
-        async for piece in self.pieces:
-            said += piece
-            if len(said) > _TEXT_MOST:
-                raise NotMultipart(f"a field that is no file has more than {_TEXT_MOST} bytes")
-        return _decoded(bytes(said))
 
-
-async def parts(content_type: str, stream: AsyncIterator[bytes]) -> AsyncIterator[Part]:
+async def parts(content_type: str, stream: AsyncIterator[bytes]) -> AsyncIterator[Text | Upload]:
     """Yield each part of a form in turn.
 
     Args:
@@ -65,9 +66,12 @@ async def parts(content_type: str, stream: AsyncIterator[bytes]) -> AsyncIterato
         # RFC 7578 4.2: every part has this header with a name
         if disposition != b"form-data" or b"name" not in options:
             raise NotMultipart("a part has no Content-Disposition: form-data with a name")
-        filename = _decoded(options[b"filename"]) if b"filename" in options else None
-        yield Part(_decoded(options[b"name"]), filename, headers.get("content-type", ""), form.pieces())
-        # the reader may have left a part unread, and the parser must reach the next one
+        name = _decoded(options[b"name"])
+        if b"filename" not in options:
+            yield Text(name, await form.text())
+            continue
+        yield Upload(name, _decoded(options[b"filename"]), headers.get("content-type", ""), form.pieces())
+        # the reader may have left a file unread, and the parser must reach the next part
         await form.skip()
     raise NotMultipart(f"the form has more than {_MOST_PARTS} parts")
 
@@ -121,6 +125,15 @@ class _Form:
                 self._ended = True
                 return
             yield value
+
+    async def text(self) -> str:
+        """Return the content of the part as a text."""
+        content = bytearray()
+        async for piece in self.pieces():
+            content += piece
+            if len(content) > _TEXT_MOST:
+                raise NotMultipart(f"a field that is no file has more than {_TEXT_MOST} bytes")
+        return _decoded(bytes(content))
 
     async def skip(self) -> None:
         """Skip the unread rest of a part."""

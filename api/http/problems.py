@@ -285,7 +285,12 @@ _HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
     # seconds, about as long as a lost connection takes to return; a hint that nothing here depends on
     "acceptance_unknown": {"Retry-After": "2"},
     "storage_unavailable": {"Retry-After": "2"},
-    # a file that is too large is not read to its end, so that the connection cannot carry another request
+    # a second: a body is in memory only as long as its request lasts
+    "too_many_bodies": {"Connection": "close", "Retry-After": "1"},
+    # what follows in these bodies is not read, or may still come: the connection cannot carry another request
+    "body_late": {"Connection": "close"},
+    "body_too_large": {"Connection": "close"},
+    "form_invalid": {"Connection": "close"},
     "media_too_large": {"Connection": "close"},
 }
 """Headers of the answer to a domain's refusal, by its code."""

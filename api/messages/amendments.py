@@ -11,8 +11,8 @@ from api.http.bodies import read_json
 from api.http.idempotency import read_key
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
+from api.messages.acceptance import ACCEPTING, ACCEPTING_PROBLEMS, ANSWERS, AcceptanceAnswers
 from api.messages.paths import message_unknown, named
-from api.messages.sending import ACCEPTING, ACCEPTING_PROBLEMS, ANSWERS, SendingOperations
 from api.messages.serializers import MessageSerializer
 from api.messages.waiting import read_wait_s
 from shared import content
@@ -47,11 +47,11 @@ class AmendmentOperations:
         directory: Directory,
         store: Store,
         composer: Composer,
-        sending: SendingOperations,
+        answers: AcceptanceAnswers,
         shown: MessageSerializer,
     ) -> None:
         self._directory, self._store, self._composer = directory, store, composer
-        self._sending, self._shown = sending, shown
+        self._answers, self._shown = answers, shown
 
     def operations(self) -> list[Operation]:
         """Return the operations on existing messages."""
@@ -112,10 +112,7 @@ class AmendmentOperations:
                 handler=self.react,
                 body={**json_schema(REACT_FIELDS), "examples": [{"emoji": "👍"}, {"emoji": ""}]},
                 parameters=ACCEPTING,
-                answers={
-                    202: ("Accepted: `id` is that of the reaction.", "AcceptedMessage"),
-                    200: ("It has left; only with `Prefer: wait`.", "AcceptedMessage"),
-                },
+                answers=ANSWERS | {202: ("Accepted: `id` is that of the reaction.", "AcceptedMessage")},
                 problems=(
                     "company_unknown",
                     "message_unknown",
@@ -135,7 +132,7 @@ class AmendmentOperations:
         accepted = await self._composer.edit(
             request.path_params["companyId"], target, fields, read_key(request.headers)
         )
-        return await self._sending.answer(accepted, read_wait_s(request.headers))
+        return await self._answers.answer(accepted, read_wait_s(request.headers))
 
     async def delete(self, request: Request) -> Response:
         """Cancel a message that is still queued; accept the deletion of one that was sent or received."""
@@ -157,7 +154,7 @@ class AmendmentOperations:
         if not target.is_there:
             raise Problem("message_not_queued", f"The message is {target.state}.", state=target.state)
         accepted = await self._composer.delete(company_id, target, whom, read_key(request.headers))
-        return await self._sending.answer(accepted, read_wait_s(request.headers))
+        return await self._answers.answer(accepted, read_wait_s(request.headers))
 
     async def react(self, request: Request) -> Response:
         """Accept a reaction to a message of any chat."""
@@ -172,7 +169,7 @@ class AmendmentOperations:
         require(target.connection_type, content.REACTION)
         fields = checked(await read_json(request), REACT_FIELDS)
         accepted = await self._composer.react(company_id, target, fields, read_key(request.headers))
-        return await self._sending.answer(accepted, read_wait_s(request.headers))
+        return await self._answers.answer(accepted, read_wait_s(request.headers))
 
     async def _named(self, request: Request, *, acting: bool = False) -> Target:
         """Return the message that the path names. Raises `Problem` when the chat has no such message, or (without

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from api.http.bodies import require_size
-from api.http.forms import Form, arriving
+from api.http.forms import FILE, is_form, read_form
+from api.http.multipart import Upload
 from api.http.operations import Operation, Parameter
 from api.http.problems import Problem
 from shared.channels.files import LARGEST
@@ -20,9 +20,10 @@ from shared.compose.directory import Directory, require_possible
 from shared.compose.files import Files
 from shared.compose.refusals import storage_unavailable
 from shared.events.message_json import file_place
-from shared.fields import FieldsInvalid
+from shared.fields import FieldsInvalid, pointer
 from shared.media.errors import MediaUnknown, StorageUnavailable
 from shared.media.files import Storage
+from shared.process.request_body import stream_body
 from shared.store.media import StoredFile
 
 _PATH: Final = "/api/v2/media/{companyId}"
@@ -101,14 +102,12 @@ class MediaOperations:
         """Store a file that is uploaded."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
-        if form := Form.of(request):
-            kept = await self._read_form(form, company_id)
+        if is_form(request):
+            kept = await self._read_form(request, company_id)
         else:
-            # early: a client that waits for `100 Continue` then sends nothing
-            require_size(request, LARGEST)
             kept = await self._files.keep(
                 company_id,
-                arriving(request, LARGEST),
+                stream_body(request, limit=LARGEST),
                 declared=request.headers.get("content-type", ""),
                 filename=request.query_params.get("filename", ""),
                 most=LARGEST,
@@ -124,15 +123,26 @@ class MediaOperations:
         }
         return JSONResponse(body, status_code=201, headers={"Location": place})
 
-    async def _read_form(self, form: Form, company_id: str) -> StoredFile:
-        if await form.head():
-            await form.rest(self._files, company_id, LARGEST)
-        if unknown := [name for name in form.texts if name not in _FIELDS]:
+    async def _read_form(self, request: Request, company_id: str) -> StoredFile:
+        kept, unknown = None, []
+        async for part in read_form(request, ()):
+            if isinstance(part, Upload):
+                kept = await self._files.keep(
+                    company_id,
+                    part.pieces,
+                    declared=part.mimetype,
+                    filename=part.filename,
+                    most=LARGEST,
+                    field=FILE,
+                )
+            else:
+                unknown.append(part[0])
+        if unknown:
             reason = "is not a field of this operation; it takes file, filename, mimetype"
-            raise FieldsInvalid([(f"/{name}", reason) for name in unknown])
-        if form.file is None:
+            raise FieldsInvalid([(pointer(name), reason) for name in unknown])
+        if kept is None:
             raise FieldsInvalid([("/file", "is missing")])
-        return form.file
+        return kept
 
     async def download(self, request: Request) -> Response:
         """Answer with a file or a part of it."""
@@ -167,9 +177,6 @@ class MediaOperations:
         return StreamingResponse(
             _cut(first, pieces, part), status_code=status, headers=headers, media_type=found.mimetype
         )
-
-
-_FIELDS: Final = ("filename", "mimetype")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.compose.types import FILE_SOURCES, TYPES, MessageType
+from shared.compose.types import FILE_SOURCES, FORM_FIELDS, TYPES, MessageType
 from shared.fields import Field, json_schema
 
 
@@ -22,14 +22,7 @@ def form_schema(row: MessageType) -> Mapping[str, Any]:
 
 def typed_form_schema() -> Mapping[str, Any]:
     """Return the schema of a form that names its type itself."""
-    # one schema for all types, since the type is a field too: fields of the same name are the same for each
-    fields = {
-        field.name: field
-        for row in TYPES.values()
-        if row.has_file
-        for field in row.fields
-        if field.name not in FILE_SOURCES
-    }
+    # one schema for all types, since the type is a field too
     kind = Field(
         name="type",
         kind=str,
@@ -37,7 +30,7 @@ def typed_form_schema() -> Mapping[str, Any]:
         required=True,
         choices=tuple(row.name for row in TYPES.values() if row.has_file),
     )
-    return _form([kind, *fields.values()])
+    return _form([kind, *FORM_FIELDS])
 
 
 def _form(fields: Sequence[Field]) -> Mapping[str, Any]:

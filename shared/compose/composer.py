@@ -123,6 +123,7 @@ class Composer:
         fields = checked(draft.fields, TYPES[draft.type].fields)
         chat_id = await self._chat(connection, draft.chat_id, draft.type)
         if draft.file is not None:
+            TYPES[draft.type].require_file()
             # added after the check: the file of a form is no field that a JSON body could hold
             fields["file"] = draft.file
         order = _Order(

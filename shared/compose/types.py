@@ -13,7 +13,7 @@ from shared import content
 from shared.compose.objects.contacts import CONTACTS_FIELD
 from shared.compose.objects.interactive import INTERACTIVE_FIELD
 from shared.compose.objects.templates import TEMPLATE_FIELDS
-from shared.fields import Field
+from shared.fields import Field, FieldsInvalid
 from shared.messages import Policy
 
 FILE_SOURCES: Final = ("url", "data", "sha256", "mediaId")
@@ -104,6 +104,11 @@ class MessageType:
     def has_file(self) -> bool:
         """Whether it carries a file, so that its body may be a form."""
         return self.name in content.MEDIA
+
+    def require_file(self) -> None:
+        """Raise `FieldsInvalid` unless it carries a file."""
+        if not self.has_file:
+            raise FieldsInvalid([("/file", f"is not a field of a message of type {self.name}")])
 
 
 def _target(purpose: str, *, required: bool = True) -> Field:
@@ -324,6 +329,16 @@ TYPES: Final[Mapping[str, MessageType]] = {
 }
 """Every type that a draft can have."""
 
+FORM_FIELDS: Final = tuple(
+    {
+        field.name: field
+        for row in TYPES.values()
+        if row.has_file
+        for field in row.fields
+        if field.name not in FILE_SOURCES
+    }.values()
+)
+"""Fields of the forms that carry a file of any type; those of the same name are the same for each type."""
 # of SENDING only the policy: an edit or a reaction acts at once, through the connection of its message
 EDIT_FIELDS: Final = (Field(name="message", kind=str, purpose="The new text.", required=True), SENDING[-1])
 REACT_FIELDS: Final = (TYPES[content.REACTION].fields[1], SENDING[-1])

@@ -1,18 +1,16 @@
-"""Request bodies that are gathered in memory: limited in size and time, and all together by a budget of the process.
-
-A body that is streamed elsewhere (an upload into storage) needs no budget and does not go through here.
-"""
+"""Request bodies, limited in size and time: gathered in memory within a budget of the process, or as they arrive."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from typing import Final
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.errors import BulkheadError
+from shared.errors import Refused
 
 PROCESS_BYTES: Final = 256 * 1024 * 1024
 """Most bytes of bodies in memory: a part of what a process may use before its soft memory ceiling drains it."""
@@ -26,16 +24,33 @@ of connections.
 """
 
 
-class BodyTooLarge(BulkheadError):
+_SILENT_S: Final = 10.0
+"""Seconds: longest pause between two pieces of a body that is streamed; a text body has as long in all."""
+_STREAM_S: Final = 600.0
+"""Seconds for the whole of such a body: the largest file (100 MiB) at 1.4 Mbit/s. Ends uploads that send a byte now and
+then.
+"""
+
+
+class BodyTooLarge(Refused):
     """Raised when a body has more bytes than its operation takes."""
 
+    def __init__(self, limit: int) -> None:
+        super().__init__("body_too_large", f"The body has more than {limit} bytes.", limit=limit)
 
-class BodyLate(BulkheadError):
+
+class BodyLate(Refused):
     """Raised when a body did not arrive in its time."""
 
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("body_late", f"The body did not arrive within {wait_s:g} s.")
 
-class BodyBudgetExhausted(BulkheadError):
+
+class BodyBudgetExhausted(Refused):
     """Raised when the process, or the owner of the request, holds as many bytes of bodies as it may."""
+
+    def __init__(self) -> None:
+        super().__init__("too_many_bodies", "Too many bytes of request bodies arrive at once; nothing was accepted.")
 
 
 class BodyBudget:
@@ -57,7 +72,7 @@ class BodyBudget:
     def acquire(self, owner: str, size: int) -> None:
         """Count `size` bytes more. Raises `BodyBudgetExhausted` when there is no room for them."""
         if self.held + size > self._process_bytes or self._by_owner[owner] + size > self._owner_bytes:
-            raise BodyBudgetExhausted("too many bytes of request bodies are in memory")
+            raise BodyBudgetExhausted
         self.held += size
         self._by_owner[owner] += size
 
@@ -115,10 +130,7 @@ async def read_body(request: Request, *, limit: int, wait_s: float, owner: str =
     Raises:
         BodyTooLarge, BodyLate, BodyBudgetExhausted: see there. ClientDisconnect: the client went away.
     """
-    declared = request.headers.get("content-length", "")
-    # Refused before a byte is read. A length that is missing or wrong is caught below.
-    if declared.isdecimal() and int(declared) > limit:
-        raise BodyTooLarge(f"the body has more than {limit} bytes")
+    _require_size(request, limit)
     share: BodyShare = request.scope["state"][_SHARE]
     body = bytearray()
     counted = 0
@@ -127,12 +139,47 @@ async def read_body(request: Request, *, limit: int, wait_s: float, owner: str =
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
-                    raise BodyTooLarge(f"the body has more than {limit} bytes")
+                    raise BodyTooLarge(limit)
                 # In steps, so that a body in many small chunks does not take one entry for each.
                 if len(body) - counted >= _COUNTED_AT_ONCE:
                     share.acquire(owner, len(body) - counted)
                     counted = len(body)
     except TimeoutError as error:
         # The limit of the whole body: the server itself limits only the pause between two pieces.
-        raise BodyLate(f"the body did not arrive within {wait_s:g} s") from error
+        raise BodyLate(wait_s) from error
     return bytes(body)
+
+
+async def stream_body(request: Request, *, limit: int) -> AsyncIterator[bytes]:
+    """Yield a body as it arrives. It is never in memory as a whole, and so needs no share of the budget.
+
+    Args:
+        limit: most bytes.
+    Raises:
+        BodyTooLarge, BodyLate: see there. ClientDisconnect: the client went away.
+    """
+    _require_size(request, limit)
+    stream, size = request.stream(), 0
+    # two limits: for the pause and for the whole; one timer serves both
+    by = asyncio.get_running_loop().time() + _STREAM_S
+    while True:
+        try:
+            async with asyncio.timeout_at(min(by, asyncio.get_running_loop().time() + _SILENT_S)):
+                piece = await anext(stream)
+        except StopAsyncIteration:
+            # the end of the body; inside a generator this exception would become a RuntimeError
+            return
+        except TimeoutError as error:
+            raise BodyLate(_SILENT_S) from error
+        size += len(piece)
+        if size > limit:
+            raise BodyTooLarge(limit)
+        yield piece
+
+
+def _require_size(request: Request, limit: int) -> None:
+    # Before a byte is read: a client that waits for `100 Continue` then sends nothing. A length that is missing or
+    # wrong is caught while the body arrives.
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise BodyTooLarge(limit)

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 import requests
 
-from api.messages.sending import DATA_BODY_LIMIT
+from api.messages.drafts import DATA_BODY_LIMIT
 from shared.channels.registry import channel_named
 from shared.filenames import cleaned_filename
 from tests.api.api_env import CHAT, KEY, ApiEnv, problem

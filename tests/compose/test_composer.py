@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import pytest
 
 from shared.clock import utc_now
-from shared.compose.composer import Acceptance, read_send_at
+from shared.compose.composer import Acceptance, Draft, read_send_at
 from shared.errors import Refused
+from shared.fields import FieldsInvalid
 from shared.states import MessageState
 from shared.store import targets
 from shared.store.targets import Target
-from tests.compose.conftest import ComposeEnv
+from tests.compose.env import ComposeEnv
 from tests.store.env import query
 
 CHAT = "15550100200"
@@ -159,3 +161,28 @@ def test_actions_on_a_message_are_accepted_like_drafts(env: ComposeEnv) -> None:
     accepted = asyncio.run(act(target))
     assert [one.type for one in accepted] == ["reaction", "edit", "delete"]
     assert {env.content(one.id)["target"] for one in accepted} == {"w1"}
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(50)
+
+
+def test_a_file_of_a_draft_is_kept_once(env: ComposeEnv) -> None:
+    data = base64.b64encode(PNG).decode()
+    first = env.compose("image", CHAT, {"data": data, "caption": "Look"})
+    media = env.content(first.id)["media"]
+    assert (media["mimetype"], media["size"]) == ("image/png", len(PNG))
+    again = env.compose("document", CHAT, {"sha256": media["sha256"], "filename": "again.png"})
+    assert env.content(again.id)["media"]["sha256"] == media["sha256"]
+    assert len(query(env.url, "SELECT * FROM media_files")) == 1
+
+
+def test_a_file_belongs_to_a_type_that_carries_one(env: ComposeEnv) -> None:
+    kept = asyncio.run(
+        env.files.keep_base64(
+            "acme", base64.b64encode(PNG).decode(), declared="", filename="", most=len(PNG), field="data"
+        )
+    )
+    draft = Draft(type="text", connection=env.connection_of(), chat_id=CHAT, fields={"message": "Look"}, file=kept)
+    with pytest.raises(FieldsInvalid) as refused:
+        asyncio.run(env.composer.accept(draft))
+    assert refused.value.wrong == (("/file", "is not a field of a message of type text"),)

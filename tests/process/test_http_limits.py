@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -20,6 +21,7 @@ from shared.clock import monotonic
 from shared.process.http_protocol import HttpLimits
 from shared.process.request_body import BodyBudget, BodyBudgetExhausted, read_body, with_budget
 from shared.process.server import HttpServer
+from tests.support.sockets import until_read
 from tests.support.waiting import eventually
 
 ANSWER_S = 10.0
@@ -69,11 +71,16 @@ class Env:
         self._started.set()
         await self._over.wait()
 
+    def begin_stop(self, within_s: float = 5.0) -> Future[bool]:
+        """Return the outcome of a stop that has begun: whether every request was finished."""
+        stopped = asyncio.run_coroutine_threadsafe(self.server.stop(monotonic() + within_s), self._loop)
+        # the loop begins tasks in their order: when this one has run, the server refuses new connections
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(5)
+        return stopped
+
     def stop(self, within_s: float = 5.0) -> bool:
         """Stop the server; returns whether every request was finished."""
-        return asyncio.run_coroutine_threadsafe(self.server.stop(monotonic() + within_s), self._loop).result(
-            within_s + 5
-        )
+        return self.begin_stop(within_s).result(within_s + 5)
 
     def connect(self) -> socket.socket:
         """Return a new connection."""
@@ -158,7 +165,7 @@ class TestUpgradeIsIgnored:
         with env().connect() as client:
             for piece in _cut(head + body, pieces):
                 client.sendall(piece)
-                time.sleep(0.002)  # so that the pieces arrive as packets of their own
+                until_read(client)
             assert digest_of(body) in answer_of(client)
 
     @pytest.mark.parametrize("fields", UPGRADES)
@@ -175,7 +182,7 @@ class TestUpgradeIsIgnored:
         smuggled = b"DELETE /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
         with env().connect() as client:
             client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n" + fields + b"Content-Length: %d\r\n\r\n" % len(smuggled))
-            time.sleep(0.05)
+            until_read(client)
             client.sendall(smuggled)
             answer = answer_of(client)
             assert answer.split(b"\r\n\r\n")[1].startswith(b"POST")
@@ -441,15 +448,13 @@ class TestDrain:
             client.sendall(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
             recent.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             answer_of(recent)
-            stopping = threading.Thread(target=made.stop)
-            stopping.start()
-            time.sleep(0.1)
+            stopping = made.begin_stop()
             recent.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             for one in (client, recent):
                 answer = read_all(one)
                 assert status(answer) == 200
                 assert b"connection: close" in answer.lower()
-            stopping.join(10)
+            assert stopping.result(10)
 
     def test_idle_ones_do_not_hold_it_up(self, env: Callable[..., Env]) -> None:
         made = env(drain_idle_s=0.2)
