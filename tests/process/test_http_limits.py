@@ -282,7 +282,6 @@ def _answer_to_flood(client: socket.socket, piece: bytes) -> bytes:
     try:
         while sent < 4 << 20:
             sent += client.send(piece)
-            time.sleep(0)
     except (ConnectionResetError, BrokenPipeError, TimeoutError):
         pass
     return read_all(client)
@@ -358,7 +357,6 @@ class TestBudget:
             large = b"x" * (3 << 19)
             waiting = asyncio.create_task(self.held(budget, large, "a", over))
             await until_true(lambda: budget.held == len(large))
-            assert budget.held == len(large)
             with pytest.raises(BodyBudgetExhausted):
                 await self.held(budget, large, "a")
             assert budget.held == len(large), "the refused one gave its part back"
