@@ -96,6 +96,16 @@ def test_every_page_opens_with_who_needs_it() -> None:
     )
 
 
+def test_no_page_mixes_use_and_internals() -> None:
+    pages = [path for path in PAGES if path.parts[0] == "docs"]
+    require_none([line for path in pages for line in words.mixes_use_and_internals(path, text_of(path))])
+
+
+def test_every_link_leads_to_a_file() -> None:
+    pages = [*PAGES, *tracked("docs/adr/*.md")]
+    require_none([line for path in pages for line in words.dead_links(environment.REPOSITORY, path, text_of(path))])
+
+
 def test_every_table_has_headings() -> None:
     require_none([line for path in PAGES for line in words.empty_headings(path, text_of(path))])
 
@@ -160,5 +170,11 @@ def test_each_old_word_is_found_where_it_is_planted(word: str) -> None:
 def test_pages_are_read_by_their_first_lines_and_tables() -> None:
     assert words.says_for_whom(Path("a.md"), "# A\n\nFor operators.\n") == []
     assert len(words.says_for_whom(Path("a.md"), "# A\n\nThis is A.\n")) == 1
+    assert len(words.mixes_use_and_internals(Path("docs/a.md"), "# A\n\n## How it works\n\n| file | is about |\n")) == 2
+    assert len(words.mixes_use_and_internals(Path("docs/internals/a.md"), "# A\n\nFor operators.\n")) == 1
+    assert words.mixes_use_and_internals(Path("docs/internals/a.md"), "# A\n\nFor developers of A.\n") == []
+    assert words.dead_links(Path(), Path("a.md"), "[a](b/none.md#x) [b](https://c.d) `x`") == [
+        "a.md: there is no b/none.md"
+    ]
     assert len(words.empty_headings(Path("a.md"), "| | |\n|---|---|\n| a | b |\n")) == 1
     assert words.empty_headings(Path("a.md"), "| a | |\n|---|---|\n| | b |\n") == []

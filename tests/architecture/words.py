@@ -34,6 +34,7 @@ OF_PROSE: Final = re.compile(rf"\b(?:{PERSONS}|{VOICES})\b", re.IGNORECASE)
 
 _WORD: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _CODE: Final = re.compile(r"```.*?```|~~~.*?~~~|`[^`\n]*`|<!--.*?-->|\]\([^)]*\)", re.DOTALL)
+_FENCES: Final = re.compile(r"```.*?```|~~~.*?~~~", re.DOTALL)
 _SQL_LITERAL: Final = re.compile(r"--[^\n]*|'[^']*'|\$\$")
 
 
@@ -178,6 +179,29 @@ def says_for_whom(path: Path, text: str) -> list[str]:
     paragraphs = [part for part in text.split("\n\n") if part.strip()]
     opens = len(paragraphs) > 1 and paragraphs[0].startswith("# ") and paragraphs[1].startswith("For ")
     return [] if opens else [f"{path}: opens with `For …`, that is, with who needs it"]
+
+
+def mixes_use_and_internals(path: Path, text: str) -> list[str]:
+    """Pages for users with a heading about the inside, and pages below `internals` that are not for developers."""
+    if "internals" in path.parts:
+        opens = re.search(r"^# .*?\n\nFor developers ", text, re.DOTALL)
+        return [] if opens else [f"{path}: a page below internals opens with `For developers …`"]
+    return [
+        f"{path}:{number}: {line!r} belongs on a page below docs/internals"
+        for number, line in enumerate(text.splitlines(), 1)
+        if re.match(
+            r"#+ (?:Internals|How it works|Where it is in the code|Implementation)\b|\| file \|", line, re.IGNORECASE
+        )
+    ]
+
+
+def dead_links(root: Path, path: Path, text: str) -> list[str]:
+    """Relative links of a page that lead to no file."""
+    return [
+        f"{path}: there is no {target}"
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", _FENCES.sub("", text))
+        if "://" not in target and not (root / path.parent / target).exists()
+    ]
 
 
 def wide_lines(path: Path, text: str, most: int = 120) -> list[str]:

@@ -1,5 +1,5 @@
-"""docs/supervision.md says what the code says: the diagram is the table, every cell of ours names a test, every file
-and word exists."""
+"""The pages about supervision say what the code says: the diagram is the table, every cell of ours names a test, every
+file and word exists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from supervision.decisions.restart_policy import Policy
 from tests.support import environment
 
 DOCS = environment.REPOSITORY / "docs"
-PAGE = (DOCS / "supervision.md").read_text()
+PAGE = "".join((DOCS / name).read_text() for name in ("supervision.md", "internals/supervision.md"))
 
 
 def diagram() -> str:
