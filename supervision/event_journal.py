@@ -1,6 +1,6 @@
 """Writes supervision events to the journal and the log. Entries that the disk refuses are buffered and written later,
-in
-order: a lost `slot_free` would leave a dead process's rows unreclaimed."""
+in order: a lost `slot_free` would leave a dead process's rows unreclaimed.
+"""
 
 from __future__ import annotations
 

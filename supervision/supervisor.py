@@ -1,10 +1,8 @@
 """Imperative shell around `decide`: one selector loop, one thread. It collects events, lets `decide` choose actions,
-runs them
-and publishes the state.
+runs them and publishes the state.
 
 Each iteration handles exits first, because a restart waits for them, then every other event of the selector, then
-timers: a delay
-of ours never counts as silence of a child whose datagram is already in the socket.
+timers: a delay of ours never counts as silence of a child whose datagram is already in the socket.
 """
 
 from __future__ import annotations

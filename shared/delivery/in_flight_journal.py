@@ -117,8 +117,7 @@ class InFlightJournal:
 
         Raises:
             InFlightJournalUnwritable: there is no space for it, or its directory cannot be written. In a file without
-            its space, a later write
-                would end the process by SIGBUS.
+            its space, a later write would end the process by SIGBUS.
         """
         size = _HEADER_BYTES + self._capacity * _ENTRY_BYTES
         try:

@@ -2,6 +2,5 @@
 metrics.
 
 May import: shared leaf files and, for the heartbeat row, `shared.store`. Promises: a room that runs under `run_child`
-is ready,
-alive and drained by the same rules as every other.
+is ready, alive and drained by the same rules as every other.
 """

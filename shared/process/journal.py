@@ -1,14 +1,11 @@
 """The journal of supervision: what the orchestrator saw, one JSON line each, in `BULKHEAD_HOME/run/events.jsonl`.
 
 One orchestrator writes, any number of readers follow, each with a position of its own that survives it. The
-orchestrator thus needs no
-database to say what happened, and the recorder may be away for hours. Sequence numbers go up by one for ever, over
-orchestrators and over
-segments, so a reader can prove that it missed nothing.
+orchestrator thus needs no database to say what happened, and the recorder may be away for hours. Sequence numbers go up
+by one for ever, over orchestrators and over segments, so a reader can prove that it missed nothing.
 
 A full segment is renamed to `events.<last seq>.jsonl`; segments that every known reader has passed are deleted, and so
-are the oldest
-ones beyond `KEEP_SEGMENTS`: a home without a recorder must not fill the disk.
+are the oldest ones beyond `KEEP_SEGMENTS`: a home without a recorder must not fill the disk.
 """
 
 from __future__ import annotations
@@ -183,8 +180,7 @@ class JournalReader:
     """Follows the journal from a position that is kept in `events.<name>.position`.
 
     `read` looks ahead, `commit` moves the position: an entry is seen again until it was committed, so what the reader
-    does with an entry
-    must bear being done twice.
+    does with an entry must bear being done twice.
     """
 
     def __init__(self, home: Path, name: str = "recorder", *, after: int | None = None) -> None:

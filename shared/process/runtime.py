@@ -1,9 +1,8 @@
 """Where the processes of one home meet: its sockets, locks and small files, by name.
 
 Files live in `BULKHEAD_HOME/run`. Sockets live there too unless the path would be too long for a unix socket address;
-then they live in a
-private directory under the system's temporary directory whose name follows from the home's path, so that every process
-finds the same one.
+then they live in a private directory under the system's temporary directory whose name follows from the home's path, so
+that every process finds the same one.
 """
 
 from __future__ import annotations

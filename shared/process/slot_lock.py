@@ -2,9 +2,8 @@
 gone.
 
 The file says who holds it (or held it last), in one record of fixed length, so that an orchestrator that finds the lock
-held knows which
-process to adopt, and one that finds it free knows whose work to give back. The kernel, not the record, decides whether
-it is held.
+held knows which process to adopt, and one that finds it free knows whose work to give back. The kernel, not the record,
+decides whether it is held.
 """
 
 from __future__ import annotations

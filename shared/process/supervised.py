@@ -1,10 +1,8 @@
 """A child's connection to the orchestrator.
 
 Everything here works without an orchestrator too (started by hand, or its orchestrator was killed): sends are dropped,
-the lock is taken
-and the port is bound by the child itself. What could not be delivered is kept and goes out with the next datagram, so
-the next orchestrator
-receives it.
+the lock is taken and the port is bound by the child itself. What could not be delivered is kept and goes out with the
+next datagram, so the next orchestrator receives it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A system user of its own for what must not run as root, and the folders that this user must be able to pass.
 
 The user is made with `useradd` when it is missing; where that is not possible (no useradd, read-only /etc) the user
-`nobody` serves, which
-every system has.
+`nobody` serves, which every system has.
 """
 
 from __future__ import annotations

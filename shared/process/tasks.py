@@ -2,10 +2,8 @@
 came of it.
 
 A handler returns the result (anything JSON can hold), or raises `TaskFailed`. Any other error is a bug: it is logged,
-the task fails as `internal`,
-and the process goes on, since a task has nothing in common with what runs beside it. A handler that is `repeatable`
-must stand being begun again
-after a death at any place.
+the task fails as `internal`, and the process goes on, since a task has nothing in common with what runs beside it. A
+handler that is `repeatable` must stand being begun again after a death at any place.
 """
 
 from __future__ import annotations

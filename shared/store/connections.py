@@ -190,8 +190,8 @@ def observe(
         proved_s: seconds since its proof, so that this database's clock alone decides how old that is; None keeps the
             last proof.
         figures: what its browser uses; None keeps those that were. link: of a browser session to its phone,
-            `<number>:<device>@…`; empty: there is
-            none, None: it stays. The account, its number, is kept when the link ends.
+            `<number>:<device>@…`; empty: there is none, None: it stays. The account, its number, is kept when the link
+            ends.
     """
     transaction.execute(
         "observe_connection",

@@ -12,8 +12,8 @@ from typing import Any, Final
 from shared.store.pool import Transaction
 
 PARTITIONS_AHEAD: Final = 3
-"""Days for which partitions are made in advance: as long as the recorder may be away without a row in a
-default partition, from which it would have to be moved under an exclusive lock.
+"""Days for which partitions are made in advance: as long as the recorder may be away without a row in a default
+partition, from which it would have to be moved under an exclusive lock.
 """
 
 

@@ -1,8 +1,7 @@
 """Every decision of the supervisor, as one pure function of state, event and time.
 
 `decide` takes what happened and returns the new state and what is to be done; the shell in `supervisor` does it.
-Histories of events can
-thus be replayed as data (tests/supervision/test_decide.py).
+Histories of events can thus be replayed as data (tests/supervision/test_decide.py).
 """
 
 from __future__ import annotations

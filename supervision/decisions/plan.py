@@ -20,8 +20,8 @@ class KindUnknown(BulkheadError):
 
 def check(rows: Sequence[ProcessKind]) -> None:
     """Raise `RegistryInvalid` unless every predecessor, need and setting exists, no two slots share a port, and the
-    order of
-    start has no circle."""
+    order of start has no circle.
+    """
     names = [row.name for row in rows]
     if len(set(names)) < len(names):
         raise RegistryInvalid(f"a kind is listed twice: {', '.join(names)}")

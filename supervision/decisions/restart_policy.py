@@ -1,9 +1,8 @@
 """The restart policy of one slot; pure.
 
 The first restart is immediate (or after the kind's `first_restart_s`), later ones back off; only uptime, not readiness,
-resets the backoff.
-Too many restarts in a period, or too many short lives in a row, mean quarantine with slow probes; no slot is abandoned
-for good.
+resets the backoff. Too many restarts in a period, or too many short lives in a row, mean quarantine with slow probes;
+no slot is abandoned for good.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The control socket: one JSON line as request, one as response, then the connection is closed. Server for the loop,
-client
-for commands."""
+client for commands.
+"""
 
 from __future__ import annotations
 
@@ -139,8 +139,8 @@ def ask_running(
     path: Path, lock_file: Path, request: Mapping[str, Any], *, within_s: float = _PATIENCE_S
 ) -> dict[str, Any]:
     """Like `ask`, for an orchestrator that holds `lock_file`: while it does, a control socket whose file was removed is
-    waited for, since
-    the orchestrator binds it again. Raises `NoOrchestrator` and `Refused`."""
+    waited for, since the orchestrator binds it again. Raises `NoOrchestrator` and `Refused`.
+    """
     by = monotonic() + within_s
     while True:
         try:

@@ -1,6 +1,6 @@
 """The orchestrator's datagram socket: sd_notify messages of children, with the sender's credentials from the kernel,
-and
-commands to children."""
+and commands to children.
+"""
 
 from __future__ import annotations
 

@@ -52,8 +52,7 @@ def survey(home: Path, trees: Trees, kinds: Collection[str]) -> Survey:
     """Examine every slot lock of `home`, kill what is left of dead incarnations, and return the findings.
 
     A held lock with a living main process is adopted. A held lock whose main process is dead is kept by a helper that
-    outlived it: its tree
-    is killed, and then the slot is free.
+    outlived it: its tree is killed, and then the slot is free.
 
     Args:
         home: BULKHEAD_HOME.

@@ -1,8 +1,8 @@
 """Killing of whole process trees by cgroup (v2): one group for each incarnation, killed by the kernel in one step.
 
 It holds where a cgroup v2 hierarchy is mounted and we may make groups below our own (root, or a unit with
-Delegate=yes). It works for
-processes that left their session and cleared their environment, which no look at /proc can attribute.
+Delegate=yes). It works for processes that left their session and cleared their environment, which no look at /proc can
+attribute.
 """
 
 from __future__ import annotations

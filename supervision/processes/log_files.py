@@ -1,8 +1,7 @@
 """One pair of log files for each slot: opened here, written by the child itself, so that they outlive the orchestrator.
 
 Rotation copies and truncates, because the child holds the file open: the copy is repeated until it has caught up, so
-that only what is
-written between the last copied byte and the truncation can be missing.
+that only what is written between the last copied byte and the truncation can be missing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Facts from /proc about processes: parents, sessions, and the incarnation in whose environment they were started.
 
 The marker is the pair BULKHEAD_HOME and PROCESS_INCARNATION in a process's environment. Helpers inherit it through any
-number of forks and
-sessions, so it finds what parentage does not show any more.
+number of forks and sessions, so it finds what parentage does not show any more.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Memory, open files and threads of process trees; the only door to psutil.
 
 A tree of several processes is measured by its proportional set (shared pages divided among those who share them): the
-plain sum of resident
-sizes counts Chromium's shared pages once for each of its processes and would be five times too high. One process is
-looked at per call, so
-that the supervisor's loop never stands still for a large tree.
+plain sum of resident sizes counts Chromium's shared pages once for each of its processes and would be five times too
+high. One process is looked at per call, so that the supervisor's loop never stands still for a large tree.
 """
 
 from __future__ import annotations

@@ -107,9 +107,8 @@ def claim_priority() -> int:
     from which theirs counts.
 
     A supervisor has little work, but must do it at once while its children use up the machine. Where the kernel grants
-    it, it
-    runs before every process with an ordinary policy (children get the ordinary one back); else a better niceness has
-    to do.
+    it, it runs before every process with an ordinary policy (children get the ordinary one back); else a better
+    niceness has to do.
     """
     # Of before our own change: the children's niceness counts from what the operator started us with.
     before = os.getpriority(os.PRIO_PROCESS, 0)
@@ -142,8 +141,8 @@ def _adjust(pid: int, niceness: int, oom_score_adj: int) -> None:
 
 def _adjust_session(pid: int, niceness: int) -> None:
     """Weigh the process's session: where the kernel groups tasks by session (autogroup), as most do, a niceness counts
-    only among those of one session,
-    and each child has its own."""
+    only among those of one session, and each child has its own.
+    """
     group = Path(f"/proc/{pid}/autogroup")
     if niceness and group.exists():
         group.write_text(str(niceness), encoding="ascii")

@@ -1,10 +1,8 @@
 """Ends whole process trees, and proves that nothing of an incarnation lives.
 
 A capability ladder, probed once at start: rung "cgroup" where the kernel kills a group in one step; below it rung
-"walk", which finds an
-incarnation's processes by session, group, parentage and environment marker and kills until none is found. An
-incarnation without a group (its
-orchestrator could not make one) is walked on either rung.
+"walk", which finds an incarnation's processes by session, group, parentage and environment marker and kills until none
+is found. An incarnation without a group (its orchestrator could not make one) is walked on either rung.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """What `/openapi.json` promises about bodies and answers: its examples are right, what it calls right is answered
-without an error of ours, and each
-problem that it names is provoked by some test.
+without an error of ours, and each problem that it names is provoked by some test.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def sessions_are_weighed(
 ) -> bool:
     """Whether the kernel weighs each session.
 
-    The switch is on, and no control group of ours (a container's, a service's) has the processor.
-    Only the root group has no `cpu.weight` (cgroup v2).
+    The switch is on, and no control group of ours (a container's, a service's) has the processor. Only the root group
+    has no `cpu.weight` (cgroup v2).
 
     Args:
         proc, mounts: where proc and the control groups are mounted.

@@ -4,10 +4,9 @@ As root Chromium runs under a system user of its own, and the profile belongs to
 lies in a profile: no link in it is followed, and our own files for the session lie beside it. `BULKHEAD_HOME/sessions`
 holds
 
-    <connection id>/          the profile
-    staged/<connection id>/   files of messages on their way to the page
-    running/<connection id>   which process runs on the profile (`processes.Identity`)
-    connects/<connection id>  when the session connected lately (`connects.Connects`)
+    <connection id>/          the profile staged/<connection id>/   files of messages on their way to the page
+    running/<connection id>   which process runs on the profile (`processes.Identity`) connects/<connection id>  when
+    the session connected lately (`connects.Connects`)
 """
 
 from __future__ import annotations
