@@ -1,28 +1,14 @@
-"""Mutation checks: safety rules, as data, each with the edit that removes it and the test that must notice.
+"""Safety rules, as data: each with the edit that removes it and the test that must notice.
 
-A test that stays green without the rule it is there for proves nothing. Each mutant is a copy of the tracked files with
-one rule removed; its test is run there, and it must fail as a test fails (an assertion, not an error of collection).
-First the same tests are run without a mutation: they must pass.
+A test that stays green without the rule it is there for proves nothing. script/mutate.py tries them.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
-
-REPOSITORY: Final = Path(__file__).parents[1]
-LONGEST_S: Final = 180.0
-"""Seconds for one file of tests; a mutant may hang where the rule would have ended a wait."""
-_TESTS_FAILED: Final = 1
-"""pytest's exit code for: all were run, some failed."""
 
 
 @dataclass(frozen=True)
@@ -845,58 +831,6 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
 }
 
 
-def main(argv: Sequence[str]) -> int:
-    """Try the named mutations (all when none is named) and return 0 when each was noticed."""
-    if unknown := set(argv) - set(MUTATIONS):
-        print(f"no mutation {', '.join(sorted(unknown))}; known: {', '.join(MUTATIONS)}", file=sys.stderr)
-        return 64
-    chosen = {name: mutation for name, mutation in MUTATIONS.items() if not argv or name in argv}
-    tests = sorted({mutation.test for mutation in chosen.values()})
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="bh-mutants-") as place:
-        # a test that fails anyway would seem to notice every mutation
-        sound = run_tests(copied(Path(place) / "sound"), tests)
-        if sound.returncode != 0:
-            print(f"red without any mutation:\n{sound.stdout}", file=sys.stderr)
-            return 1
-        print(f"sound: green  ({time.monotonic() - began:.0f} s)")
-        survivors = [name for name, mutation in chosen.items() if not is_noticed(name, mutation, Path(place) / name)]
-    if survivors:
-        print(f"not noticed: {', '.join(survivors)}", file=sys.stderr)
-    return 1 if survivors else 0
-
-
-def is_noticed(name: str, mutation: Mutation, place: Path) -> bool:
-    """Whether the mutation's test fails without the rule; prints the result."""
-    began = time.monotonic()
-    tree = copied(place)
-    for edit in mutation.edits:
-        apply(tree, edit)
-    # not any failure: a mutant that cannot be imported proves nothing about the rule
-    noticed = run_tests(tree, [mutation.test]).returncode == _TESTS_FAILED
-    shutil.rmtree(place)
-    print(
-        f"{name}: {'red, as it must be' if noticed else 'NOT NOTICED'}  "
-        f"({time.monotonic() - began:.0f} s)  {mutation.rule}: {mutation.test}",
-        flush=True,
-    )
-    return noticed
-
-
-def copied(place: Path) -> Path:
-    """Copy the files that git tracks, as they are now, and return where."""
-    # the tracked files as they stand, so that changes that are not committed are tried too
-    names = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    ).stdout.split("\0")
-    for name in filter(None, names):
-        source, target = REPOSITORY / name, place / name
-        if source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
-    return place
-
-
 def place_of(edit: Edit, text: str) -> re.Match[str]:
     """Return where the rule stands in a file's text; in statements, lines may be broken elsewhere.
 
@@ -910,26 +844,3 @@ def place_of(edit: Edit, text: str) -> re.Match[str]:
     if len(found) != 1:
         raise ValueError(f"{edit.path}: {edit.old!r} stands there {len(found)} times, not once")
     return found[0]
-
-
-def apply(tree: Path, edit: Edit) -> None:
-    """Make one edit. Raises `ValueError` as `place_of` does."""
-    file = tree / edit.path
-    text = file.read_text(encoding="utf-8")
-    place = place_of(edit, text)
-    file.write_text(text[: place.start()] + edit.new + text[place.end() :], encoding="utf-8")
-
-
-def run_tests(tree: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run tests in a copy and return the finished process."""
-    # the shortest way to a failure is of no interest here
-    profile = ["--hypothesis-profile=unshrunk"] if any(test.startswith("tests/model") for test in tests) else []
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=line", *profile, *tests]
-    within_s = LONGEST_S * (1 + len(tests))
-    return subprocess.run(
-        command, cwd=tree, capture_output=True, text=True, check=False, timeout=within_s, stdin=subprocess.DEVNULL
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
