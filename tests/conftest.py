@@ -88,10 +88,13 @@ def no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.node.get_closest_marker("fast"):
         yield
         return
-    before = processes.living_descendants().keys()
+    before, began = processes.descendants_at_a_glance(), processes.now()
     yield
+    if processes.descendants_at_a_glance() <= before:
+        return
+    # something new: a look that misses nothing, and takes longer
     alive = processes.living_descendants()
-    left = {pid: command for pid, command in alive.items() if pid not in before}
+    left = {pid: command for pid, command in alive.items() if pid not in before and processes.started_after(pid, began)}
     if left:
         of_servers = set[int]().union(*(servers.pids for servers in running))
         # a database connection's process may have ended between the two looks

@@ -75,6 +75,16 @@ def test_a_test_that_leaves_a_process_fails_and_the_process_is_ended(tmp_path: P
     assert not processes.is_alive(int(report.read_text()))
 
 
+def test_a_glance_sees_what_was_started_and_knows_when() -> None:
+    before, began = processes.descendants_at_a_glance(), processes.now()
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as child:
+        assert processes.descendants_at_a_glance() - before == {child.pid}
+        assert processes.started_after(child.pid, began)
+        assert not processes.started_after(os.getpid(), began)
+        child.communicate()
+    assert not processes.started_after(child.pid, began), "it is gone"
+
+
 def test_a_developers_variables_reach_no_test(tmp_path: Path) -> None:
     test = tmp_path / "test_clean.py"
     test.write_text(

@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import wraps
@@ -19,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from shared.process.slot_lock import process_start
 from tests.support.waiting import eventually
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -53,6 +55,40 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:
         return False
+
+
+def _children(pid: int) -> list[int]:
+    """Return the children that the kernel lists for a process; it leaves out some when one ends meanwhile."""
+    found: list[int] = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def descendants_at_a_glance() -> set[int]:
+    """Return the pids of this test run's descendants, without a look at every process of the machine. One may be
+    missing: who needs to be sure asks `living_descendants`.
+    """
+    found: set[int] = set()
+    open_pids = [os.getpid()]
+    while open_pids:
+        new = [pid for pid in _children(open_pids.pop()) if pid not in found]
+        found.update(new)
+        open_pids += new
+    return found
+
+
+def now() -> float:
+    """Return the instant in the clock that the kernel notes the start of a process in, as clock ticks."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
+
+
+def started_after(pid: int, instant: float) -> bool:
+    """Whether a living process began after an instant of `now`."""
+    started = process_start(pid)
+    return started is not None and started >= int(instant)
 
 
 def living_descendants(root: int | None = None) -> dict[int, str]:
