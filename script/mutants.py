@@ -348,7 +348,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "the in-flight journal says that a request may leave before it may leave",
         (
             Edit(
-                "shared/delivery/dispatcher.py",
+                "shared/delivery/sender.py",
                 '        self._in_flight.may_leave(message)\n        hit("send.writing")',
                 '        hit("send.writing")',
             ),
@@ -359,7 +359,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "an answer stands in the in-flight journal before it is written to the database",
         (
             Edit(
-                "shared/delivery/dispatcher.py",
+                "shared/delivery/sender.py",
                 '        self._in_flight.answered(message, outcome)\n        hit("send.recorded")',
                 '        hit("send.recorded")',
             ),
@@ -499,7 +499,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "a row that breaks a claim stops no other",
         (
             Edit(
-                "shared/delivery/dispatcher.py",
+                "shared/delivery/claim_loop.py",
                 "            for row_id in await self._unclaimable(await self._rows_of(request)):\n",
                 "            for row_id in []:\n",
             ),

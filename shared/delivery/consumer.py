@@ -202,10 +202,10 @@ class Consumer:
 
     def health(self) -> Mapping[str, Any]:
         """Return facts for `GET /health`."""
-        sent = self._dispatcher.sent
+        counted = self._dispatcher.metrics
         return {
             "queueReachable": self._worker is not None and self._worker.is_connected,
-            "messagesSent": sent,
-            "messagesFailed": self._dispatcher.failed,
-            "avgResponseTime": round(self._dispatcher.send_seconds / sent, 4) if sent else None,
+            "messagesSent": counted.sent,
+            "messagesFailed": counted.failed,
+            "avgResponseTime": round(counted.send_seconds / counted.sent, 4) if counted.sent else None,
         }

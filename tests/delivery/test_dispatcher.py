@@ -41,7 +41,7 @@ class TestSending:
                 await process.until(later, "sent")
                 assert process.channel.taken[:3] == ids
                 assert len(process.channel.asked) == 4
-                assert (process.dispatcher.sent, process.dispatcher.failed) == (4, 0)
+                assert (process.dispatcher.metrics.sent, process.dispatcher.metrics.failed) == (4, 0)
 
         run(scenario())
         assert env.row(ids[0])["provider_id"] == f"p-{ids[0]}"
@@ -137,8 +137,8 @@ class TestSending:
                 await one.until(ids, "sent", within_s=40)
                 for relay in relays:
                     await cancelled(relay)
-                assert one.dispatcher.sent + two.dispatcher.sent == 500
-                assert min(one.dispatcher.sent, two.dispatcher.sent) > 0
+                assert one.dispatcher.metrics.sent + two.dispatcher.metrics.sent == 500
+                assert min(one.dispatcher.metrics.sent, two.dispatcher.metrics.sent) > 0
 
         run(scenario())
         assert sorted(ledger) == ids
@@ -171,7 +171,9 @@ class TestSending:
                 async with mortal:
                     for process in (mortal, survivor):
                         process.dispatcher.offer(ids)
-                    await soon(lambda: mortal.dispatcher.sent >= 20, "the mortal one is in the middle of its work")
+                    await soon(
+                        lambda: mortal.dispatcher.metrics.sent >= 20, "the mortal one is in the middle of its work"
+                    )
                     # killed: nothing of it runs any more, and what it had in hand is not written
                     await mortal.dispatcher.close()
 
@@ -250,7 +252,7 @@ class TestOutcomes:
                 await process.until([row_id], "failed")
                 await process.until([behind], "sent")
                 assert process.channel.attempts(row_id) == [1, 2, 3]
-                assert process.dispatcher.failed == 1
+                assert process.dispatcher.metrics.failed == 1
 
         run(scenario())
         assert (env.row(row_id)["error_code"], env.row(row_id)["error_detail"]) == ("busy", "503")

@@ -112,7 +112,7 @@ class TestDatabaseAway:
                     process.dispatcher.offer([row_id])
                     await soon(lambda: store.stats.deadlines_passed > 0, "the commit's answer was given up")
                 await process.until([row_id], "sent")
-                await soon(lambda: process.dispatcher.sent == 1, "the settlement is known")
+                await soon(lambda: process.dispatcher.metrics.sent == 1, "the settlement is known")
                 assert len(process.channel.asked) == 1
 
         with env.slow_commits("sent") as slow:

@@ -1,0 +1,92 @@
+"""Sends one claimed message within its time, and turns whatever happens into an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from shared import logs
+from shared.clock import monotonic
+from shared.delivery.channel import Channel
+from shared.delivery.delivery_metrics import DeliveryMetrics
+from shared.delivery.in_flight import InFlight
+from shared.errors import Fenced, StoreUnavailable
+from shared.fail_points import hit
+from shared.messages import InDoubt, OutboundMessage, Outcome, Retry
+from shared.store import messages
+from shared.store.store import Store
+
+log = logs.logger(__name__)
+
+_GRACE_S: Final = 2.0
+"""Seconds after a send's deadline until its task is cancelled. A channel keeps the deadline itself and knows more about
+the outcome; this is for one that hangs."""
+
+
+class Sender:
+    """Carries one message through its channel, and records in the in-flight journal how far it came.
+
+    Args:
+        incarnation: the claiming process. send_s: time for one send.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        channel: Channel,
+        in_flight: InFlight,
+        metrics: DeliveryMetrics,
+        *,
+        incarnation: str,
+        send_s: float,
+    ) -> None:
+        self._store, self._channel, self._in_flight, self._metrics = store, channel, in_flight, metrics
+        self._incarnation, self._send_s = incarnation, send_s
+
+    async def send(self, message: OutboundMessage) -> Outcome | None:
+        """Send, and return the outcome; None when the row belongs to another incarnation, or moved on: an outcome of
+        ours would overwrite theirs."""
+        logs.correlation_id.set(f"m-{message.id}")
+        started = monotonic()
+        try:
+            outcome = await self._outcome(message, started + self._send_s)
+        except Fenced:
+            self._metrics.fenced()
+            log.warning("send_fenced", message_id=message.id)
+            return None
+        hit("send.answered")
+        # before the outcome is queued for settlement: after a death in between, the journal is the only record of it
+        self._in_flight.answered(message, outcome)
+        hit("send.recorded")
+        self._metrics.send_ended(monotonic() - started)
+        return outcome
+
+    async def _outcome(self, message: OutboundMessage, by: float) -> Outcome:
+        """Send by the monotonic instant `by`. Raises `Fenced`; every other failure is an outcome."""
+        try:
+            async with asyncio.timeout(self._send_s + _GRACE_S):
+                return await self._channel.send(message, partial(self._record_token, message), by)
+        except Fenced:
+            raise
+        except TimeoutError:
+            # the channel missed its own deadline, so how far the request came is not known
+            return InDoubt(code="send_timeout", detail=f"no answer within {self._send_s:g} s")
+        except StoreUnavailable as error:
+            # the token could not be stored, so nothing was sent
+            return Retry(code="store_unavailable", detail=str(error), counts=False)
+        except Exception as error:
+            # a bug in the channel: whether the request left is not known
+            log.error("send_crashed", exc_info=error, message_id=message.id)
+            return InDoubt(code="send_crashed", detail=type(error).__name__)
+
+    async def _record_token(self, message: OutboundMessage, token: str) -> None:
+        # a token that the claim has written is already durable: no round trip of its own for each message
+        stored = token == message.token and self._channel.token_at_claim
+        if not stored and not await self._store.call(
+            messages.record_token, message_id=message.id, incarnation=self._incarnation, token=token
+        ):
+            raise Fenced(f"row {message.id} is no longer ours")
+        # last, with no await after it: until this line a death proves that nothing was sent
+        self._in_flight.may_leave(message)
+        hit("send.writing")
