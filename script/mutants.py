@@ -355,6 +355,16 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/model/test_record.py",
     ),
+    "unseen-rows": Mutation(
+        "a rate-limited connection is polled until nothing of it is queued",
+        (Edit("shared/delivery/backlog.py", "claimed.unseen - claimed.waits.keys()", "frozenset[int]()"),),
+        "tests/delivery/test_backlog.py",
+    ),
+    "unseen-rows-named": Mutation(
+        "a claim names the polled connections that have more queued rows",
+        (Edit(_SQL, "(SELECT array_agg(id) FROM unseen) AS unseen", "NULL::bigint[] AS unseen"),),
+        "tests/delivery/test_pacing.py::TestTokens",
+    ),
     "answer-note": Mutation(
         "an answer stands in the in-flight journal before it is written to the database",
         (

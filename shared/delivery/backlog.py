@@ -23,6 +23,9 @@ GATHER_S: Final = 0.02
 within half of it are polled together."""
 LONGEST_WAIT_S: Final = 30.0
 """Seconds after which a waiting connection is polled in any case: its limit may have been lifted meanwhile."""
+UNSEEN_S: Final = 0.25
+"""Seconds after which a connection is polled again that has queued rows of which none waits for a token: they are
+behind messages in flight, or the look passed over them. It reads a part of a backlog only."""
 
 
 class Backlog:
@@ -34,7 +37,8 @@ class Backlog:
         self._chats: dict[ChatKey, None] = {}
         # connection -> monotonic instant at which it is polled again
         self._paced: dict[int, float] = {}
-        # connections at their own limit of sends in flight: no time frees them, only the end of one of their sends
+        # connections whose next row can be claimed when one of their sends ends: they are at their own limit of sends
+        # in flight, or their rows are behind those
         self._crowded: set[int] = set()
 
     def __len__(self) -> int:
@@ -55,8 +59,7 @@ class Backlog:
         self._chats[chat] = None
 
     def send_ended(self, connection_id: int, now: float) -> None:
-        """Record that a send of a connection ended: if the connection was at its limit of sends in flight, it is polled
-        again."""
+        """Record that a send of a connection ended: a connection whose rows waited for that is polled again."""
         if connection_id in self._crowded:
             self._crowded.discard(connection_id)
             self._paced[connection_id] = now
@@ -112,3 +115,8 @@ class Backlog:
             # setdefault: an instant that `send_ended` has set while the claim ran stays, so that the connection is
             # polled soon
             self._paced.setdefault(connection_id, now + min(LONGEST_WAIT_S, max(GATHER_S, again_s)))
+        for connection_id in claimed.unseen - claimed.waits.keys():
+            # the end of a send frees a chat, whose next row the look finds then
+            if held.get(connection_id):
+                self._crowded.add(connection_id)
+            self._paced.setdefault(connection_id, now + UNSEEN_S)

@@ -125,7 +125,7 @@ class ClaimLoop:
             for row_id in await self._unclaimable(await self._rows_of(request)):
                 await self._park(row_id, error)
             # each row was claimed or parked by itself: an empty answer takes the request off the backlog
-            claimed = Claimed(messages=[], waits={})
+            claimed = Claimed(messages=[], waits={}, unseen=frozenset(request.connections))
         self._backlog.claimed(request, claimed, self._in_flight.held, monotonic())
         return True
 

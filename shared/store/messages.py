@@ -82,11 +82,13 @@ class Claimed:
 
     Attributes:
         messages: the rows that are ours now, in the order of their ids. waits: connections whose limits hold due rows
-            back, and for how long at least (seconds; infinite: until one of their own in flight ends).
+            back, and for how long at least (seconds; infinite: until one of their own in flight ends). unseen: polled
+            connections that have more queued rows, whether the look at them found those or not.
     """
 
     messages: list[OutboundMessage]
     waits: Mapping[int, float]
+    unseen: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -252,6 +254,7 @@ def claim_within_limits(
         limited=list(request.capacities),
         capacities=list(request.capacities.values()),
         most=request.limit,
+        polled=list(request.connections),
         token_at_claim=claimant.token_at_claim,
         **_worlds(claimant.worlds),
     )
@@ -260,7 +263,11 @@ def claim_within_limits(
     if request.connections and len(found) >= rest:
         # there was no capacity left to see whether they have more
         waits = dict.fromkeys(request.connections, 0.0) | waits
-    return Claimed(messages=[_outbound(row) for row in rows if row["id"] is not None], waits=waits)
+    return Claimed(
+        messages=[_outbound(row) for row in rows if row["id"] is not None],
+        waits=waits,
+        unseen=frozenset(rows[0]["unseen"] or ()),
+    )
 
 
 def _worlds(worlds: Mapping[str, str]) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.delivery.backlog import CLAIM_AT_ONCE, GATHER_S, LONGEST_WAIT_S, Backlog
+from shared.delivery.backlog import CLAIM_AT_ONCE, GATHER_S, LONGEST_WAIT_S, UNSEEN_S, Backlog
 from shared.messages import OutboundMessage
 from shared.store.messages import Claimed, ClaimRequest
 
@@ -42,11 +42,14 @@ def answer(
     request: ClaimRequest,
     *claimed: OutboundMessage,
     waits: dict[int, float] | None = None,
+    unseen: tuple[int, ...] = (),
     held: dict[int, int] | None = None,
     now: float = 0.0,
 ) -> None:
     """The claim came back."""
-    backlog.claimed(request, Claimed(messages=list(claimed), waits=waits or {}), held or {}, now)
+    backlog.claimed(
+        request, Claimed(messages=list(claimed), waits=waits or {}, unseen=frozenset(unseen)), held or {}, now
+    )
 
 
 def test_nothing_offered_is_no_claim() -> None:
@@ -158,3 +161,33 @@ def test_a_crowded_connection_whose_last_send_has_ended_meanwhile_does_not_wait(
     backlog.offer([1])
     answer(backlog, ask(backlog), waits={ONE: inf}, held={}, now=10.0)
     assert backlog.due_at() == 10.0 + GATHER_S
+
+
+def polled(backlog: Backlog) -> ClaimRequest:
+    """A claim for a connection whose wait is over."""
+    backlog.offer([1])
+    answer(backlog, ask(backlog), waits={ONE: 1.0})
+    return ask(backlog, now=1.0)
+
+
+def test_a_connection_stays_known_until_nothing_of_it_is_queued() -> None:
+    """The look at its due rows reads a part of them: one that found none is no proof."""
+    backlog = Backlog()
+    answer(backlog, polled(backlog), unseen=(ONE,), now=10.0)
+    assert (backlog.paced, backlog.due_at()) == ([ONE], 10.0 + UNSEEN_S)
+    answer(backlog, ask(backlog, now=11.0), now=11.0)
+    assert (backlog.paced, backlog.due_at()) == ([], inf)
+
+
+def test_rows_behind_a_message_in_flight_are_polled_when_it_ends() -> None:
+    backlog = Backlog()
+    answer(backlog, polled(backlog), message(1), unseen=(ONE,), held={ONE: 1}, now=10.0)
+    backlog.chat_freed((ONE, "a"))
+    backlog.send_ended(ONE, 10.1)
+    assert ask(backlog, now=10.1).connections == [ONE]
+
+
+def test_a_wait_for_a_token_wins_over_unseen_rows() -> None:
+    backlog = Backlog()
+    answer(backlog, polled(backlog), unseen=(ONE,), waits={ONE: 5.0}, now=10.0)
+    assert backlog.due_at() == 15.0

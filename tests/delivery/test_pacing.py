@@ -137,15 +137,15 @@ class TestTokens:
 
     @trials(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
-        every_s=some.sampled_from([0.5, 2.0, 7.5]),
+        every_s=some.sampled_from([500.0, 2000.0, 7500.0]),
         burst=some.integers(1, 8),
         steps=some.lists(some.tuples(some.integers(0, 20), some.integers(1, 12))),
     )
     def test_the_claim_lets_through_what_the_algorithm_does(
         self, env: StoreEnv, every_s: float, burst: int, steps: list[tuple[int, int]]
     ) -> None:
-        """Time passes in the table: what was spent moves back. Half a second is kept free on both sides for the time
-        that the test itself takes."""
+        """Time passes in the table: what was spent moves back. The distance is so long that the time which the test
+        itself takes, however busy the machine, adds no token."""
         pace(env, every_s=every_s, burst=burst)
         bucket, now = Bucket(every_s, burst), 0.0
         for passed, offered in steps:
@@ -196,6 +196,20 @@ class TestTokens:
             claimed(env, ids)
         assert env.rows(ids[1:]) == before
         assert [env.history(row_id) for row_id in ids] == [["queued", "sending"], ["queued"], ["queued"]]
+
+    def test_a_polled_connection_with_rows_that_the_look_passed_over_is_named(self, env: StoreEnv) -> None:
+        pace(env, every_s=0.001, burst=50)
+        sending, *behind = env.accept(*"aaaa")
+        assert [message.id for message in claimed(env, [sending]).messages] == [sending]
+        got = claimed(env, [], connections=[env.connection])
+        assert (got.messages, got.waits, got.unseen) == ([], {}, frozenset({env.connection}))
+        assert env.settle(sending, MessageState.SENT)
+        for row_id in behind[:-1]:
+            got = claimed(env, [], connections=[env.connection])
+            assert ([message.id for message in got.messages], got.unseen) == ([row_id], frozenset({env.connection}))
+            assert env.settle(row_id, MessageState.SENT)
+        got = claimed(env, [], connections=[env.connection])
+        assert ([message.id for message in got.messages], got.unseen) == (behind[-1:], frozenset())
 
     def test_two_processes_together_take_no_more_than_there_is(self, env: StoreEnv) -> None:
         rivals = [open_store(env.url), open_store(env.url)]
@@ -396,7 +410,6 @@ class TestDispatching:
         # claims lie up to a round trip before sends
         assert at[-1] - at[0] >= (30 - 2) * 0.04 - 0.15
 
-    @pytest.mark.serial
     def test_two_processes_share_a_numbers_rate(self, env: StoreEnv) -> None:
         pace(env, every_s=0.03, burst=2)
         ids = env.accept(*(f"chat-{number}" for number in range(40)))
@@ -434,12 +447,11 @@ class TestDispatching:
 
         run(scenario())
 
-    @pytest.mark.serial
     def test_offers_without_end_do_not_starve_a_number_that_has_waited(self, env: StoreEnv) -> None:
         other = env.connect(phone_index=1)
-        pace(env, every_s=0.05, burst=1)
+        pace(env, every_s=0.02, burst=1)
         waited = env.accept(*(f"chat-{number}" for number in range(10)))
-        flood = env.accept(*(f"chat-{number}" for number in range(3000)), connection_id=other)
+        flood = env.accept(*(f"chat-{number}" for number in range(800)), connection_id=other)
 
         async def scenario() -> None:
             async with Process(env, Script(), in_flight=4) as process:

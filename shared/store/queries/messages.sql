@@ -48,7 +48,7 @@ JOIN unnest(%(company_ids)s::text[], %(keys)s::text[]) AS k(company_id, idempote
 -- Make one incarnation the sender of rows that are due and first in their chat, as many as their connections' limits
 -- let through. Each row of the answer has a claimed row (null: none was claimed) and the waits of all connections that
 -- have more due rows: the seconds until the next token, or null where as many are in flight as may be (`capacity`, or
--- `capacities` for the connections in `limited`).
+-- `capacities` for the connections in `limited`); and the `polled` connections that have more queued rows.
 WITH candidates AS (
     -- rows that were offered, and whatever now heads the given chats
     SELECT unnest(%(ids)s::bigint[]) AS id
@@ -214,12 +214,24 @@ WITH candidates AS (
     -- until one of its own sends ends
     SELECT connection_id, NULL FROM due WHERE pair_free_at IS NULL
     GROUP BY connection_id HAVING count(*) > min(capacity)
+), unseen AS (
+    -- Polled connections with queued rows beside those that are claimed here. The look at due rows reads a part of a
+    -- backlog, and another process may have claimed what it found: that nothing waits for a token does not mean that
+    -- nothing is left.
+    SELECT polled.id
+    FROM unnest(%(polled)s::bigint[]) AS polled(id)
+    WHERE EXISTS (SELECT FROM messages m
+                  WHERE m.connection_id = polled.id AND m.state = 'queued' AND m.scheduled_for IS NULL
+                    AND m.id <> ALL(ARRAY(SELECT id FROM claimed)))
+       OR EXISTS (SELECT FROM messages m
+                  WHERE m.connection_id = polled.id AND m.state = 'queued' AND m.scheduled_for <= now()
+                    AND m.id <> ALL(ARRAY(SELECT id FROM claimed)))
 )
 -- LEFT JOIN: a claim that took nothing still answers with one row, since the waits are what the caller needs then. A
 -- null among a connection's waits (as many in flight as may be) wins: no instant is known for it.
-SELECT w.waits, claimed.*, c.connection_type
+SELECT w.waits, w.unseen, claimed.*, c.connection_type
 FROM (
-    SELECT jsonb_object_agg(connection_id, wait_s) AS waits
+    SELECT jsonb_object_agg(connection_id, wait_s) AS waits, (SELECT array_agg(id) FROM unseen) AS unseen
     FROM (SELECT connection_id, CASE WHEN count(wait_s) = count(*) THEN max(wait_s) END AS wait_s FROM waits
           GROUP BY connection_id) AS longest
 ) AS w
