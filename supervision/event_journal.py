@@ -42,11 +42,17 @@ class EventJournal:
         self._journal = journal
         self._waiting: deque[_Entry] = deque(maxlen=_KEPT)
         self._refused = False
+        self._seq_noticed = journal.seq
 
     @property
     def seq(self) -> int:
         """Sequence number of the last entry written."""
         return self._journal.seq
+
+    def has_new_entries(self) -> bool:
+        """Whether an entry was written since the last call."""
+        noticed, self._seq_noticed = self._seq_noticed, self.seq
+        return self._seq_noticed != noticed
 
     def write(
         self, event: SupervisionEvent, slot: str = "", incarnation: str = "", details: Mapping[str, Any] | None = None

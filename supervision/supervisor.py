@@ -1,5 +1,5 @@
 """Imperative shell around `decide`: one selector loop, one thread. It collects events, lets `decide` choose actions,
-runs them and publishes the state.
+and runs them.
 
 Each iteration handles exits first, because a restart waits for them, then every other event of the selector, then
 timers: a delay of ours never counts as silence of a child whose datagram is already in the socket.
@@ -12,48 +12,47 @@ import secrets
 import selectors
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from shared.clock import monotonic, suspended_s
 from shared.errors import BulkheadError
-from shared.kinds import admin_port
 from shared.logs import logger
-from shared.needs import need_of
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import JournalWriter, SupervisionEvent
 from shared.process.slot_lock import SlotLock, holder_of_this_process
-from shared.process.supervised import Command, ask_command, ask_descriptors
-from shared.settings import ChildEnvironment, to_environ
+from shared.process.supervised import Command, ask_command
 from shared.states import SlotState
 from supervision import desired_kinds
 from supervision.announce import Announcer
-from supervision.decisions import model, plan
+from supervision.configuration import Configuration
+from supervision.decisions import model
 from supervision.decisions.decide import decide, next_by
 from supervision.decisions.model import SERVING, Slot, State
 from supervision.decisions.restart_policy import Policy
-from supervision.environment import ChildConfig, changed_for, child_environ
 from supervision.event_journal import EventJournal
 from supervision.housekeeping import Housekeeping, Job, SocketUpkeep, rotate_logs
 from supervision.ipc.control import ControlServer
 from supervision.ipc.control_handler import ControlHandler
-from supervision.ipc.listeners import Listeners, PortUnusable
+from supervision.ipc.listeners import PortUnusable
 from supervision.ipc.notify_socket import NotifySocket
+from supervision.ipc.public_ports import PortHeldByAdopted, PublicPorts
 from supervision.ipc.sd_notify import SdNotify
 from supervision.ipc.wake_up import WakeUp
+from supervision.processes import measurements
 from supervision.processes.adoption import Survey, survey
 from supervision.processes.children import Children
 from supervision.processes.log_files import LogFiles
 from supervision.processes.markers import environment
-from supervision.processes.resources import Sampler
+from supervision.processes.measurements import Measurements
 from supervision.processes.spawn import claim_priority
 from supervision.processes.starvation import PROBE_S, Starvation
 from supervision.processes.trees import Trees, become_subreaper
-from supervision.status_publisher import Published, StatusPublisher
+from supervision.status_publisher import StatusPublisher
 
 log = logger(__name__)
 
@@ -62,8 +61,6 @@ _LONGEST_WAIT_S: Final = 0.25  # it turns at least this often, which shows its o
 _LATE_S: Final = 0.05  # a turn that is later than this is late: less is ordinary scheduling on a busy machine
 # Between two runs of a job, in seconds.
 _SNAPSHOT_EVERY_S: Final = 1.0  # without a change; readers take one of more than 5 s (`status_file.FRESH_S`) for old
-_SAMPLE_EVERY_S: Final = 3.0  # each round reads /proc for every process
-_SAMPLE_APART_S: Final = 0.005  # pause between measuring two processes, so that measuring many of them delays no event
 _ROTATE_EVERY_S: Final = 2.0  # by what is written meanwhile a log file may exceed its limit
 _ASK_LISTENERS_EVERY_S: Final = 0.5  # a busy child may answer late
 _DROP_SILENT_EVERY_S: Final = 1.0  # well below the time that a client has for its request
@@ -72,13 +69,14 @@ _CATCH_UP_EVERY_S: Final = 1.0  # entries that a full disk refused
 
 
 class Supervisor:
-    """Runs the kinds of one home until it is stopped.
+    """Turns what happens into decisions and decisions into actions, until it is stopped.
+
+    What is decided is `decide`'s; what is in force is `Configuration`'s; what others see is `StatusPublisher`'s; what
+    is repeated is `Housekeeping`'s.
 
     Args:
-        config: of the children, with the registry.
+        configuration: of the children, with the registry.
         entries: directory of the entry files.
-        inherited: the process environment; children receive a part of it.
-        reload: reads the settings again; raises `BulkheadError` when they are wrong.
         announcer: progress for a terminal.
         sd_notify: client of the process that supervises us.
         policy: our durations.
@@ -87,37 +85,27 @@ class Supervisor:
 
     def __init__(
         self,
-        config: ChildConfig,
+        configuration: Configuration,
         *,
         entries: Path,
-        inherited: Mapping[str, str],
-        reload: Callable[[], ChildConfig],
         announcer: Announcer,
         sd_notify: SdNotify,
         policy: Policy | None = None,
         use_cgroups: bool = True,
     ) -> None:
-        rows = config.settings.kinds
-        plan.check(rows)  # fails here and not at the first start of some kind
-        self._rows = {row.name: row for row in rows}
-        self._config = config
-        self._home = config.settings.bulkhead_home
+        self._configuration = configuration
+        settings = configuration.settings
+        self._home = settings.bulkhead_home
         self._entries = entries
-        self._inherited = inherited
-        self._reload = reload
         self._announcer = announcer
         self._sd_notify = sd_notify
         self._use_cgroups = use_cgroups
-        self._state = State(rows=rows, policy=policy or Policy())
+        self._state = State(rows=configuration.rows, policy=policy or Policy())
         self._boot = f"orchestrator.{secrets.token_hex(6)}"
         self._events: deque[model.Event] = deque()
-        self._listeners = Listeners()
-        self._logs = LogFiles(
-            config.settings.path("logs"), int(config.settings.log_max_mb * 1024 * 1024), config.settings.log_keep
-        )
+        self._logs = LogFiles(settings.path("logs"), int(settings.log_max_mb * 1024 * 1024), settings.log_keep)
         self._stop_requests = 0
         self._leaving = False
-        self._notified_seq = 0
 
     @property
     def state(self) -> State:
@@ -153,11 +141,6 @@ class Supervisor:
         become_subreaper()
         self._selector = selectors.DefaultSelector()
         self._trees = Trees(self._home, use_cgroups=self._use_cgroups)
-        self._status = StatusPublisher(
-            runtime.status_file(self._home),
-            {"boot": self._boot, "kill_method": self._trees.kill_method},
-            ports=self._ports,
-        )
         self._event_journal = EventJournal(JournalWriter(self._home, self._boot))
         self._children = Children(
             home=self._home,
@@ -169,12 +152,24 @@ class Supervisor:
             happened=self.take,
             found_dead=self._found_dead,
         )
-        self._sampler = Sampler(self._children.tree)
+        self._measurements = Measurements(self._children.tree)
         self._starvation = Starvation()
+        self._status = StatusPublisher(
+            runtime.status_file(self._home),
+            {"boot": self._boot, "kill_method": self._trees.kill_method},
+            configuration=self._configuration,
+            journal=self._event_journal,
+            measurements=self._measurements,
+            announcer=self._announcer,
+            sd_notify=self._sd_notify,
+        )
         self._notify = NotifySocket(runtime.notify_socket(self._home))
+        self._ports = PublicPorts(self._home, self._configuration, self._notify, serves=self._children.serves)
         self._selector.register(self._notify, selectors.EVENT_READ, self._receive)
         self._control = ControlServer(
-            runtime.control_socket(self._home), self._selector, ControlHandler(self, self._snapshot).answer
+            runtime.control_socket(self._home),
+            self._selector,
+            ControlHandler(self, lambda: self._status.snapshot(self._state)).answer,
         )
         wake_up = WakeUp()
         self._selector.register(wake_up, selectors.EVENT_READ, lambda: self._signalled(wake_up))
@@ -190,10 +185,10 @@ class Supervisor:
             [
                 Job(_SNAPSHOT_EVERY_S, self._status.mark_changed),
                 Job(_BIND_AGAIN_EVERY_S, sockets.check),
-                Job(_SAMPLE_EVERY_S, self._sample),
+                Job(measurements.EVERY_S, lambda: self._measurements.begin(self._state.slots)),
                 Job(_ROTATE_EVERY_S, partial(rotate_logs, self._logs)),
                 Job(_CATCH_UP_EVERY_S, self._event_journal.catch_up),
-                Job(_ASK_LISTENERS_EVERY_S, self._ask_for_listeners),
+                Job(_ASK_LISTENERS_EVERY_S, lambda: self._ports.ask_adopted(self._state.slots.values())),
                 Job(_DROP_SILENT_EVERY_S, self._control.drop_silent),
                 *([Job(self._sd_notify.interval_s, self._sd_notify.alive)] if self._sd_notify.interval_s else []),
             ]
@@ -206,7 +201,7 @@ class Supervisor:
             self._notify.close()
             self._children.close()
             self._selector.close()
-            self._listeners.close_all()
+            self._ports.close_all()
             self._event_journal.close()
             self._sd_notify.close()
             # After a crash of ours the children go on, and the next orchestrator needs their cgroups and sockets.
@@ -216,7 +211,7 @@ class Supervisor:
 
     def _begin(self, *, only_stop: bool) -> None:
         # Before anything is started, so that no slot gets a second process.
-        found = survey(self._home, self._trees, self._rows.keys())
+        found = survey(self._home, self._trees, {row.name for row in self._configuration.rows})
         self._event_journal.write(
             SupervisionEvent.ORCHESTRATOR_STARTED, details={"pid": os.getpid(), "kill_method": self._trees.kill_method}
         )
@@ -229,40 +224,32 @@ class Supervisor:
         # Before the ports: an adopted process listens on its port, and its socket is requested from it instead.
         changed = self._adopt(found)
         if not only_stop:
-            self._open_ports_needed_now(found)
+            self._ports.open_needed_now({_kind_of(living.slot) for living in found.living})
         kept = desired_kinds.read(runtime.desired_kinds_file(self._home))
         # Before `Configured`, so that an outage of the database at a restart of the orchestrator stops no kind.
         if kept is not None:
             self.take(model.DesiredKindsKnown(kept))
-        counts = dict.fromkeys(self._rows, 0) if only_stop else self._config.counts
-        self._announcer.begin(self._config, counts)
+        counts = dict.fromkeys(self._configuration.counts, 0) if only_stop else self._configuration.counts
+        self._announcer.begin(self._configuration.child_config, counts)
         if only_stop:
             self.take(model.StopRequested())  # also before `Configured`: nothing starts in between
         self.take(model.Configured(counts, changed))
-        self._ask_for_listeners()  # at once, then periodically until each child has answered
-        self._notify_followers()
+        # at once, then periodically until each child has answered
+        self._ports.ask_adopted(self._state.slots.values())
+        self._end_iteration()
         # Ready means that we supervise: an unavailable database must not make the service manager end us.
         self._sd_notify.ready()
 
     def _adopt(self, found: Survey) -> frozenset[str]:
         """Watch what lives, and return the kinds whose processes have outdated settings."""
-        changed: frozenset[str] = frozenset()
+        outdated = set()
         for living in found.living:
             if not self._children.adopt(living):
                 continue  # exited since the survey: its slot starts like any other
             self.take(model.Found(living.slot, living.pid, living.incarnation, living.age_s))
-            started_with = environment(living.pid)
-            if "PROCESS_INCARNATION" in started_with:  # else it was started by hand, with settings of its own
-                changed |= changed_for(self._config.settings, started_with) & {living.slot.rsplit("-", 1)[0]}
-        return changed
-
-    def _open_ports_needed_now(self, found: Survey) -> None:
-        """Bind the ports of kinds that start immediately, so that a port that is taken is reported before anything
-        runs."""
-        adopted = {living.slot.rsplit("-", 1)[0] for living in found.living}
-        for row in self._rows.values():
-            if row.port and self._config.counts[row.name] and not need_of(row).reported and row.name not in adopted:
-                self._listeners.open(row, self._config.settings)
+            if self._configuration.is_outdated(_kind_of(living.slot), environment(living.pid)):
+                outdated.add(_kind_of(living.slot))
+        return frozenset(outdated)
 
     def _turn_until_left(self) -> None:
         turned_at, suspended_before = monotonic(), suspended_s()
@@ -281,8 +268,10 @@ class Supervisor:
             self._children.poll()
             self._allow_for_starvation()
             self.take(model.Tick())  # after all that was readable: only now may silence be judged
-            self._do_what_is_due()
-            self._notify_followers()
+            self._housekeeping.run_due()
+            if (measured := self._measurements.step()) is not None:
+                self.take(measured)
+            self._end_iteration()
 
     def _allow_for_starvation(self) -> None:
         """Extend the deadline of CPU-starved children; re-read the notify socket before judging the rest."""
@@ -302,16 +291,8 @@ class Supervisor:
     def _wait_s(self) -> float:
         times = (self._housekeeping.next_at(), self._children.poll_at(), next_by(self._state, monotonic()))
         # While a round of measuring runs, one more process is measured at each short pause.
-        longest_s = _LONGEST_WAIT_S if self._sampler.is_idle else _SAMPLE_APART_S
+        longest_s = self._measurements.pause_s or _LONGEST_WAIT_S
         return min(longest_s, max(0.0, min(at for at in times if at is not None) - monotonic()))
-
-    def _do_what_is_due(self) -> None:
-        self._housekeeping.run_due()
-        measured = self._sampler.step()
-        if measured is not None:
-            slot, usage = measured
-            self._status.measured(slot, usage)
-            self.take(model.Measured(slot, usage.memory_mb))
 
     def take(self, event: model.Event) -> None:
         """Handle an event: run the actions that `decide` returns, and the events that follow from them."""
@@ -326,7 +307,7 @@ class Supervisor:
                 for action in actions:
                     self._do(action)
                 if self._state is not before:
-                    self._show_changes(before)
+                    self._status.changed(before, self._state)
                 self._events.popleft()
         except BulkheadError as defect:
             # A decision that contradicts its own tables is a defect and no answer to an operator; the children go on.
@@ -349,39 +330,24 @@ class Supervisor:
                     # The recorder reports them again to the next orchestrator.
                     log.warning("desired_kinds_not_saved", problem=str(problem))
             case model.CloseListener(kind):
-                self._listeners.close(kind)
+                self._ports.close([kind])
             case model.Leave():
                 self._leaving = True
 
     def _spawn(self, slot: Slot) -> model.Event:
-        row = self._rows[slot.kind]
-        admin, public = self._ports(slot)
         try:
-            if not row.port:
-                listen_fd = -1
-            # Binding the port would fail, since the adopted process holds it: its descriptor has to arrive first.
-            elif not self._listeners.holds(row.name) and self._adopted_sibling_serves(slot, public):
-                return model.SpawnFailed(
-                    slot.name, "the kind's listening socket is still asked for from its other process", occupied=True
-                )
-            else:
-                listen_fd = self._listeners.open(row, self._config.settings).fileno()
+            listen_fd = self._ports.descriptor_for(slot, self._state.slots.values())
+        except PortHeldByAdopted as reason:
+            return model.SpawnFailed(slot.name, str(reason), occupied=True)
         except PortUnusable as problem:
             return model.SpawnFailed(slot.name, str(problem))
-        identity = ChildEnvironment(
-            process_name=slot.kind,
-            process_instance=slot.instance,
-            port=public,
-            process_admin_port=admin,
-            notify_socket=str(runtime.notify_socket(self._home)),
-            watchdog_usec=round(row.watchdog_s * 1e6),
-        )
+        configuration = self._configuration
         return self._children.start(
             slot.name,
-            row,
+            configuration.row(slot.kind),
             listen_fd,
-            identity,
-            lambda complete: child_environ(self._config, row, complete, self._inherited),
+            configuration.identity(slot),
+            configuration.environ,
         )
 
     def _receive(self) -> None:
@@ -395,7 +361,7 @@ class Supervisor:
                     os.close(descriptor)
                 continue
             if datagram.descriptors:
-                self._listeners.take(slot.kind, self._ports(slot)[1], datagram.descriptors)
+                self._ports.receive(slot, datagram.descriptors)
             self.take(model.Notified(slot.name, slot.incarnation, datagram.fields))
 
     def _signalled(self, wake_up: WakeUp) -> None:
@@ -414,82 +380,35 @@ class Supervisor:
         log.info("stop_requested", by=by, request=self._stop_requests)
         self._announcer.stopping(self._stop_requests)
         # The longest that the stop may take, kind after kind: systemd must not kill us before.
-        self._sd_notify.stopping(sum(row.drain_s + self._state.policy.leave_s for row in self._rows.values()))
+        self._sd_notify.stopping(sum(row.drain_s + self._state.policy.leave_s for row in self._configuration.rows))
         self.take(model.StopRequested(now=self._stop_requests == 2, at_once=self._stop_requests > 2))
 
     def reload_settings(self) -> frozenset[str]:
         """Reload the settings and apply what changed. Invalid settings change nothing; they are reported and raised."""
         try:
-            config = self._reload()
+            reloaded = self._configuration.reload()
         except BulkheadError as problem:
-            log.error("reload_refused", problem=str(problem))
             self._announcer.note(f"settings not reloaded: {problem}")
             raise
-        before, self._config = self._config.settings, config  # children that start from here on get the new ones
-        changed = changed_for(config.settings, to_environ(before))
-        for row in config.settings.kinds:
-            # Closed here and bound anew at the kind's next start, which its changed settings cause.
-            if (row.port, config.settings.bind_address) != (self._rows[row.name].port, before.bind_address):
-                self._listeners.close(row.name)
-        self._rows = {row.name: row for row in config.settings.kinds}
-        log.info("settings_reloaded", changed=sorted(changed))
-        self.take(model.Configured(config.counts, changed, config.settings.kinds))
-        return changed
+        # Bound anew at the kind's next start, which its changed settings cause.
+        self._ports.close(reloaded.moved)
+        configuration = self._configuration
+        self.take(model.Configured(configuration.counts, reloaded.changed, configuration.rows))
+        return reloaded.changed
 
-    def _ask_for_listeners(self) -> None:
-        """Ask adopted children for the listening sockets that the orchestrator before us handed down."""
-        for slot in self._state.slots.values():
-            # Without their sockets, a port would be refused for the time between the child's death and a new bind.
-            if self._rows[slot.kind].port and slot.adopted and slot.is_alive and not self._listeners.holds(slot.kind):
-                self._notify.ask(runtime.slot_socket(self._home, slot.name), ask_descriptors())
-
-    def _adopted_sibling_serves(self, slot: Slot, port: int) -> bool:
-        """Whether another process of the kind, adopted and not yet asked successfully, listens on the port that we
-        would bind."""
-        siblings = (
-            other for other in self._state.slots.values() if other.kind == slot.kind and other.name != slot.name
-        )
-        return any(other.adopted and other.is_alive and self._children.serves(other.name, port) for other in siblings)
-
-    def _notify_followers(self) -> None:
-        """End an iteration: notify readers of the journal, and publish the state if it changed."""
-        # Only a hint: the recorder also looks by itself, so a lost datagram delays it and loses nothing.
-        if self._event_journal.seq != self._notified_seq:
-            self._notified_seq = self._event_journal.seq
+    def _end_iteration(self) -> None:
+        """Notify readers of the journal of new entries, and publish the state if it changed."""
+        if self._event_journal.has_new_entries():
+            # Only a hint: the recorder also looks by itself, so a lost datagram delays it and loses nothing.
             for slot in self._state.slots.values():
-                if self._rows[slot.kind].reads_journal and slot.state in (SlotState.READY, SlotState.UNREADY):
+                reads = self._configuration.row(slot.kind).reads_journal
+                if reads and slot.state in (SlotState.READY, SlotState.UNREADY):
                     self._notify.ask(runtime.slot_socket(self._home, slot.name), ask_command(Command.NOTIFY))
-        self._status.publish(self._state, **self._published())
-
-    def _published(self) -> Published:
-        settings = self._config.settings
-        return {
-            "journal_seq": self._event_journal.seq,
-            "dashboard": f"http://{settings.bind_address}:{settings.port('api')}/dashboard",
-        }
-
-    def _snapshot(self) -> dict[str, Any]:
-        return self._status.snapshot(self._state, **self._published())
-
-    def _show_changes(self, before: State) -> None:
-        for name, slot in self._state.slots.items():
-            old = before.slots.get(name)
-            # Other fields (beats, memory) change all the time; they are shown with the next periodic snapshot.
-            if old is None or old.state is not slot.state:
-                self._status.mark_changed()
-                self._announcer.slot_changed(slot, monotonic())
-        if self._announcer.check_all_up(self._state):
-            self._sd_notify.status("everything needed is up")
+        self._status.publish(self._state)
 
     def _found_dead(self, slot: str, incarnation: str) -> None:
         self._event_journal.write(SupervisionEvent.SLOT_FREE, slot, incarnation)
 
-    def _ports(self, slot: Slot) -> tuple[int, int]:
-        """The slot's admin port, and its kind's public port or 0."""
-        row = self._rows[slot.kind]
-        return admin_port(self._config.settings.admin_port, row, slot.instance), row.port
 
-    def _sample(self) -> None:
-        self._status.begin_measuring(self._state.slots)
-        # Processes that drain or die are not measured: ceilings no longer matter to them.
-        self._sampler.begin([name for name, slot in self._state.slots.items() if slot.state in SERVING])
+def _kind_of(slot: str) -> str:
+    return slot.rsplit("-", 1)[0]

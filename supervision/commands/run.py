@@ -16,6 +16,7 @@ from shared.process.slot_lock import kill_holder, read_holder
 from shared.spelling import misspelt
 from supervision.announce import Announcer
 from supervision.commands.context import Context
+from supervision.configuration import Configuration
 from supervision.environment import ChildConfig
 from supervision.ipc.listeners import PortUnusable
 from supervision.ipc.sd_notify import SdNotify
@@ -63,10 +64,8 @@ def supervise(context: Context, config: ChildConfig, *, only: str = "", only_sto
         out, err = (opened.enter_context(path.open("a", encoding="utf-8")) for path in own)
         logs.configure(level=config.settings.log_level, kind="orchestrator", out=out, err=err)
         supervisor = Supervisor(
-            config,
+            Configuration(config, inherited=context.environ, reload=lambda: context.child_config(only)),
             entries=context.entries,
-            inherited=context.environ,
-            reload=lambda: context.child_config(only),
             announcer=Announcer(sys.stdout),
             sd_notify=SdNotify(context.environ),
             policy=context.policy,
