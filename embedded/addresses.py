@@ -16,7 +16,7 @@ from shared.errors import SettingsInvalid
 from shared.process.runtime import redis_socket, socket_dir
 from shared.settings import Settings
 
-# One role for all kinds: it owns the database, and the superuser has no way in.
+# One role for all kinds: it owns the database, and the superuser cannot log in.
 DATABASE: Final = "bulkhead"
 ROLE: Final = "bulkhead"
 

@@ -37,7 +37,7 @@ class _StopHandler:
     """The signal handler during the preparation.
 
     Raising is not enough: where the interpreter ignores exceptions (hooks at a fork, finalizers), the request would be
-    lost. So it is kept, and looked at when the preparation has ended.
+    lost. So it is kept, and checked when the preparation has ended.
     """
 
     def __init__(self) -> None:

@@ -181,8 +181,8 @@ class Cluster:
             PreparationFailed: when a statement failed.
         """
         text = Template(statements.read_text()).substitute(values)
-        # Single-user mode needs no way in for the superuser, so that `pg_hba.conf` can refuse it. -j: a statement ends
-        # at a semicolon with an empty line after it. The statement is not repeated in an error: it contains a password.
+        # Single-user mode needs no login of the superuser, so that `pg_hba.conf` can refuse it. -j: a statement ends at
+        # a semicolon with an empty line after it. The statement is not repeated in an error: it contains a password.
         strict = ("-c", "exit_on_error=on", "-c", "log_min_error_statement=panic", "-c", "log_error_verbosity=terse")
         self.run([self.binaries / "postgres", "--single", "-j", "-D", self.data, *strict, where], stdin=f"{text}\n\n")
 
@@ -227,7 +227,7 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
     """Return how to run the server over `open_cluster`'s data; arguments and errors are the same."""
     cluster = open_cluster(settings, known_as)
     socket_dir = addresses.postgres_socket_dir(settings)
-    # Outside of the data directory and written at each start, so that no edit opens another way in unnoticed.
+    # Outside of the data directory and written at each start, so that no edit grants access unnoticed.
     access = settings.path("postgres_hba.conf")
     _write(access, ACCESS.format(role=addresses.ROLE), mode=0o644)
     # On the command line, which takes precedence over postgresql.conf and over ALTER SYSTEM.
@@ -335,7 +335,7 @@ def _create(cluster: Cluster, home: Path, password: str) -> None:
     # Byte order for comparisons and UTF-8 for character classes, built into the server: indexes do not depend on the
     # version of the machine's C library.
     locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-    # No way in until prepare writes its own access file.
+    # No access until prepare writes its own access file.
     fresh.run([cluster.binaries / "initdb", "-D", unfinished, "-U", "postgres", "--auth=reject", *locale])
     fresh.alone(
         MAINTENANCE_DATABASE,

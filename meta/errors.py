@@ -1,8 +1,8 @@
 """What Meta's and 360dialog's answers mean, as data: one row for each code, and rules for codes that have none. Pure.
 
 Decided by code, never by title or HTTP status, except where there is no code. An HTTP 5xx counts as "not accepted" only
-when Meta's own error body says so: a bare 5xx may come from something in between after the message was taken, and is in
-doubt.
+when Meta's own error body says so: a bare 5xx may come from a proxy after the message was accepted, so the message is
+in doubt.
 """
 
 from __future__ import annotations
@@ -236,8 +236,8 @@ class ProviderAcceptance:
     """The provider accepted the message.
 
     Attributes:
-        status: what it does with it first (`held_for_quality_assessment`, `paused`); empty: it sends it. recipient: its
-            own id of whom it is for; empty when it names none.
+        status: what the provider does before sending it (`held_for_quality_assessment`, `paused`); empty: it sends it.
+            recipient: the provider's id of the recipient; empty when it names none.
     """
 
     provider_id: str
@@ -274,7 +274,7 @@ def read(
     """Return the meaning of an HTTP answer.
 
     Args:
-        named: finds the provider's id in the body of an answer that says yes, "" when there is none; None: the id of a
+        named: finds the provider's id in the body of a success response, "" when there is none; None: the id of a
             message that was sent.
     """
     body = _parsed(answer.body)

@@ -22,7 +22,8 @@ _KEEPALIVE_S: Final = 15.0
 closed is in doubt for nothing.
 """
 _DNS_S: Final = 60
-"""Seconds for which a resolved address is used: so long at most do sends go to one that the provider has withdrawn."""
+"""Seconds for which a resolved address is used: for at most that long, sends go to one that the provider has withdrawn.
+"""
 _LONGEST_ANSWER: Final = 256 * 1024
 """Bytes. The longest answer is a page of 100 templates, of one to two KB each."""
 
@@ -103,8 +104,8 @@ async def _headers(_session: aiohttp.ClientSession, context: Any, _parameters: A
 
 
 async def _body(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
-    # called right before the body is written, and the headers with it: what a process that is killed had noted has then
-    # nearly always left. An error here closes the connection, and nothing leaves
+    # called right before the body is written, and the headers with it: so what a killed process had recorded has nearly
+    # always left. An error here closes the connection, and nothing leaves
     await context.trace_request_ctx.body()
 
 

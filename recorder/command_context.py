@@ -26,7 +26,8 @@ def run_command(command: str, do: Callable[[Store, Settings], int]) -> int:
                 f"DATABASE_URL is empty; run `bulkhead {command}`, which knows the embedded server's address\n"
             )
             return ExitCode.CONFIGURATION
-        # One connection: a command runs one transaction after the other. Its last word appears in `pg_stat_activity`.
+        # One connection: a command runs one transaction after the other. The command's last word appears in
+        # `pg_stat_activity`.
         store = Store.open(settings, ChildEnvironment(process_name=command.rpartition(" ")[2]), limit=1)
         try:
             return do(store, settings)

@@ -1,7 +1,7 @@
 """Decides which incarnations have been silent in the heartbeat table for long enough to count as dead; pure.
 
-One look is not enough: after an outage of the database every process looks silent, until the living have had the time
-to write again.
+One query is not enough: after an outage of the database every process seems silent until it has had time to write
+again.
 """
 
 from __future__ import annotations

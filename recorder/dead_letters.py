@@ -1,5 +1,5 @@
-"""`proc_recorder.py --dead-letters list|redrive …`: shows what is not tried again without a human, or queues it again,
-and leaves.
+"""`proc_recorder.py --dead-letters list|redrive …`: lists messages that are not retried without an operator, or queues
+them again.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ def _row(entry: JournalEntry) -> dict[str, Any]:
 
 
 def keep(transaction: Transaction, run_dir: Path, entries: Sequence[JournalEntry]) -> Kept:
-    """Write a batch of events and give back what the dead among them had in hand, in one transaction; doing it twice
-    changes nothing.
+    """Write a batch of events and reclaim the work of the incarnations that they prove dead, in one transaction;
+    idempotent.
     """
     reclaimed = 0
     # Reclaim first, and in the events' transaction: an event `slot_free` that stands in the table then means that the
@@ -70,7 +70,7 @@ class JournalFollower:
         return self._reader.position
 
     async def catch_up(self) -> None:
-        """Deal with everything new. Raises `StoreUnavailable`; what was not written is then read again."""
+        """Process everything new. Raises `StoreUnavailable`; what was not written is then read again."""
         # one at a time: a failed batch is read again from the position, which the other one must not have moved past it
         async with self._reading:
             while entries := self._reader.read(_BATCH):

@@ -39,13 +39,13 @@ _JOURNAL_S: Final = 1.0
 """Longest wait, in seconds, for the orchestrator's journal; its notification usually ends it at once, but may be lost.
 """
 _DESIRED_S: Final = 1.0
-"""Seconds between looks at which kinds are needed: a new connection's process starts that much later."""
+"""Seconds between checks which kinds are needed: a new connection's process starts that much later."""
 _PROVED_S: Final = 1.0
-"""Seconds between looks for rows that a dead incarnation's last claim took: their messages wait for as long."""
+"""Seconds between queries for rows that a dead incarnation's last claim took: their messages wait for as long."""
 _HEARTBEAT_CHECK_S: Final = 10.0
-"""Seconds between looks for silent incarnations; a sixth of the silence that is looked for."""
+"""Seconds between queries for silent incarnations; a sixth of the silence that is looked for."""
 _REMOVED_S: Final = 5.0
-"""Seconds between looks for messages of removed connections: they are rare, and no client waits for them."""
+"""Seconds between queries for messages of removed connections: they are rare, and no client waits for them."""
 SILENT_S: Final = 60.0
 """Seconds of silence in the heartbeat table after which an incarnation of another host is watched; the same limit makes
 its status `down`. On this host the orchestrator proves deaths within a moment.
@@ -116,7 +116,7 @@ class RecorderService:
             )
 
     async def drain(self, by: float) -> bool:
-        """Write down what is in the journal."""
+        """Store what is in the journal."""
         if self._schema.is_set() and monotonic() < by:
             try:
                 await self._journal.catch_up()
@@ -198,9 +198,7 @@ class RecorderService:
         self._child.supervised.desired(self._desired_kinds)
 
     async def _reclaim_proved_dead(self) -> None:
-        """Give back what came into a dead incarnation's hand after it was reclaimed: its last claim was still being
-        committed.
-        """
+        """Reclaim rows whose claim by a dead incarnation was committed after its reclaim."""
         for incarnation in await self._store.call(processes.proved_dead):
             await self._reclaim(incarnation, "slot_free")
 

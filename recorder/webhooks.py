@@ -1,5 +1,5 @@
-"""`proc_recorder.py --webhooks list|show|replay …`: an operator looks into the journal of webhooks, and has raw events
-or files processed again.
+"""`proc_recorder.py --webhooks list|show|replay …`: lists and shows webhooks of the journal, and replays raw events or
+files.
 """
 
 from __future__ import annotations

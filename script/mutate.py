@@ -51,7 +51,7 @@ _OUTCOMES: Final = {0: SURVIVED, 1: NOTICED}
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one mutation; `fingerprint` is of everything that the result rests on."""
+    """The outcome of one mutation; `fingerprint` is of everything that the result rests on."""
 
     outcome: str
     seconds: float

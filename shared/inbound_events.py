@@ -33,7 +33,7 @@ class Contact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContactMove:
-    """A person is called otherwise from now on: by another number, or by another user id.
+    """A person's number or user id has changed.
 
     Attributes:
         former: user id or phone number until now. user_id: from now on; empty when it stays. phone: from now on; empty
@@ -50,7 +50,7 @@ class ContactMove:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MarketingChoice:
-    """A person wants marketing messages no more, or again. `user_id` may be a phone number."""
+    """A person's choice to stop marketing messages, or to resume them. `user_id` may be a phone number."""
 
     connection_id: int
     user_id: str = field(repr=False)
@@ -88,7 +88,7 @@ class MediaSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watermark:
-    """Everything that we sent into a chat up to an instant has come to a state."""
+    """Everything that we sent to a chat up to an instant has reached a state."""
 
     connection_id: int
     chat_id: str = field(repr=False)

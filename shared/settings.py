@@ -321,8 +321,9 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class ChildEnvironment:
-    """What the orchestrator reports a child about itself. A process that is started by hand gets values from its entry
-    file."""
+    """What the orchestrator passes to a child about itself. A process that is started by hand gets values from its
+    entry file.
+    """
 
     process_name: str = _setting("", "Kind of this process.")
     process_instance: int = _setting(0, "Number of this slot within its kind.", low=0)

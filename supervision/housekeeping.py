@@ -60,8 +60,8 @@ class SocketUpkeep:
 
     Args:
         on_notify: called when the notify socket is readable.
-        unreachable: called with how long children may have been unable to reach us, in seconds: that time is no silence
-            of theirs.
+        unreachable: called with how long children may have been unable to reach us, in seconds: that time does not
+            count as their silence.
     """
 
     def __init__(

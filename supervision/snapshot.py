@@ -1,6 +1,6 @@
 """The orchestrator's snapshot of all slots, for `run/status.json`, the control socket and the commands.
 
-The process that reads the file without an orchestrator must look at `at`: it is written each second while one lives.
+Readers must check `at`: the file is written each second while an orchestrator lives, and remains when it has died.
 """
 
 from __future__ import annotations

@@ -235,7 +235,7 @@ class _Send:
                 # the first attempt's place is kept: a later one would hide what that attempt may have sent
                 return kept if kept.startswith(_FORWARD) else _FORWARD + await self.page.newest_message(chat, by)
             case "effect" if self.operation.page in ("revoke", "remove"):
-                # repeats meet in the effect: the target names it
+                # repetitions have one effect: the target identifies it
                 return f"{self.operation.page}:{message.content['target']}"
             case _:
                 return f"{message.type}:{message.id}"

@@ -186,8 +186,8 @@ class ConnectionOperations:
         self, transaction: Transaction, company_id: str, given: Mapping[str, Any], credentials: Mapping[str, str]
     ) -> int:
         connection_type, account_id = given["connectionType"], given["accountId"] or ""
-        # only a proved claim blocks: a company that merely names an account must not lock out its owner. Two that are
-        # created at the same time are decided by the proof
+        # only a proved claim blocks: a company that merely names an account must not lock out its owner. Of two created
+        # at the same time, the first proof decides
         _require_free(transaction, connection_type, account_id, None)
         made = connections.add(
             transaction,

@@ -320,7 +320,7 @@ def _code(row: Row) -> str | None:
 
 
 def _may_see_codes(request: Request) -> bool:
-    # who scans the code links a phone: that is a change of the connection
+    # scanning the code links a phone, which changes the connection
     return "manage" in principal_of(request).scopes
 
 

@@ -106,7 +106,7 @@ class RequestMiddleware:
         count()
         observe(seconds)
         facts = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 2)}
-        # for the search after a guesser; other clients' addresses are not logged
+        # to find the source of guesses; other clients' addresses are not logged
         if status == 401 and scope.get("client"):
             facts["client"] = scope["client"][0]
         # a line for each accepted message would be most of the log

@@ -78,7 +78,7 @@ class Operation:
 
 
 class _Resource:
-    """One path: gives each method to its operation.
+    """One path: routes each method to its operation.
 
     Attributes:
         path: the template, for metrics and logs.

@@ -196,7 +196,7 @@ def _headers(found: StoredFile) -> dict[str, str]:
         # the digest of the content: strong, and the same for ever
         "ETag": f'"{found.sha256}"',
         "Accept-Ranges": "bytes",
-        # what strangers sent is never shown as a page of ours
+        # content from others must never be rendered as a page of this origin
         "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
         # for browsers that show it all the same: no scripts, and an origin of its own
         "Content-Security-Policy": "default-src 'none'; sandbox",

@@ -49,7 +49,7 @@ class MessageSerializer:
 def _whole(
     transaction: Transaction, company_id: str, chat_id: str, message_id: int | str
 ) -> tuple[Row | None, list[Row] | None, RelatedRows]:
-    """Return the row, its steps (None: it came in), and what stands beside it."""
+    """Return the row, its steps (None: a received message), and its reactions and files."""
     if isinstance(message_id, str):
         # the same id of the provider may be known on several connections: the chat decides
         found = targets.find(transaction, company_id, message_id, acting=True)

@@ -1,9 +1,8 @@
 """The state of a connection: what the provider reports about the number, the token and the webhooks, on demand and
 every few hours.
 
-What is found is kept as facts of the connection. A token that is dead pauses the connection before the next message
-finds out; one that ends soon is warned of; a connection that was paused for its credentials is resumed when they work
-again.
+The findings are kept as facts of the connection. An invalid token pauses the connection before the next send; one that
+expires soon causes a warning; a connection that was paused for its credentials is resumed when they work again.
 """
 
 from __future__ import annotations
@@ -42,15 +41,14 @@ _MOST: Final = 20
 count against the app's limit.
 """
 _JITTER: Final = 0.1
-"""Share of the interval by which checks spread, so that connections that were made together are not looked at together
-for ever.
+"""Share of the interval by which checks spread, so that connections created together are not always checked together.
 """
 _BAD_QUALITY: Final = "RED"
 
 
 @dataclass(slots=True)
 class HealthFinding:
-    """The result of one look at a connection.
+    """The result of one check of a connection.
 
     Attributes:
         facts: by name. warnings: sentences that an operator should act on. dead: why nothing can be sent at all; empty:
@@ -70,7 +68,7 @@ class HealthFinding:
 
 
 class ConnectionHealth:
-    """Looks at connections."""
+    """Checks connections."""
 
     def __init__(
         self, store: Store, accounts: AccountRegistry, calls: ProviderCalls, settings: Settings, *, kind: str
@@ -78,7 +76,7 @@ class ConnectionHealth:
         self._store, self._accounts, self._calls, self._settings, self._kind = store, accounts, calls, settings, kind
 
     async def run(self, beat: LoopBeat) -> None:
-        """Ask for a look at connections whose last is too long ago, for ever."""
+        """Request checks of connections whose last one is too old; never returns."""
         # at random, so that instances that start together do not search together
         await _rest(beat, random.uniform(_LOOK_S, 3 * _LOOK_S))  # noqa: S311 - spreads the load, hides nothing
         while True:
@@ -107,7 +105,7 @@ class ConnectionHealth:
             )
 
     async def test(self, task: Task) -> Mapping[str, Any]:
-        """Handler: look at the task's connection now."""
+        """Handler: check the task's connection now."""
         account = await self.account_of(task)
         finding = await self.look(account)
         await self._store.call(self.write, account, finding)
@@ -287,7 +285,7 @@ class ConnectionHealth:
             finding.warnings.append("360dialog posts its webhooks to another address: set it with POST …/webhook")
 
     def write(self, transaction: Transaction, account: Account, finding: HealthFinding) -> None:
-        """Keep what a look found."""
+        """Store the result of a check."""
         connection = account.connection
         # fenced by the credentials that were looked at, as the pause below: they may have been replaced during the
         # calls

@@ -27,7 +27,7 @@ from shared.store.tasks import TaskFailed
 log = logger(__name__)
 
 _INTERVAL_S: Final = 1.0
-"""Seconds between two looks: a new connection receives nothing before its proof, so this is part of its setup time."""
+"""Seconds between two checks: a new connection receives nothing before its proof, so this is part of its setup time."""
 _RETRY: Final = BackoffPolicy(base_s=5.0, growth=2.0, cap_s=1800.0)
 """Seconds between attempts to prove one connection, up to half an hour: a wrong token must not use up the app's limit
 of calls, and an account that is linked later is still found.

@@ -49,9 +49,9 @@ class Account:
     """One connection that can send.
 
     Attributes:
-        endpoint: where its messages are posted. source: what its webhooks are journalled as. webhook_secret: what
-            360dialog must say in its header; empty: nothing is taken. base: address that other calls about it begin
-            with; the endpoint's headers go with them.
+        endpoint: where its messages are posted. source: what its webhooks are journalled as. webhook_secret: the value
+            that 360dialog must send in its header; empty: nothing is accepted. base: address that other calls about it
+            begin with; the endpoint's headers go with them.
     """
 
     connection: Connection
@@ -81,7 +81,7 @@ META_SOURCE: Final = "meta"
 
 
 def d360_source(connection_id: int) -> str:
-    """Return the source of one 360dialog number's webhooks: each number proves only its own to be alive."""
+    """Return the source of one 360dialog number's webhooks: each number's webhooks prove only its own endpoint."""
     return f"d360:{connection_id}"
 
 

@@ -1,8 +1,8 @@
 """Embedded signup and registration: from the code that a customer's browser got to a connection that sends.
 
 The steps are `exchange`, `connect`, `inspect`, `subscribe`, `register`, `activate`. The code works once and for 30
-seconds, so the token that it buys is kept (sealed, on a paused connection) before anything else is done with it:
-whatever fails after that is taken up again there, without a code.
+seconds, so the token obtained with it is stored (sealed, on a paused connection) before anything else is done with it:
+a later failure is resumed from there, without a code.
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ class EmbeddedSignup:
         )
 
     async def sign_up(self, task: Task) -> Mapping[str, Any]:
-        """Handler `signup`: make a connection of what embedded signup gave the browser, or finish one that was
-        begun.
-        """
+        """Handler `signup`: create a connection from the result of embedded signup, or finish one that was begun."""
         if not (self._settings.meta_app_id and self._settings.meta_app_secret):
             raise TaskFailed("invalid", "META_APP_ID and META_APP_SECRET must be set for embedded signup")
         run = _Run(task, tasks.open_secrets(self._vault, task))
@@ -122,7 +120,7 @@ class EmbeddedSignup:
             code=run.code,
         )
         if not (token := text(found, "access_token")):
-            # the code is used up, and nothing was bought with it
+            # the code is used up, and no token was obtained
             raise TaskFailed("unclear", "exchanging the code: the answer holds no token")
         return token
 
@@ -147,8 +145,8 @@ class EmbeddedSignup:
         return mine
 
     def _kept_token(self, begun: Connection | None, run: _Run) -> str:
-        """Return the token that an earlier run of this task, or an earlier signup that was not finished, has bought;
-        empty when a code must be used.
+        """Return the token that an earlier run of this task, or an earlier unfinished signup, has obtained; empty when
+        a code must be used.
         """
         if begun is None:
             return ""

@@ -22,7 +22,7 @@ from shared.store.store import Store
 def handlers(
     store: Store, accounts: AccountRegistry, graph: GraphClient, *, vault: Vault, settings: Settings, kind: str
 ) -> tuple[Mapping[str, Handler], ConnectionHealth]:
-    """Return the handlers, and what looks at connections by itself."""
+    """Return the handlers, and the periodic checks of connections."""
     calls = ProviderCalls(graph)
     health = ConnectionHealth(store, accounts, calls, settings, kind=kind)
     signup = EmbeddedSignup(store, accounts, calls, health, vault=vault, settings=settings)

@@ -1,5 +1,5 @@
-"""Message templates at the provider: read, made, removed. Their rows are in `shared.store.templates`; reviews come by
-webhook.
+"""Message templates at the provider: read, created, removed. Their rows are in `shared.store.templates`; reviews come
+by webhook.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TemplateTasks:
         return {"templates": len(listed), "removed": removed}
 
     async def create(self, task: Task) -> Mapping[str, Any]:
-        """Handler `create_template`: hand one in for review."""
+        """Handler `create_template`: submit one for review."""
         account, asked = await self._health.account_of(task), task.arguments
         body = {name: asked[name] for name in ("name", "language", "category", "components")}
         if asked.get("allowCategoryChange") is not None:

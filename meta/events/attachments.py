@@ -29,9 +29,7 @@ _EMOJI: Final[Mapping[str, str]] = {
 
 
 def parse_contents(message: Mapping[str, Any]) -> list[ParsedContent]:
-    """Return what one message says: more than one thing when it has several attachments. Words beside a file are its
-    caption.
-    """
+    """Return the contents of one message, one for each attachment. A text beside a file is its caption."""
     body = text(message.get("text"))
     if message.get("is_unsupported") is True:
         return [ParsedContent(content.UNSUPPORTED, {"kind": "unsupported", "errors": []})]
@@ -88,7 +86,7 @@ def _attachment(attachment: Mapping[str, Any]) -> ParsedContent:
 
 
 def reaction(given: Mapping[str, Any]) -> ParsedContent:
-    """Return a reaction, or that it was taken back. Raises `Unreadable` when it names no message."""
+    """Return a reaction or its removal. Raises `Unreadable` when it names no message."""
     target = name(given.get("mid"))
     if not target:
         raise Unreadable("reaction.mid: missing")

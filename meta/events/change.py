@@ -35,7 +35,7 @@ class Change:
     names: Mapping[str, str] = field(repr=False)
 
     def instant(self, part: Mapping[str, Any]) -> datetime:
-        """Return when a part happened; without an instant that can be read, when it came."""
+        """Return when a part happened, or when it was received if it has no readable instant."""
         return instant(part.get("timestamp"), self.received_at)
 
     def is_business(self, number: str) -> bool:

@@ -48,7 +48,7 @@ def message(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
     if not chat:
         raise Unreadable("to: missing")
     kept = _kept(change, part, sender=sender, chat=chat, from_me=from_me)
-    # a person who announces another number is not seen under the old one
+    # a person who announces a new number is not recorded under the old one
     if not from_me and part.get("type") != content.SYSTEM:
         called = change.names.get(number) or change.names.get(user_id) or ""
         kept.contacts += people.seen(change, user_id, number, called=called, at=change.instant(part))
@@ -56,8 +56,8 @@ def message(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
 
 
 def echo(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
-    """Read what a human wrote in the business app: ours, and no customer's message. Raises `Unreadable` when it names
-    no chat.
+    """Read a message that a human wrote in the business app: it is from us, not from a customer. Raises `Unreadable`
+    when it names no chat.
     """
     chat = name(part.get("group_id")) or name(part.get("to")) or name(part.get("to_user_id"))
     if not chat:

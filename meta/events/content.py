@@ -167,7 +167,7 @@ def _interactive(message: Mapping[str, Any], own: object) -> ParsedContent:
 
 
 def _parsed(given: Any) -> Any:
-    """Return what a flow answered: JSON within JSON; as it came when it is none."""
+    """Return what a flow answered: JSON within JSON; unparsed if it is not JSON."""
     if not isinstance(given, str):
         return clean(given)
     try:

@@ -157,7 +157,7 @@ def _chat_item(page: PageEntry, path: str, part: Mapping[str, Any], *, is_standb
 
 
 def _item(item: ChatItem, part: Mapping[str, Any]) -> ParsedEvents:
-    """Read every part of an item; one that lacks something is named and hides no other."""
+    """Read every part of an item; an unreadable one is reported and does not affect the others."""
     found = [
         # the default binds it
         read_part(item.path, lambda kind=kind: READERS[kind](item, mapping(part[kind])))  # type: ignore[misc]
@@ -215,7 +215,7 @@ def _message(item: ChatItem, message: Mapping[str, Any]) -> ParsedEvents:
 
 
 def _proof(item: ChatItem, token: str, mid: str) -> ParsedEvents:
-    """Return what an echo of a send of ours is: the proof that it was sent, and no message."""
+    """Return the receipt in an echo of our own send: it proves the send, and is no message."""
     receipts = [
         Receipt(
             connection_id=connection_id,
@@ -262,7 +262,9 @@ def _read(item: ChatItem, part: Mapping[str, Any]) -> ParsedEvents:
 
 
 def _reached(item: ChatItem, state: MessageState, mids: Sequence[str], part: Mapping[str, Any]) -> ParsedEvents:
-    """Return that messages of ours reached a state: those that are named, and all up to the watermark."""
+    """Return the receipts in a delivery or read event: for the messages that it names, and for all up to its
+    watermark.
+    """
     receipts = [
         Receipt(connection_id=connection_id, state=state, at=item.at, provider_id=mid, extra={"status": str(state)})
         for mid in mids

@@ -21,7 +21,7 @@ OWNERLESS: Final = "no connection has this"
 
 
 class EventOwners(Protocol):
-    """Finds the connections that an event may be about, for the door that it came through."""
+    """Finds the connections that an event may be about, for the endpoint through which it arrived."""
 
     def of_account(self, kind: str, account: str) -> Sequence[int]:
         """Return connections by the webhook's `object` and the provider's id of the number, Page or Instagram
@@ -107,7 +107,7 @@ def merged(parts: Iterable[ParsedEvents]) -> ParsedEvents:
 
 
 def problem(kind: str, where: str, what: str, parts: int = 1) -> ParsedEvents:
-    """Return that something could not be read, or has no owner."""
+    """Return a problem: a part that could not be read, or has no owner."""
     return ParsedEvents(counts=Counter({kind: parts}), problems=[f"{where}{what}"])
 
 
@@ -117,15 +117,13 @@ def counted(kind: str) -> Counter[str]:
 
 
 def door_event(connections: Iterable[int], *happened_at: Any) -> ParsedEvents:
-    """Return that a part is about connections, and when it happened: the first of the given values that is an
-    instant.
-    """
+    """Return the connections that a part is about, with its instant: the first of the given values that is one."""
     at = next((found for value in happened_at if (found := known_instant(value)) is not None), None)
     return ParsedEvents(door_events=dict.fromkeys(connections, at))
 
 
 def read_part(path: str, read: Callable[[], ParsedEvents]) -> ParsedEvents:
-    """Read one part; what it lacks is named."""
+    """Read one part; what is missing is recorded as a problem."""
     try:
         return read()
     # named in the journal's outcome; the other parts of the webhook are read all the same

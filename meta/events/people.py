@@ -41,7 +41,7 @@ def seen(
 
 
 def changed(change: Change, system: Mapping[str, Any], sender: str, at: datetime) -> list[ContactMove]:
-    """Return that a person has another number or another id, if a system message announces it."""
+    """Return a person's change of number or id, if a system message announces one."""
     if text(system.get("type")) not in _ID_CHANGES:
         return []
     number = name(system.get("wa_id")) or name(system.get("new_wa_id"))
@@ -82,7 +82,7 @@ def synchronised(change: Change, item: Mapping[str, Any]) -> ParsedEvents:
 
 
 def preference(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
-    """Read that a person wants marketing messages no more, or again."""
+    """Read a person's choice to stop marketing messages, or to resume them."""
     who = name(part.get("user_id")) or name(part.get("wa_id"))
     word = text(part.get("value"))
     if not who or word not in ("stop", "resume"):
@@ -97,8 +97,8 @@ def preference(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
 
 
 def user_id_update(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
-    """Read that a business-scoped id is another one now. Meta's shape is not settled: both ids are searched wherever
-    they may stand.
+    """Read the change of a business-scoped id. Meta's shape is not settled: both ids are searched wherever they may
+    stand.
     """
     ids = part.get("user_id")
     pair = ids if isinstance(ids, dict) else part

@@ -1,4 +1,4 @@
-"""Values as they come, and as they may be kept: nothing here trusts a type, whatever JSON can hold may come."""
+"""Reads and cleans single JSON values. No type is trusted: anything that JSON can express may arrive."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Finds the connections that an event is about. Every event's owner is checked here, once, before anything is made of
-it.
+"""Finds the connections that an event is about. Every event's owner is checked here, once, before the event is
+processed.
 
 A connection owns an account whose id its token was proved to reach (`meta/accounts/proofs.py`): naming another's
 account in a connection receives nothing. A 360dialog number has an address with a secret of its own, which is its
@@ -44,8 +44,8 @@ class ConnectionIndex:
         """Return the lookup for one raw event.
 
         Args:
-            door: the 360dialog connection whose own door it came through: it can be about that connection only. None:
-                Meta signed it, and it is about no 360dialog connection.
+            door: the 360dialog connection through whose own address it arrived: it can be about that connection only.
+                None: Meta signed it, and it is about no 360dialog connection.
         """
         return _DoorOwners(self, door)
 

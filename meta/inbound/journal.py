@@ -45,13 +45,13 @@ class WebhookJournal:
     """Writes raw events.
 
     Args:
-        kind: whose journal. kept: called after each commit, so that the processor reads what came. unheard: called with
-            the wait (seconds) of a POST that was refused because the database was unavailable, or answered late; see
+        kind: whose journal. kept: called after each commit, so that the processor reads on. on_outage: called with the
+            wait (seconds) of a POST that was refused because the database was unavailable, or answered late; see
             `WebhookOutages.record_outage`.
     """
 
-    def __init__(self, store: Store, kind: str, kept: Callable[[], None], unheard: Callable[[float], None]) -> None:
-        self._store, self._kind, self._kept, self._unheard = store, kind, kept, unheard
+    def __init__(self, store: Store, kind: str, kept: Callable[[], None], on_outage: Callable[[float], None]) -> None:
+        self._store, self._kind, self._kept, self._on_outage = store, kind, kept, on_outage
         self._commits: GroupCommit[_Post, None] = GroupCommit(
             self._commit,
             interval_s=_COMMIT_INTERVAL_S,
@@ -80,11 +80,11 @@ class WebhookJournal:
             await self._store.call_each(inbound.journal, self._kind, [post.event for post in posts])
         except StoreUnavailable:
             # the oldest POST's wait: from then on webhooks may be missing
-            self._unheard(monotonic() - posts[0].since)
+            self._on_outage(monotonic() - posts[0].since)
             raise
         hit("journal.committed")
         # stored, and yet late: the provider may not have read the 200
         if (waited_s := monotonic() - posts[0].since) > LATE_S:
-            self._unheard(waited_s)
+            self._on_outage(waited_s)
         self._kept()
         return [None] * len(posts)

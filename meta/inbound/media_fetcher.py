@@ -1,8 +1,8 @@
-"""Files that came with messages: fetched in the background from the provider into storage, by id or by address, and
-again when that does not work.
+"""Files that came with messages: fetched in the background from the provider into storage, by id or by address, with
+retries.
 
-A row in `inbound_media` says what waits and who is at it. Fetching twice is harmless (storage goes by content), so that
-whatever dies in between is begun anew.
+A row in `inbound_media` has each file's state and the incarnation that fetches it. Fetching twice is harmless (storage
+is addressed by content), so an interrupted fetch is repeated.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _LEASE_BEYOND_S: Final = 10.0
 instance fetch the same file in vain.
 """
 _INTERVAL_S: Final = 1.0
-"""Seconds between two looks for files whose wait is over, or that another instance journalled; those of this process
+"""Seconds between two queries for files whose wait is over, or that another instance journalled; those of this process
 wake the loop at once.
 """
 _BEAT_LIMIT_S: Final = 30.0
@@ -86,7 +86,7 @@ _FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class FileKept:
-    """The file is in storage. `reason`: what is strange about it, empty when nothing is."""
+    """The file is in storage. `reason`: a discrepancy, empty when there is none."""
 
     sha256: str
     mimetype: str
@@ -152,8 +152,8 @@ class MediaFetcher:
         self._work.start()
 
     async def drain(self, by: float) -> bool:
-        """Start no other file and wait for those in hand until the monotonic instant `by`. Returns whether nothing is
-        left.
+        """Start no further fetch, and wait for those in progress until the monotonic instant `by`. Returns whether
+        nothing is left.
         """
         return await self._work.drain(by)
 
@@ -182,7 +182,7 @@ class MediaFetcher:
         try:
             await self._write(file, await self._safe_outcome(file))
         except StoreUnavailable as error:
-            # the end of the lease gives it back
+            # it is due again when the lease ends
             log.info("inbound_file_not_written", message_id=file.message_id, reason=str(error))
 
     async def _safe_outcome(self, file: TakenMedia) -> FetchOutcome:

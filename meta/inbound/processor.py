@@ -89,7 +89,7 @@ class WebhookProcessor:
         return self._pipeline.lag_s
 
     def wake(self) -> None:
-        """Notify that something was journalled just now."""
+        """Wake the loop: something was journalled."""
         self._pipeline.wake()
 
     def stop(self) -> None:
@@ -173,7 +173,7 @@ class WebhookProcessor:
             account_events.apply(transaction, [event for event, _ in found if event.name in new])
 
     def _write_door_events(self, transaction: Transaction, rows: Sequence[_ParsedRow]) -> None:
-        """Keep when connections' webhooks arrived, and what proves their doors."""
+        """Record when each connection's webhooks arrived, as evidence that its endpoint receives them."""
         if about := {connection_id for row in rows for connection_id in row.events.door_events}:
             connections.touch(transaction, about)
         proofs = [

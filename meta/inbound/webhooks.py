@@ -63,7 +63,7 @@ class Webhooks:
     """Answers providers.
 
     Args:
-        app_secret: signs Meta's events; empty: none is believed. verify_token: what Meta must repeat; empty:
+        app_secret: signs Meta's events; empty: none is accepted. verify_token: what Meta must repeat; empty:
             verification fails.
         allows_sha1: whether events of pages and Instagram accounts may be signed by SHA-1 alone.
     """

@@ -55,8 +55,7 @@ class MetaChannel:
     """Sends through the Graph API and 360dialog.
 
     Args:
-        window_s: how long webhooks must be silent about a message, although they are proven alive, before it counts as
-            not sent.
+        window_s: how long the status of a message must be absent, while webhooks arrive, before it counts as not sent.
     """
 
     # the token consists of values that the claim knows (installation, row, attempt, instant of acceptance), so that the
@@ -216,7 +215,7 @@ class MetaChannel:
         return await self._refused(account, message, reading)
 
     async def _prove(self, account: Account) -> None:
-        """Note that the token reaches the account: the provider took a message for it, by the account's own address."""
+        """Record that the token reaches the account: the provider accepted a message at the account's own address."""
         connection = account.connection
         if connection.connection_type == D360 or connection.is_proved(connection.account_id):
             return
@@ -230,7 +229,7 @@ class MetaChannel:
     async def _not_uploaded(
         self, account: Account, message: OutboundMessage, result: uploading.UploadRefused | Retry | Dead
     ) -> Outcome:
-        """Return what it means for a message that its file has no id. Nothing of the message has left."""
+        """Return the outcome of a message whose file has no provider id. Nothing of the message has left."""
         match result:
             # a refused upload means the same as a refused send: a dead token pauses the connection in both
             case uploading.UploadRefused(reading=Refusal() as refusal):

@@ -158,13 +158,13 @@ _BUILDERS: Final[Mapping[str, Callable[[OutboundMessage, Mapping[str, str]], Map
 
 
 def has_window(message: OutboundMessage) -> bool:
-    """Whether a message may be sent only for so long after the customer's last word."""
+    """Whether a message may be sent only within a window after the customer's last message."""
     return message.type not in _SIDE_EFFECTS
 
 
 def too_late(message: OutboundMessage, last_received_at: datetime | None, now: datetime) -> str:
-    """Return why Meta would refuse a message for its time; empty when it would not, or when the customer's last message
-    is unknown.
+    """Return why a message is outside Meta's window; empty when it is not, or when the customer's last message is
+    unknown.
     """
     # let Meta decide: the customer may have written before this installation received webhooks
     if last_received_at is None:
@@ -178,7 +178,7 @@ def too_late(message: OutboundMessage, last_received_at: datetime | None, now: d
 
 
 def read(answer: GraphAnswer, message_type: str) -> Reading:
-    """Return what an answer of the Send API says. What is no message has no id: its provider id is empty."""
+    """Return the meaning of an answer of the Send API. What is no message has no id: its provider id is empty."""
     # an answer to a sender action names the recipient only
     reading = errors.read(answer, _recipient if message_type in _SIDE_EFFECTS else _message_id)
     if isinstance(reading, ProviderAcceptance):

@@ -59,7 +59,7 @@ class Uploaded:
 
 @dataclass(frozen=True, slots=True)
 class UploadRefused:
-    """The provider's answer to an upload, when it was no."""
+    """The provider's refusal of an upload."""
 
     reading: Reading
 
@@ -110,7 +110,7 @@ class UploadCache:
         return bool(old)
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel uploads in progress."""
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()

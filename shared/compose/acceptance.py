@@ -1,4 +1,4 @@
-"""Accepting one row surely or not at all: its idempotency key, and a commit whose answer was lost."""
+"""Accepts one row exactly once or not at all: its idempotency key, and a commit whose response was lost."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def fingerprint(asked: Sequence[Any]) -> str:
 
 
 async def accept(acceptor: RowAcceptor, message: NewMessage) -> Accepted:
-    """Accept one message, which has the client's key or one of our own, surely or not at all.
+    """Accept one message, which has the client's key or a generated one, exactly once or not at all.
 
     A commit whose answer was lost is repeated with the same key in a fresh transaction: the unique key waits for the
     end of the first one and answers with its row, or accepts the message now.

@@ -6,7 +6,7 @@ answered (the answer is in the journal), or written without an answer (in doubt)
 at the instant of death: the same row at two deaths is poison.
 
 The file outlives processes, not the machine: it is never fsynced, so after a power loss it may hold an earlier state.
-It therefore names the boot, and one of another boot is no journal.
+It therefore names the boot, and a file of another boot is ignored.
 
 Layout, little endian: a header of 64 bytes (magic, capacity, active row, boot id), then `capacity` entries of 256 bytes
 (row id, stage, text). An entry's stage is written last, so that a half-written entry still has its old stage.

@@ -13,6 +13,6 @@ LONGEST_WAIT_S: Final = 300.0
 def retry_policy(base_s: float) -> BackoffPolicy:
     """Return the waits of a kind between attempts: `base_s` after the first, doubled each time, up to five minutes.
 
-    There is no jitter: the order within a chat must not depend on luck, and different chats spread by themselves.
+    There is no jitter: the order within a chat must not depend on chance, and different chats spread by themselves.
     """
     return BackoffPolicy(base_s=base_s, cap_s=LONGEST_WAIT_S)

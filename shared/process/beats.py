@@ -14,7 +14,7 @@ from shared.clock import Monotonic, monotonic
 
 
 class LoopBeat:
-    """The pulse of one work loop; may be used from the thread that runs the loop.
+    """The heartbeat of one work loop; may be used from the thread that runs the loop.
 
     Args:
         name: for health pages and logs. limit_s: longest silence that still counts as progress, in seconds.

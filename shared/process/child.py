@@ -46,8 +46,9 @@ _SWITCH_S: Final = 0.0005
 """How long one thread may keep the others from running. With Python's 5 ms each of a database call's waits costs as
 much beside a busy event loop."""
 _GARBAGE_AT: Final = 20_000
-"""New objects between two looks of the garbage collector; Python's own 700 spend a tenth of a busy process's time on
-looking."""
+"""New objects between two garbage collections; Python's default of 700 spends a tenth of a busy process's time on
+collecting.
+"""
 
 
 def run_child(kind_name: str, open_service: OpenService) -> int:
@@ -322,8 +323,9 @@ class _Life:
             loop.add_reader(self._supervised.fileno(), self._commanded)
 
     async def _take_time_for_the_database(self) -> None:
-        """Let the start last as long as it waits for PostgreSQL: one beside a frozen database is no hang, whatever the
-        settings allow a query."""
+        """Extend the startup deadline while the start waits for PostgreSQL: waiting for a frozen database is not a
+        hang, however long the settings allow a query to take.
+        """
         said = False
         try:
             while True:

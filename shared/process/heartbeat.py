@@ -31,7 +31,7 @@ class Heartbeat:
     """Writes the row of one slot, and counts the errors that it reports.
 
     Args:
-        status: asked at each beat: what the process says of itself in one word. interval_s: seconds between beats.
+        status: called at each beat: the process's state in one word. interval_s: seconds between beats.
     """
 
     def __init__(

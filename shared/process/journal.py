@@ -48,7 +48,8 @@ class SupervisionEvent(StrEnum):
     """The main process is gone (pid, code, signal, expected, reason, last_words, uptime_s, log_tail)."""
     SLOT_FREE = "slot_free"
     """Proof of death: nothing of this incarnation lives, its lock is free. Always before the next `started` of the
-    slot; may be said twice."""
+    slot; may be repeated.
+    """
     RESTARTING = "restarting"
     """The restart policy set a delay (delay_s, failures)."""
     QUARANTINED = "quarantined"
@@ -72,7 +73,7 @@ class SupervisionEvent(StrEnum):
     STALL = "stall"
     """The orchestrator itself was late; deadlines were moved by that much (late_s, suspended_s). No slot."""
     ORCHESTRATOR_STARTED = "orchestrator_started"
-    """A new orchestrator took over this home (pid, rung: how trees are killed). No slot."""
+    """A new orchestrator took over this home (pid, kill_method: how trees are killed). No slot."""
     STOPPED = "stopped"
     """The orchestrator leaves on purpose and nothing of it is left (code). No slot."""
 
@@ -179,8 +180,8 @@ class JournalWriter:
 class JournalReader:
     """Follows the journal from a position that is kept in `events.<name>.position`.
 
-    `read` looks ahead, `commit` moves the position: an entry is seen again until it was committed, so what the reader
-    does with an entry must bear being done twice.
+    `read` looks ahead, `commit` moves the position: an entry is seen again until it was committed, so processing an
+    entry must be idempotent.
     """
 
     def __init__(self, home: Path, name: str = "recorder", *, after: int | None = None) -> None:

@@ -1,8 +1,8 @@
 """Takes leased rows from a table and works on a few of them side by side: tasks, files to fetch.
 
 A row that is taken belongs to this incarnation until its lease ends. What dies with the process is taken again: by the
-next life of its slot, which gives it back at its start, or by any process when the lease has ended. So work must stand
-being begun again.
+next life of its slot, which gives it back at its start, or by any process when the lease has ended. So the work must be
+repeatable.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class LeasedWork(Generic[_T]):
         self._child.spawn(self._run(), self._name)
 
     def wake(self) -> None:
-        """Notify that there may be rows to take."""
+        """Wake the loop: there may be rows to take."""
         self._wake.set()
 
     async def drain(self, by: float) -> bool:

@@ -1,4 +1,4 @@
-"""Figures of one process, and the only door to prometheus_client. All names start with `bulkhead_`."""
+"""Metrics of one process, and the only door to prometheus_client. All names start with `bulkhead_`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LATENCY_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 
 class Metrics:
-    """A registry of this process's own figures."""
+    """A registry of this process's own metrics."""
 
     def __init__(self) -> None:
         # A registry of its own and not the library's global one, so that tests may have several in one process.
@@ -41,16 +41,18 @@ class Metrics:
         return Histogram(name, purpose, labels, namespace="bulkhead", registry=self._registry, buckets=tuple(buckets))
 
     def exposition(self) -> bytes:
-        """Return all figures in Prometheus' text form."""
+        """Return all metrics in Prometheus' text form."""
         return generate_latest(self._registry)
 
     def snapshot(self) -> dict[str, float]:
-        """Return all figures but histogram buckets and what is no number, by name and labels, for the metrics table."""
-        figures: dict[str, float] = {}
+        """Return all metrics except histogram buckets and what is no number, by name and labels, for the
+        metrics table.
+        """
+        metrics: dict[str, float] = {}
         for family in self._registry.collect():
             for sample in family.samples:
                 # NaN and infinities are no JSON numbers, and buckets would multiply the rows of the metrics table.
                 if not sample.name.endswith(("_bucket", "_created")) and math.isfinite(sample.value):
                     labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
-                    figures[sample.name.removeprefix("bulkhead_") + (f"{{{labels}}}" if labels else "")] = sample.value
-        return figures
+                    metrics[sample.name.removeprefix("bulkhead_") + (f"{{{labels}}}" if labels else "")] = sample.value
+        return metrics

@@ -59,8 +59,9 @@ def socket_dir(home: Path) -> Path:
 
 
 def notify_socket(home: Path) -> Path:
-    """Return the orchestrator's datagram socket, at a fixed path so that children reach the next orchestrator without
-    being reported."""
+    """Return the orchestrator's datagram socket, at a fixed path, so that children reach the next orchestrator without
+    being notified.
+    """
     return runtime_dir(home) / "notify.sock"
 
 
@@ -100,7 +101,7 @@ def events_file(home: Path) -> Path:
 
 
 def desired_kinds_file(home: Path) -> Path:
-    """Return the file that keeps the recorder's last word on which kinds some connection needs."""
+    """Return the file with the recorder's last report of which kinds are needed."""
     return run_dir(home) / "desired_kinds.json"
 
 

@@ -2,8 +2,8 @@
 gone.
 
 The file says who holds it (or held it last), in one record of fixed length, so that an orchestrator that finds the lock
-held knows which process to adopt, and one that finds it free knows whose work to give back. The kernel, not the record,
-decides whether it is held.
+held knows which process to adopt, and one that finds it free knows which incarnation's work to reclaim. The kernel, not
+the record, decides whether it is held.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def holder_of_this_process(incarnation: str, *, admin_port: int = 0, public_port
 
 
 class SlotLock:
-    """A held slot lock. Closing the last descriptor of it anywhere, by `close` or by death, gives the slot free.
+    """A held slot lock. Closing the last descriptor of it anywhere, by `close` or by death, frees the slot.
 
     Attributes:
         fd: the descriptor; hand it on to helper processes that must not outlive the slot unnoticed.

@@ -163,8 +163,9 @@ class Supervised:
         self._notify({"WATCHDOG": "1"})
 
     def stopping(self, status: str = "") -> None:
-        """Say: draining, will exit. A port that we bound ourselves is closed, so that clients are refused and do not
-        wait in vain."""
+        """Report that this process drains and will exit. A port that we bound ourselves is closed, so that clients are
+        refused and do not wait in vain.
+        """
         # An inherited socket belongs to the orchestrator, and its queue serves the next process.
         if self.identity.listen_fd < 0:
             self._close_listeners()
@@ -192,8 +193,9 @@ class Supervised:
             self.extend(0.0, "")
 
     def desired(self, kinds: Iterable[str]) -> None:
-        """Say which kinds some connection needs; all others of `needed="connections"` are then drained and stopped. For
-        the recorder."""
+        """Report which kinds some connection needs; all others of `needed="connections"` are then drained and stopped.
+        For the recorder.
+        """
         self._notify({"X_DESIRED": ",".join(sorted(kinds))})
 
     def fileno(self) -> int:

@@ -1,9 +1,9 @@
-"""Runs this kind's tasks (`shared.store.tasks`): takes them from the table, gives each to its handler, and writes what
-came of it.
+"""Runs this kind's tasks (`shared.store.tasks`): takes them from the table, passes each to its handler, and writes its
+outcome.
 
 A handler returns the result (anything JSON can hold), or raises `TaskFailed`. Any other error is a bug: it is logged,
 the task fails as `internal`, and the process goes on, since a task has nothing in common with what runs beside it. A
-handler that is `repeatable` must stand being begun again after a death at any place.
+handler that is `repeatable` must tolerate a restart after a crash at any point.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ log = logger(__name__)
 Handler: TypeAlias = Callable[[Task], Awaitable[Mapping[str, Any]]]
 
 BUSY_S: Final = 0.2
-"""Time between two looks for tasks while there was one lately."""
+"""Time between two queries for tasks while there was one lately."""
 IDLE_S: Final = 1.0
-"""Time between two looks otherwise: an operator's task starts within a second."""
+"""Time between two queries otherwise: an operator's task starts within a second."""
 AT_ONCE: Final = 8
 """Tasks that one process runs at once, beside its messages."""
 _BEAT_LIMIT_S: Final = 20.0
-"""Seconds without a look for tasks after which the process counts as stalled."""
+"""Seconds without a query for tasks after which the process counts as stalled."""
 _TIDY_S: Final = 5.0
 """Seconds between two runs of `expire` and `forget`, which each process does for its kind."""
 _KEPT_S: Final = 7 * 24 * 3600.0

@@ -38,7 +38,7 @@ class HintWorker(RegisteredWorker):
     Args:
         hints, kind: where from. name: shown in `rq info`; unique for each incarnation. capacity: how many hints may be
             taken now; asked before each batch. offer: called with row ids, from this worker's thread. beat: this loop's
-            pulse.
+            heartbeat.
     """
 
     def __init__(

@@ -189,7 +189,7 @@ def observe(
     Args:
         proved_s: seconds since its proof, so that this database's clock alone decides how old that is; None keeps the
             last proof.
-        figures: what its browser uses; None keeps those that were. link: of a browser session to its phone,
+        figures: what its browser uses; None keeps the last ones. link: of a browser session to its phone,
             `<number>:<device>@…`; empty: there is none, None: it stays. The account, its number, is kept when the link
             ends.
     """
@@ -317,8 +317,8 @@ def open_messages(transaction: Transaction, connection_id: int) -> int:
 def remove(transaction: Transaction, connection_id: int, reason: str) -> int | None:
     """End a connection, wipe its credentials, and fail what waits there.
 
-    Its messages keep their history. What is being sent at this moment ends by itself; should it come back,
-    `fail_leftovers` gets it.
+    Its messages keep their history. A send in progress finishes by itself; if its message is requeued, `fail_leftovers`
+    fails it.
 
     Returns:
         How many messages failed, None when the connection was gone already.

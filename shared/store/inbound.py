@@ -20,7 +20,7 @@ from shared.store.pool import Row, Transaction, records
 _EDIT = "edit"
 """Type of a message that changes another one's words."""
 REVOKE = "revoke"
-"""Type of a message that takes another one back."""
+"""Type of a message that revokes another one."""
 _PARTS_MOST = 50
 """Files of one message that a provider may send at once; Messenger's clients stop at 30."""
 
@@ -65,7 +65,7 @@ def finish(transaction: Transaction, outcomes: dict[int, str]) -> None:
 
 
 def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, int | None]]) -> list[Row]:
-    """Keep normalised messages, each with its journal id, and let edits and revokes take hold.
+    """Keep normalised messages, each with its journal id, and apply edits and revokes.
 
     One that is there already is left alone, unless it was `unknown` then and is not now. An echo of a message that we
     sent is no message.
@@ -142,7 +142,7 @@ def see(
     moves: Sequence[ContactMove] = (),
     choices: Sequence[MarketingChoice] = (),
 ) -> None:
-    """Note people, what they are called from now on, and whether they want marketing messages. Twice is once."""
+    """Store people, changes of their numbers and ids, and their choices about marketing messages; idempotent."""
     # Numbers that are named together with a user id. Whatever names only the number means the same person.
     both = {(one.connection_id, one.phone): one.user_id for one in contacts if one.phone and one.user_id != one.phone}
     if contacts:

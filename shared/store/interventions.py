@@ -1,5 +1,4 @@
-"""What a human does about messages: takes one back that still waits, redrives dead letters, decides about those in
-doubt.
+"""Operators' decisions about messages: cancel one that still waits, redrive dead letters, resolve messages in doubt.
 
 One typed function for each statement of `queries/interventions.sql`. Each leaves an event in the message's history.
 """
@@ -19,7 +18,7 @@ Resolution: TypeAlias = Literal["sent", "resend", "failed"]
 """What a human can decide about a message in doubt."""
 
 CANCELLED: Final = "cancelled"
-"""Code in the history of a message that was taken back."""
+"""Code in the history of a cancelled message."""
 REDRIVEN: Final = "redriven"
 """Code in the history of a dead letter that was queued again."""
 RESOLUTIONS: Final[Mapping[Resolution, tuple[MessageState, str]]] = {
@@ -37,7 +36,7 @@ NEWEST: Final = (1 << 63) - 1
 
 
 def cancel(transaction: Transaction, *, company_id: str, chat_id: str, message_id: int) -> bool:
-    """Take a message back. Returns False when it is not queued, or there is none."""
+    """Cancel a message. Returns False when it is not queued, or there is none."""
     require_transition(MESSAGE_TRANSITIONS, MessageState.QUEUED, MessageState.DELETED)
     return transaction.row("cancel_message", company_id=company_id, chat_id=chat_id, id=message_id) is not None
 

@@ -1,6 +1,4 @@
-"""What stands beside messages when they are shown: reactions to them, files that came with them; typed functions for
-`queries/marks.sql`.
-"""
+"""Reactions to messages, and files that came with them; typed functions for `queries/marks.sql`."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def may_be_one_person(first: str, second: str) -> bool:
 
 def learn(transaction: Transaction, pairs: Iterable[tuple[int, str, str]]) -> None:
     """Note that pairs of ids, each as reported to a connection (its id comes first), name one person; pairs that cannot
-    are left out. Twice is once.
+    are left out; idempotent.
     """
     believed = sorted(
         {

@@ -1,4 +1,4 @@
-"""Heartbeats, figures and events of processes: typed functions for `queries/processes.sql`."""
+"""Heartbeats, metrics and events of processes: typed functions for `queries/processes.sql`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Heartbeat:
 
 
 def write_heartbeat(transaction: Transaction, beat: Heartbeat) -> None:
-    """Write a slot's heartbeat and its figures."""
+    """Write a slot's heartbeat and its metrics."""
     transaction.execute(
         "write_heartbeat",
         process_name=beat.process_name,
@@ -45,7 +45,7 @@ def write_heartbeat(transaction: Transaction, beat: Heartbeat) -> None:
         incarnation=beat.incarnation,
         detail=json(dict(beat.detail)),
     )
-    # In the heartbeat's transaction, for one commit each interval; a process without figures writes no row.
+    # In the heartbeat's transaction, for one commit each interval; a process without metrics writes no row.
     if beat.metrics:
         transaction.execute(
             "write_metrics", process_name=beat.process_name, instance=beat.instance, metrics=json(dict(beat.metrics))
@@ -90,7 +90,7 @@ def statuses(transaction: Transaction) -> list[Row]:
 
 
 def latest_metrics(transaction: Transaction, process_name: str) -> list[Row]:
-    """Return the newest figures of each slot of a kind."""
+    """Return the latest metrics of each slot of a kind."""
     return transaction.rows("latest_metrics", process_name=process_name)
 
 

@@ -159,7 +159,5 @@ class Store:
 
 
 def ping(transaction: Transaction) -> None:
-    """Ask PostgreSQL for a sign of life: the cheapest proof that it answers, that the schema is there and that rows can
-    be written.
-    """
+    """Probe PostgreSQL: the cheapest proof that it answers, that the schema is there and that rows can be written."""
     transaction.row("ping")

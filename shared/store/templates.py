@@ -155,7 +155,7 @@ def apply_status(
     Args:
         at: the event's instant; an older one than the last changes nothing. connection_ids: the connections of the
             account that the event names. provider_id, name, language: which template.
-        status, reason, quality, category: what is events; None: nothing said.
+        status, reason, quality, category: the new values; None: unchanged.
     Returns:
         How many rows changed; 0 also for a template that no process has read yet.
     """

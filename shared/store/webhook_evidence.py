@@ -1,4 +1,4 @@
-"""What webhooks prove about each connection's door; typed functions for `queries/webhook_evidence.sql`."""
+"""What webhooks prove about each connection's webhook endpoint; typed functions for `queries/webhook_evidence.sql`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DoorEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """The first event that proves a door.
+    """The first event that proves that an endpoint receives webhooks.
 
     Attributes:
         received_at: None when there is none. is_read: whether everything that came before it has been processed.

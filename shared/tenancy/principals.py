@@ -10,7 +10,7 @@ KeyScope = Literal["send", "read", "manage", "operate"]
 
 `send`: send, edit, delete and react; upload files. `read`: messages, files, states. `manage`: change what is
 configured: companies, connections, sessions, templates, keys. `operate`: intervene in what runs: pause, restart,
-redrive, resolve; health and figures.
+redrive, resolve; health and metrics.
 """
 SCOPES: Final[tuple[KeyScope, ...]] = get_args(KeyScope)
 

@@ -1,4 +1,4 @@
-"""Asking the API of the copy that runs over this home, for commands that do nothing but that."""
+"""Requests to the API of the installation in this home, for commands that need nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`companies list|add`: the tenants, through the API of the copy that runs over this home."""
+"""`companies list|add`: the tenants, through the API of the installation in this home."""
 
 from __future__ import annotations
 

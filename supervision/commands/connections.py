@@ -1,9 +1,8 @@
-"""`connections list|add|update|test|pause|resume|remove|reseal`: a company's connections, through the API of the copy
-that runs over this home.
+"""`connections list|add|update|test|pause|resume|remove|reseal`: a company's connections, through the API of the
+installation in this home.
 
 Secrets are never arguments, which all on the machine can read: `--secrets FILE` names a file with them (`-`: standard
-input), either a JSON object like `{"accessToken": "…"}`, or nothing but the one secret that the connection's type
-cannot do without.
+input), either a JSON object like `{"accessToken": "…"}`, or only the one secret that the connection's type requires.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""`dead-letters list|redrive`: messages that are not tried again without a human; done by a process of the recorder's
-entry file."""
+"""`dead-letters list|redrive`: messages that are not retried without an operator; done by a process of the recorder's
+entry file.
+"""
 
 from __future__ import annotations
 

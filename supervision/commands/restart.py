@@ -1,5 +1,6 @@
-"""`restart KIND[-N]`: replace one process after the other, without the kind ever being away; ends a drain, a
-quarantine, a misconfiguration."""
+"""`restart KIND[-N]`: replace one process after the other, without the kind ever being unavailable; ends a drain, a
+quarantine, a misconfiguration.
+"""
 
 from __future__ import annotations
 

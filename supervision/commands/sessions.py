@@ -1,5 +1,4 @@
-"""`sessions list|link|pair|restart|logout|wipe`: browser sessions, through the API of the copy that runs over this
-home."""
+"""`sessions list|link|pair|restart|logout|wipe`: browser sessions, through the API of the installation in this home."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def ask(home: Path) -> tuple[dict[str, Any], bool]:
 
 
 def without_orchestrator(home: Path) -> dict[str, Any]:
-    """Return a snapshot made from the slot locks, which the kernel keeps true the process that lives."""
+    """Return a snapshot made from the slot locks, which the kernel keeps up to date whichever process lives."""
     if not (home / "run").is_dir():
         return {"slots": {}}
     found = status_file.read(runtime.status_file(home))

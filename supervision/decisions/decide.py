@@ -199,7 +199,7 @@ class _Decision(Reports):
             if event.at_once:
                 self.kill(slot)
             elif slot.state is SlotState.KILLING:
-                continue  # already climbing faster than this
+                continue  # already escalating faster than this
             else:
                 moved = (
                     slot

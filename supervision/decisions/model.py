@@ -229,7 +229,7 @@ class Stalled:
 
 @dataclass(frozen=True)
 class Starved:
-    """A silent process wants a CPU and does not get enough of one: it may be silent for that much longer."""
+    """A silent process waits for a CPU: its deadline is extended by so much."""
 
     slot: str
     for_s: float

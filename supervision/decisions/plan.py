@@ -11,7 +11,7 @@ from shared.settings import Settings, visible_fields
 
 
 class RegistryInvalid(BulkheadError):
-    """Raised when the rows contradict each other: a name twice, an unknown predecessor, or a circle of predecessors."""
+    """Raised when the rows contradict each other: a name twice, an unknown predecessor, or a cycle of predecessors."""
 
 
 class KindUnknown(BulkheadError):
@@ -20,7 +20,7 @@ class KindUnknown(BulkheadError):
 
 def check(rows: Sequence[ProcessKind]) -> None:
     """Raise `RegistryInvalid` unless every predecessor, need and setting exists, no two slots share a port, and the
-    order of start has no circle.
+    order of start has no cycle.
     """
     names = [row.name for row in rows]
     if len(set(names)) < len(names):
@@ -43,7 +43,7 @@ def check(rows: Sequence[ProcessKind]) -> None:
             visible_fields(row)
         except ValueError as problem:
             raise RegistryInvalid(str(problem)) from None
-    # Raises for a circle, which would never start.
+    # Raises for a cycle, which would never start.
     start_order(rows)
 
 

@@ -1,7 +1,7 @@
 """Killing of whole process trees by cgroup (v2): one group for each incarnation, killed by the kernel in one step.
 
 It holds where a cgroup v2 hierarchy is mounted and we may make groups below our own (root, or a unit with
-Delegate=yes). It works for processes that left their session and cleared their environment, which no look at /proc can
+Delegate=yes). It works for processes that left their session and cleared their environment, which /proc alone cannot
 attribute.
 """
 

@@ -36,10 +36,10 @@ _LOOK_LATER_S: Final = 0.05
 
 @dataclass
 class _Child:
-    """One process in a slot, from its start or adoption to its burial.
+    """One process in a slot, from its start or adoption until it is reaped.
 
     Attributes:
-        gone: its main process has ended and that was said.
+        gone: its main process has exited, and that was reported.
         killed: its tree was killed once already since then.
         poll_at: when to look again whether its tree is gone; None while it was neither killed nor has exited.
         pause_s: time between two looks; grows.

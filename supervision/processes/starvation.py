@@ -1,7 +1,8 @@
-"""Reports CPU starvation from a hang.
+"""Distinguishes CPU starvation from a hang.
 
 A process that hangs sleeps, or spins on a CPU of its own. One that is starved has a thread that could run, and gets
-little of what it could use. What the machine withholds is no one's silence, as our own lateness is not.
+little of what it could use. CPU time that the machine withholds does not count as a child's silence, just as our own
+delays do not.
 """
 
 from __future__ import annotations

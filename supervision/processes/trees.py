@@ -1,8 +1,8 @@
 """Ends whole process trees, and proves that nothing of an incarnation lives.
 
-A capability ladder, probed once at start: rung "cgroup" where the kernel kills a group in one step; below it rung
-"walk", which finds an incarnation's processes by session, group, parentage and environment marker and kills until none
-is found. An incarnation without a group (its orchestrator could not make one) is walked on either rung.
+Two methods, probed once at start: "cgroup" where the kernel kills a group in one step; otherwise "walk", which finds an
+incarnation's processes by session, group, parentage and environment marker and kills until none is found. An
+incarnation without a group (its orchestrator could not make one) is walked with either method.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Trees:
         found = self.living(incarnation)
         if not found and lock is not None and not is_free(lock):
             found = holders(lock)
-        # By pid as well: on the rung "walk" it is the only way.
+        # By pid as well: with the method "walk" it is the only way.
         kill(found)
         return found
 
@@ -92,7 +92,7 @@ class Trees:
     def leftovers(self, living: set[str]) -> set[str]:
         """Return the incarnations of this home that have processes but are not in `living`: remains of an
         orchestrator's sudden death."""
-        # By marker on both rungs: an earlier orchestrator may have had no cgroups.
+        # By marker with both methods: an earlier orchestrator may have had no cgroups.
         found = set(marked(scan(), self._home).values())
         if self._cgroups:
             found |= self._cgroups.leftovers(living)

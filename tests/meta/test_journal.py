@@ -45,10 +45,10 @@ def test_what_is_reported_as_an_outage(
     commit: Callable[[], Any], is_answered: bool, least_s: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journals, "LATE_S", 0.05)
-    unheard: list[float] = []
+    outages: list[float] = []
 
     async def scenario() -> bool:
-        journal = WebhookJournal(Shelf(commit), "meta", lambda: None, unheard.append)  # type: ignore[arg-type]  # all that it asks of a store
+        journal = WebhookJournal(Shelf(commit), "meta", lambda: None, outages.append)  # type: ignore[arg-type]  # all that it asks of a store
         journal.start()
         try:
             await journal.keep(EVENT)
@@ -59,5 +59,5 @@ def test_what_is_reported_as_an_outage(
         return True
 
     assert asyncio.run(scenario()) is is_answered
-    assert len(unheard) == (least_s is not None)
-    assert all(for_s >= (least_s or 0.0) for for_s in unheard)
+    assert len(outages) == (least_s is not None)
+    assert all(for_s >= (least_s or 0.0) for for_s in outages)

@@ -88,7 +88,7 @@ def identify(pid: int) -> Identity:
 
 
 def record(identity: Identity, file: Path) -> None:
-    """Write an identity down for the next life of this process."""
+    """Record an identity for the next life of this process."""
     file.write_text(json.dumps(asdict(identity)), encoding="ascii")
 
 
@@ -101,7 +101,7 @@ def pids_of(identity: Identity) -> list[int]:
 
 
 def pids_of_record(file: Path, profile: Path) -> list[int]:
-    """Return what still lives of a browser that an earlier life of this process wrote down.
+    """Return the living processes of a browser that an earlier life of this process recorded.
 
     A main process that is gone may have been reaped, and its number used again: then only processes that name the
     profile count.

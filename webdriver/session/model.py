@@ -44,7 +44,7 @@ class SessionModel:
         probe_at: when the page is probed next. answered_at: when its script answered last, whatever it answered; None:
             not in this life.
         proved_at: when a loaded page last reported its own state; only that proves a state.
-        heard_at: when the page last reported a message. qr: the code that it shows.
+        reported_at: when the page last reported a message. qr: the code that it shows.
         link: names the link to the phone (own number and device); empty while it is not known or there is none.
         failures: lives in a row that ended early. unanswered_sends: sends in a row whose outcome the page did not
             report.

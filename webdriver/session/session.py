@@ -280,7 +280,7 @@ class Session:
     # its life
 
     async def run(self) -> None:
-        """Keep the session as it should be until cancelled; returns after a logout that was asked for."""
+        """Keep the session in its desired state until cancelled; returns after a logout that was asked for."""
         try:
             while self._model.phase is not Phase.OVER:
                 if not self._pending:

@@ -17,7 +17,7 @@ SET status = excluded.status, last_heartbeat = excluded.last_heartbeat,
     incarnation = excluded.incarnation, detail = excluded.detail;
 
 -- write_metrics --
--- Figures of one slot at this instant.
+-- Metrics of one slot at this instant.
 INSERT INTO process_metrics (process_name, instance, metrics) VALUES (%(process_name)s, %(instance)s, %(metrics)s);
 
 -- write_process_events --
@@ -49,7 +49,7 @@ SELECT process_name, instance, status, reported, last_heartbeat, silent_s::doubl
 FROM process_status ORDER BY process_name, instance;
 
 -- latest_metrics --
--- The newest figures of each slot of a kind.
+-- The latest metrics of each slot of a kind.
 SELECT DISTINCT ON (instance) instance, at, metrics FROM process_metrics
 WHERE process_name = %(process_name)s ORDER BY instance, at DESC;
 
