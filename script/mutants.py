@@ -733,7 +733,86 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "one-person": Mutation(
         "chats are joined only where two ids can name one person",
-        (Edit("shared/store/people.py", "            if may_be_one_person(first, second)\n", ""),),
+        (Edit("shared/store/people.py", "        if may_be_one_person(pair.first, pair.second)\n", ""),),
+        "tests/store/test_people.py",
+    ),
+    "change-in-own-chat": Mutation(
+        "an edit or a deletion changes a message of its own chat only",
+        (
+            Edit(
+                "migrations/0045.chat-scope.sql",
+                "from_me = its_from_me AND is_one_chat(company, chat, its_chat)",
+                "from_me = its_from_me",
+            ),
+        ),
+        "tests/inbound/test_chat_scope.py",
+    ),
+    "change-by-author": Mutation(
+        "in a group only the author of a message edits or deletes it",
+        (
+            Edit(
+                "shared/store/queries/inbound.sql",
+                """    WHERE is_by_author(locked.company_id, locked.chat_id, locked.sender, locked.from_me,
+                       c.chat_id, c.sender, c.from_me)
+""",
+                "    WHERE is_one_chat(locked.company_id, locked.chat_id, c.chat_id) AND locked.from_me = c.from_me\n",
+            ),
+        ),
+        "tests/inbound/test_chat_scope.py",
+    ),
+    "echo-in-own-chat": Mutation(
+        "the business's app deletes a message of ours only in the chat that it names",
+        (
+            Edit(
+                "shared/store/queries/inbound.sql",
+                " AND is_one_chat(t.company_id, t.chat_id, g.chat_id)\n",
+                "\n",
+            ),
+        ),
+        "tests/inbound/test_chat_scope.py",
+    ),
+    "reaction-in-own-chat": Mutation(
+        "a reaction counts in the chat of its message only",
+        (
+            Edit(
+                "shared/store/queries/marks.sql",
+                "AND i.connection_id = g.connection_id AND is_one_chat(i.company_id, i.chat_id, g.chat_id)",
+                "AND i.connection_id = g.connection_id",
+            ),
+        ),
+        "tests/inbound/test_chat_scope.py",
+    ),
+    "page-names-the-chat": Mutation(
+        "what a page reports about a message is in the chat where it was done, not where its target is",
+        (
+            Edit(
+                "webdriver/page/parsing.py",
+                "    chat, own = _side(made)\n",
+                '    chat, own = _side(str(content["target"]))\n',
+            ),
+        ),
+        "tests/webdriver/test_words.py",
+    ),
+    "two-numbers": Mutation(
+        "two numbers never become one chat, whatever names both",
+        (
+            Edit(
+                "migrations/0046.contradicting-aliases.sql",
+                "ON a.alias < b.alias AND contradict(a.alias, b.alias)",
+                "ON a.alias < b.alias AND false",
+            ),
+        ),
+        "tests/store/test_people.py",
+    ),
+    "quotation-joins": Mutation(
+        "who quotes a message is not joined with a person whom the provider has named otherwise",
+        (
+            Edit(
+                "shared/store/queries/people.sql",
+                "WHERE i.chat_id !~ '^[0-9]+$' AND c.connection_id",
+                "WHERE false AND c.connection_id",
+            ),
+        ),
         "tests/store/test_people.py",
     ),
     "providers-time": Mutation(
@@ -741,8 +820,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "shared/store/queries/marks.sql",
-                "ORDER BY target, sender, at DESC, id DESC",
-                "ORDER BY target, sender, id DESC",
+                "ORDER BY connection_id, target, person, at DESC, id DESC",
+                "ORDER BY connection_id, target, person, id DESC",
             ),
         ),
         "tests/store/test_people.py",

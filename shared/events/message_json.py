@@ -24,7 +24,9 @@ class RelatedRows:
     def __init__(self, transaction: Transaction, company_id: str, rows: Sequence[Row]) -> None:
         # in the transaction of the rows, so that both are of one instant; one query for a whole page
         self.reactions = marks.reactions(
-            transaction, company_id, [row["provider_id"] for row in rows if row["provider_id"]]
+            transaction,
+            company_id,
+            [(row["connection_id"], row["chat_id"], row["provider_id"]) for row in rows if row["provider_id"]],
         )
         self.files = marks.received_files(transaction, [row["id"] for row in rows if "media" in row["content"]])
 
@@ -96,7 +98,7 @@ def described(row: Row, company_id: str, related: RelatedRows) -> JsonObject:
         shown |= {"edited": True, "editedAt": edited_at}
     if row["state"] == MessageState.DELETED or "deleted_at" in kept:
         shown |= {"deleted": True, "deletedFor": kept.get("deleted_for", "everyone")}
-    if reactions := related.reactions.get(row["provider_id"]):
+    if reactions := related.reactions.get((row["connection_id"], row["provider_id"])):
         shown["reactions"] = [{"from": sender or None, "emoji": emoji} for sender, emoji in reactions]
     return shown
 

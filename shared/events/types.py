@@ -16,6 +16,7 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "session": "A browser session of a connection.",
     "connection": "A connection: what an operator, a provider or a policy did to it.",
     "account": "A provider's account, named by `data.accountId`; the rest of the type is the provider's own name.",
+    "contact": "A customer, by `data.aliases`: the ids that the event is about.",
     "process": "A slot, or the orchestrator itself; `data` has its journal's `boot`, `seq` and `detail`.",
 }
 """First parts of types."""
@@ -37,6 +38,9 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "connection.paused": "Its queue is held; `detail` is the reason.",
     "connection.resumed": "It sends again.",
     "connection.removed": "It was ended; its secrets are gone.",
+    "contact.contradicted": "The provider named two ids as one person that cannot be, such as a user id with a second "
+    "number. `code`: `moved` (the id belongs to the new number's chat from now on) or `refused` (nothing was changed). "
+    "No chats were joined.",
 }
 """Types with one meaning in every kind. Those of sessions and processes are listed where they arise (`webdriver`,
 `shared.process.journal`).

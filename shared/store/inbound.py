@@ -15,6 +15,7 @@ from shared.inbound_events import AccountEvent, Contact, ContactMove, MarketingC
 from shared.messages import InboundMessage, Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
 from shared.store import people
+from shared.store.people import OnePerson
 from shared.store.pool import Row, Transaction, records
 
 _EDIT = "edit"
@@ -122,6 +123,7 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
             "revoke_sent",
             connection_ids=[message.connection_id for message in by_hand],
             provider_ids=[str(message.content["target"]) for message in by_hand],
+            chat_ids=[message.chat_id for message in by_hand],
             before=[
                 state
                 for state in predecessors(MESSAGE_TRANSITIONS, MessageState.DELETED)
@@ -143,8 +145,10 @@ def see(
     choices: Sequence[MarketingChoice] = (),
 ) -> None:
     """Store people, changes of their numbers and ids, and their choices about marketing messages; idempotent."""
-    # Numbers that are named together with a user id. Whatever names only the number means the same person.
-    both = {(one.connection_id, one.phone): one.user_id for one in contacts if one.phone and one.user_id != one.phone}
+    # Numbers that are named together with a user id. Whatever names only the number means the same person. In the order
+    # of time: of two people with one number the newer has it.
+    named = [one for one in sorted(contacts, key=lambda one: one.at) if one.phone and one.user_id != one.phone]
+    both = {(one.connection_id, one.phone): one.user_id for one in named}
     if contacts:
         rows = [
             {
@@ -162,10 +166,10 @@ def see(
     _move(transaction, moves, contacts)
     people.learn(
         transaction,
-        [(connection_id, user_id, number) for (connection_id, number), user_id in both.items()]
+        [OnePerson(connection_id=one.connection_id, first=one.user_id, second=one.phone, at=one.at) for one in named]
         # a user id that was replaced; a number that was given up may soon be another person's
         + [
-            (move.connection_id, move.former, move.user_id)
+            OnePerson(connection_id=move.connection_id, first=move.former, second=move.user_id, at=move.at)
             for move in moves
             if move.user_id and not move.former.isdecimal()
         ],

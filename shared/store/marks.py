@@ -7,14 +7,26 @@ from collections.abc import Mapping, Sequence
 from shared.store.pool import Row, Transaction
 
 
-def reactions(transaction: Transaction, company_id: str, targets: Sequence[str]) -> Mapping[str, list[tuple[str, str]]]:
-    """Return reactions to messages: (sender, emoji) by the provider's id of the message; sender is empty for the
-    company itself.
+def reactions(
+    transaction: Transaction, company_id: str, targets: Sequence[tuple[int, str, str]]
+) -> Mapping[tuple[int, str], list[tuple[str, str]]]:
+    """Return reactions to messages, each given as (connection id, chat id, the provider's id); those from other chats
+    are left out.
+
+    Returns:
+        (sender, emoji) by connection id and the provider's id; sender is empty for the company itself.
     """
-    found: dict[str, list[tuple[str, str]]] = {}
+    found: dict[tuple[int, str], list[tuple[str, str]]] = {}
     if targets:
-        for row in transaction.rows("reactions_to", company_id=company_id, targets=list(targets)):
-            found.setdefault(row["target"], []).append((row["sender"], row["emoji"]))
+        rows = transaction.rows(
+            "reactions_to",
+            company_id=company_id,
+            connection_ids=[connection_id for connection_id, _, _ in targets],
+            chat_ids=[chat_id for _, chat_id, _ in targets],
+            targets=[provider_id for _, _, provider_id in targets],
+        )
+        for row in rows:
+            found.setdefault((row["connection_id"], row["target"]), []).append((row["sender"], row["emoji"]))
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Retry, Sent
 from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
 from shared.store import people
+from shared.store.people import OnePerson
 from shared.store.pool import Row, Transaction, json, records
 
 _ROW_FIELDS: Final = tuple(row.name for row in fields(OutboundMessage))
@@ -113,8 +114,8 @@ class Settlement:
 
     Attributes:
         after_s: seconds until the next attempt. counts: the attempt is charged. acts: it is an edit or a deletion that
-            has gone out, so that another message changes with it, in the same transaction. aliases: (connection id,
-            chat, the provider's id of it).
+            has gone out, so that another message changes with it, in the same transaction. aliases: the chat and the
+            provider's id of it.
     """
 
     id: int
@@ -125,7 +126,7 @@ class Settlement:
     detail: str = ""
     counts: bool = True
     acts: bool = False
-    aliases: tuple[int, str, str] | None = field(default=None, repr=False)
+    aliases: OnePerson | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -339,7 +340,9 @@ def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wai
                 provider_id=provider_id,
                 code=code,
                 acts=message.type in TARGETING_TYPES,
-                aliases=(message.connection_id, message.chat_id, recipient) if recipient else None,
+                aliases=OnePerson(connection_id=message.connection_id, first=message.chat_id, second=recipient)
+                if recipient
+                else None,
             )
         # Only counted retries end: a provider that is away, or asks to wait, would otherwise use up every message's
         # attempts.

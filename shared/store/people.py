@@ -5,10 +5,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from shared.channels.chat_ids import ChatInvalid, Form, read
+from shared.clock import utc_now
+from shared.logs import logger
 from shared.store.pool import Transaction
+
+log = logger(__name__)
 
 _PERSONS: Final = frozenset({Form.PHONE, Form.LID, Form.BUSINESS_SCOPED})
 """Forms of ids that name a person whom another id may name too."""
@@ -40,29 +46,65 @@ def may_be_one_person(first: str, second: str) -> bool:
     return forms != {Form.LID}
 
 
-def learn(transaction: Transaction, pairs: Iterable[tuple[int, str, str]]) -> None:
-    """Note that pairs of ids, each as reported to a connection (its id comes first), name one person; pairs that cannot
-    are left out; idempotent.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnePerson:
+    """That two ids name one person, as reported to a connection.
+
+    Attributes:
+        at: when the provider said so. moves: whether a user id may leave the number that it named until then; not where
+            the customer's own words are all that says so.
     """
-    believed = sorted(
-        {
-            # Sorted within and among pairs: a-b and b-a are one, and the locks of `link_aliases` are taken in one
-            # order.
-            (connection_id, *sorted((first, second)))
-            for connection_id, first, second in pairs
-            if may_be_one_person(first, second)
-        }
+
+    connection_id: int
+    first: str = field(repr=False)
+    second: str = field(repr=False)
+    at: datetime = field(default_factory=utc_now)
+    moves: bool = True
+
+
+def learn(transaction: Transaction, pairs: Iterable[OnePerson]) -> None:
+    """Note that pairs of ids name one person; pairs that cannot are left out; idempotent.
+
+    A pair that contradicts what is known joins no chats: a user id that named one number and names another now leaves
+    the first, and whatever else contradicts is left as it was. Both are an event (`contact.contradicted`).
+    """
+    # Sorted within and among pairs: a-b and b-a are one, and the locks of `link_aliases` are taken in one order. By
+    # instant, so that of one pair the newest is kept.
+    believed = {
+        (pair.connection_id, *sorted((pair.first, pair.second))): pair
+        for pair in sorted(pairs, key=lambda pair: pair.at)
+        if may_be_one_person(pair.first, pair.second)
+    }
+    if not believed:
+        return
+    ordered = sorted(believed.items(), key=lambda one: one[0])
+    contradictions = transaction.rows(
+        "learn_aliases",
+        connection_ids=[connection_id for (connection_id, _, _), _ in ordered],
+        firsts=[first for (_, first, _), _ in ordered],
+        seconds=[second for (_, _, second), _ in ordered],
+        instants=[pair.at for _, pair in ordered],
+        moves=[pair.moves for _, pair in ordered],
     )
-    if believed:
-        transaction.rows(
-            "learn_aliases",
-            connection_ids=[connection_id for connection_id, _, _ in believed],
-            firsts=[first for _, first, _ in believed],
-            seconds=[second for _, _, second in believed],
-        )
+    for row in contradictions:
+        log.warning("contact_contradicted", connection_id=row["connection_id"], outcome=row["outcome"])
 
 
 def learn_from_replies(transaction: Transaction, ids: Sequence[int]) -> None:
-    """Learn from messages that came in and quote one of ours: their sender is the person to whom it was sent."""
+    """Learn from messages that came in and quote one of ours: their sender is the person to whom it was sent, unless
+    the provider has named another person.
+    """
     rows = transaction.rows("chats_of_quoted", ids=list(ids))
-    learn(transaction, [(row["connection_id"], row["chat_id"], row["quoted_chat_id"]) for row in rows])
+    learn(
+        transaction,
+        [
+            OnePerson(
+                connection_id=row["connection_id"],
+                first=row["chat_id"],
+                second=row["quoted_chat_id"],
+                at=row["at"],
+                moves=False,
+            )
+            for row in rows
+        ],
+    )

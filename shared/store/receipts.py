@@ -10,6 +10,7 @@ from shared.messages import Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
 from shared.store import people
 from shared.store.messages import apply_to_targets
+from shared.store.people import OnePerson
 from shared.store.pool import Transaction, records
 
 
@@ -40,7 +41,9 @@ def apply(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
     people.learn(
         transaction,
         [
-            (receipt.connection_id, row["chat_id"], receipt.recipient)
+            OnePerson(
+                connection_id=receipt.connection_id, first=row["chat_id"], second=receipt.recipient, at=receipt.at
+            )
             for row in locked
             if (receipt := receipts[row["position"]]).recipient
         ],

@@ -556,6 +556,7 @@ def echo_edit_and_revoke(env: CasesEnv, given: list[Mapping[str, Any]]) -> None:
     by_phone = {"from": edited["from"], "to": edited["to"], "id": wamid(), "timestamp": "1796001596", "type": "text"}
     env.receive(field="smb_message_echoes", message_echoes=[{**by_phone, "text": {"body": "by phone"}}])
     edited["edit"]["original_message_id"] = by_phone["id"]
+    revoked |= {"to": env.row(row)["chat_id"]}
     revoked["revoke"]["original_message_id"] = env.row(row)["provider_id"]
     env.receive(field="smb_message_echoes", message_echoes=[edited, revoked])
     assert line_of(env, edited["to"], by_phone["id"])["message"] == "by phone, corrected"

@@ -158,6 +158,90 @@ def test_links_that_are_made_at_once_make_one_person(env: StoreEnv) -> None:
     assert len(query(env.url, "SELECT alias FROM contact_aliases")) == 5
 
 
+class TestContradictions:
+    """One user id with two numbers that are not one number: Meta makes a new id when a person changes the number."""
+
+    OTHER = "447911123456"
+
+    @staticmethod
+    def say(env: StoreEnv, user_id: str, number: str, second: int = 0) -> None:
+        at = LONG_AGO + timedelta(seconds=second)
+        env.store.run(inbound.see, [Contact(connection_id=env.connection, user_id=user_id, phone=number, at=at)])
+
+    @staticmethod
+    def noted(env: StoreEnv) -> list[tuple[str, list[str]]]:
+        rows = query(env.url, "SELECT code, data FROM events WHERE type = 'contact.contradicted' ORDER BY id")
+        return [(row["code"], row["data"]["aliases"]) for row in rows]
+
+    def test_two_numbers_never_become_one_chat(self, env: StoreEnv) -> None:
+        receive(env, came(env, NUMBER, "first"), came(env, self.OTHER, "second"), came(env, BSUID, "hidden"))
+        self.say(env, BSUID, NUMBER)
+        assert shown(env, NUMBER) == ["hidden", "first"]
+        for _ in range(2):
+            self.say(env, BSUID, self.OTHER, 10)
+        assert (shown(env, NUMBER), sorted(shown(env, self.OTHER))) == (["first"], ["hidden", "second"])
+        assert shown(env, BSUID) == shown(env, self.OTHER), "the id names whom the provider named last"
+        assert self.noted(env) == [("moved", sorted([BSUID, self.OTHER]))], "once"
+
+    def test_nor_when_one_batch_says_both(self, env: StoreEnv) -> None:
+        receive(env, came(env, NUMBER, "first"), came(env, self.OTHER, "second"))
+        people = [
+            Contact(connection_id=env.connection, user_id=BSUID, phone=phone, at=LONG_AGO)
+            for phone in (NUMBER, self.OTHER)
+        ]
+        env.store.run(inbound.see, people)
+        assert (shown(env, NUMBER), shown(env, self.OTHER)) == (["first"], ["second"])
+        assert len(self.noted(env)) == 1
+
+    def test_a_webhook_that_comes_late_changes_nothing(self, env: StoreEnv) -> None:
+        receive(env, came(env, NUMBER, "first"), came(env, self.OTHER, "second"))
+        self.say(env, BSUID, self.OTHER, 10)
+        self.say(env, BSUID, NUMBER, 5)
+        assert shown(env, BSUID) == ["second"]
+        assert self.noted(env) == [("refused", sorted([BSUID, NUMBER]))]
+        found = env.store.run(inbound.contact, env.connection, BSUID)
+        assert found is not None
+        assert found["phone"] == self.OTHER
+
+    def test_a_new_user_id_after_a_new_number_leaves_the_former_numbers_chat(self, env: StoreEnv) -> None:
+        receive(env, came(env, NUMBER, "first"))
+        self.say(env, BSUID, NUMBER)
+        move = ContactMove(connection_id=env.connection, former=BSUID, user_id="CO.7", at=LONG_AGO)
+        env.store.run(inbound.see, [], [move])
+        receive(env, came(env, self.OTHER, "second"))
+        self.say(env, "CO.7", self.OTHER, 10)
+        assert (shown(env, NUMBER), shown(env, self.OTHER)) == (["first"], ["second"])
+
+    def test_spellings_of_one_number_contradict_nothing(self, env: StoreEnv) -> None:
+        receive(env, *(came(env, number, number) for number in BRAZIL))
+        for number in BRAZIL:
+            self.say(env, BSUID, number)
+        assert shown(env, BSUID) == list(BRAZIL)
+        assert self.noted(env) == []
+
+    @pytest.mark.parametrize("theirs", [BSUID, LID])
+    def test_a_quotation_joins_no_other_to_a_person_whom_the_provider_has_named(
+        self, env: StoreEnv, theirs: str
+    ) -> None:
+        sent(env, NUMBER, "wamid.ours")
+        self.say(env, "CO.1" if theirs == BSUID else "1234567@lid", NUMBER)
+        receive(env, came(env, theirs, "stranger", content={"body": "x", "quoted": "wamid.ours"}))
+        assert shown(env, NUMBER) == ["wamid.ours"]
+
+    def test_a_quotation_joins_no_person_with_another_number(self, env: StoreEnv) -> None:
+        sent(env, NUMBER, "wamid.ours")
+        self.say(env, BSUID, self.OTHER)
+        receive(env, came(env, BSUID, "stranger", content={"body": "x", "quoted": "wamid.ours"}))
+        assert shown(env, NUMBER) == ["wamid.ours"]
+
+    @pytest.mark.parametrize(
+        ("one", "other"), [BRAZIL, MEXICO, (NUMBER, OTHER), (NUMBER, "573107619422"), (LID, "888@lid"), (LID, LID)]
+    )
+    def test_the_database_has_the_same_rule(self, env: StoreEnv, one: str, other: str) -> None:
+        (row,) = query(env.url, "SELECT contradict(%(one)s, %(other)s) AS found", one=one, other=other)
+        assert row["found"] is (one != other and not may_be_one_person(one, other))
+
+
 def test_a_scoped_spelling_of_an_id_names_the_message_under_the_id_that_is_shown(env: StoreEnv) -> None:
     sent(env, NUMBER, STORED)
     env.store.run(inbound.see, [Contact(connection_id=env.connection, user_id=BSUID, phone=NUMBER, at=LONG_AGO)])
@@ -215,9 +299,11 @@ class TestTime:
 
         receive(env, reaction("removed", "", 30))
         receive(env, reaction("given", "👍", 0))
-        assert env.store.run(marks.reactions, "acme", ["t"]) == {}
+        assert env.store.run(marks.reactions, "acme", [(env.connection, "1", "t")]) == {}
         receive(env, reaction("again", "❤️", 31))
-        assert env.store.run(marks.reactions, "acme", ["t"]) == {"t": [("1", "❤️")]}
+        assert env.store.run(marks.reactions, "acme", [(env.connection, "1", "t")]) == {
+            (env.connection, "t"): [("1", "❤️")]
+        }
 
     def test_an_edit_by_hand_finds_a_message_of_ours_and_the_newest_counts(self, env: StoreEnv) -> None:
         row_id = sent(env, "1", "wamid.1")

@@ -76,6 +76,30 @@ def test_an_event_is_read_or_named_unreadable(changes: Mapping[str, Any], kind: 
         assert found is None or (found.provider_id and found.connection_id == 1)
 
 
+@pytest.mark.parametrize(
+    ("made", "chat", "from_me"),
+    [
+        ("false_15550100200@c.us_B", "15550100200", False),
+        ("false_15550100666@c.us_B", "15550100666", False),
+        ("true_15550100200@c.us_B", "15550100200", True),
+        # found revoked after a gap: no event, and so no id of its own
+        ("", "15550100200", False),
+    ],
+)
+def test_a_revoke_is_in_the_chat_and_by_the_side_that_revoked(made: str, chat: str, from_me: bool) -> None:
+    target = "false_15550100200@c.us_A"
+    found = parsing.revoked(1, {"id": made, "target": target, "author": ""}, NOW)
+    assert (found.chat_id, found.from_me, found.content) == (chat, from_me, {"target": target})
+    # the author's own has one id, which no other takes
+    assert (found.provider_id == f"revoke:{target}") is (chat == "15550100200" and not from_me)
+
+
+def test_a_reaction_is_in_the_chat_where_it_was_made() -> None:
+    raw = {"id": "false_15550100666@c.us_B", "target": "true_15550100200@c.us_A", "emoji": "👍", "sender": "", "t": 1}
+    found = parsing.reacted(1, raw)
+    assert (found.chat_id, found.sender, found.from_me) == ("15550100666", "15550100666@c.us", False)
+
+
 def test_an_edit_without_an_id_is_named_by_what_it_says() -> None:
     first = parsing.edited(1, {**ROW, "body": "one"})
     assert first.provider_id == parsing.edited(1, {**ROW, "body": "one"}).provider_id

@@ -162,35 +162,29 @@ def edited(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
 
 
 def revoked(connection_id: int, raw: Mapping[str, Any], now: datetime) -> InboundMessage:
-    """Return the message of a `revoke` event.
+    """Return the message of a `revoke` event, in the chat and by the side that revoked.
 
-    A message is revoked once, so its id names the revoke. Raises `EventUnreadable`.
+    A message is revoked once by its author, so its id names that revoke. Raises `EventUnreadable`.
     """
     with _readable("revoke"):
-        target = str(raw["target"])
-        return _about(
-            connection_id, target, f"revoke:{target}", REVOKE, {"target": target}, sender=str(raw["author"]), at=now
-        )
+        target, made = str(raw["target"]), str(raw["id"])
+        # a row that was found revoked has no event of its own: only its author's revoke is shown so
+        if not chat_of(made):
+            made = target
+        # another person's revoke, which changes nothing, must not take the id of the author's
+        by_other = "" if _side(made) == _side(target) else f":{made}"
+        found = _about(connection_id, made, REVOKE, {"target": target}, at=now)
+        return replace(found, provider_id=f"revoke:{target}{by_other}", sender=str(raw["author"]) or found.sender)
 
 
 def reacted(connection_id: int, raw: Mapping[str, Any]) -> InboundMessage:
     """Return the message of a `reaction` event; an empty emoji removes the reaction. Raises `EventUnreadable`."""
     with _readable("reaction"):
-        target, sender = str(raw["target"]), str(raw["sender"])
-        content = {"emoji": _text(raw["emoji"]), "target": target}
-        found = _about(
-            connection_id,
-            target,
-            str(raw["id"]),
-            types.REACTION,
-            content,
-            sender=sender,
-            # wa-js has milliseconds for reactions, and seconds for messages
-            at=_instant(float(raw["t"]) / 1000),
-        )
-        # WhatsApp's serialized ids begin with whether the row is from us
-        own = str(raw["id"]).startswith("true_")
-        return replace(found, from_me=own, may_trigger=not own)
+        content = {"emoji": _text(raw["emoji"]), "target": str(raw["target"])}
+        # wa-js has milliseconds for reactions, and seconds for messages
+        at = _instant(float(raw["t"]) / 1000)
+        found = _about(connection_id, str(raw["id"]), types.REACTION, content, at=at)
+        return replace(found, sender=str(raw["sender"]) or found.sender)
 
 
 def person(message: InboundMessage) -> Contact | None:
@@ -204,30 +198,29 @@ def person(message: InboundMessage) -> Contact | None:
     )
 
 
-def _about(
-    connection_id: int,
-    target: str,
-    provider_id: str,
-    type_: str,
-    content: Mapping[str, Any],
-    *,
-    sender: str,
-    at: datetime,
-) -> InboundMessage:
-    chat, own = chat_of(target), target.startswith("true_")
-    if not chat or not provider_id:
+def _about(connection_id: int, made: str, type_: str, content: Mapping[str, Any], *, at: datetime) -> InboundMessage:
+    """Return a line about another message. Its chat and its side are those of `made`, the id of what was done: the
+    id of the target is the choice of the one who does it.
+    """
+    chat, own = _side(made)
+    if not chat or not chat_of(str(content["target"])):
         raise ValueError("it names no message")
     return InboundMessage(
         connection_id=connection_id,
-        provider_id=provider_id,
+        provider_id=made,
         chat_id=canonical(chat),
-        sender=sender or ("" if own else chat),
+        sender="" if own else chat,
         type=type_,
         content=content,
         at=at,
         from_me=own,
         may_trigger=not own,
     )
+
+
+def _side(message_id: str) -> tuple[str, bool]:
+    """Return the chat in a serialized message id, and whether it is from us: WhatsApp's ids begin with that."""
+    return chat_of(message_id), message_id.startswith("true_")
 
 
 def _content(kind: str, raw: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -53,7 +53,7 @@ RETURNING id, connection_id, provider_id;
 
 -- apply_inbound_changes --
 -- Let edits and revokes take hold on what they are about: those among the given rows, and those that came before the
--- given rows did. Returns the messages that changed.
+-- given rows did. One counts only for a message of its own author in its own chat. Returns the messages that changed.
 WITH fresh AS (
     -- The messages of this batch, edits and revokes among them.
     SELECT id, connection_id, provider_id, type, content ->> 'target' AS target FROM inbound_messages
@@ -74,24 +74,27 @@ WITH fresh AS (
 ), locked AS (
     -- Locked before the edits are read, in the order of ids: two processes with an edit each of one message would
     -- otherwise both read the state before the other's, and the older edit could win.
-    SELECT t.id, t.connection_id, t.provider_id FROM inbound_messages t
+    SELECT t.id, t.company_id, t.connection_id, t.provider_id, t.chat_id, t.sender, t.from_me FROM inbound_messages t
     WHERE t.id = ANY(ARRAY(SELECT id FROM concerned)) ORDER BY t.id FOR UPDATE
-), newest AS (
-    -- Of all edits of a message only the newest by the provider's time, so that their order of arrival does not matter.
-    SELECT DISTINCT ON (locked.id) locked.id, c.at,
-           CASE WHEN c.content ? 'body' THEN jsonb_build_object('body', c.content -> 'body')
-                -- an edit changes words: the file stays the one that was there
-                ELSE coalesce(c.content -> 'content', '{}') - 'media' END AS words
-    FROM locked
-    JOIN inbound_messages c ON c.connection_id = locked.connection_id
-        AND c.content ->> 'target' = locked.provider_id AND c.type IN ('edit', 'revoke')
-    WHERE c.type = 'edit' ORDER BY locked.id, c.at DESC, c.id DESC
-), revoked AS (
-    -- A revoke wins over every edit, whenever it came. It names the message, or the one of which this is a part (`#2`).
-    SELECT DISTINCT locked.id
+), changes AS (
+    -- Every edit and revoke that names one of them, or the message of which it is a part (`#2`). Ids are no secret: who
+    -- knows one must not change what another person wrote, or what stands in another chat.
+    SELECT locked.id AS message_id, c.id, c.type, c.content, c.at,
+           c.content ->> 'target' = locked.provider_id AS is_whole
     FROM locked JOIN inbound_messages c ON c.connection_id = locked.connection_id AND c.type IN ('edit', 'revoke')
      AND c.content ->> 'target' IN (locked.provider_id, regexp_replace(locked.provider_id, '#[0-9]{1,3}$', ''))
-    WHERE c.type = 'revoke'
+    WHERE is_by_author(locked.company_id, locked.chat_id, locked.sender, locked.from_me,
+                       c.chat_id, c.sender, c.from_me)
+), newest AS (
+    -- Of all edits of a message only the newest by the provider's time, so that their order of arrival does not matter.
+    SELECT DISTINCT ON (message_id) message_id AS id, at,
+           CASE WHEN content ? 'body' THEN jsonb_build_object('body', content -> 'body')
+                -- an edit changes words: the file stays the one that was there
+                ELSE coalesce(content -> 'content', '{}') - 'media' END AS words
+    FROM changes WHERE type = 'edit' AND is_whole ORDER BY message_id, at DESC, changes.id DESC
+), revoked AS (
+    -- A revoke wins over every edit, whenever it came.
+    SELECT DISTINCT message_id AS id FROM changes WHERE type = 'revoke'
 )
 -- Applied to what was stored; applied twice, the outcome is the same.
 UPDATE inbound_messages m
@@ -107,16 +110,17 @@ WHERE m.id = locked.id AND m.type NOT IN ('edit', 'revoke') AND (newest.id IS NO
 RETURNING m.id;
 
 -- revoke_sent --
--- Messages of ours that were deleted by hand, on the phone or in the business's app.
+-- Messages of ours that were deleted by hand, on the phone or in the business's app, in the chat that was named there.
 WITH given AS (
-    SELECT * FROM unnest(%(connection_ids)s::bigint[], %(provider_ids)s::text[]) AS g(connection_id, provider_id)
+    SELECT * FROM unnest(%(connection_ids)s::bigint[], %(provider_ids)s::text[], %(chat_ids)s::text[])
+        AS g(connection_id, provider_id, chat_id)
 ), moved AS (
     -- The state is compared again by the UPDATE itself: the inner look read the row as it was before its lock was
     -- there.
     UPDATE messages m SET state = 'deleted', updated_at = now()
     WHERE m.id = ANY(ARRAY(SELECT t.id FROM messages t
                            JOIN given g ON g.connection_id = t.connection_id AND t.provider_id = g.provider_id
-                               AND t.provider_id <> ''
+                               AND t.provider_id <> '' AND is_one_chat(t.company_id, t.chat_id, g.chat_id)
                            WHERE t.state = ANY(%(before)s) ORDER BY t.id FOR UPDATE OF t))
       AND m.state = ANY(%(before)s)
     RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.attempt
@@ -189,7 +193,9 @@ FROM (
 ) AS g
 GROUP BY g.connection_id, g.who ORDER BY g.connection_id, g.who
 ON CONFLICT (connection_id, user_id) DO UPDATE
-SET phone = coalesce(excluded.phone, contacts.phone),
+-- a webhook that comes late does not bring a former number back
+SET phone = CASE WHEN excluded.last_seen_at >= contacts.last_seen_at THEN coalesce(excluded.phone, contacts.phone)
+                 ELSE coalesce(contacts.phone, excluded.phone) END,
     name = CASE WHEN excluded.name <> '' THEN excluded.name ELSE contacts.name END,
     username = CASE WHEN excluded.username <> '' THEN excluded.username ELSE contacts.username END,
     first_seen_at = least(contacts.first_seen_at, excluded.first_seen_at),

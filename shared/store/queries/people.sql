@@ -1,23 +1,50 @@
 -- learn_aliases --
--- Link pairs of ids that name one person; those that are linked already cost one look.
-SELECT link_aliases(p.company_id, g.first, g.second)
-FROM (SELECT DISTINCT *
-      FROM unnest(%(connection_ids)s::bigint[], %(firsts)s::text[], %(seconds)s::text[])
-          AS pairs(connection_id, first, second)) AS g
-JOIN phone_configs p ON p.id = g.connection_id
--- `link_aliases` takes a lock for each company. Nearly all pairs are known already, and must not wait for it.
-WHERE NOT EXISTS (
-    SELECT FROM contact_aliases a JOIN contact_aliases b USING (company_id, person_id)
-    WHERE a.company_id = p.company_id AND a.alias = g.first AND b.alias = g.second)
--- In one order everywhere: the locks of several companies are taken one after the other, and held to the commit.
-ORDER BY p.company_id, g.first, g.second;
+-- Link pairs of ids that name one person; those that are linked already cost one look. What contradicts what is known
+-- joins no chats and is an event, once.
+WITH given AS (
+    SELECT p.company_id, p.process_name, g.*
+    FROM unnest(%(connection_ids)s::bigint[], %(firsts)s::text[], %(seconds)s::text[], %(instants)s::timestamptz[],
+                %(moves)s::boolean[]) AS g(connection_id, first, second, at, moves)
+    JOIN phone_configs p ON p.id = g.connection_id
+    -- `link_aliases` takes a lock for each company. Nearly all pairs are known already, and must not wait for it.
+    WHERE NOT EXISTS (
+        SELECT FROM contact_aliases a JOIN contact_aliases b USING (company_id, person_id)
+        WHERE a.company_id = p.company_id AND a.alias = g.first AND b.alias = g.second)
+    -- In one order everywhere: the locks of several companies are taken one after the other, and held to the commit.
+    ORDER BY p.company_id, g.first, g.second OFFSET 0
+), linked AS MATERIALIZED (
+    SELECT given.*, link_aliases(company_id, first, second, at, moves) AS outcome FROM given
+), contradictions AS (
+    SELECT DISTINCT ON (name) * FROM (
+        SELECT linked.*, 'contact:' || md5(concat_ws(' ', company_id, first, second, outcome)) AS name
+        FROM linked WHERE outcome IN ('moved', 'refused')
+    ) AS named ORDER BY name, at
+), new AS (
+    -- Each message of the person repeats it.
+    INSERT INTO event_names (name) SELECT name FROM contradictions ORDER BY name
+    ON CONFLICT (name) DO NOTHING
+    RETURNING name
+), noted AS (
+    INSERT INTO events (subject, type, company_id, kind, connection_id, at, code, data)
+    SELECT 'contact', 'contact.contradicted', company_id, process_name, connection_id, at, outcome,
+           jsonb_build_object('aliases', jsonb_build_array(first, second))
+    FROM contradictions JOIN new USING (name)
+)
+SELECT connection_id, outcome FROM contradictions JOIN new USING (name);
 
 -- chats_of_quoted --
 -- Messages that came in and name one of ours that stands in another chat: the quoted one was sent to their sender.
-SELECT i.connection_id, i.chat_id, m.chat_id AS quoted_chat_id
+SELECT i.connection_id, i.chat_id, m.chat_id AS quoted_chat_id, i.at
 FROM inbound_messages i
 JOIN messages m ON m.connection_id = i.connection_id AND m.provider_id = i.content ->> 'quoted' AND m.provider_id <> ''
-WHERE i.id = ANY(%(ids)s::bigint[]) AND NOT i.from_me AND m.chat_id <> i.chat_id;
+WHERE i.id = ANY(%(ids)s::bigint[]) AND NOT i.from_me AND m.chat_id <> i.chat_id
+  -- Every customer who knows an id can quote it. Where the provider has named the person of the quoted chat, or the
+  -- number of the sender, a quotation joins no other person to it.
+  AND NOT EXISTS (SELECT FROM contacts c
+                  -- two spellings of a number are compared by their digits
+                  WHERE i.chat_id !~ '^[0-9]+$' AND c.connection_id = i.connection_id AND c.phone IS NOT NULL
+                    AND (c.phone = m.chat_id AND c.user_id NOT IN (m.chat_id, i.chat_id)
+                         OR c.user_id = i.chat_id AND NOT is_one_chat(i.company_id, c.phone, m.chat_id)));
 
 -- resolve_scoped_ids --
 -- Give what new messages name (the quoted one, or the one that they edit or react to) the id under which it is shown,
@@ -58,16 +85,16 @@ FROM (SELECT id, jsonb_object_agg(name, provider_id) AS content FROM shown GROUP
 WHERE i.id = changes.id;
 
 -- edit_sent --
--- Messages of ours whose words were changed by hand, on the phone or in the business's app; the newest edit by the
--- provider's time counts.
+-- Messages of ours whose words were changed by hand, on the phone or in the business's app, in the chat that was named
+-- there; the newest edit by the provider's time counts.
 WITH given AS (
     -- The newest edit of each message in this batch.
-    SELECT DISTINCT ON (i.connection_id, i.content ->> 'target') i.connection_id, i.content ->> 'target' AS target,
-           i.at,
+    SELECT DISTINCT ON (i.connection_id, i.content ->> 'target', i.chat_id)
+           i.connection_id, i.content ->> 'target' AS target, i.chat_id, i.at,
            CASE WHEN i.content ? 'body' THEN i.content ->> 'body'
                 ELSE coalesce(i.content #>> '{content,body}', i.content #>> '{content,caption}') END AS words
     FROM inbound_messages i WHERE i.id = ANY(%(ids)s::bigint[]) AND i.type = 'edit' AND i.from_me
-    ORDER BY i.connection_id, i.content ->> 'target', i.at DESC, i.id DESC
+    ORDER BY i.connection_id, i.content ->> 'target', i.chat_id, i.at DESC, i.id DESC
 ), moved AS (
     -- Only over an older edit: a webhook that comes late does not bring the earlier text back.
     UPDATE messages m
@@ -76,6 +103,7 @@ WITH given AS (
         updated_at = now()
     FROM given g
     WHERE m.connection_id = g.connection_id AND m.provider_id = g.target AND m.provider_id <> '' AND g.words IS NOT NULL
+      AND is_one_chat(m.company_id, m.chat_id, g.chat_id)
       AND m.state IN ('sent', 'delivered', 'read') AND coalesce((m.content ->> 'edited_at')::timestamptz < g.at, true)
     RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.state, m.attempt
 )
