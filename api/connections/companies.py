@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 
 from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.keys import principal_of
-from api.http.operations import Operation, Parameter
+from api.http.operations import Operation
+from api.http.parameters import Parameter, query_of
 from api.http.problems import Problem
 from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.store import connections
@@ -81,8 +82,8 @@ class CompanyOperations:
         principal = principal_of(request)
         rows = await self._store.call(
             connections.companies,
-            # PostgreSQL's texts hold no NUL, and the driver refuses one; any other text works as a lower bound
-            after=request.query_params.get("after", "").replace("\0", ""),
+            # any text works as a lower bound
+            after=query_of(request)["after"] or "",
             most=_MOST,
             only=principal.company_id,
         )

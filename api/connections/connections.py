@@ -20,7 +20,8 @@ from api.connections.bodies import (
 )
 from api.connections.credentials import Credentials
 from api.http.bodies import BODY_PROBLEMS, read_json
-from api.http.operations import Operation, Parameter
+from api.http.operations import Operation
+from api.http.parameters import Parameter, query_of
 from api.http.problems import Problem
 from shared.channels.capabilities import of
 from shared.channels.registry import channel_named
@@ -239,12 +240,8 @@ class ConnectionOperations:
 
     async def remove(self, request: Request) -> Response:
         """Remove a connection, unless messages wait there and `force` is not set."""
-        # 1 and 0 too, as some HTTP libraries write booleans
-        force = request.query_params.get("force", "false").lower()
-        if force not in ("true", "false", "1", "0"):
-            raise Problem("query_invalid", "force must be true or false.", parameter="force")
         connection = await self.connection(request)
-        failed = await self._store.call(partial(_remove, force=force in ("true", "1")), connection)
+        failed = await self._store.call(partial(_remove, force=query_of(request)["force"]), connection)
         # other processes of the API forget it within a second; what they still accept is failed by `fail_leftovers`
         self._directory.forget(connection.company_id, connection.phone_index)
         return JSONResponse(

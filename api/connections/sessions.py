@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 from api.connections.tasks import TASK_PROBLEMS, TaskOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.keys import principal_of
-from api.http.operations import Operation, Parameter
+from api.http.operations import Operation
+from api.http.parameters import Parameter, cursor, limit, query_of
 from api.http.problems import Problem
 from shared import qr
 from shared.channels.registry import channel_named
@@ -164,13 +165,8 @@ class SessionOperations:
                 summary="Events of a browser session",
                 handler=self.show_events,
                 parameters=(
-                    Parameter(
-                        name="limit",
-                        place="query",
-                        purpose="How many at most.",
-                        schema={"type": "integer", "minimum": 1, "maximum": _MOST_EVENTS, "default": 50},
-                    ),
-                    Parameter(name="cursor", place="query", purpose="`next` of the page before."),
+                    limit("How many at most.", default=50, most=_MOST_EVENTS),
+                    cursor(),
                 ),
                 answers={200: ("Its events of the last month, newest first.", "SessionEvents")},
                 problems=(*_UNKNOWN, "query_invalid"),
@@ -243,24 +239,19 @@ class SessionOperations:
 
     async def show_code(self, request: Request) -> Response:
         """Answer with the code to scan as a picture."""
-        # before the row is read: a refusal for the query needs no database
-        chosen = request.query_params.get("format", "png")
-        if chosen not in _PICTURES:
-            raise Problem("query_invalid", f"format must be one of {', '.join(_PICTURES)}.", parameter="format")
         row = await self.row(request)
         code = _code(row)
         if code is None:
             raise Problem(
                 "code_absent", f"The session is {row['observed']}: there is no code to scan now.", state=row["observed"]
             )
-        media_type, draw = _PICTURES[chosen]
+        media_type, draw = _PICTURES[query_of(request)["format"]]
         return Response(draw(code), media_type=media_type, headers=_NOT_KEPT)
 
     async def show_events(self, request: Request) -> Response:
         """Answer with a page of what happened to a session."""
-        most = _number(request, "limit", 50, _MOST_EVENTS)
-        # 0 stands for no cursor: ids begin at 1. 2**62 fits PostgreSQL's bigint
-        before = _number(request, "cursor", 0, 2**62) or None
+        query = query_of(request)
+        most, before = query["limit"], int(query["cursor"]) if query["cursor"] else None
         row = await self.row(request)
         found = await self._store.call(sessions.events, row["id"], most=most, before=before)
         # after a page that is exactly full, `next` may lead to an empty one
@@ -302,16 +293,6 @@ class SessionOperations:
         return JSONResponse(
             _session({**row, "desired_state": desired}, with_code=True), status_code=202, headers=_NOT_KEPT
         )
-
-
-def _number(request: Request, name: str, default: int, most: int) -> int:
-    text = request.query_params.get(name, "")
-    if not text:
-        return default
-    # `isdigit` alone accepts characters such as "²", which `int` refuses; the length comes before the conversion
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= most):
-        raise Problem("query_invalid", f"{name} must be a whole number from 1 to {most}.", parameter=name)
-    return int(text)
 
 
 def _code(row: Row) -> str | None:

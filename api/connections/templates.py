@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 from api.connections.connection_tasks import ANSWERS, PROBLEMS, ConnectionTaskOperations, unsupported
 from api.connections.connections import UNKNOWN, ConnectionOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
-from api.http.operations import Operation, Parameter
+from api.http.operations import Operation
+from api.http.parameters import Parameter, cursor, query_of
 from api.http.problems import Problem
 from shared.channels.registry import channel_named
 from shared.fields import Field, FieldsInvalid, checked, json_schema
@@ -82,8 +83,14 @@ class TemplateOperations:
                 summary="Known templates",
                 handler=self.show,
                 parameters=(
-                    Parameter(name="status", place="query", purpose="Only those, for example APPROVED."),
-                    Parameter(name="cursor", place="query", purpose="`next` of the page before."),
+                    Parameter(
+                        name="status",
+                        place="query",
+                        purpose="Only those, for example APPROVED.",
+                        schema={"type": "string", "pattern": "^[A-Za-z_]{1,40}$"},
+                        rule="a word of the provider's, for example APPROVED",
+                    ),
+                    cursor(f"^{_NAME.pattern} {_LANGUAGE.pattern}$"),
                 ),
                 answers={
                     200: (
@@ -121,7 +128,15 @@ class TemplateOperations:
                 group="Templates",
                 summary="Remove a template, in all languages or in one",
                 handler=self.delete,
-                parameters=(Parameter(name="language", place="query", purpose="Only this one; not at 360dialog."),),
+                parameters=(
+                    Parameter(
+                        name="language",
+                        place="query",
+                        purpose="Only this one; not at 360dialog.",
+                        schema={"type": "string", "pattern": f"^{_LANGUAGE.pattern}$"},
+                        rule="one like en or en_US",
+                    ),
+                ),
                 answers=ANSWERS,
                 problems=(*PROBLEMS, "query_invalid", "template_unknown"),
             ),
@@ -130,15 +145,9 @@ class TemplateOperations:
     async def show(self, request: Request) -> Response:
         """Answer with the templates that are known."""
         connection = await self._connection(request)
-        query = request.query_params
-        name, _, language = query.get("cursor", "").partition(" ")
-        if query.get("cursor") and not (_NAME.fullmatch(name) and _LANGUAGE.fullmatch(language)):
-            raise Problem("query_invalid", "cursor must be the `next` of the page before.", parameter="cursor")
-        status = query.get("status")
-        if status is not None and not re.fullmatch(r"[A-Za-z_]{1,40}", status):
-            raise Problem(
-                "query_invalid", "status must be a word of the provider's, for example APPROVED.", parameter="status"
-            )
+        query = query_of(request)
+        name, _, language = (query["cursor"] or "").partition(" ")
+        status = query["status"]
         found = await self._store.call(
             templates.of_connection,
             connection.id,
@@ -181,11 +190,9 @@ class TemplateOperations:
     async def delete(self, request: Request) -> Response:
         """Remove a template."""
         connection = await self._connection(request)
-        name, language = request.path_params["name"], request.query_params.get("language")
+        name, language = request.path_params["name"], query_of(request)["language"]
         if not _NAME.fullmatch(name):
             raise Problem("template_unknown", "No template can have this name.")
-        if language is not None and not _LANGUAGE.fullmatch(language):
-            raise Problem("query_invalid", "language must be one like en or en_US.", parameter="language")
         # repeatable: a second removal finds nothing
         return await self._tasks.ask(request, connection, "delete_template", {"name": name, "language": language})
 

@@ -4,8 +4,8 @@ from them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from starlette.requests import Request
@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.http.keys import KeyCheck
+from api.http.parameters import Parameter, QueryReader
 from api.http.problems import Problem
 from shared.compose.directory import company_unknown
 from shared.tenancy.principals import SCOPES, KeyScope, Principal
@@ -23,17 +24,6 @@ Owner = Literal["path", "principal", "installation"]
 """Whose an operation's data are. `path`: the path's `{companyId}`. `principal`: the handler keeps to the company of the
 request's principal. `installation`: no company's, so that keys of companies are refused."""
 _COMPANY: Final = "{companyId}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """A header or a query parameter."""
-
-    name: str
-    place: str
-    """`header` or `query`."""
-    purpose: str
-    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +77,7 @@ class _Resource:
     def __init__(self, path: str, operations: Iterable[Operation], keys: KeyCheck) -> None:
         self.path = path
         self._operations = {operation.method: operation for operation in operations}
-        self._query_names = {
-            method: {parameter.name for parameter in operation.parameters if parameter.place == "query"}
-            for method, operation in self._operations.items()
-        }
+        self._queries = {method: QueryReader(operation.parameters) for method, operation in self._operations.items()}
         self._keys = keys
         # RFC 9110 15.5.6: a 405 lists the methods in `Allow`
         self._allow = ", ".join(sorted(self._operations | ({"HEAD": None} if "GET" in self._operations else {})))
@@ -109,23 +96,9 @@ class _Resource:
             # first, so that a client without a key learns nothing about the operation
             principal = scope["principal"] = await self._keys.require(request)
             _require_allowed(operation, principal, request)
-            self._require_known(request, self._query_names[method])
+            self._queries[method].read(request)
         response = await operation.handler(request)
         await response(scope, receive, send)
-
-    def _require_known(self, request: Request, known: Collection[str]) -> None:
-        """Refuse names in the query that the operation does not take: a misspelled one would be ignored, and something
-        else done.
-        """
-        for name in request.query_params if request.scope["query_string"] else ():
-            if name not in known:
-                takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
-                raise Problem(
-                    "query_invalid",
-                    f"This operation has no such query parameter; {takes}.",
-                    # the client's own text, cut: the problem must not grow with the request
-                    parameter=name[:60],
-                )
 
 
 def _require_allowed(operation: Operation, principal: Principal, request: Request) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from starlette.responses import JSONResponse, Response
 
 from api.http.bodies import BODY_PROBLEMS
-from api.http.operations import Parameter
+from api.http.parameters import Parameter
 from api.messages.waiting import LONGEST_S, Waiters
 from shared.compose.composer import Acceptance
 from shared.states import OPEN_MESSAGE_STATES

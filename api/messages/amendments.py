@@ -9,7 +9,8 @@ from starlette.responses import JSONResponse, Response
 
 from api.http.bodies import read_json
 from api.http.idempotency import read_key
-from api.http.operations import Operation, Parameter
+from api.http.operations import Operation
+from api.http.parameters import Parameter, query_of
 from api.http.problems import Problem
 from api.messages.acceptance import ACCEPTING, ACCEPTING_PROBLEMS, ANSWERS, AcceptanceAnswers
 from api.messages.paths import message_unknown, named
@@ -137,9 +138,6 @@ class AmendmentOperations:
     async def delete(self, request: Request) -> Response:
         """Cancel a message that is still queued; accept the deletion of one that was sent or received."""
         company_id, chat_id, message_id = named(request)
-        whom = request.query_params.get("for", _WHOM[0])
-        if whom not in _WHOM:
-            raise Problem("query_invalid", f"for must be one of {', '.join(_WHOM)}.", parameter="for")
         # `acting`: a queued edit, reaction or deletion can be cancelled like any message
         target = await self._named(request, acting=True)
         if target.state == MessageState.QUEUED:
@@ -153,7 +151,7 @@ class AmendmentOperations:
         # being sent, in doubt or failed: the provider knows no message that could be deleted
         if not target.is_there:
             raise Problem("message_not_queued", f"The message is {target.state}.", state=target.state)
-        accepted = await self._composer.delete(company_id, target, whom, read_key(request.headers))
+        accepted = await self._composer.delete(company_id, target, query_of(request)["for"], read_key(request.headers))
         return await self._answers.answer(accepted, read_wait_s(request.headers))
 
     async def react(self, request: Request) -> Response:

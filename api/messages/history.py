@@ -10,7 +10,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.http.operations import Operation, Parameter
+from api.http.operations import Operation
+from api.http.parameters import cursor, limit, query_invalid, query_of
 from api.http.problems import Problem
 from api.messages.paths import named_by_any, read_chat, read_message_id
 from api.messages.serializers import MessageSerializer
@@ -21,6 +22,8 @@ from shared.store.pool import Row
 # messages in one page; a page is one answer in memory, so there is a limit
 _PAGE: Final = 50
 _LONGEST_PAGE: Final = 200
+_CURSOR: Final = "^[A-Za-z0-9_-]{1,200}$"
+"""An instant and an id in base64, which have some 50 characters."""
 # a cursor after which everything comes: the last instant and the last id
 _NEWEST: Final = (datetime.max.replace(tzinfo=UTC), (1 << 63) - 1)
 
@@ -52,13 +55,8 @@ class HistoryOperations:
                 summary="A chat in both directions, newest first",
                 handler=self.show_chat,
                 parameters=(
-                    Parameter(
-                        name="limit",
-                        place="query",
-                        purpose="Messages in one page.",
-                        schema={"type": "integer", "minimum": 1, "maximum": _LONGEST_PAGE, "default": _PAGE},
-                    ),
-                    Parameter(name="cursor", place="query", purpose="`next` of the page before."),
+                    limit("Messages in one page.", default=_PAGE, most=_LONGEST_PAGE),
+                    cursor(_CURSOR),
                 ),
                 answers={200: ("One page.", "ChatPage")},
                 problems=("company_unknown", "chat_invalid", "query_invalid"),
@@ -73,22 +71,13 @@ class HistoryOperations:
         """Answer with one page of a chat."""
         company_id, chat_id = request.path_params["companyId"], read_chat(request.path_params["chatId"])
         require_possible(company_id)
-        most, before = _read_limit(request), _read_cursor(request)
+        most, before = query_of(request)["limit"], _read_cursor(request)
         # one more than asked for: its presence means that another page follows
         rows, shown = await self._shown.page(company_id, chat_id, before=before, most=most + 1)
         if not rows:
             await self._directory.require_company(company_id)
         following = _cursor(rows[most - 1]) if len(rows) > most else None
         return JSONResponse({"messages": shown[:most], "next": following})
-
-
-def _read_limit(request: Request) -> int:
-    given = request.query_params.get("limit", str(_PAGE))
-    if not (given.isascii() and given.isdecimal() and len(given) < 6 and 1 <= int(given) <= _LONGEST_PAGE):
-        raise Problem(
-            "query_invalid", f"limit must be from 1 to {_LONGEST_PAGE}.", parameter="limit", limit=_LONGEST_PAGE
-        )
-    return int(given)
 
 
 def _cursor(row: Row) -> str:
@@ -98,7 +87,7 @@ def _cursor(row: Row) -> str:
 
 
 def _read_cursor(request: Request) -> tuple[datetime, int]:
-    given = request.query_params.get("cursor")
+    given = query_of(request)["cursor"]
     if given is None:
         return _NEWEST
     try:
@@ -116,4 +105,4 @@ def _read_cursor(request: Request) -> tuple[datetime, int]:
 
 
 def _cursor_invalid() -> Problem:
-    return Problem("query_invalid", "cursor must be `next` of an earlier page.", parameter="cursor")
+    return query_invalid("cursor", "cursor must be `next` of an earlier page.")

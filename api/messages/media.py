@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from api.http.forms import FILE, is_form, read_form
 from api.http.multipart import Upload
-from api.http.operations import Operation, Parameter
+from api.http.operations import Operation
+from api.http.parameters import Parameter, query_of
 from api.http.problems import Problem
 from shared.channels.files import LARGEST
 from shared.compose.directory import Directory, require_possible
@@ -109,7 +110,7 @@ class MediaOperations:
                 company_id,
                 stream_body(request, limit=LARGEST),
                 declared=request.headers.get("content-type", ""),
-                filename=request.query_params.get("filename", ""),
+                filename=query_of(request)["filename"] or "",
                 most=LARGEST,
                 field="file",
             )

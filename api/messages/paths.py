@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from api.http.problems import Problem
 from shared.channels import chat_ids
+from shared.compose.composer import chat_invalid
 from shared.compose.directory import require_possible
 
 # 18 digits fit PostgreSQL's bigint: a longer one names no message, and would be an error of the statement
@@ -23,17 +24,11 @@ def read_message_id(text: str) -> int | None:
 
 
 def read_chat(chat_id: str) -> str:
-    """Return the canonical id of a chat. Raises `Problem` when there is none."""
+    """Return the canonical id of a chat. Raises `Refused` when there is none."""
     try:
         return chat_ids.canonical(chat_id)
     except chat_ids.ChatInvalid as error:
         raise chat_invalid(error) from error
-
-
-def chat_invalid(error: chat_ids.ChatInvalid) -> Problem:
-    """Return the refusal of a chat id."""
-    sentence = str(error)
-    return Problem("chat_invalid", f"{sentence[0].upper()}{sentence[1:]}.", field="chatId")
 
 
 def named(request: Request) -> tuple[str, str, int]:

@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.http.bodies import BODY_PROBLEMS, read_json
-from api.http.operations import Operation, Parameter
+from api.http.operations import Operation
+from api.http.parameters import Parameter, cursor, query_of
 from api.http.problems import Problem
-from api.messages.paths import named, read_message_id
+from api.messages.paths import named
 from shared.clock import read_timestamp
-from shared.compose.directory import Directory, read_phone_index, require_possible
+from shared.compose.directory import Directory, require_possible
 from shared.fields import Field, checked, json_schema
 from shared.states import MessageState
 from shared.store import interventions
@@ -84,12 +85,18 @@ class DeadLetterOperations:
                 summary="List dead letters and held messages in doubt, newest first",
                 handler=self.show,
                 parameters=(
-                    Parameter(name="code", place="query", purpose="Only those with this error code."),
+                    Parameter(
+                        name="code",
+                        place="query",
+                        purpose="Only those with this error code.",
+                        schema={"type": "string", "maxLength": _LONGEST_CODE},
+                        rule="an error code",
+                    ),
                     Parameter(
                         name="phoneIndex",
                         place="query",
                         purpose="Only those of this connection.",
-                        schema={"type": "integer", "minimum": 0},
+                        schema={"type": "integer", "minimum": 0, "maximum": 9999},
                     ),
                     Parameter(
                         name="held",
@@ -97,10 +104,10 @@ class DeadLetterOperations:
                         purpose="`true`: only messages in doubt that are held; `false`: only those that failed.",
                         schema={"type": "boolean"},
                     ),
-                    Parameter(name="cursor", place="query", purpose="`next` of the page before."),
+                    cursor(),
                 ),
                 answers={200: ("One page.", "DeadLetters")},
-                problems=("company_unknown", "phone_index_unknown", "query_invalid"),
+                problems=("company_unknown", "query_invalid"),
             ),
             Operation(
                 method="POST",
@@ -138,15 +145,15 @@ class DeadLetterOperations:
 
     async def show(self, request: Request) -> Response:
         """Answer with one page."""
-        company_id, query = request.path_params["companyId"], request.query_params
+        company_id, query = request.path_params["companyId"], query_of(request)
         require_possible(company_id)
         rows = await self._store.call(
             interventions.for_humans,
             company_id=company_id,
-            code=_read_code(query.get("code")),
-            phone_index=read_phone_index(query["phoneIndex"]) if "phoneIndex" in query else None,
-            held=_read_held(query.get("held")),
-            before=_read_cursor(query.get("cursor")),
+            code=query["code"],
+            phone_index=query["phoneIndex"],
+            held=query["held"],
+            before=int(query["cursor"]) if query["cursor"] else interventions.NEWEST,
             # one more: its presence means that another page follows
             most=_PAGE + 1,
         )
@@ -241,28 +248,6 @@ def _reason(row: Row) -> str:
     if row["held_at"] is None:
         return detail or _FAILED_REASONS.get(row["error_code"], str(row["error_code"]))
     return detail or _HELD_REASONS.get(row["error_code"], "It may have been sent, and nothing proves whether it was.")
-
-
-def _read_held(text: str | None) -> bool | None:
-    if text not in (None, "true", "false"):
-        raise Problem("query_invalid", "held must be true or false.", parameter="held")
-    return None if text is None else text == "true"
-
-
-def _read_code(text: str | None) -> str | None:
-    # PostgreSQL's texts hold no NUL, and the driver refuses one
-    if text is not None and ("\0" in text or len(text) > _LONGEST_CODE):
-        raise Problem("query_invalid", "code must be an error code.", parameter="code")
-    return text
-
-
-def _read_cursor(text: str | None) -> int:
-    if text is None:
-        return interventions.NEWEST
-    message_id = read_message_id(text)
-    if message_id is None:
-        raise Problem("query_invalid", "cursor must be `next` of an earlier page.", parameter="cursor")
-    return message_id
 
 
 def _read_at(fields: Mapping[str, Any], name: str) -> datetime | None:

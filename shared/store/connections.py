@@ -138,21 +138,28 @@ def pause(transaction: Transaction, connection_id: int, reason: str, credentials
 
 def resume(transaction: Transaction, connection_id: int) -> bool:
     """Let a paused connection send again. Returns False when it was not paused."""
-    return transaction.row("resume_connection", id=connection_id) is not None
+    return _resume(transaction, connection_id)
 
 
 def resume_mended(transaction: Transaction, connection_id: int) -> bool:
     """Let a connection send again that was paused because its credentials did not work. Returns False when it was not
-    paused for that.
+    paused for that: a pause by an operator, or by a breaker, is not ended because credentials work again.
     """
-    return transaction.row("resume_mended", id=connection_id, codes=list(CREDENTIAL_CODES)) is not None
+    return _resume(transaction, connection_id, codes=CREDENTIAL_CODES)
 
 
 def resume_from(transaction: Transaction, connection_id: int, reason: str) -> bool:
     """Let a connection send again that was paused for a reason beginning with `reason`. Returns False when it was
     not.
     """
-    return transaction.row("resume_from", id=connection_id, reason=reason) is not None
+    return _resume(transaction, connection_id, beginning=reason)
+
+
+def _resume(
+    transaction: Transaction, connection_id: int, *, codes: Iterable[str] | None = None, beginning: str = ""
+) -> bool:
+    listed = None if codes is None else list(codes)
+    return transaction.row("resume_connection", id=connection_id, codes=listed, beginning=beginning) is not None
 
 
 def by_account(

@@ -327,7 +327,8 @@ class TestListing:
             ("cursor=x", "query_invalid"),
             ("code=" + "x" * 101, "query_invalid"),
             ("code=%00", "query_invalid"),
-            ("phoneIndex=-1", "phone_index_unknown"),
+            ("phoneIndex=-1", "query_invalid"),
+            ("phoneIndex=0&phoneIndex=1", "query_invalid"),
         ],
     )
     def test_a_query_that_cannot_be_read_is_refused(self, api_env: ApiEnv, query: str, kind: str) -> None:

@@ -85,35 +85,14 @@ WITH changed AS (
 SELECT id FROM changed;
 
 -- resume_connection --
--- Let a paused connection send again.
-WITH changed AS (
-    UPDATE phone_configs SET status = 'active', status_reason = '' WHERE id = %(id)s AND status = 'paused'
-    RETURNING id, company_id, process_name, status_reason
-), noted AS (
-    INSERT INTO events (subject, type, company_id, kind, connection_id)
-    SELECT 'connection', 'connection.resumed', company_id, process_name, id FROM changed
-)
-SELECT id FROM changed;
-
--- resume_mended --
--- Let a connection send again that was paused because its credentials did not work.
-WITH changed AS (
-    -- Only pauses of this class: one by an operator, or by a breaker, is not ended because credentials work again.
-    UPDATE phone_configs SET status = 'active', status_reason = ''
-    WHERE id = %(id)s AND status = 'paused' AND split_part(status_reason, ':', 1) = ANY(%(codes)s)
-    RETURNING id, company_id, process_name, status_reason
-), noted AS (
-    INSERT INTO events (subject, type, company_id, kind, connection_id)
-    SELECT 'connection', 'connection.resumed', company_id, process_name, id FROM changed
-)
-SELECT id FROM changed;
-
--- resume_from --
--- Let a connection send again that was paused for a reason with this beginning.
+-- Let a paused connection send again, if it was paused for one of these reasons.
 WITH changed AS (
     UPDATE phone_configs SET status = 'active', status_reason = ''
-    WHERE id = %(id)s AND status = 'paused' AND starts_with(status_reason, %(reason)s)
-    RETURNING id, company_id, process_name, status_reason
+    WHERE id = %(id)s AND status = 'paused'
+      -- a reason begins with its code, where it has one
+      AND (%(codes)s::text[] IS NULL OR split_part(status_reason, ':', 1) = ANY(%(codes)s::text[]))
+      AND starts_with(status_reason, %(beginning)s)
+    RETURNING id, company_id, process_name
 ), noted AS (
     INSERT INTO events (subject, type, company_id, kind, connection_id)
     SELECT 'connection', 'connection.resumed', company_id, process_name, id FROM changed
