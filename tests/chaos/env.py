@@ -55,6 +55,7 @@ class ChaosEnv(Bulkhead):
         chats: int = 4,
         chats_of: Mapping[int, int] | None = None,
         phone_indexes: tuple[int, ...] = EVERYWHERE,
+        settle_s: float = 90.0,
     ) -> tuple[Outcome, Load]:
         """Let messages flow while `meanwhile` runs, until all that was accepted came to an end, and return the outcome
         and the load.
@@ -68,7 +69,7 @@ class ChaosEnv(Bulkhead):
                 load = Load(
                     installation, mark=mark, rate=rate, chats=chats, chats_of=chats_of, phone_indexes=phone_indexes
                 )
-                run = Run(installation, load, [], mark=mark, settle_s=90.0)
+                run = Run(installation, load, [], mark=mark, settle_s=settle_s)
                 return await run.run(lambda: meanwhile(installation, run, load)), load
 
         return asyncio.run(scenario())
