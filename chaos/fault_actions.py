@@ -11,12 +11,16 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
+from chaos.doors import Doors
 from chaos.installation import Installation, NeverHappened, until
 from chaos.judge import Kill
 from chaos.outsiders import Outsiders
-from chaos.plans import FAULTS, SENDERS, Action, Step
+from chaos.pages import linked_page, order, relink
+from chaos.plans import FAULTS, META, SENDERS, Action, Step
+from chaos.power_loss import lose_power
 from shared.clock import left, monotonic
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.queues.connection import connect, redis_errors
@@ -28,6 +32,21 @@ _PATIENCE_S: Final = 5.0
 """How long a fault waits for a target that is just being restarted."""
 _CUT_EVERY_S: Final = 0.05
 """Seconds between two cuts: the pool opens a new connection within milliseconds, and it is to lose that one too."""
+_REPEATED_MS: Final = 20_000
+"""When a provider repeats what broke under its hands: later than the window of an own installation, and earlier than
+the WEBHOOK_REPEAT_S of the plans with this fault.
+"""
+_IN_HAND: Final = 6
+"""Messages whose answers are cut."""
+_IN_HAND_MS: Final = 600.0
+_TAKEN_S: Final = 0.4
+"""Time for them to be taken: their statuses are not due before it has passed."""
+_STANDS_S: Final = 1.5
+_UNDER_WAY: Final = 20
+"""Answers that a loss of power finds under way."""
+_STATUS_MS: Final = 4_000.0
+_OTHER_PHONE: Final = 0.0
+"""Share of new links that are made with another phone: what was accepted for the first one is then not sent."""
 _ORCHESTRATOR_AWAY_S: Final = (0.1, 1.5)
 """Range of seconds until a killed orchestrator is started again, as a service manager would do it; drawn, so that its
 children are found in every state between alive and gone.
@@ -38,15 +57,16 @@ class FaultInjector:
     """Does faults.
 
     Args:
-        installation: to what. outsiders: post what is not about us. seed: for the little that a schedule leaves open.
+        installation: to what. outsiders: post what is not about us. doors: numbers that are silent or false. seed: for
+            the little that a schedule leaves open.
     Attributes:
         done: how often each fault was done. left_out: how often it could not be. kills: the senders that were killed,
             and when.
         connections_cut: how many database connections were ended.
     """
 
-    def __init__(self, installation: Installation, seed: int, outsiders: Outsiders) -> None:
-        self._outsiders = outsiders
+    def __init__(self, installation: Installation, seed: int, outsiders: Outsiders, doors: Doors) -> None:
+        self._outsiders, self._doors = outsiders, doors
         self._installation, self._dice = installation, random.Random(seed)  # noqa: S311 - dice, not secrets
         # what was stopped and not yet continued: a run that is interrupted must not leave a process that stands still
         # for ever
@@ -67,6 +87,10 @@ class FaultInjector:
             "page": self._page,
             "silence": self._drop_webhooks,
             "outsiders": self._post_as_outsiders,
+            "doors": self._do_at_door,
+            "kill_with_proof": self._kill_with_proof,
+            "power_loss": self._lose_power,
+            "relink": self._relink,
         }
 
     async def do(self, step: Step) -> None:
@@ -169,9 +193,7 @@ class FaultInjector:
         await asyncio.to_thread(flush)
 
     async def _provider(self, step: Step) -> None:
-        answer = await self._installation.sandbox("POST", "faults", body=dict(FAULTS[step.fault].details))
-        if answer is None or answer.status != 200:
-            raise NeverHappened("the provider is away")
+        await self._sandbox("faults", **FAULTS[step.fault].details)
 
     async def _drop_webhooks(self, step: Step) -> None:
         """Let the webhooks of one number never be posted for a while: the app is not subscribed to its account."""
@@ -188,18 +210,48 @@ class FaultInjector:
         post: Callable[[], Awaitable[None]] = getattr(self._outsiders, FAULTS[step.fault].details["posts"])
         await post()
 
-    async def _page(self, step: Step) -> None:
-        details = FAULTS[step.fault].details
-        devices = await self._installation.sandbox("GET", "web/devices")
-        linked = (
-            [device["device"] for device in devices.body["devices"] if device["phone"]]
-            if devices and devices.status == 200
-            else []
-        )
-        if not linked:
-            raise NeverHappened("no page is linked")
-        answer = await self._installation.sandbox(
-            "POST", f"web/devices/{linked[0]}/{details['order']}", body={"amount": details["amount"]}
-        )
+    async def _do_at_door(self, step: Step) -> None:
+        does: Callable[[Step], Awaitable[None]] = getattr(self._doors, step.target)
+        await does(step)
+
+    async def _kill_with_proof(self, step: Step) -> None:
+        """Kill a sender that has statuses of messages in doubt in hand, and let the provider repeat them only after the
+        window in which proof is waited for.
+        """
+        await self._sandbox("settings", retry_first_ms=_REPEATED_MS)
+        try:
+            # the statuses come while all senders stand still: each POST then takes another kept-alive connection, so
+            # that some are in the hands of the one that is killed
+            await self._sandbox("faults", fault="webhook_delay", latency_ms=_IN_HAND_MS, count=6 * _IN_HAND)
+            await self._sandbox("faults", fault="cut_after", count=_IN_HAND)
+            await asyncio.sleep(_TAKEN_S)
+            standing = [await self._find(slot) for slot in META]
+            self._signal(standing, signal.SIGSTOP)
+            await asyncio.sleep(_STANDS_S)
+            await self._kill(replace(step, target=self._dice.choice(META)))
+            self._signal(standing, signal.SIGCONT)
+            # the provider notices the broken connections, and sets the time of its repetition
+            await asyncio.sleep(_TAKEN_S)
+        finally:
+            await self._installation.sandbox("POST", "settings", body={"retry_first_ms": 0})
+
+    async def _lose_power(self, step: Step) -> None:
+        # a status would end what is under way; after the loss the provider posts those that are due
+        await self._sandbox("faults", fault="webhook_delay", latency_ms=_STATUS_MS, count=4 * _UNDER_WAY)
+        await self._sandbox("faults", fault="hang_after", count=_UNDER_WAY)
+        await lose_power(self._installation, step.lasts_s)
+        await self._installation.start_orchestrator()
+
+    async def _sandbox(self, call: str, **body: Any) -> None:
+        answer = await self._installation.sandbox("POST", call, body=body)
         if answer is None or answer.status != 200:
             raise NeverHappened("the provider is away")
+
+    async def _relink(self, step: Step) -> None:
+        await relink(self._installation, lost_s=step.lasts_s, other_phone=self._dice.random() < _OTHER_PHONE)
+
+    async def _page(self, step: Step) -> None:
+        details = FAULTS[step.fault].details
+        await order(
+            self._installation, await linked_page(self._installation), details["order"], amount=details["amount"]
+        )

@@ -28,7 +28,7 @@ class FollowUp:
         self._installation, self._load, self._ledger = installation, load, ledger
         self.done: Counter[str] = Counter()
         self._at_work = asyncio.Lock()
-        self._sends_at_redrive: dict[str, int] = {}
+        self._times_at_redrive: dict[str, int] = {}
 
     async def run(self) -> None:
         """Work for ever."""
@@ -71,16 +71,16 @@ class FollowUp:
             # what was parked is judged, not redriven
             if letter["error"]["code"] != PARKED:
                 await self._redrive(chat, message, letter["error"]["code"])
-        elif letter["heldForHumanAt"]:
+        elif letter["heldForHumanAt"] and not chat.is_left:
             await self._resolve(chat, message)
 
     async def _redrive(self, chat: Chat, message: Accepted, code: str) -> None:
         self._ledger.read()
-        sends = len(self._ledger.sends.get(message.text, ()))
+        times = self._ledger.times[message.text]
         # it failed again, and the provider was not asked in between: something that is not about this attempt failed it
-        if sends == self._sends_at_redrive.get(message.text):
+        if times == self._times_at_redrive.get(message.text):
             self._load.note_unsent_failure(message.text)
-        self._sends_at_redrive[message.text] = sends
+        self._times_at_redrive[message.text] = times
         # counted before the call: an answer may be lost after the message was queued again
         self._load.note_redrive(message.text)
         answer = await self._installation.api("POST", chat.path(message.id) + "/redrive")
@@ -89,8 +89,10 @@ class FollowUp:
 
     async def _resolve(self, chat: Chat, message: Accepted) -> None:
         self._ledger.read()
-        # a human operator would look at the recipient's phone; the ledger stands for that
-        decision = "sent" if message.text in self._ledger.texts else "resend"
+        # a human operator would look at the recipient's phone; the ledger stands for that. What arrived before a
+        # redrive was refused by the provider, and is not there
+        is_there = self._ledger.times[message.text] > self._times_at_redrive.get(message.text, 0)
+        decision = "sent" if is_there else "resend"
         answer = await self._installation.api("POST", chat.path(message.id) + "/resolve", body={"as": decision})
         if answer is not None and answer.status == 200:
             self.done[f"resolved_{decision}"] += 1

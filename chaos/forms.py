@@ -16,12 +16,13 @@ class Form:
 
     Attributes:
         type: the API's name. body: for the API, without the connection. content: as `ledger.content_of` reads it on the
-            provider's side.
+            provider's side. file: SHA-256 of a file that arrives without a text, and names the message by itself.
     """
 
     type: str
     body: Mapping[str, Any]
     content: Mapping[str, Any]
+    file: str = ""
 
 
 def _text(text: str, _: random.Random) -> Form:
@@ -34,14 +35,39 @@ def _location(text: str, dice: random.Random) -> Form:
     return Form(type="location", body={**place, "name": text}, content=place)
 
 
-def _document(text: str, _: random.Random) -> Form:
+_JPEG: Final = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00\xff\xd9"
+_MP4: Final = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom"
+_OGG: Final = b"OggS\x00\x02" + bytes(20) + b"\x01\x13OpusHead\x01\x01\x00\x00\x80\xbb\x00\x00\x00\x00\x00"
+_WEBP: Final = b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00\x2f\x00\x00\x00\x10\x07\x10\x11\x11\x88\x88\xfe\x07\x00"
+"""The smallest file of each kind; every message appends its own text."""
+
+
+def _file(type_: str, start: bytes, text: str, **more: str) -> Form:
     # unique content, so that a file that was exchanged for another one shows by its hash
-    content = f"invoice of {text}\n".encode()
-    return Form(
-        type="document",
-        body={"data": base64.b64encode(content).decode(), "caption": text, "filename": "invoice.txt"},
-        content={"sha256": hashlib.sha256(content).hexdigest()},
-    )
+    content = start + f"of {text}\n".encode()
+    digest = hashlib.sha256(content).hexdigest()
+    body = {"data": base64.b64encode(content).decode(), **more}
+    return Form(type=type_, body=body, content={"sha256": digest}, file="" if "caption" in more else digest)
+
+
+def _document(text: str, _: random.Random) -> Form:
+    return _file("document", b"invoice ", text, caption=text, filename="invoice.txt")
+
+
+def _image(text: str, _: random.Random) -> Form:
+    return _file("image", _JPEG, text, caption=text)
+
+
+def _video(text: str, _: random.Random) -> Form:
+    return _file("video", _MP4, text, caption=text)
+
+
+def _audio(text: str, _: random.Random) -> Form:
+    return _file("audio", _OGG, text)
+
+
+def _sticker(text: str, _: random.Random) -> Form:
+    return _file("sticker", _WEBP, text)
 
 
 def _contacts(text: str, _: random.Random) -> Form:
@@ -78,6 +104,10 @@ FORMS: Final[Mapping[str, tuple[_Make, float]]] = {
     "text": (_text, 10.0),
     "location": (_location, 1.0),
     "document": (_document, 1.0),
+    "image": (_image, 0.5),
+    "video": (_video, 0.5),
+    "audio": (_audio, 0.5),
+    "sticker": (_sticker, 0.5),
     "contacts": (_contacts, 0.5),
     "interactive": (_interactive, 1.0),
     "template": (_template, 1.0),

@@ -32,6 +32,8 @@ _START_S: Final = 120.0
 """Longest wait for a first start: it makes the database's files and runs the migrations."""
 _STOP_S: Final = 90.0
 """Longest wait for an orderly stop before everything is killed."""
+_KILLED_S: Final = 10.0
+"""Longest wait until killed processes are gone; writing back dirty pages may hold them for seconds."""
 _CALL_S: Final = 5.0
 """Longest wait for one call, for the observer; the load has a limit of its own."""
 _LOWEST_PORT: Final = 15_000
@@ -225,6 +227,16 @@ class Installation:
             method, f"http://127.0.0.1:{self.settings.port('sandbox')}/control/{path}", within_s=_CALL_S, body=body
         )
 
+    async def graph(self, method: str, path: str) -> Answer | None:
+        """Call the provider as another program of the same business does."""
+        token = (self.home / "sandbox_access_token").read_text(encoding="ascii").strip()
+        return await self._calls.call(
+            method,
+            f"http://127.0.0.1:{self.settings.port('sandbox')}/graph/v23.0/{path}",
+            within_s=_CALL_S,
+            headers={"Authorization": f"Bearer {token}"},
+        )
+
     async def webhook(self, path: str, body: Any, headers: Mapping[str, str]) -> Answer | None:
         """Post to the public port for webhooks, as any host on the network can."""
         return await self._calls.call(
@@ -245,6 +257,16 @@ class Installation:
                 since += len(line)
                 if line.endswith(b"\n"):
                     yield json.loads(line) | {"end": since}
+
+    async def kill_everything(self) -> None:
+        """Kill every process of our installation at once, and wait until they are gone."""
+        trees = {pid for slot in self.pids() for pid in (self.pid(slot), *self.server_pids(slot)) if pid}
+        # first: it would start again what dies before it
+        for pid in [pid for pid in (self.pid("orchestrator"), *trees) if pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await self.wait_orchestrator_gone()
+        await until(lambda: not any(map(process_start, trees)), _KILLED_S, "every process is gone")
 
     async def stop(self) -> None:
         """Ask our orchestrator to stop, and kill what does not leave."""

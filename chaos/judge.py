@@ -65,7 +65,8 @@ class Arrival:
 
     Attributes:
         account, recipient, type, content: as the provider received them. is_refused: the provider took the call and
-            refused the message afterwards (a `failed` status), so that sending it again is right.
+            refused the message afterwards (a `failed` status), so that sending it again is right. is_denied: the
+            provider took it and answered with its own error code, which says that it did not.
     """
 
     seq: int
@@ -76,6 +77,7 @@ class Arrival:
     type: str = "text"
     content: Mapping[str, Any] | None = None
     is_refused: bool = False
+    is_denied: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,12 +255,14 @@ def _duplicated(
         # `message` is missing when the client never got an answer: the request was carried out, and the text counts as
         # one message
         allowed_refused = 1 + (message.redrives if message else 0)
-        allowed_taken = 1
+        # what the provider denied to have taken is rightly sent again
+        denied = sum(arrival.is_denied for arrival in received)
+        allowed_taken = 1 + denied
         if message and message.policy == "resend" and (state := reported.get(text)) is not None:
             # the client asked for repetition whenever there is doubt; each doubt allows one, and attempts bound them
             # all
             doubts = sum(step.state == "in_doubt" for step in state.history)
-            allowed_taken = min(1 + doubts, attempts) if attempts else 1 + doubts
+            allowed_taken = min(1 + doubts + denied, attempts) if attempts else 1 + doubts + denied
         if taken > allowed_taken or refused > allowed_refused:
             found[text] = len(received)
     return found

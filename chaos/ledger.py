@@ -26,7 +26,7 @@ def _template(part: Mapping[str, Any], _: Mapping[str, str]) -> tuple[str, dict[
 
 _CONTENTS: Final[Mapping[str, Callable[[Any, Mapping[str, str]], tuple[str, dict[str, Any]]]]] = {
     "text": lambda part, _: (part["body"], {"body": part["body"]}),
-    **dict.fromkeys(("image", "video", "audio", "document"), _file),
+    **dict.fromkeys(("image", "video", "audio", "document", "sticker"), _file),
     "location": lambda part, _: (part.get("name", ""), {name: part[name] for name in ("latitude", "longitude")}),
     "contacts": lambda part, _: (part[0]["name"]["formatted_name"], {}),
     "interactive": lambda part, _: (
@@ -34,8 +34,14 @@ _CONTENTS: Final[Mapping[str, Callable[[Any, Mapping[str, str]], tuple[str, dict
         {"buttons": [row["reply"]["id"] for row in part["action"].get("buttons", [])]},
     ),
     "template": _template,
+    "reaction": lambda part, _: ("", {"emoji": part["emoji"]}),
 }
 """How each type of the Cloud API is read."""
+
+
+def reaction_to(text: str) -> str:
+    """Return what names the reaction to a message: its own content has no place for a text."""
+    return f"reaction to {text}"
 
 
 def content_of(type_: str, body: Mapping[str, Any], files: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
@@ -52,35 +58,47 @@ def _page_content(entry: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
     """Return type, unique text and content of a message that a page sent."""
     if entry.get("type") == "location":
         return "location", str(entry.get("loc", "")), {"latitude": entry.get("lat"), "longitude": entry.get("lng")}
+    if entry["event"] == "edit_arrived":
+        return "edit", entry["body"], {"body": entry["body"]}
     if "sha256" in entry:
         return str(entry["type"]), str(entry.get("caption", "")), {"sha256": entry["sha256"]}
     return "text", entry["body"], {"body": entry["body"]}
 
 
 def received_messages(
-    entries: Iterable[Mapping[str, Any]], mark: str, files: Mapping[str, str] | None = None
+    entries: Iterable[Mapping[str, Any]],
+    mark: str,
+    files: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
+    ids: dict[str, str] | None = None,
 ) -> list[Arrival]:
     """Return the arrivals of one run's messages: ledger entries whose text begins with `mark`.
 
     Args:
-        files: see `content_of`.
+        files: see `content_of`. names: texts of messages that arrive without one: by the SHA-256 of a file, or by
+            `reaction_to` the text of another. ids: texts of what arrived by the provider's id; grows.
     """
     found = []
+    known = {} if ids is None else ids
     for entry in entries:
         account = recipient = ""
         if entry["event"] == "accepted" and isinstance(entry.get("message"), dict):
             type_ = entry.get("type", "text")
             text, content = content_of(type_, entry["message"], files or {})
             account, recipient = entry.get("phone_number_id", ""), entry.get("to", "")
-        elif entry["event"] == "message_arrived":
+        elif entry["event"] in ("message_arrived", "edit_arrived"):
             type_, text, content = _page_content(entry)
             number, _, server = str(entry.get("chat", "")).partition("@")
             # a lid is another name of the same person, which only the page can resolve
             recipient = "" if server == "lid" else number
         else:
             continue
+        if not text and names:
+            target = known.get(entry["message"]["reaction"]["message_id"], "") if type_ == "reaction" else ""
+            text = names.get(reaction_to(target) if target else content.get("sha256", ""), "")
         # an installation that was joined has messages of others in its ledger
         if text.startswith(mark):
+            known[entry.get("id", "")] = text
             found.append(
                 Arrival(
                     seq=entry["seq"],
@@ -92,6 +110,8 @@ def received_messages(
                     content=content,
                     # the sandbox writes into the arrival's own entry which statuses will follow
                     is_refused=entry.get("plan") == ["failed"],
+                    # a code, and not only an HTTP status: that is the provider's own word
+                    is_denied=entry.get("fault") == "5xx_after_accept" and entry.get("code") is not None,
                 )
             )
     return found
@@ -111,24 +131,29 @@ class ProviderSend:
 class LedgerReader:
     """Follows the ledger's file.
 
+    Args:
+        names: see `arrivals_of`; may grow.
     Attributes:
         arrivals: of one run's messages, in the ledger's order. faults: sends and webhooks since the run began that an
             armed fault changed, by its name.
-        texts: of all arrivals. statuses: which statuses were delivered to us, by the number of the arrival's entry.
+        times: how often each text arrived. statuses: which statuses were delivered to us, by the number of the
+            arrival's entry.
         sends: how the provider knows each arrival of a message, by its text, oldest first. seq: of the last entry that
             was read.
     """
 
     installation: Installation
     mark: str
+    names: Mapping[str, str] = field(default_factory=dict)
     began_at: float = field(default_factory=time.time)
     received: list[Arrival] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
-    texts: set[str] = field(default_factory=set)
+    times: Counter[str] = field(default_factory=Counter)
     sends: dict[str, list[ProviderSend]] = field(default_factory=lambda: defaultdict(list))
     _statuses: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
     _meta: set[int] = field(default_factory=set)
     _files: dict[str, str] = field(default_factory=dict)
+    _ids: dict[str, str] = field(default_factory=dict)
     _offset: int = 0
     seq: int = 0
 
@@ -152,9 +177,9 @@ class LedgerReader:
                     for update in entry["updates"]:
                         self._statuses[update["seq"]].add(update["kind"])
         self.faults.update(entry["fault"] for entry in entries if entry.get("fault") and entry["at"] >= self.began_at)
-        new = received_messages(entries, self.mark, self._files)
+        new = received_messages(entries, self.mark, self._files, self.names, self._ids)
         self.received += new
-        self.texts.update(arrival.text for arrival in new)
+        self.times.update(arrival.text for arrival in new)
         by_seq = {entry["seq"]: entry for entry in entries}
         for arrival in new:
             # a page names no account, and has no callback data

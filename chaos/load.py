@@ -17,6 +17,7 @@ from chaos.calls import Answer
 from chaos.forms import BROWSER_TYPES, FORMS, draw
 from chaos.installation import Installation
 from chaos.judge import Accepted
+from chaos.ledger import reaction_to
 from shared.channels.registry import CHANNELS
 from shared.errors import BulkheadError
 
@@ -44,12 +45,17 @@ chat testable.
 """
 _CANCELLED_SHARE: Final = 0.02
 """Share of messages that are scheduled and cancelled at once."""
+_ACTING_SHARE: Final = 0.08
+"""Share of messages that act on the one before: reactions on Meta's channels, edits in a browser session."""
+_EMOJI: Final = "👍"
 _SCHEDULED_S: Final = (1.0, 5.0)
 """Range of seconds that a scheduled message sleeps: about as long as a process needs to be restarted."""
 _CANCELLED_AHEAD_S: Final = 60.0
 """Far enough that a cancellation normally wins; an installation that stands still may send it first, and then answers
 409.
 """
+_FLOOD_AT_ONCE: Final = 16
+"""Requests of a flood at the same time: the API stays free for the rest of the load."""
 _POLICIES: Final = {3: "hold", 7: "resend"}
 """In-doubt policy of a chat, by the last digit of its number within the connection; the others leave it to the
 installation.
@@ -66,7 +72,7 @@ class Chat:
 
     Attributes:
         account: the provider's id of the connection's number; empty for a browser session. policy: asked for with each
-            message; empty: none.
+            message; empty: none. is_left: what is held there is not decided about until the run ends.
     """
 
     phone_index: int
@@ -74,6 +80,7 @@ class Chat:
     company: str = "demo"
     account: str = ""
     policy: str = ""
+    is_left: bool = False
 
     @property
     def name(self) -> str:
@@ -109,8 +116,8 @@ class Load:
         phone_indexes: the first company's connections. company: the first company. tenants: further companies.
         varied: whether types, schedules, cancellations and policies vary; else plain texts only. seed: for what varies.
     Attributes:
-        accepted: what was promised so far. asked: requests made. reasons: why some had to be repeated: no answer, or
-            its status.
+        accepted: what was promised so far. names: texts of files without one, by SHA-256. asked: requests made.
+            reasons: why some had to be repeated: no answer, or its status.
     """
 
     def __init__(
@@ -148,6 +155,7 @@ class Load:
         self._tasks: list[asyncio.Task[None]] = []
         self._customers: list[asyncio.Task[None]] = []
         self.accepted: list[Accepted] = []
+        self.names: dict[str, str] = {}
         self.asked = 0
         self.reasons: Counter[str] = Counter()
 
@@ -175,6 +183,28 @@ class Load:
         self._tasks = [asyncio.create_task(self._talk(chat)) for chat in self._chats]
         accounts = {chat.account for chat in self._chats if chat.account}
         self._customers = [asyncio.create_task(self._write_as_customer(number)) for number in sorted(accounts)]
+
+    async def flood(self, tenant: Tenant, *, first: int, chats: int, policy: str) -> list[str]:
+        """Send one message to each of `chats` new conversations of a tenant; what is held there is left. Each tenant
+        can be flooded once. Returns their texts. Raises what a send failed with.
+
+        Args:
+            first: number of the first of them, above those that `chats` of the load takes.
+        """
+        if any(chat.is_left and chat.company == tenant.company for chat in self._chats):
+            return []
+        own = next(chat for chat in self._chats if chat.company == tenant.company)
+        new = [replace(own, number=str(int(own.number) + first + n), policy=policy, is_left=True) for n in range(chats)]
+        self._chats += new
+        at_once = asyncio.Semaphore(_FLOOD_AT_ONCE)
+
+        async def send(chat: Chat) -> str:
+            async with at_once:
+                accepted = await self._send(chat, 1)
+            self.accepted.append(accepted)
+            return accepted.text
+
+        return await asyncio.gather(*map(send, new))
 
     async def stop(self) -> None:
         """Begin no further message, and return when each one that was begun has its answer; customers write on. Raises
@@ -218,6 +248,7 @@ class Load:
 
     async def _talk(self, chat: Chat) -> None:
         number = 0
+        target: Accepted | None = None
         # spread over the interval, so that chats do not march in step
         wait_s = random.uniform(0.0, self._every_s)  # noqa: S311 - dice, not secrets
         while not await _is_set_within(self._stopping, wait_s):
@@ -225,7 +256,10 @@ class Load:
             # the next message of a chat is sent only after the answer to this one: that makes the promised order
             # certain
             began = time.monotonic()
-            self.accepted.append(await self._send(chat, number))
+            accepted = await self._act(chat, number, target) or await self._send(chat, number)
+            self.accepted.append(accepted)
+            # each text is edited, or reacted to, once at most: then what arrives names it
+            target = accepted if accepted.type == "text" and accepted.send_at is None else None
             wait_s = max(0.0, self._every_s - (time.monotonic() - began))
 
     async def _write_as_customer(self, number: str) -> None:
@@ -237,6 +271,39 @@ class Load:
                 "POST", "inbound", body={"phone_number_id": number, "from": _CUSTOMER, "text": f"question {count}"}
             )
             await asyncio.sleep(CUSTOMERS_EVERY_S)
+
+    async def _act(self, chat: Chat, number: int, target: Accepted | None) -> Accepted | None:
+        """React to the message before this one, or edit it where the channel can. Returns None when nothing is done: no
+        lot fell, or the message has not left yet.
+        """
+        if not self._varied or target is None or self._dice.random() >= _ACTING_SHARE:
+            return None
+        text = f"{self._mark} {chat.name} {number}"
+        if chat.account:
+            type_, method, path = "reaction", "POST", f"/api/v2/messages/reaction/{chat.company}/{chat.number}"
+            content: dict[str, Any] = {"emoji": _EMOJI}
+            body = {**content, "messageId": target.id, "phoneIndex": chat.phone_index}
+            self.names[reaction_to(target.text)] = text
+        else:
+            type_, method, path, body = "edit", "PUT", chat.path(target.id), {"message": text}
+            content = {"body": text}
+        key = text.replace(" ", ".") + ".act"
+        # 409, 422: the message has not been sent, or failed
+        answer, tries = await self._until_answered(method, path, text, body=body, key=key, accepts=(202, 409, 422))
+        if answer.status != 202:
+            return None
+        return Accepted(
+            text=text,
+            chat=chat.name,
+            number=number,
+            accepted_at=time.time(),
+            id=str(answer.body["id"]),
+            tries=tries,
+            account=chat.account,
+            recipient=chat.number,
+            type=type_,
+            content=content,
+        )
 
     async def _send(self, chat: Chat, number: int) -> Accepted:
         text = f"{self._mark} {chat.name} {number}"
@@ -251,6 +318,9 @@ class Load:
         if lot < _CANCELLED_SHARE + _SCHEDULED_SHARE:
             send_at = time.time() + (_CANCELLED_AHEAD_S if cancels else self._dice.uniform(*_SCHEDULED_S))
             body["sendAt"] = datetime.fromtimestamp(send_at, UTC).isoformat(timespec="milliseconds")
+        if form.file:
+            # before it is sent: an arrival may be read before the answer
+            self.names[form.file] = text
         path = f"/api/v2/messages/{form.type}/{chat.company}/{chat.number}"
         answer, tries = await self._until_answered("POST", path, text, body=body, key=text.replace(" ", "."))
         accepted = Accepted(

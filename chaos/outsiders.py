@@ -51,11 +51,11 @@ class Outsiders:
         # one POST holds one account's statuses, as Meta's do
         for account, messages in self._by_account(self._waiting()).items():
             statuses = [
-                _status("delivered", f"wamid.second-{message.id}", message.recipient, token)
+                status("delivered", f"wamid.second-{message.id}", message.recipient, token)
                 for message in messages
                 for token in self._tokens(message.id)
             ]
-            await self._post_signed(account, statuses)
+            await post_signed(self._installation, account, statuses)
 
     async def repeated_failure(self) -> None:
         """Report the failure of an attempt again while the redriven message waits, with and without its callback data.
@@ -80,9 +80,9 @@ class Outsiders:
             # the oldest send is the attempt that failed before the redrive
             sends = [self._ledger.sends[message.text][0] for message in waiting if message.text in self._ledger.sends]
             if sends:
-                with_token = [_status("failed", one.provider_id, one.recipient, one.callback) for one in sends]
-                without = [_status("failed", one.provider_id, one.recipient, "") for one in sends]
-                await self._post_signed(chat.account, with_token + without)
+                with_token = [status("failed", one.provider_id, one.recipient, one.callback) for one in sends]
+                without = [status("failed", one.provider_id, one.recipient, "") for one in sends]
+                await post_signed(self._installation, chat.account, with_token + without)
         # also when the run is cancelled: a paused connection would keep its messages open until the end of the run
         finally:
             await self._api("POST", connection + "/resume")
@@ -98,7 +98,7 @@ class Outsiders:
             # ids are numbers of rows, so that an attacker can guess those of other companies, also of messages to come
             newest = max((int(message.id) for message in self._load.accepted), default=0)
             statuses = [
-                _status("failed", f"wamid.attack-{number}", "15550100200", token)
+                status("failed", f"wamid.attack-{number}", "15550100200", token)
                 for number in range(max(1, newest - _AT_ONCE // 4), newest + _AT_ONCE)
                 for token in self._tokens(str(number), same_installation=True)
             ]
@@ -145,24 +145,31 @@ class Outsiders:
             found.setdefault(message.account, []).append(message)
         return found
 
-    async def _post_signed(self, account: str, statuses: Sequence[dict[str, Any]]) -> None:
-        answer = await self._installation.sandbox("POST", "posts", body={"json": _body(account, statuses)})
-        if answer is None or answer.status != 200:
-            raise NeverHappened("the provider is away")
+
+async def post_signed(
+    installation: Installation, account: str, statuses: Sequence[dict[str, Any]], *, at: float | None = None
+) -> None:
+    """Post statuses of a number, signed as Meta signs. `at`: the instant (seconds since 1970) that Meta gives as the
+    time of the event; None: now. Raises `NeverHappened`.
+    """
+    answer = await installation.sandbox("POST", "posts", body={"json": _body(account, statuses, at)})
+    if answer is None or answer.status != 200:
+        raise NeverHappened("the provider is away")
 
 
-def _status(status: str, provider_id: str, recipient: str, callback: str) -> dict[str, Any]:
+def status(word: str, provider_id: str, recipient: str, callback: str) -> dict[str, Any]:
+    """Return one status, happened now, in the form of the Cloud API."""
     return {
         "id": provider_id,
-        "status": status,
+        "status": word,
         "timestamp": str(int(time.time())),
         "recipient_id": recipient,
         **({"biz_opaque_callback_data": callback} if callback else {}),
-        **({"errors": [_FAILED]} if status == "failed" else {}),
+        **({"errors": [_FAILED]} if word == "failed" else {}),
     }
 
 
-def _body(account: str, statuses: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _body(account: str, statuses: Sequence[dict[str, Any]], at: float | None = None) -> dict[str, Any]:
     value = {
         "messaging_product": "whatsapp",
         "metadata": {"display_phone_number": "15550783001", "phone_number_id": account},
@@ -170,4 +177,5 @@ def _body(account: str, statuses: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     # the sandbox names accounts like their numbers, one place higher
     changes = [{"field": "messages", "value": value}]
-    return {"object": "whatsapp_business_account", "entry": [{"id": f"2{account[1:]}", "changes": changes}]}
+    entry = {"id": f"2{account[1:]}", "time": int(time.time() if at is None else at), "changes": changes}
+    return {"object": "whatsapp_business_account", "entry": [entry]}

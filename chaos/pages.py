@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
 from chaos.installation import Installation, NeverHappened
@@ -35,8 +36,53 @@ async def wait_session(
 
 async def link(installation: Installation) -> None:
     """Scan the code that the session shows, and wait until it is ready. Raises `NeverHappened`."""
+    await _scan(installation, code=await wait_session(installation, "needs_link"))
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedPage:
+    """The provider's name of a browser profile, and the phone that it is linked to."""
+
+    device: str
+    phone: str
+
+
+async def linked_page(installation: Installation) -> LinkedPage:
+    """Return the page that is linked. Raises `NeverHappened`."""
+    answer = await installation.sandbox("GET", "web/devices")
+    devices = answer.body["devices"] if answer is not None and answer.status == 200 else []
+    linked = [LinkedPage(device["device"], device["phone"]) for device in devices if device["phone"]]
+    if not linked:
+        raise NeverHappened("no page is linked")
+    return linked[0]
+
+
+async def order(installation: Installation, page: LinkedPage, what: str, **body: object) -> None:
+    """Order something of a page. Raises `NeverHappened`."""
+    answer = await installation.sandbox("POST", f"web/devices/{page.device}/{what}", body=body)
+    if answer is None or answer.status != 200:
+        raise NeverHappened("the provider is away")
+
+
+async def relink(installation: Installation, *, lost_s: float, other_phone: bool) -> None:
+    """Let no answer to a send reach the page for a while, end the link at the phone, and scan the new code. Raises
+    `NeverHappened`.
+
+    Args:
+        other_phone: scan it with another phone than before.
+    """
+    page = await linked_page(installation)
+    await order(installation, page, "faults", lose_acks=[1])
+    await asyncio.sleep(lost_s)
+    await order(installation, page, "logout")
     code = await wait_session(installation, "needs_link")
-    answer = await installation.sandbox("POST", "web/scan", body={"code": code})
+    await order(installation, page, "faults", lose_acks=[])
+    phone = str(int(page.phone) + 1) if other_phone else page.phone
+    await _scan(installation, code=code, phone=phone)
+
+
+async def _scan(installation: Installation, **body: str) -> None:
+    answer = await installation.sandbox("POST", "web/scan", body=body)
     if answer is None or answer.status != 200:
         raise NeverHappened("the code was scanned")
     await wait_session(installation, "ready")

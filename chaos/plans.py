@@ -19,6 +19,10 @@ Action = Literal[
     "page",
     "silence",
     "outsiders",
+    "doors",
+    "kill_with_proof",
+    "power_loss",
+    "relink",
 ]
 
 API: Final = ("api-0", "api-1")
@@ -32,6 +36,11 @@ ORCHESTRATOR: Final = ("orchestrator",)
 PROVIDER: Final = ("provider",)
 PAGE: Final = ("page",)
 OUTSIDERS: Final = ("outsiders",)
+DOORS: Final = ("silent_door", "crowd", "endless_doubt", "late_report", "lost_report")
+"""Methods of `Doors`: each is a target of its own, since they do not hinder each other."""
+MACHINE: Final = ("machine",)
+PROOF: Final = ("proof",)
+"""One of the senders, drawn when it is done: no second one may be killed meanwhile."""
 
 SENDERS: Final = frozenset({*META, *WEBDRIVER})
 """Slots that send: after the death of one, the time until its messages were resolved is measured."""
@@ -66,6 +75,10 @@ def _provider(words: str, **details: Any) -> Fault:
 
 def _page(words: str, order: str, amount: float = 0.0, *, gap_s: float = 20.0) -> Fault:
     return Fault(action="page", targets=PAGE, words=words, gap_s=gap_s, details={"order": order, "amount": amount})
+
+
+def _doors(words: str, does: str, lasts_s: tuple[float, float] = (0.0, 0.0)) -> Fault:
+    return Fault(action="doors", targets=(does,), words=words, gap_s=5.0, lasts_s=lasts_s)
 
 
 def _outsiders(words: str, posts: str) -> Fault:
@@ -146,6 +159,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "reply_lost": _provider("messages are taken and never answered", fault="hang_after", count=2),
     "error_after_accept": _provider("messages are taken and answered 502", fault="5xx_after_accept", count=3),
     # counts of two or three: a fault befalls a few sends and passes, so that the next step meets a provider that works
+    "code_after_accept": _provider(
+        "messages are taken and answered 131000", fault="5xx_after_accept", http_status=500, code=131000, count=2
+    ),
     "error_before": _provider("messages are not taken and answered 500", fault="error", http_status=500, count=3),
     "throttled": _provider(
         "messages are not taken and answered 130429", fault="error", http_status=429, code=130429, count=2
@@ -170,15 +186,43 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "second_installation": _outsiders("another installation's statuses name our rows", "second_installation"),
     "repeated_failure": _outsiders("the failure of a redriven attempt is reported again", "repeated_failure"),
     "other_tenant": _outsiders("another company reports our messages as failed", "other_tenant"),
+    "silent_door": _doors("our app is unsubscribed from an account, and answers of its number are cut", "silent_door"),
+    "crowd": _doors("more messages of a silent number are held than are read at once", "crowd"),
+    "endless_doubt": _doors("each message of a chat is taken and answered 502", "endless_doubt", lasts_s=(45.0, 55.0)),
+    "late_report": _doors("what is in doubt is reported 150 s later", "late_report"),
+    "lost_report": _doors("what is in doubt is never reported", "lost_report"),
+    # 60 s: the provider's repetition comes after 20 s, and the other sender must not die in between
+    "kill_with_proof": Fault(
+        action="kill_with_proof",
+        targets=PROOF,
+        words="kill -9 of a sender with webhooks in hand, which are posted again 20 s later",
+        gap_s=60.0,
+    ),
+    # 60 s: PostgreSQL replays its WAL and every process starts anew
+    "power_loss": Fault(
+        action="power_loss",
+        targets=MACHINE,
+        words="loss of power with answers under way: another boot, and in-flight journals as before the sends",
+        lasts_s=(0.5, 2.0),
+        gap_s=60.0,
+    ),
+    # the target of the page's other faults: none of them may hit a page that is being linked
+    "relink": Fault(
+        action="relink",
+        targets=PAGE,
+        words="answers to sends are lost, and the session is logged out and linked again",
+        gap_s=30.0,
+        lasts_s=(2.0, 4.0),
+    ),
     "page_reload": _page("the page is loaded again", "reload"),
     "page_error": _page("a script of the page fails", "script_error"),
     "page_hang": _page("the page's script hangs", "hang", 5.0),
 }
 """Every kind of fault."""
 
-_NEVER_CERTAIN: Final = frozenset({"very_late_webhook", "dropped_webhook", "refused_later"})
-"""Faults of plans of their own: silence that is longer than the window is evidence to the policy `auto`, and a refusal
-needs a redrive.
+_NEVER_CERTAIN: Final = frozenset({"very_late_webhook", "dropped_webhook", "refused_later", "code_after_accept"})
+"""Faults of plans of their own: silence that is longer than the window is evidence to the policy `auto`, a refusal
+needs a redrive, and what was taken and answered by a code is rightly sent again.
 """
 _PROVIDER: Final[Mapping[str, float]] = {
     name: 1.0 for name, fault in FAULTS.items() if fault.action == "provider" and name not in _NEVER_CERTAIN
@@ -195,6 +239,17 @@ _OUTSIDERS: Final[Mapping[str, float]] = {
     # gives failures that are redriven, which `repeated_failure` needs
     "refused_later": 1.0,
     "silent_number": 0.3,
+}
+_SELDOM: Final = 0.035
+"""Weight of a process's or server's fault in a plan of many faults: each restart costs about a second of CPU, and a cut
+connection nothing.
+"""
+_DOORS: Final[Mapping[str, float]] = {
+    "silent_door": 1.0,
+    "endless_doubt": 1.0,
+    "late_report": 1.0,
+    "lost_report": 1.0,
+    "kill_with_proof": 1.0,
 }
 _STORAGE: Final[Mapping[str, float]] = {
     "kill_redis": 1.0,
@@ -224,11 +279,6 @@ _PROCESSES: Final[Mapping[str, float]] = {
 }
 _PAGES: Final[Mapping[str, float]] = {"page_reload": 1.0, "page_error": 0.5, "page_hang": 0.5}
 
-_SELDOM: Final = 0.035
-"""Weight of a process's or server's fault in a plan of many faults: each restart costs about a second of CPU, and a cut
-connection nothing.
-"""
-
 PLANS: Final[Mapping[str, Mapping[str, float]]] = {
     "everything": {**_PROCESSES, **_STORAGE, **_PROVIDER, **_PAGES},
     "many": {**_PROVIDER, **{name: weight * _SELDOM for name, weight in {**_PROCESSES, **_STORAGE}.items()}},
@@ -238,13 +288,41 @@ PLANS: Final[Mapping[str, Mapping[str, float]]] = {
     "senders": {"kill_meta": 1.0, "stop_kill_meta": 0.5, "pause_meta": 0.5, "kill_webdriver": 1.0},
     "recovery": {"kill_meta": 1.0},
     "browser": {"kill_webdriver": 1.0, **_PAGES},
-    "outsiders": {**_OUTSIDERS, "cut_after": 0.5, "error_after_accept": 0.5, "double_webhook": 0.5, "kill_meta": 0.3},
+    "outsiders": {
+        **_OUTSIDERS,
+        "cut_after": 0.5,
+        "error_after_accept": 0.5,
+        "code_after_accept": 0.5,
+        "double_webhook": 0.5,
+        "kill_meta": 0.3,
+    },
     "tenants": {"other_tenant": 1.0},
     "adverse": {**_PROCESSES, **_STORAGE, **_PROVIDER, **_OUTSIDERS},
     "late": {"very_late_webhook": 1.0, "dropped_webhook": 1.0, "cut_after": 1.0, "reply_lost": 0.5, "kill_meta": 0.5},
+    "reboot": {"power_loss": 1.0},
+    "doors": {**_DOORS, "cut_after": 0.2, "error_after_accept": 0.1},
+    "crowd": {"crowd": 1.0, "lost_report": 2.0, "cut_after": 0.5},
+    "relink": {"relink": 1.0},
+    "all": {
+        **{name: weight * _SELDOM for name, weight in {**_PROCESSES, **_STORAGE}.items()},
+        **_PROVIDER,
+        **{name: weight * _SELDOM for name, weight in {**_OUTSIDERS, **_DOORS}.items()},
+        # more of them would only lengthen the settling: each lasts or stays
+        "crowd": 0.01,
+        "power_loss": 0.01,
+        "refused_later": 1.0,
+        "code_after_accept": 1.0,
+    },
     "calm": {},
 }
 """Every plan: the weight of each of its faults. What hits a process that the installation does not run is left out."""
+
+SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {
+    # few attempts: doubts count as attempts, and their end must come within the fault
+    "doors": {"SEND_ATTEMPTS": "3", "WEBHOOK_REPEAT_S": "30"},
+    "all": {"WEBHOOK_REPEAT_S": "30"},
+}
+"""Settings of an own installation that a plan needs."""
 
 AT_PROVIDER: Final = frozenset(name for name, fault in FAULTS.items() if fault.action == "provider")
 """Faults that the provider's ledger counts one by one: each send and each webhook that one befell."""

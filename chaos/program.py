@@ -19,7 +19,20 @@ from chaos.calls import Calls
 from chaos.installation import Installation, InstallationUnusable, NeverHappened, free_ports
 from chaos.load import ClientWronged, Load
 from chaos.pages import link
-from chaos.plans import FAULTS, ORCHESTRATOR, OUTSIDERS, PAGE, PLANS, PROVIDER, Step, schedule
+from chaos.plans import (
+    DOORS,
+    FAULTS,
+    MACHINE,
+    ORCHESTRATOR,
+    OUTSIDERS,
+    PAGE,
+    PLANS,
+    PROOF,
+    PROVIDER,
+    SETTINGS,
+    Step,
+    schedule,
+)
 from chaos.run import Run, new_mark
 from chaos.screen import Screen
 from chaos.tenants import prepare
@@ -185,7 +198,7 @@ async def _break(given: Namespace, installation: Installation, screen: Screen) -
     mark = new_mark()
     connections = (0, 1, 2, 3) if given.browser else (0, 2, 3)
     # outsiders need a company to attack from, and redriven messages to report about
-    varied = given.varied or any(FAULTS[name].action == "outsiders" for name in PLANS[given.plan])
+    varied = given.varied or any(FAULTS[name].action in ("outsiders", "doors") for name in PLANS[given.plan])
     load = Load(
         installation,
         mark=mark,
@@ -221,13 +234,15 @@ async def _break(given: Namespace, installation: Installation, screen: Screen) -
 def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True) -> list[Step]:
     # without load on the session its faults would hit nothing, and only cost CPU
     slots = [slot for slot in slots if given.browser or not slot.startswith("webdriver")]
-    targets = [*slots, *PROVIDER, *(ORCHESTRATOR if orchestrator else ()), *(PAGE if given.browser else ()), *OUTSIDERS]
+    ours = (*ORCHESTRATOR, *MACHINE) if orchestrator else ()
+    targets = [*slots, *PROVIDER, *ours, *(PAGE if given.browser else ()), *OUTSIDERS, *DOORS, *PROOF]
     return schedule(given.plan, faults=given.faults, rate=given.rate, seed=given.seed, targets=targets)
 
 
 def _variables(given: Namespace) -> dict[str, str]:
     return {
         **OWN_INSTALLATION,
+        **SETTINGS.get(given.plan, {}),
         **free_ports(),
         "ONLY": "" if given.browser else _WITHOUT_BROWSER,
         "CRASH_POINTS": armed(given.crash_points),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from chaos.api_view import ApiView
+from chaos.doors import Doors
 from chaos.fault_actions import FaultInjector
 from chaos.follow_up import FollowUp
 from chaos.installation import Installation, NeverHappened
@@ -113,10 +114,10 @@ class Run:
             show,
         )
         self._lead_s, self._tail_s = lead_s, tail_s
-        self._ledger = LedgerReader(installation, mark)
+        self._ledger = LedgerReader(installation, mark, load.names)
         self._follow_up = FollowUp(installation, load, self._ledger)
         outsiders = Outsiders(installation, load, self._ledger, self._follow_up, seed)
-        self.injector = FaultInjector(installation, seed, outsiders)
+        self.injector = FaultInjector(installation, seed, outsiders, Doors(installation, load, self._ledger, seed))
         self._view = ApiView(installation, load)
         self._doing = "load"
         self._began = monotonic()
@@ -277,7 +278,7 @@ class Run:
                     planned=len(self._steps),
                     asked=self._load.asked,
                     accepted=len(self._load.accepted),
-                    arrived=len(self._ledger.texts),
+                    arrived=len(self._ledger.times),
                 )
             )
             await asyncio.sleep(0.25)

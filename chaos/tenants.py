@@ -12,7 +12,8 @@ from chaos.load import Tenant
 
 SECOND: Final = Tenant(company="chaos-second", phone_index=0, account="100000000000004")
 """Sends through the sandbox's fourth number, which no other company uses."""
-_WABA: Final = "200000000000004"
+SECOND_WABA: Final = "200000000000004"
+"""The account of that number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ async def prepare(installation: Installation) -> list[Tenant]:
     await _make(
         installation,
         SECOND.company,
-        {"connectionType": "meta_direct", "accountId": SECOND.account, "wabaId": _WABA, "accessToken": token},
+        {"connectionType": "meta_direct", "accountId": SECOND.account, "wabaId": SECOND_WABA, "accessToken": token},
     )
     await _make(
         installation,

@@ -11,7 +11,7 @@ import pytest
 
 from chaos.forms import FORMS, draw
 from chaos.judge import Accepted, Arrival, ReportedState, Result, Step, judge
-from chaos.ledger import content_of, received_messages
+from chaos.ledger import content_of, reaction_to, received_messages
 
 MESSAGE = Accepted(
     text="chaos-1 a",
@@ -125,6 +125,16 @@ def test_resend_may_repeat_once_for_each_doubt_and_never_beyond_the_attempts() -
     assert judged(MESSAGE, received[:2], reported).duplicated == {MESSAGE.text: 2}, "nobody asked for repetition"
 
 
+def test_what_the_provider_denied_to_have_taken_may_arrive_once_more() -> None:
+    denied = replace(ARRIVAL, seq=4, is_denied=True)
+    assert not judged(received=(denied, ARRIVAL)).duplicated
+    assert judged(received=(denied, ARRIVAL, replace(ARRIVAL, seq=6))).duplicated == {MESSAGE.text: 3}
+    entry = {"seq": 1, "at": 1.0, "event": "accepted", "type": "text", "message": {"text": {"body": "chaos-1 x"}}}
+    for more, is_denied in (({"code": 131000}, True), ({"code": None}, False)):
+        (arrival,) = received_messages([{**entry, "fault": "5xx_after_accept", **more}], "chaos-1 ")
+        assert arrival.is_denied is is_denied
+
+
 @pytest.mark.parametrize(
     ("history", "why"),
     [
@@ -139,6 +149,26 @@ def test_a_history_that_the_ledger_or_itself_contradicts(history: tuple[Step, ..
     result = judged(reported=ReportedState(state="delivered", history=history))
     assert result.misremembered == {MESSAGE.text: why}
     assert not result.is_clean
+
+
+def test_a_reaction_is_recognised_by_its_target_and_an_edit_by_its_text() -> None:
+    message = {"channel": "graph", "event": "accepted", "type": "text", "message": {"text": {"body": "chaos-1 a"}}}
+    reaction = {
+        "channel": "graph",
+        "event": "accepted",
+        "type": "reaction",
+        "message": {"reaction": {"message_id": "wamid.a", "emoji": "👍"}},
+    }
+    edit = {"channel": "web", "event": "edit_arrived", "type": "protocol", "body": "chaos-1 c", "chat": "1@c.us"}
+    entries = [{"seq": 1, "at": 1.0, "id": "wamid.a", **message}, {"seq": 2, "at": 2.0, "id": "wamid.b", **reaction}]
+    found = received_messages(
+        [*entries, {"seq": 3, "at": 3.0, **edit}], "chaos-1 ", {}, {reaction_to("chaos-1 a"): "chaos-1 b"}
+    )
+    assert [(one.text, one.type) for one in found] == [
+        ("chaos-1 a", "text"),
+        ("chaos-1 b", "reaction"),
+        ("chaos-1 c", "edit"),
+    ]
 
 
 def test_scheduled_and_redriven_messages_have_no_place_in_the_order() -> None:
@@ -159,6 +189,10 @@ def test_every_form_is_recognised_by_its_text_on_the_provider_s_side(type_: str)
         "text": {"body": "chaos-1 x"},
         "location": {**form.content, "name": "chaos-1 x"},
         "document": {"id": "m1", "caption": "chaos-1 x", "filename": "invoice.txt"},
+        "image": {"id": "m1", "caption": "chaos-1 x"},
+        "video": {"id": "m1", "caption": "chaos-1 x"},
+        "audio": {"id": "m1"},
+        "sticker": {"id": "m1"},
         "contacts": [{"name": {"formatted_name": "chaos-1 x"}}],
         "interactive": form.body.get("interactive"),
         "template": {
@@ -168,8 +202,10 @@ def test_every_form_is_recognised_by_its_text_on_the_provider_s_side(type_: str)
         },
     }[type_]
     text, content = content_of(type_, {type_: part}, {"m1": form.content.get("sha256", "")})
-    assert text == "chaos-1 x"
+    # what has no text is recognised by its bytes, which contain it
+    names = {form.file: "chaos-1 x"} if form.file else {}
+    assert text == ("" if names else "chaos-1 x")
     assert {name: content[name] for name in form.content} == dict(form.content)
     entry = {"seq": 1, "at": 1.0, "event": "accepted", "type": type_, "message": {type_: part}, "to": "1", "id": "w"}
-    (arrival,) = received_messages([entry], "chaos-1 ", {"m1": form.content.get("sha256", "")})
-    assert (arrival.recipient, arrival.type) == ("1", type_)
+    (arrival,) = received_messages([entry], "chaos-1 ", {"m1": form.content.get("sha256", "")}, names)
+    assert (arrival.text, arrival.recipient, arrival.type) == ("chaos-1 x", "1", type_)

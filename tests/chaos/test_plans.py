@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from chaos.plans import FAULTS, PLANS, schedule
+from chaos.plans import DOORS, FAULTS, PLANS, schedule
 
 EVERYTHING = (
     "api-0",
@@ -24,6 +24,9 @@ EVERYTHING = (
     "provider",
     "page",
     "outsiders",
+    *DOORS,
+    "machine",
+    "proof",
 )
 
 

@@ -90,6 +90,30 @@ def test_foreign_statuses_move_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(480)
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ("reboot", ["--faults", "2", "--load", "20", "--chats", "8"]),
+        ("doors", ["--faults", "12", "--rate", "0.4", "--load", "30", "--chats", "12"]),
+        ("crowd", ["--faults", "6", "--rate", "0.5", "--load", "20", "--chats", "10"]),
+        ("tenants", ["--faults", "5", "--load", "20", "--chats", "10"]),
+        ("late", ["--faults", "12", "--rate", "0.5", "--load", "10", "--chats", "10", "--policy", "hold"]),
+        ("relink", ["--browser", "--faults", "2", "--rate", "0.1", "--load", "8", "--chats", "3"]),
+    ],
+)
+def test_each_cause_of_loss_and_doubling_is_survived(plan: str, words: list[str], tmp_path: Path) -> None:
+    """The plans that the faults of the past were found by; docs/chaos.md has what each found."""
+    report = tmp_path / "result.json"
+    code, out, err = finished(
+        "--plan", plan, *words, "--seed", "3", "--settle", "240", "--json", str(report), within_s=460.0
+    )
+    assert code == 0, out + err
+    done = json.loads(report.read_text())["faults"]["done"]
+    assert done.keys() - {"cut_after", "error_after_accept"}, out
+
+
+@pytest.mark.long
 @pytest.mark.timeout(420)
 def test_two_thousand_faults_lose_double_and_reorder_nothing(tmp_path: Path) -> None:
     """Mostly the provider's, which cost nothing to do: each send that one befell counts, and is one of the messages

@@ -1,0 +1,42 @@
+"""A loss of power, simulated: every process dies at once, files that are never synced stand as they were before the
+last sends, and what names this boot of the machine names another one."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+from typing import Final
+
+from chaos.installation import Installation
+from shared.process import runtime
+from shared.process.slot_lock import boot_id
+
+_NEVER_SYNCED: Final = "*.flight"
+"""In-flight journals: memory-mapped, so that the disk may hold any earlier state of them."""
+_LARGEST: Final = 4 << 20
+"""Files under `run/` that name the boot are small; the embedded server's own files lie there too."""
+
+
+async def lose_power(installation: Installation, under_way_s: float) -> None:
+    """Simulate it.
+
+    Args:
+        under_way_s: seconds between the state of the files that comes back and the end.
+    """
+    run_directory = runtime.run_dir(installation.home)
+    before = {path: path.read_bytes() for path in run_directory.glob(_NEVER_SYNCED)}
+    await asyncio.sleep(under_way_s)
+    await installation.kill_everything()
+    for path, content in before.items():
+        # one that was removed meanwhile stays removed: that its rows are settled is in the database
+        if path.exists():
+            path.write_bytes(content)
+    _name_another_boot(run_directory)
+
+
+def _name_another_boot(directory: Path) -> None:
+    this, other = boot_id().encode(), str(uuid.uuid4()).encode()
+    for path in directory.iterdir():
+        if path.is_file() and path.stat().st_size <= _LARGEST and this in (content := path.read_bytes()):
+            path.write_bytes(content.replace(this, other))
