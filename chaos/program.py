@@ -82,7 +82,7 @@ def parser() -> ArgumentParser:
         "--plan",
         choices=tuple(PLANS),
         default="everything",
-        help="which faults, and how often beside each other (default: everything)",
+        help="which faults, and their weights (default: everything)",
     )
     made.add_argument("--faults", type=int, default=100, metavar="N", help="how many (default: 100)")
     made.add_argument(
@@ -90,7 +90,7 @@ def parser() -> ArgumentParser:
         type=float,
         default=1.0,
         metavar="PER_S",
-        help="faults a second, as far as targets may be hit again (default: 1)",
+        help="faults a second, limited by how soon a target may be hit again (default: 1)",
     )
     made.add_argument(
         "--seed", type=int, default=1, metavar="N", help="the same seed gives the same schedule (default: 1)"
@@ -120,16 +120,16 @@ def parser() -> ArgumentParser:
         type=float,
         default=180.0,
         metavar="S",
-        help="how long everything may take to come to an end (default: 180)",
+        help="seconds within which every message must reach a final state (default: 180)",
     )
     made.add_argument(
         "--home",
         type=Path,
         metavar="DIR",
-        help="break the installation that runs in this home (it must say CHAOS=on) instead of one of our own",
+        help="break the installation that runs in this home (it needs CHAOS=on) instead of a new one",
     )
-    made.add_argument("--keep", action="store_true", help="leave the home of our own installation in place")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+    made.add_argument("--keep", action="store_true", help="keep the home of the new installation")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file")
     made.add_argument("--show-plan", action="store_true", help="print the schedule as JSON and do nothing")
     return made
 

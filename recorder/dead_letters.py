@@ -36,7 +36,8 @@ def dead_letters(argv: Sequence[str]) -> int:
 
 def _parser() -> ArgumentParser:
     parser = _Parser(
-        prog="bulkhead dead-letters", description="Messages that are not tried again without a human: list, redrive."
+        prog="bulkhead dead-letters",
+        description="List messages that are not retried without an operator, and queue them again.",
     )
     parser.add_argument("action", choices=("list", "redrive"), help="what to do")
     parser.add_argument("--company", metavar="ID", default="", help="only of this company; needed for redrive")

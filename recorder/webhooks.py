@@ -59,7 +59,7 @@ class _Parser(ArgumentParser):
 def _parser() -> ArgumentParser:
     parser = _Parser(
         prog="bulkhead webhooks",
-        description="Look into the journal of webhooks, and have raw events or files processed again.",
+        description="List and show webhooks of the journal, and replay raw events or files.",
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|replay")
     listing = actions.add_parser("list", help="raw events, newest first")
@@ -69,7 +69,7 @@ def _parser() -> ArgumentParser:
     showing = actions.add_parser("show", help="one raw event as it came")
     showing.set_defaults(act=_show)
     showing.add_argument("id", type=_number, metavar="ID")
-    again = actions.add_parser("replay", help="process raw events again; nothing that is known already changes")
+    again = actions.add_parser("replay", help="process raw events again; what is already known does not change")
     again.set_defaults(act=_replay, waiting=False)
     again.add_argument(
         "ids",
@@ -84,21 +84,21 @@ def _parser() -> ArgumentParser:
         type=float,
         default=60.0,
         metavar="S",
-        help="give up when nothing was processed for so long (%(default)g s)",
+        help="give up after so long without progress (%(default)g s)",
     )
     for one in (listing, again):
         one.add_argument("--failed", action="store_true", help="only those that could not be processed at all")
         one.add_argument(
-            "--named", action="store_true", help="only those of which something was not understood, failed ones too"
+            "--named", action="store_true", help="only those that were not fully understood, failed ones included"
         )
         one.add_argument("--words", default="", metavar="TEXT", help="only those with these words in their outcome")
         one.add_argument(
             "--since",
             type=_instant,
             metavar="WHEN",
-            help="only those that came since: an ISO instant, or 30m, 2h, 1d ago",
+            help="only those received since: an ISO instant, or 30m, 2h, 1d ago",
         )
-        one.add_argument("--until", type=_instant, metavar="WHEN", help="only those that came before")
+        one.add_argument("--until", type=_instant, metavar="WHEN", help="only those received before")
         one.add_argument(
             "--files", action="store_true", help="files of messages that could not be fetched, in place of raw events"
         )

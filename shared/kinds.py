@@ -244,14 +244,14 @@ KIND_SETTINGS: Final[tuple[KindSetting, ...]] = (
     KindSetting(
         field="min_uptime_s",
         pattern="{KIND}_MIN_UPTIME_S",
-        purpose="A process that lived for less counts as a failure in full.",
+        purpose="A process that lived for less counts as one full failure.",
         high=3600,
     ),
     KindSetting(field="startup_s", pattern="{KIND}_STARTUP_S", purpose="Time to become ready.", low=1, high=3600),
     KindSetting(
         field="watchdog_s",
         pattern="{KIND}_WATCHDOG_S",
-        purpose="Longest silence of a work loop; longer means hung.",
+        purpose="Longest silence of a work loop before the process counts as hung.",
         low=0.1,
         high=300,
         read_by_child=True,
@@ -259,7 +259,7 @@ KIND_SETTINGS: Final[tuple[KindSetting, ...]] = (
     KindSetting(
         field="drain_s",
         pattern="{KIND}_DRAIN_S",
-        purpose="Time to finish the work in hand before a stop.",
+        purpose="Time to finish work in progress before a stop.",
         high=3600,
         read_by_child=True,
     ),

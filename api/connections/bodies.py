@@ -54,7 +54,12 @@ _CHANGEABLE: Final = (
         longest=6,
         purpose="Two-step PIN of the number. Kept encrypted and never shown.",
     ),
-    Field(name="options", kind=dict, fields=_OPTIONS, purpose="Rates and how it is reached; what is not named stays."),
+    Field(
+        name="options",
+        kind=dict,
+        fields=_OPTIONS,
+        purpose="Rates, and how it is reached; options that are not given stay.",
+    ),
 )
 CREATE: Final = (
     Field(name="connectionType", kind=str, required=True, choices=connection_types(), purpose="The channel."),

@@ -33,12 +33,12 @@ _FIELDS: Final = (
         longest=64,
         purpose="1 to 64 letters, digits, `-` and `_`; stands in every path.",
     ),
-    Field(name="name", kind=str, default="", longest=200, purpose="For people."),
+    Field(name="name", kind=str, default="", longest=200, purpose="Display name."),
     Field(
         name="inDoubtPolicy",
         kind=str,
         choices=("auto", "resend", "hold"),
-        purpose="What to do with messages that may have been sent; wins over the setting.",
+        purpose="What to do with messages that may have been sent; overrides the setting.",
     ),
 )
 

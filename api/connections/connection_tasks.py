@@ -39,11 +39,11 @@ _PIN: Final = Field(
 )
 # the limits are those of Meta's whatsapp_business_profile: a refusal here names the field, the provider's does not
 _PROFILE_FIELDS: Final = (
-    Field(name="about", kind=str, shortest=1, longest=139, purpose="The line below the name."),
+    Field(name="about", kind=str, shortest=1, longest=139, purpose="Text below the name."),
     Field(name="address", kind=str, longest=256, purpose="Street address."),
     Field(name="description", kind=str, longest=512, purpose="What the business does."),
-    Field(name="email", kind=str, longest=128, purpose="Address for mail."),
-    Field(name="vertical", kind=str, longest=40, purpose="Meta's name of the trade, for example RETAIL."),
+    Field(name="email", kind=str, longest=128, purpose="E-mail address."),
+    Field(name="vertical", kind=str, longest=40, purpose="Meta's industry category, for example RETAIL."),
     Field(name="websites", kind=list, items=Field(kind=str, longest=256), most=2, purpose="At most two addresses."),
 )
 

@@ -47,7 +47,13 @@ _STATUS_FIELDS: Final = (
         required=True,
         choices=("active", "paused"),
     ),
-    Field(name="reason", kind=str, purpose="Why it is paused, for those who look.", default=_BY_OPERATOR, longest=200),
+    Field(
+        name="reason",
+        kind=str,
+        purpose="Reason for the pause, shown as `statusReason`.",
+        default=_BY_OPERATOR,
+        longest=200,
+    ),
 )
 _WIPE_S: Final = 300.0
 """Seconds that the process of the browser sessions has for removing a profile; it may have to be started for it."""

@@ -38,7 +38,7 @@ _DESIRED_FIELDS: Final = (
     Field(
         name="desired",
         kind=str,
-        purpose="What the session should be.",
+        purpose="Desired state.",
         required=True,
         choices=tuple(state.value for state in DesiredSession),
     ),
@@ -47,7 +47,7 @@ _PAIRING_FIELDS: Final = (
     Field(
         name="phone",
         kind=str,
-        purpose="Number of the phone that the code is typed into: country code and number, digits only.",
+        purpose="Phone number on which the code is entered: country code and number, digits only.",
         required=True,
         longest=20,
     ),

@@ -30,7 +30,7 @@ _FIELDS: Final = (
         kind=str,
         shortest=1,
         longest=4096,
-        purpose="What `FB.login` answered; good for 30 seconds. Left out when a signup is taken up again.",
+        purpose="Code from `FB.login`; valid for 30 seconds. Omitted to resume a signup.",
     ),
     Field(name="wabaId", kind=str, required=True, shortest=1, longest=32, purpose="`waba_id` of the browser's event."),
     Field(
@@ -47,7 +47,7 @@ _FIELDS: Final = (
         kind=str,
         shortest=6,
         longest=6,
-        purpose="Two-step PIN of the number, six digits; one is made if it is not given.",
+        purpose="Two-step PIN of the number, six digits; generated if absent.",
     ),
     Field(
         name="phoneIndex",
@@ -78,7 +78,7 @@ class SignupOperations:
                 path="/api/v2/signup/{companyId}",
                 scope="manage",
                 group="Connections",
-                summary="Embedded signup: exchange the code, subscribe, register, connect; asked again, it goes on "
+                summary="Embedded signup: exchange the code, subscribe, register, connect; repeated, it continues "
                 "where it stopped",
                 handler=self.sign_up,
                 body=json_schema(_FIELDS),

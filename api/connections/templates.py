@@ -47,7 +47,7 @@ _FIELDS: Final = (
         kind=str,
         required=True,
         choices=("AUTHENTICATION", "MARKETING", "UTILITY"),
-        purpose="What it is for.",
+        purpose="Category.",
     ),
     Field(
         name="components",
@@ -61,7 +61,7 @@ _FIELDS: Final = (
     Field(
         name="allowCategoryChange",
         kind=bool,
-        purpose="Whether the provider may put it into another category in place of rejecting it.",
+        purpose="Whether the provider may change its category instead of rejecting it.",
     ),
 )
 

@@ -80,7 +80,7 @@ class AmendmentOperations:
                     Parameter(
                         name="for",
                         place="query",
-                        purpose="Who shall not see it any more.",
+                        purpose="For whom it is deleted.",
                         schema={"type": "string", "enum": list(_WHOM), "default": "everyone"},
                     ),
                     *ACCEPTING,

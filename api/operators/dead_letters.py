@@ -45,7 +45,11 @@ _REDRIVE_FIELDS: Final = (
 )
 _RESOLVE_FIELDS: Final = (
     Field(
-        name="as", kind=str, purpose="What is the case, or shall be done.", required=True, choices=get_args(Resolution)
+        name="as",
+        kind=str,
+        purpose="The decision: it arrived, send it again, or give it up.",
+        required=True,
+        choices=get_args(Resolution),
     ),
 )
 _HELD_REASONS: Final = {

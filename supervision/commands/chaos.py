@@ -9,7 +9,7 @@ from argparse import REMAINDER, ArgumentParser, Namespace
 
 from supervision.commands.context import Context
 
-HELP = "inject faults while messages flow, and judge what arrived"
+HELP = "inject faults while messages flow, and compare what arrived with what was promised"
 
 
 def arguments(parser: ArgumentParser) -> None:

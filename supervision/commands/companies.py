@@ -1,4 +1,4 @@
-"""`companies list|add`: the tenants, through the API of the installation in this home."""
+"""`companies list|add`: list and add tenants, through the API of the installation in this home."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from shared.table import lines
 from supervision.commands.asking import Unanswered, call
 from supervision.commands.context import Answer, Context
 
-HELP = "list companies, make one"
+HELP = "list companies, add one"
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("action", choices=("list", "add"), help="what to do")
     parser.add_argument("company", metavar="ID", nargs="?", default="", help="1 to 64 letters, digits, - and _ (add)")
-    parser.add_argument("--name", default="", help="for people (add)")
+    parser.add_argument("--name", default="", help="display name (add)")
     parser.add_argument(
-        "--in-doubt-policy", choices=("auto", "resend", "hold"), default=None, help="wins over IN_DOUBT_POLICY (add)"
+        "--in-doubt-policy", choices=("auto", "resend", "hold"), default=None, help="overrides IN_DOUBT_POLICY (add)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line (list)")
 

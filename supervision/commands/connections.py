@@ -1,8 +1,9 @@
-"""`connections list|add|update|test|pause|resume|remove|reseal`: a company's connections, through the API of the
+"""`connections list|add|update|test|pause|resume|remove|reseal`: manage a company's connections, through the API of the
 installation in this home.
 
-Secrets are never arguments, which all on the machine can read: `--secrets FILE` names a file with them (`-`: standard
-input), either a JSON object like `{"accessToken": "…"}`, or only the one secret that the connection's type requires.
+Secrets are never arguments, which every user of the machine can read: `--secrets FILE` names a file with them (`-`:
+standard input), either a JSON object like `{"accessToken": "…"}`, or only the one secret that the connection's type
+requires.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from supervision.commands.asking import Unanswered, call
 from supervision.commands.context import Answer, Context
 from supervision.commands.recorder_process import become_recorder
 
-HELP = "list connections, add one, change, test, pause, resume or remove it; seal credentials anew"
+HELP = "list, add, change, test, pause, resume and remove connections; re-encrypt credentials"
 # Characters read of a file with secrets: the largest credential has some thousand.
 _SECRETS_MOST: Final = 65_536
 _NEEDS_INDEX: Final = ("update", "test", "pause", "resume", "remove")
@@ -38,7 +39,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("list", "add", *_NEEDS_INDEX, "reseal"),
-        help="what to do; reseal: with SECRET_ENCRYPTION_KEY, after it was changed",
+        help="what to do; reseal: encrypt all credentials with the present SECRET_ENCRYPTION_KEY",
     )
     parser.add_argument(
         "index",
@@ -46,9 +47,9 @@ def arguments(parser: ArgumentParser) -> None:
         type=int,
         nargs="?",
         default=None,
-        help="which connection; for add the first that is free if left out",
+        help="which connection; add: the first free one by default",
     )
-    parser.add_argument("--company", metavar="ID", default="", help="whose (COMPANY_ID)")
+    parser.add_argument("--company", metavar="ID", default="", help="of this company (COMPANY_ID)")
     parser.add_argument("--type", choices=connection_types(), default=None, help="channel (add)")
     parser.add_argument(
         "--account", metavar="ID", default=None, help="phone number id, Page id or Instagram account id (add, update)"
@@ -60,8 +61,8 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--options", metavar="JSON", default=None, help='for example {"messagesPerSecond": 40} (add, update)'
     )
-    parser.add_argument("--force", action="store_true", help="fail the messages that wait there (remove)")
-    parser.add_argument("--json", action="store_true", help="JSON in place of a table")
+    parser.add_argument("--force", action="store_true", help="fail its waiting messages (remove)")
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
 
 
 def run(context: Context, given: Namespace) -> int:

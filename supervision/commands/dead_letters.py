@@ -10,7 +10,7 @@ from typing import NoReturn
 from supervision.commands.context import Context
 from supervision.commands.recorder_process import become_recorder
 
-HELP = "list messages that failed, and queue them again"
+HELP = "list failed messages, and queue them again"
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from shared.process.exit_codes import ExitCode
 from shared.states import SlotState
 from supervision.commands.context import Answer, Context
 
-HELP = "finish the work in hand and stay stopped until restart"
+HELP = "finish work in progress and stay stopped until restart"
 # Seconds between two requests for the status, which cost the orchestrator next to nothing.
 _LOOK_EACH_S = 0.1
 

@@ -117,7 +117,8 @@ def _given(name: str, words: Sequence[str]) -> Namespace:
 
 
 def _described(module: ModuleType) -> str:
-    return (module.__doc__ or "").split("`: ", 1)[-1]
+    text = (module.__doc__ or "").split("`: ", 1)[-1]
+    return text[:1].upper() + text[1:]
 
 
 class _Parser(ArgumentParser):

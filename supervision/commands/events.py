@@ -1,4 +1,4 @@
-"""`events`: supervision events, from the orchestrator's journal."""
+"""`events`: print supervision events, from the orchestrator's journal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("target", metavar="KIND[-N]", nargs="?", default="", help="only of this kind or slot")
     parser.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="how many (%(default)s)")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with new ones")
+    parser.add_argument("-f", "--follow", action="store_true", help="keep printing new ones")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 

@@ -1,4 +1,4 @@
-"""`logs KIND[-N]`: the end of a kind's log files, and what is added to them."""
+"""`logs KIND[-N]`: print the end of a kind's log files, and follow them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOK_EACH_S = 0.2
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("target", metavar="KIND[-N]", help="a kind, one slot, or orchestrator")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what is added")
+    parser.add_argument("-f", "--follow", action="store_true", help="keep printing new lines")
     parser.add_argument("--err", action="store_true", help="only the error file (warnings, errors, tracebacks)")
     parser.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="lines of each file (%(default)s)")
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 from supervision.commands.context import Context
 from supervision.commands.recorder_process import become_recorder
 
-HELP = "bring the database's schema up to date"
+HELP = "apply pending schema migrations"
 
 
 def arguments(parser: ArgumentParser) -> None:

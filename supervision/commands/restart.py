@@ -13,7 +13,7 @@ from shared.process.exit_codes import ExitCode
 from shared.states import SlotState
 from supervision.commands.context import Answer, Context
 
-HELP = "replace the processes of a kind, one after the other"
+HELP = "replace the processes of a kind, one at a time"
 # Seconds between two requests for the status.
 _LOOK_EACH_S = 0.1
 

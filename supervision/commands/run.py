@@ -1,4 +1,4 @@
-"""`run` (also without a command): supervise in the foreground."""
+"""`run`: supervise in the foreground until stopped; also the default without a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`sessions list|link|pair|restart|logout|wipe`: browser sessions, through the API of the installation in this home."""
+"""`sessions list|link|pair|restart|logout|wipe`: manage browser sessions, through the API of the installation in this
+home.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ from shared.table import age, lines
 from supervision.commands.asking import Unanswered, ask, call
 from supervision.commands.context import Answer, Context
 
-HELP = "list browser sessions, link one, restart it, log it out, wipe it"
+HELP = "list, link, restart, log out and wipe browser sessions"
 # Seconds between two requests for a session's state; WhatsApp replaces the code some times a minute.
 _LOOK_EACH_S: Final = 1.0
-_ACTIONS: Final = {"restart": "It runs anew.", "logout": "It will be logged out.", "wipe": "Its profile is gone."}
+_ACTIONS: Final = {"restart": "Restarted.", "logout": "It will be logged out.", "wipe": "Its profile is removed."}
 _HOW: Final = "On the phone: WhatsApp, Linked devices, Link a device. The code changes by itself."
 # Cursor home and clear the screen (ECMA-48), so that the newest code stands in the place of the one before.
 _CLEAR: Final = "\033[H\033[J"
@@ -30,12 +32,12 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("list", "link", "pair", *_ACTIONS),
-        help="what to do; link shows the code to scan until it was scanned",
+        help="what to do; link shows the code until it is scanned",
     )
     parser.add_argument(
         "index", metavar="PHONE_INDEX", type=int, nargs="?", default=None, help="which session; not for list"
     )
-    parser.add_argument("--company", metavar="ID", default="", help="whose (COMPANY_ID)")
+    parser.add_argument("--company", metavar="ID", default="", help="of this company (COMPANY_ID)")
     parser.add_argument(
         "--phone", metavar="NUMBER", default="", help="number of the phone that the code is typed into (pair)"
     )

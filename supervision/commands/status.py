@@ -1,4 +1,4 @@
-"""`status`: every slot, its state and why; also while no orchestrator lives."""
+"""`status`: show every slot, its state and the reason; also works without an orchestrator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.states import SlotState
 from supervision.commands.context import Answer, Context, ask_home
 from supervision.ipc import control
 
-HELP = "show every slot, its state and why"
+HELP = "show every slot, its state and the reason"
 
 
 def arguments(parser: ArgumentParser) -> None:

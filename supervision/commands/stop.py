@@ -1,4 +1,4 @@
-"""`stop`: drain and stop everything in reverse order of start; also what an orchestrator that died left running."""
+"""`stop`: drain and stop everything in reverse order of start, also after the orchestrator has died."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HELP = "drain and stop everything"
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--now", action="store_true", help="do not wait for work in hand")
+    parser.add_argument("--now", action="store_true", help="do not wait for work in progress")
     parser.add_argument(
         "--within", type=float, default=180.0, metavar="S", help="how long to wait, in seconds (%(default)s)"
     )

@@ -1,4 +1,4 @@
-"""`webhooks list|show|replay`: look into the journal of webhooks, and have raw events or files processed again.
+"""`webhooks list|show|replay`: list and show webhooks of the journal, and replay raw events or files.
 
 The recorder's room does it; this only runs its entry file with the right environment.
 """
@@ -11,7 +11,7 @@ from typing import NoReturn
 from supervision.commands.context import Context
 from supervision.commands.recorder_process import become_recorder
 
-HELP = "look into the journal of webhooks, and process it again"
+HELP = "list, show and replay webhooks"
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -144,7 +144,7 @@ def test_a_session_that_is_never_linked(home: Path, api: Any) -> None:
         (
             ("restart", "1"),
             ("POST", "/api/v2/sessions/demo/1/restart", None),
-            ((200, {"status": "done"}), "It runs anew."),
+            ((200, {"status": "done"}), "Restarted."),
         ),
         (
             ("wipe", "1"),
