@@ -815,6 +815,35 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/store/test_people.py",
     ),
+    "file-of-deleted": Mutation(
+        "the file of a message that was deleted is not fetched",
+        (
+            Edit(
+                "shared/store/inbound.py",
+                """        if changed:
+            media.drop_files_of_deleted(transaction, [row["id"] for row in changed])
+""",
+                "",
+            ),
+        ),
+        "tests/recorder/test_files.py",
+    ),
+    "released-for-one": Mutation(
+        "a file of a deleted message stays while another message has it",
+        (
+            Edit(
+                "shared/store/queries/media.sql",
+                "AND i.sha256 = media_files.sha256\n                           AND i.state = 'stored')",
+                "AND i.sha256 = media_files.sha256\n                           AND false)",
+            ),
+            Edit(
+                "shared/store/queries/media.sql",
+                "AND f.sha256 = m.sha256 AND f.state = 'stored'));",
+                "AND f.sha256 = m.sha256 AND false));",
+            ),
+        ),
+        "tests/recorder/test_files.py",
+    ),
     "providers-time": Mutation(
         "the newest reaction by the provider's time counts",
         (

@@ -14,7 +14,7 @@ from shared.filenames import with_clean_names
 from shared.inbound_events import AccountEvent, Contact, ContactMove, MarketingChoice, Watermark
 from shared.messages import InboundMessage, Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
-from shared.store import people
+from shared.store import media, people
 from shared.store.people import OnePerson
 from shared.store.pool import Row, Transaction, records
 
@@ -110,7 +110,9 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
             transaction.execute("resolve_scoped_ids", ids=ids)
         if any(message.from_me and message.type == _EDIT for message in arrived):
             transaction.execute("edit_sent", ids=ids)
-        transaction.rows("apply_inbound_changes", ids=[row["id"] for row in new], most_parts=_PARTS_MOST)
+        changed = transaction.rows("apply_inbound_changes", ids=ids, most_parts=_PARTS_MOST)
+        if changed:
+            media.drop_files_of_deleted(transaction, [row["id"] for row in changed])
     fresh = {(row["connection_id"], row["provider_id"]) for row in new}
     # Only what is new: a repeated webhook must not delete a message that was changed since.
     by_hand = [

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from shared.filenames import with_clean_names
 from shared.inbound_events import MediaSource
+from shared.store import media
 from shared.store.pool import Row, Transaction, records, storable
 
 _REASON_MOST: Final = 300
@@ -61,9 +62,13 @@ def media_stored(
     reason: str = "",
 ) -> bool:
     """Note that a file is in our storage. Returns False when another process took it meanwhile."""
-    return _finish(
+    is_written = _finish(
         transaction, taken, incarnation, state="stored", sha256=sha256, mimetype=mimetype, size=size, reason=reason
     )
+    if not is_written:
+        # the message may have been deleted meanwhile; if another process stored the file, its row keeps it
+        media.release(transaction, taken.company_id, sha256)
+    return is_written
 
 
 def media_failed(

@@ -4,6 +4,7 @@ functions for `queries/media.sql`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -13,6 +14,10 @@ from shared.store.pool import Row, Transaction, storable
 UPLOAD_DAYS: Final = 29
 """Days for which an upload is used again. Meta keeps it for 30, and a message that names it may still wait for
 hours.
+"""
+RELEASED_GRACE_S: Final = 300.0
+"""Seconds for which a released file that was stored or read just now is kept: longer than the time between storing its
+bytes for another message and writing that down.
 """
 _FILENAME_MOST: Final = 240
 """Characters of a file's name that are kept: as many as the API accepts; file systems take 255 bytes."""
@@ -88,6 +93,24 @@ def remember_upload(transaction: Transaction, connection_id: int, sha256: str, m
 def forget_upload(transaction: Transaction, connection_id: int, provider_id: str) -> None:
     """Forget an id that the provider does not know any more; a newer id of the same file stays."""
     transaction.execute("forget_upload", connection_id=connection_id, provider_id=provider_id)
+
+
+def release(transaction: Transaction, company_id: str, sha256: str) -> None:
+    """Let a file that came in be removed, unless something else refers to it."""
+    transaction.execute("release_file", company_id=company_id, sha256=sha256)
+
+
+def drop_files_of_deleted(transaction: Transaction, ids: Sequence[int]) -> None:
+    """Cancel the fetches of the files of messages that came in and are deleted by now; stored ones are released."""
+    transaction.execute("drop_files_of_deleted", ids=list(ids))
+
+
+def remove_released(transaction: Transaction, *, most: int) -> list[Row]:
+    """Forget files whose messages were deleted and that nothing else refers to, at most `most`. Returns the same as
+    `expire`.
+    """
+    transaction.execute("keep_released_files")
+    return transaction.rows("remove_released_files", grace_s=RELEASED_GRACE_S, most=most)
 
 
 def expire(transaction: Transaction, *, days: float, most: int) -> list[Row]:

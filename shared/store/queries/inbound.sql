@@ -269,8 +269,11 @@ SELECT name FROM new;
 
 -- add_inbound_media --
 -- Let the files of kept messages be fetched; those that are known already are left alone.
-INSERT INTO inbound_media (message_id, company_id, connection_id, process_name, source)
-SELECT i.id, i.company_id, i.connection_id, c.process_name, r.source
+INSERT INTO inbound_media (message_id, company_id, connection_id, process_name, source, state, reason)
+SELECT i.id, i.company_id, i.connection_id, c.process_name, r.source,
+       -- its revoke came first: see drop_files_of_deleted
+       CASE WHEN i.state = 'deleted' THEN 'refused' ELSE 'pending' END,
+       CASE WHEN i.state = 'deleted' THEN 'message_deleted' ELSE '' END
 FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(message_id bigint, source jsonb)
 JOIN inbound_messages i ON i.id = r.message_id JOIN phone_configs c ON c.id = i.connection_id
 ON CONFLICT (message_id) DO NOTHING;
@@ -370,6 +373,8 @@ UPDATE inbound_media SET state = 'pending', attempts = 0, not_before = now(), re
 -- In an array and with a limit: an operator may name no ids, and then each call moves a part in a short transaction.
 WHERE message_id = ANY(ARRAY(SELECT message_id FROM inbound_media
                              WHERE process_name = %(process_name)s AND state IN ('failed', 'refused')
+                               -- what was taken back is not fetched again
+                               AND reason <> 'message_deleted'
                                AND (%(ids)s::bigint[] IS NULL OR message_id = ANY(%(ids)s::bigint[]))
                              ORDER BY message_id LIMIT %(most)s FOR UPDATE SKIP LOCKED))
 RETURNING message_id;
@@ -377,4 +382,5 @@ RETURNING message_id;
 -- inbound_media_rows --
 -- Files that could not be fetched, newest first.
 SELECT message_id, company_id, connection_id, state, attempts, reason, updated_at FROM inbound_media
-WHERE process_name = %(process_name)s AND state IN ('failed', 'refused') ORDER BY message_id DESC LIMIT %(most)s;
+WHERE process_name = %(process_name)s AND state IN ('failed', 'refused') AND reason <> 'message_deleted'
+ORDER BY message_id DESC LIMIT %(most)s;

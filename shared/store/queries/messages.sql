@@ -708,7 +708,8 @@ SET content = i.content || change.marks
                       THEN jsonb_build_object(CASE WHEN i.type = 'text' THEN 'body' ELSE 'caption' END, change.body)
                       ELSE '{}' END,
     state = CASE WHEN change.gone THEN 'deleted' ELSE i.state END
-FROM change WHERE i.id = change.target AND i.connection_id = change.connection_id;
+FROM change WHERE i.id = change.target AND i.connection_id = change.connection_id
+RETURNING i.id;
 
 -- message_by_id --
 -- One outbound message of a company.
