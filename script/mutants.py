@@ -844,6 +844,33 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/recorder/test_files.py",
     ),
+    "echo-of-another": Mutation(
+        "the echo of another installation's send is a message of the chat",
+        (
+            Edit(
+                "meta/inbound/processor.py",
+                "            for echo in row.events.echoes\n            if (echo.connection_id, whole_id(echo.provider_id)) not in ours\n",
+                "            for echo in row.events.echoes\n            if False\n",
+            ),
+        ),
+        "tests/meta/test_inbound.py::test_an_echo_proves_a_send_of_ours_and_is_kept_once_of_a_human",
+    ),
+    "echo-of-ours": Mutation(
+        "the echo of our own send is no message",
+        (
+            Edit(
+                "meta/inbound/processor.py",
+                "            if (echo.connection_id, whole_id(echo.provider_id)) not in ours\n",
+                "",
+            ),
+            Edit(
+                "shared/store/queries/inbound.sql",
+                "WHERE NOT (r.from_me AND EXISTS (",
+                "WHERE NOT (false AND EXISTS (",
+            ),
+        ),
+        "tests/meta/test_inbound.py::test_an_echo_proves_a_send_of_ours_and_is_kept_once_of_a_human",
+    ),
     "providers-time": Mutation(
         "the newest reaction by the provider's time counts",
         (

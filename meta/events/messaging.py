@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -189,10 +189,15 @@ def _message(item: ChatItem, message: Mapping[str, Any]) -> ParsedEvents:
     # an own id: the deleted message's `mid` is taken by the message itself
     if message.get("is_deleted") is True:
         return _line(item, ParsedContent(content.REVOKE, {"target": mid}), provider_id=f"{mid}#deleted")
+    lines = merged(_lines(item, message, mid))
     metadata = message.get("metadata")
-    # our own send comes back as an echo; as a message it would be in the chat twice
     if item.from_me and isinstance(metadata, str) and metadata.startswith(TOKEN):
-        return _proof(item, name(metadata), mid)
+        return _proof(item, name(metadata), mid, lines)
+    return lines
+
+
+def _lines(item: ChatItem, message: Mapping[str, Any], mid: str) -> Iterator[ParsedEvents]:
+    """Return the lines of one message."""
     replied = mapping(message.get("reply_to"))
     context = present(
         id=name(replied.get("mid")),
@@ -202,20 +207,20 @@ def _message(item: ChatItem, message: Mapping[str, Any]) -> ParsedEvents:
         attachments=clean(objects(message.get("attachments"))) if _is_link(message) else None,
     )
     quoted = present(quoted=name(replied.get("mid")))
-    return merged(
-        _line(
+    for number, parsed in enumerate(attachments.parse_contents(message), 1):
+        yield _line(
             item,
             ParsedContent(parsed.type, parsed.content | quoted, parsed.file),
             # to Messenger several files are one message; each is a line here, and only the first has the context
             provider_id=part_id(mid, number),
             context=context if number == 1 else {},
         )
-        for number, parsed in enumerate(attachments.parse_contents(message), 1)
-    )
 
 
-def _proof(item: ChatItem, token: str, mid: str) -> ParsedEvents:
-    """Return the receipt in an echo of our own send: it proves the send, and is no message."""
+def _proof(item: ChatItem, token: str, mid: str, lines: ParsedEvents) -> ParsedEvents:
+    """Return the receipt in an echo with a token of ours: it proves the send, and is no message, which would be in the
+    chat twice. If the token is another installation's, `lines` are messages: that installation is another application.
+    """
     receipts = [
         Receipt(
             connection_id=connection_id,
@@ -227,7 +232,7 @@ def _proof(item: ChatItem, token: str, mid: str) -> ParsedEvents:
         )
         for connection_id in item.connections
     ]
-    return ParsedEvents(receipts=receipts, counts=counted("status_sent"))
+    return ParsedEvents(receipts=receipts, echoes=lines.messages, media=lines.media, counts=counted("status_sent"))
 
 
 def _edit(item: ChatItem, edit: Mapping[str, Any]) -> ParsedEvents:

@@ -55,6 +55,7 @@ class ParsedEvents:
     """What a webhook, or a part of one, holds.
 
     Attributes:
+        echoes: messages only if no receipt with their provider id finds a message of ours.
         door_events: connections that it is about, with the newest instant at which something happened; None when no
             part names one.
         pauses: connections that cannot send now. counts: parts by kind. problems: what could not be read, for the
@@ -64,6 +65,7 @@ class ParsedEvents:
     receipts: list[Receipt] = field(default_factory=list)
     watermarks: list[Watermark] = field(default_factory=list)
     messages: list[InboundMessage] = field(default_factory=list)
+    echoes: list[InboundMessage] = field(default_factory=list)
     media: list[MediaSource] = field(default_factory=list)
     contacts: list[Contact] = field(default_factory=list)
     moves: list[ContactMove] = field(default_factory=list)
@@ -79,6 +81,7 @@ class ParsedEvents:
         self.receipts += other.receipts
         self.watermarks += other.watermarks
         self.messages += other.messages
+        self.echoes += other.echoes
         self.media += other.media
         self.contacts += other.contacts
         self.moves += other.moves

@@ -7,7 +7,7 @@ was processed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from meta.accounts.registry import AccountRegistry
 from meta.events import reading
 from meta.events.parsed import ConnectionPause, ParsedEvents, merged
+from meta.events.values import whole_id
 from meta.inbound import account_events
 from meta.inbound.event_owners import ConnectionIndex
 from shared.clock import monotonic
@@ -126,13 +127,18 @@ class WebhookProcessor:
         whole = merged(row.events for row in rows)
         fresh = [row for row in rows if not row.is_replay]
         # in the transaction that marks the rows as processed: a crash repeats all of it or nothing
-        store_receipts.apply(transaction, whole.receipts)
+        found = store_receipts.apply(transaction, whole.receipts)
+        ours = {
+            (receipt.connection_id, receipt.provider_id)
+            for receipt, is_found in zip(whole.receipts, found, strict=True)
+            if is_found
+        }
         # after the receipts above: a watermark names no message, and finds those that the batch itself marked as sent
         store_receipts.apply(transaction, inbound.receipts_up_to(transaction, whole.watermarks))
         # people before messages: a message is filed in the chat of its sender's number, which the same webhook may
         # contain
         inbound.see(transaction, whole.contacts, whole.moves, whole.choices)
-        self._write_messages(transaction, rows, done)
+        self._write_messages(transaction, rows, ours, done)
         self._write_account_events(transaction, rows, done)
         # sorted: two instances lock connections in the same order, and never wait for each other in a circle
         for connection_id, pause in sorted(merged(row.events for row in fresh).pauses.items()):
@@ -144,8 +150,17 @@ class WebhookProcessor:
         return Processed(done, outcomes)
 
     @staticmethod
-    def _write_messages(transaction: Transaction, rows: Sequence[_ParsedRow], done: _Written) -> None:
+    def _write_messages(
+        transaction: Transaction, rows: Sequence[_ParsedRow], ours: Set[tuple[int, str]], done: _Written
+    ) -> None:
+        """Write messages, and echoes of other installations. `ours`: what receipts found, by the provider's id."""
         arrived = [(message, row.journal_id) for row in rows for message in row.events.messages]
+        arrived += [
+            (echo, row.journal_id)
+            for row in rows
+            for echo in row.events.echoes
+            if (echo.connection_id, whole_id(echo.provider_id)) not in ours
+        ]
         if not arrived:
             return
         phones = inbound.phones_of(

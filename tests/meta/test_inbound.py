@@ -395,9 +395,22 @@ def test_an_echo_proves_a_send_of_ours_and_is_kept_once_of_a_human(portless: Mak
         journal(own, page(ours, human, kind="instagram"), page(human, kind="instagram"))
         await read_all(own.processor)
         assert states(own, [accepted.id]) == ["sent"]
-        assert ask(own, "SELECT connection_id, provider_id, from_me, may_trigger FROM inbound_messages") == [
-            (connection_id, "m_human", True, False)
-        ]
+        kept = "SELECT connection_id, provider_id, from_me, may_trigger FROM inbound_messages ORDER BY provider_id"
+        assert ask(own, kept) == [(connection_id, "m_human", True, False)]
+        # Another installation at the same Page is another application, whose messages stand in the chat.
+        installation, rest = own.token(accepted.id).removeprefix("bulkhead:").split(":", 1)
+        theirs = {
+            "mid": "m_theirs",
+            "is_echo": True,
+            "text": "theirs",
+            "metadata": f"bulkhead:{installation[::-1]}:{rest}",
+            "attachments": [{"type": "image", "payload": {"url": "https://x.example/a.jpg"}}] * 2,
+        }
+        for _ in range(2):
+            journal(own, page(ours, {**back, "message": theirs}, kind="instagram"))
+            await read_all(own.processor)
+        assert ask(own, kept)[1:] == [(connection_id, f"m_theirs{part}", True, False) for part in ("", "#2")]
+        assert ask(own, "SELECT count(*) FROM inbound_media") == [(2,)]
 
     scenario(portless, play)
 
