@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -111,8 +111,7 @@ class Load:
 
     Args:
         mark: beginning of every text and key; unique to this run. rate: messages a second over all chats. chats:
-            conversations on each connection. chats_of: another number of conversations, by phone index of the first
-            company.
+            conversations on each connection.
         phone_indexes: the first company's connections. company: the first company. tenants: further companies.
         varied: whether types, schedules, cancellations and policies vary; else plain texts only. seed: for what varies.
     Attributes:
@@ -127,7 +126,6 @@ class Load:
         mark: str,
         rate: float,
         chats: int,
-        chats_of: Mapping[int, int] | None = None,
         phone_indexes: Sequence[int] = (0, 2, 3),
         company: str = "demo",
         tenants: Sequence[Tenant] = (),
@@ -147,7 +145,7 @@ class Load:
                 _POLICIES.get(number % 10, "") if varied else "",
             )
             for place, (name, index, account) in enumerate(connections)
-            for number in range((chats_of or {}).get(index, chats) if name == company else chats)
+            for number in range(chats)
         ]
         # one message of each chat in this time, so that all chats together keep the rate
         self._every_s = len(self._chats) / rate

@@ -39,7 +39,7 @@ from chaos.tenants import prepare
 from shared.fail_points import FAIL_POINTS
 from shared.process.exit_codes import ExitCode
 
-_WITHOUT_BROWSER: Final = "postgres,redis,recorder,api,meta,sandbox"
+WITHOUT_BROWSER: Final = "postgres,redis,recorder,api,meta,sandbox"
 _USUAL_SLOTS: Final = (
     "api-0",
     "api-1",
@@ -244,7 +244,7 @@ def _variables(given: Namespace) -> dict[str, str]:
         **OWN_INSTALLATION,
         **SETTINGS.get(given.plan, {}),
         **free_ports(),
-        "ONLY": "" if given.browser else _WITHOUT_BROWSER,
+        "ONLY": "" if given.browser else WITHOUT_BROWSER,
         "CRASH_POINTS": armed(given.crash_points),
         "IN_DOUBT_POLICY": given.policy,
     }

@@ -9,7 +9,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,7 @@ class ChaosEnv(Bulkhead):
         *,
         rate: float = 25.0,
         chats: int = 4,
-        chats_of: Mapping[int, int] | None = None,
         phone_indexes: tuple[int, ...] = EVERYWHERE,
-        settle_s: float = 90.0,
     ) -> tuple[Outcome, Load]:
         """Let messages flow while `meanwhile` runs, until all that was accepted came to an end, and return the outcome
         and the load.
@@ -66,10 +64,8 @@ class ChaosEnv(Bulkhead):
                 installation = Installation(self.home, self.variables, environment.clean(), calls)
                 await installation.join()
                 mark = new_mark()
-                load = Load(
-                    installation, mark=mark, rate=rate, chats=chats, chats_of=chats_of, phone_indexes=phone_indexes
-                )
-                run = Run(installation, load, [], mark=mark, settle_s=settle_s)
+                load = Load(installation, mark=mark, rate=rate, chats=chats, phone_indexes=phone_indexes)
+                run = Run(installation, load, [], mark=mark, settle_s=90.0)
                 return await run.run(lambda: meanwhile(installation, run, load)), load
 
         return asyncio.run(scenario())
