@@ -9,7 +9,7 @@ from typing import Final
 from chaos.installation import Installation, NeverHappened
 from shared.clock import left, monotonic
 
-_SESSION_S: Final = 90.0
+_SESSION_S: Final = 180.0
 """Longest wait for a session's state, in seconds: Chromium starts, loads the page and synchronises."""
 _LOOK_S: Final = 0.2
 """Seconds between two questions to the API: a code lives for 20 s, so that a fifth of a second does not matter."""
