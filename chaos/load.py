@@ -274,7 +274,8 @@ class Load:
         """React to the message before this one, or edit it where the channel can. Returns None when nothing is done: no
         lot fell, or the message has not left yet.
         """
-        if not self._varied or target is None or self._dice.random() >= _ACTING_SHARE:
+        # a chat with a policy of its own is one whose doubts the plans aim at; actions have no policy of their own
+        if not self._varied or chat.policy or target is None or self._dice.random() >= _ACTING_SHARE:
             return None
         text = f"{self._mark} {chat.name} {number}"
         if chat.account:
