@@ -17,6 +17,7 @@ from api.connections.sessions import SessionOperations
 from api.connections.signup import SignupOperations
 from api.connections.tasks import TaskOperations
 from api.connections.templates import TemplateOperations
+from api.events.feed import FeedOperations
 from api.http import openapi, pages, reference
 from api.http.keys import KeyCheck
 from api.http.middleware import RequestMiddleware
@@ -38,6 +39,7 @@ from shared.compose.acceptance import RowAcceptor
 from shared.compose.composer import Composer
 from shared.compose.directory import Directory
 from shared.compose.files import Files
+from shared.events.tail import EventTail
 from shared.media.files import Storage
 from shared.media.reach import reach_of
 from shared.process.service import Child
@@ -89,12 +91,12 @@ def operations_of(*topics: Topic) -> list[Operation]:
 
 
 def build_app(
-    child: Child, acceptor: RowAcceptor, storage: Storage, dependencies: Dependencies, key: str
+    child: Child, acceptor: RowAcceptor, storage: Storage, dependencies: Dependencies, key: str, *, tail: EventTail
 ) -> tuple[ASGIApp, Composer]:
     """Return the application, and its composer, which counts what it accepts.
 
     Args:
-        acceptor: commits rows. storage: of files. key: what API clients must show.
+        acceptor: commits rows. storage: of files. key: what API clients must show. tail: of the events.
     Raises:
         SettingsInvalid: the key that seals credentials is missing or wrong.
     """
@@ -123,6 +125,7 @@ def build_app(
         SignupOperations(directory, child.store, tasks, vault),
         TemplateOperations(connections, task_operations, child.store),
         SessionOperations(directory, child.store, tasks),
+        FeedOperations(directory, child.store, tail),
         tasks,
         health,
         Dashboard(child.store, health),

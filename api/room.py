@@ -13,6 +13,7 @@ from api.operators.dependencies import Dependencies
 from shared.channels.worlds import worlds
 from shared.delivery.accept import Acceptor
 from shared.errors import QueueUnavailable, SettingsInvalid, StoreUnavailable
+from shared.events.tail import EventTail
 from shared.media.storage import open_storage
 from shared.process.service import Child, Service, Severity
 from shared.queues.hints import Hints
@@ -37,7 +38,8 @@ class ApiService:
         self._acceptor = Acceptor(child.store, self._hints, child.metrics, worlds(child.settings))
         self._dependencies = Dependencies(child.store, self._hints)
         self._storage = open_storage(settings)
-        app, self._composer = build_app(child, self._acceptor, self._storage, self._dependencies, key)
+        self._tail = EventTail(child.store, child.stopping)
+        app, self._composer = build_app(child, self._acceptor, self._storage, self._dependencies, key, tail=self._tail)
         self.app: ASGIApp | None = app
 
     async def start(self) -> None:
@@ -45,6 +47,7 @@ class ApiService:
         await self._acceptor.start()
         # `GET /health` shows the last check, since it must not wait for Redis
         self._child.spawn(self._dependencies.watch_redis(), "redis-watch")
+        self._child.spawn(self._tail.run(), "event-tail")
 
     async def drain(self, by: float) -> bool:
         """No-op: the HTTP server has already drained."""
@@ -62,8 +65,12 @@ class ApiService:
         return {}
 
     def health(self) -> Mapping[str, Any]:
-        """Return the count of accepted messages and the last check of Redis."""
-        return {"acceptedCount": self._composer.accepted, "redis": self._dependencies.redis.as_json()}
+        """Return the count of accepted messages, the last check of Redis, and how many clients wait for events."""
+        return {
+            "acceptedCount": self._composer.accepted,
+            "redis": self._dependencies.redis.as_json(),
+            "eventFollowers": self._tail.followers,
+        }
 
     def classify(self, error: BaseException) -> Severity:
         """An unavailable dependency is recoverable; errors of requests never get here."""

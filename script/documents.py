@@ -14,6 +14,8 @@ from pathlib import Path
 
 from shared.channels.channel import FileLimit
 from shared.channels.registry import CHANNELS
+from shared.events.catalogue import PUBLIC_TYPES
+from shared.events.schemas import EVENT_SCHEMAS, SCHEMA_OF
 from shared.kinds import KIND_SETTINGS, KINDS, Variable
 from shared.process import exit_codes
 from shared.settings import child_variables, variables
@@ -39,6 +41,15 @@ def settings_table(table: Mapping[str, Variable]) -> str:
         secret = " Secret." if one.secret else ""
         values = _range(one.low, one.high, one.choices)
         rows.append(f"| `{one.name}` | {f'`{default}`' if default else ''} | {values} | {one.purpose}{secret} |")
+    return "\n".join(rows) + "\n"
+
+
+def public_events_table() -> str:
+    """Return the table of the types of events that clients see."""
+    rows = ["| type | meaning | `data` |", "|---|---|---|"]
+    for row in PUBLIC_TYPES:
+        fields = ", ".join(f"`{name}`" for name in EVENT_SCHEMAS[SCHEMA_OF[row.shape]]["properties"])
+        rows.append(f"| `{row.name}` | {row.purpose} | {fields} |")
     return "\n".join(rows) + "\n"
 
 
@@ -146,6 +157,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "message-states": message_states,
     "session-states": session_states,
     "media-limits": media_limits,
+    "public-events": public_events_table,
 }
 
 

@@ -10,6 +10,8 @@ from api.http.examples import EXAMPLES
 from api.http.operations import Operation
 from api.http.problems import MEDIA_TYPE, PROBLEM_TYPES, TYPE_PREFIX
 from api.http.schemas import SCHEMAS
+from shared.events.catalogue import PUBLIC_TYPES, PublicType
+from shared.events.schemas import SCHEMA_OF, example
 
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 # a path parameter without a row here is a KeyError, which the tests of the document meet
@@ -88,6 +90,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [{"name": group} for group in dict.fromkeys(operation.group for operation in operations)],
         "paths": paths,
+        "webhooks": {row.name: {"post": _webhook(row)} for row in PUBLIC_TYPES},
         "components": {
             "schemas": dict(SCHEMAS),
             "examples": {name: {"value": _problem(name)} for name in PROBLEM_TYPES},
@@ -99,6 +102,26 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             },
         },
+    }
+
+
+def _webhook(row: PublicType) -> dict[str, Any]:
+    """Return what a webhook of a type carries; the feed shows the same events."""
+    schema = {
+        "allOf": [
+            {"$ref": "#/components/schemas/Event"},
+            {"properties": {"data": {"$ref": f"#/components/schemas/{SCHEMA_OF[row.shape]}"}}},
+        ]
+    }
+    return {
+        "operationId": "event_" + re.sub(r"\W+", "_", row.name.removesuffix(".*")),
+        "summary": row.purpose,
+        "tags": ["Events"],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema, "example": dict(example(row))}},
+        },
+        "responses": {"2XX": {"description": "Taken. Any other answer, and none within 15 seconds, is a failure."}},
     }
 
 

@@ -102,6 +102,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "body_late": ProblemType(
         status=408, title="Body not received in time", remedy="Send the request again; a body has 10 seconds."
     ),
+    "events_expired": ProblemType(
+        status=410,
+        title="Events no longer kept",
+        remedy="Begin again without `after`, or with `after=latest`; read what was missed from the chats themselves.",
+    ),
     "idempotency_key_reused": ProblemType(
         status=409,
         title="Idempotency key reused for another request",
@@ -259,6 +264,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=503,
         title="Database unavailable",
         remedy="Nothing was accepted. Send the request again after `Retry-After` seconds.",
+    ),
+    "too_many_waiting": ProblemType(
+        status=503,
+        title="Too many requests wait for events",
+        remedy="Ask without `Prefer: wait`, or again after `Retry-After` seconds.",
     ),
     "too_many_bodies": ProblemType(
         status=503,

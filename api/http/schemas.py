@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from api.http.problems import PROBLEM_TYPES, TYPE_PREFIX
+from shared.events.schemas import EVENT_SCHEMAS
 from shared.states import DesiredSession, MessageState
 
 Schema = Mapping[str, Any]
@@ -99,7 +100,7 @@ _CONTENT: Final = {
 _LIMITS: Final[Schema] = {"type": "object", "additionalProperties": {"anyOf": [_COUNT, _list(_TEXT)]}}
 _EITHER_STATUS: Final[Schema] = {"type": "string", "enum": [*(state.value for state in MessageState), "received"]}
 
-SCHEMAS: Final[Mapping[str, Schema]] = {
+_SCHEMAS: Final[Mapping[str, Schema]] = {
     # open, unlike the answers: each type has extension members of its own
     "Problem": {
         "type": "object",
@@ -465,3 +466,11 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         "required": ["process", "instance", "status", "state", "missing", "pid", "uptimeSeconds", "memoryMb"],
     },
 }
+
+# an event shows a message without its history, of which it is a part
+_EVENT_MESSAGE: Final = {
+    **_SCHEMAS["Message"],
+    "required": [name for name in _SCHEMAS["Message"]["required"] if name != "history"],
+    "properties": {name: shape for name, shape in _SCHEMAS["Message"]["properties"].items() if name != "history"},
+}
+SCHEMAS: Final[Mapping[str, Schema]] = {**_SCHEMAS, **EVENT_SCHEMAS, "EventMessage": _EVENT_MESSAGE}

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Final
 
 SUBJECTS: Final[Mapping[str, str]] = {
-    "message": "An outbound message; `state` is its state after the event, `data` the provider's own status if it "
-    "caused the event.",
+    "message": "A message; of an outbound one `state` is its state after the event, and `data` the provider's own "
+    "status if it caused the event.",
     "session": "A browser session of a connection.",
     "connection": "A connection: what an operator, a provider or a policy did to it.",
+    "template": "A template of a connection; `state` is the provider's word for it, `data` its name and language.",
     "account": "A provider's account, named by `data.accountId`; the rest of the type is the provider's own name.",
     "contact": "A customer, by `data.aliases`: the ids that the event is about.",
     "process": "A slot, or the orchestrator itself; `data` has its journal's `boot`, `seq` and `detail`.",
@@ -25,22 +26,27 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "message.queued": "Accepted; or to be sent again, with the reason as `code` (a retry's code, `redriven`, "
     "`process_died`, …).",
     "message.sending": "Claimed by a process, which is about to send it.",
-    "message.in_doubt": "It may have been sent: the answer was lost. Also when it is left to a human, with the reason "
-    "as `code`.",
+    "message.received": "It came in.",
+    "message.echoed": "It was written on the company's own phone, or in the provider's app.",
+    "message.in_doubt": "It may have been sent: the answer was lost.",
+    "message.held": "It may have been sent, and is left to a human, with the reason as `code`.",
     "message.sent": "The provider took it.",
     "message.delivered": "The provider says that it arrived.",
     "message.read": "The provider says that it was read or played.",
     "message.failed": "It is not tried again without a human; `code` is the reason.",
-    "message.deleted": "Cancelled while queued, or deleted for everyone.",
-    "message.edited": "Another message edited it.",
+    "message.deleted": "Cancelled while queued, or deleted for everyone, by whichever side wrote it.",
+    "message.edited": "Another message edited it; an edit is no event of its own.",
     "message.deleted_for_me": "Another message deleted it on our side only.",
     "session.wanted": "An operator set what the session should be; `detail` is the state.",
+    "connection.created": "It was added.",
+    "connection.updated": "An operator changed its account, credentials or options.",
     "connection.paused": "Its queue is held; `detail` is the reason.",
     "connection.resumed": "It sends again.",
     "connection.removed": "It was ended; its secrets are gone.",
     "contact.contradicted": "The provider named two ids as one person that cannot be, such as a user id with a second "
     "number. `code`: `moved` (the id belongs to the new number's chat from now on) or `refused` (nothing was changed). "
     "No chats were joined.",
+    "template.updated": "The provider reported another status, quality or category.",
 }
 """Types with one meaning in every kind. Those of sessions and processes are listed where they arise (`webdriver`,
 `shared.process.journal`).

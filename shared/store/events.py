@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from shared.store.pool import Transaction
+from shared.store.pool import Row, Transaction
 
 PARTITIONS_AHEAD: Final = 3
 """Days for which partitions are made in advance: as long as the recorder may be away without a row in a default
@@ -48,10 +48,23 @@ class Event:
 _FIELDS: Final = tuple(column.name for column in fields(Event))
 
 
-def horizon(transaction: Transaction) -> tuple[int, int]:
-    """Return the oldest transaction that still runs, and the next one that will begin."""
-    row = transaction.one("event_horizon")
-    return row["oldest"], row["next"]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Horizon:
+    """Up to where the stream is final.
+
+    Attributes:
+        oldest: the oldest transaction that still runs. next: the next one that will begin. at: when this was asked, by
+            the database's clock.
+    """
+
+    oldest: int
+    next: int
+    at: datetime
+
+
+def horizon(transaction: Transaction) -> Horizon:
+    """Return up to where the stream is final now."""
+    return Horizon(**transaction.one("event_horizon"))
 
 
 def read(
@@ -59,23 +72,48 @@ def read(
     *,
     after: tuple[int, int],
     before: int,
+    since: datetime | None = None,
     company_id: str | None = None,
     types: Sequence[str] | None = None,
+    subjects: Sequence[str] = (),
     most: int,
 ) -> list[Event]:
     """Return events after a position (xid, id) whose transactions are below `before`, which must not be above the
     horizon; in that order.
+
+    Args:
+        since: nothing that was written before this instant is looked for. types, subjects: only these types, and all
+            types of these subjects; types None: everything.
     """
     rows = transaction.rows(
         "read_events",
         xid=after[0],
         id=after[1],
         before=before,
+        since=since,
         company_id=company_id,
         types=None if types is None else list(types),
+        subjects=list(subjects),
         most=most,
     )
     return [Event(**{name: row[name] for name in _FIELDS}) for row in rows]
+
+
+def dropped(transaction: Transaction) -> Mapping[str, tuple[int, int]]:
+    """Return by part of the events (`events_messages`, `events_others`) the last event (xid, id) that retention has
+    dropped; parts of which nothing was dropped are left out.
+    """
+    return {row["parent"]: (row["xid"], row["id"]) for row in transaction.rows("dropped_events")}
+
+
+def messages_of(transaction: Transaction, ids: Sequence[int]) -> Mapping[int, Row]:
+    """Return the messages with these ids as they are now; those that are gone are left out."""
+    return {row["id"]: row for row in transaction.rows("messages_of_events", ids=list(ids))} if ids else {}
+
+
+def connections_of(transaction: Transaction, ids: Sequence[int]) -> Mapping[int, Row]:
+    """Return (phone_index, connection_type) of connections by id; those that are gone are left out."""
+    return {row["id"]: row for row in transaction.rows("connections_of_events", ids=list(ids))} if ids else {}
 
 
 def make_partitions(transaction: Transaction, *, ahead: int = PARTITIONS_AHEAD) -> int:

@@ -19,7 +19,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "shared.store": (LEAVES, "shared.channels"),
     "shared.media": (LEAVES,),
     # for every kind that follows the stream
-    "shared.events": (LEAVES, "shared.store"),
+    "shared.events": (LEAVES, "shared.store", "shared.process"),
     "shared.process": (LEAVES, "shared.store"),
     # who asks, and what they may
     "shared.tenancy": (LEAVES, "shared.store"),

@@ -157,15 +157,23 @@ FROM companies co WHERE co.id > %(after)s AND co.id = coalesce(%(only)s, co.id) 
 
 -- add_connection --
 -- Make a connection at an index, or at the first one that is free; no row when the index is taken.
-INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name, account_id, waba_id, options)
-SELECT %(company_id)s, coalesce(%(phone_index)s::int, (
-           -- Two requests may find the same free index: the unique index lets one of them through, and the other
-           -- answers no row.
-           SELECT min(free) FROM generate_series(0, 9999) AS g(free)
-           WHERE NOT EXISTS (SELECT FROM phone_configs c
-                             WHERE c.company_id = %(company_id)s AND c.phone_index = free AND c.status <> 'removed'))),
-       %(connection_type)s, '', %(account_id)s, %(waba_id)s, %(options)s
-ON CONFLICT (company_id, phone_index) WHERE status <> 'removed' DO NOTHING RETURNING id, phone_index;
+WITH made AS (
+    INSERT INTO phone_configs (company_id, phone_index, connection_type, process_name, account_id, waba_id, options)
+    SELECT %(company_id)s, coalesce(%(phone_index)s::int, (
+               -- Two requests may find the same free index: the unique index lets one of them through, and the other
+               -- answers no row.
+               SELECT min(free) FROM generate_series(0, 9999) AS g(free)
+               WHERE NOT EXISTS (SELECT FROM phone_configs c
+                                 WHERE c.company_id = %(company_id)s AND c.phone_index = free
+                                   AND c.status <> 'removed'))),
+           %(connection_type)s, '', %(account_id)s, %(waba_id)s, %(options)s
+    ON CONFLICT (company_id, phone_index) WHERE status <> 'removed' DO NOTHING
+    RETURNING id, phone_index, company_id, process_name
+), noted AS (
+    INSERT INTO events (subject, type, company_id, kind, connection_id)
+    SELECT 'connection', 'connection.created', company_id, process_name, id FROM made
+)
+SELECT id, phone_index FROM made;
 
 -- update_connection --
 -- Change what is given about a connection; options are merged, and those that are null go. What is known about an
@@ -181,7 +189,11 @@ WITH before AS (
         templates_synced_at = CASE WHEN NOT before.is_other_account THEN c.templates_synced_at END,
         options = jsonb_strip_nulls(c.options || coalesce(%(options)s::jsonb, '{}'))
     FROM before WHERE c.id = before.id
-    RETURNING c.id
+    RETURNING c.id, c.company_id, c.process_name
+), noted AS (
+    -- that it was changed, not to what: it may be a credential
+    INSERT INTO events (subject, type, company_id, kind, connection_id)
+    SELECT 'connection', 'connection.updated', company_id, process_name, id FROM changed
 ), facts AS (
     -- Facts, templates and uploads belong to the provider's account: with the next one they would be wrong, not just
     -- old.

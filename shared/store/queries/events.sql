@@ -13,9 +13,9 @@ UPDATE event_positions p SET seq = g.seq, updated_at = now()
 FROM unnest(%(sources)s::text[], %(seqs)s::bigint[]) AS g(source, seq) WHERE p.source = g.source;
 
 -- event_horizon --
--- The oldest transaction that still runs, and the next one. What transactions below the first wrote is final, and seen
--- by every later statement.
-SELECT pg_snapshot_xmin(s)::text::bigint AS oldest, pg_snapshot_xmax(s)::text::bigint AS next
+-- The oldest transaction that still runs, the next one, and when this was asked. What transactions below the first
+-- wrote is final, and seen by every later statement.
+SELECT pg_snapshot_xmin(s)::text::bigint AS oldest, pg_snapshot_xmax(s)::text::bigint AS next, now() AS at
 FROM pg_current_snapshot() AS s;
 
 -- read_events --
@@ -25,6 +25,32 @@ SELECT id, xid, written_at, at, type, company_id, kind, connection_id, message_i
 FROM events
 -- the first condition is what the BRIN index serves
 WHERE xid >= %(xid)s AND xid < %(before)s AND (xid, id) > (%(xid)s, %(id)s)
+  -- leaves out the partitions of earlier days, where the caller knows a time
+  AND (%(since)s::timestamptz IS NULL OR written_at >= %(since)s)
   AND (%(company_id)s::text IS NULL OR company_id = %(company_id)s)
-  AND (%(types)s::text[] IS NULL OR type = ANY(%(types)s::text[]))
+  AND (%(types)s::text[] IS NULL OR type = ANY(%(types)s::text[]) OR subject = ANY(%(subjects)s::text[]))
 ORDER BY xid, id LIMIT %(most)s;
+
+-- dropped_events --
+-- The last event of each part that retention has dropped.
+SELECT parent, xid, id FROM event_horizons;
+
+-- messages_of_events --
+-- Messages in both directions, as they are now.
+SELECT m.id, m.company_id, m.connection_id, 'out' AS direction, false AS came_in, c.phone_index, c.connection_type,
+       m.chat_id, chat_aliases(m.company_id, m.chat_id) AS chat_ids, m.type, m.content, '{}'::jsonb AS context,
+       m.state, m.attempt, m.not_before, m.scheduled_for, m.in_doubt_policy, m.provider_id, '' AS sender,
+       '' AS sender_name, m.held_at, m.error_code, m.error_detail, m.created_at AS at, m.created_at, m.sent_at,
+       m.updated_at
+FROM messages m JOIN phone_configs c ON c.id = m.connection_id
+WHERE m.id = ANY(%(ids)s::bigint[])
+UNION ALL
+SELECT i.id, i.company_id, i.connection_id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END, true, c.phone_index,
+       c.connection_type, i.chat_id, chat_aliases(i.company_id, i.chat_id), i.type, i.content, i.context, i.state, 0,
+       NULL, NULL, NULL, i.provider_id, i.sender, i.sender_name, NULL, '', '', i.at, i.created_at, NULL, i.created_at
+FROM inbound_messages i JOIN phone_configs c ON c.id = i.connection_id
+WHERE i.id = ANY(%(ids)s::bigint[]);
+
+-- connections_of_events --
+-- How clients name connections, also those that were removed.
+SELECT id, phone_index, connection_type FROM phone_configs WHERE id = ANY(%(ids)s::bigint[]);

@@ -27,29 +27,42 @@ WHERE inbound_journal.id = g.id;
 -- insert_inbound --
 -- Keep normalised messages; one that is there already is left alone, unless it could not be read then and can be now.
 -- An echo of a message that we sent is no message.
-INSERT INTO inbound_messages (company_id, connection_id, journal_id, provider_id, chat_id, sender, sender_name, from_me,
-                              may_trigger, type, content,
-                              context, at)
-SELECT c.company_id, r.connection_id, r.journal_id, r.provider_id, r.chat_id, r.sender, r.sender_name, r.from_me,
-       r.may_trigger, r.type, r.content,
-       r.context, r.at
-FROM jsonb_to_recordset(%(rows)s::jsonb)
-     AS r(connection_id bigint, journal_id bigint, provider_id text, chat_id text, sender text, sender_name text,
-          from_me boolean, may_trigger boolean,
-          type text, content jsonb, context jsonb, at timestamptz)
-JOIN phone_configs c ON c.id = r.connection_id
--- The provider reports what we send like what was written on the phone. Our own send is known by its id there: if that
--- is not stored yet, the echo is kept as a message.
-WHERE NOT (r.from_me AND EXISTS (SELECT FROM messages m
-                                 WHERE m.provider_id = r.provider_id AND m.provider_id <> ''
-                                   AND m.connection_id = r.connection_id))
-ON CONFLICT (connection_id, provider_id) DO UPDATE
-SET type = excluded.type, content = excluded.content, context = excluded.context, sender_name = excluded.sender_name,
-    journal_id = excluded.journal_id
--- A repeated webhook must not undo an edit or a revoke that was applied since. `unknown`: its type could not be read
--- when it came.
-WHERE inbound_messages.type = 'unknown' AND excluded.type <> 'unknown'
-RETURNING id, connection_id, provider_id;
+WITH kept AS (
+    INSERT INTO inbound_messages (company_id, connection_id, journal_id, provider_id, chat_id, sender, sender_name,
+                                  from_me,
+                                  may_trigger, type, content,
+                                  context, at)
+    SELECT c.company_id, r.connection_id, r.journal_id, r.provider_id, r.chat_id, r.sender, r.sender_name, r.from_me,
+           r.may_trigger, r.type, r.content,
+           r.context, r.at
+    FROM jsonb_to_recordset(%(rows)s::jsonb)
+         AS r(connection_id bigint, journal_id bigint, provider_id text, chat_id text, sender text, sender_name text,
+              from_me boolean, may_trigger boolean,
+              type text, content jsonb, context jsonb, at timestamptz)
+    JOIN phone_configs c ON c.id = r.connection_id
+    -- The provider reports what we send like what was written on the phone. Our own send is known by its id there: if
+    -- that is not stored yet, the echo is kept as a message.
+    WHERE NOT (r.from_me AND EXISTS (SELECT FROM messages m
+                                     WHERE m.provider_id = r.provider_id AND m.provider_id <> ''
+                                       AND m.connection_id = r.connection_id))
+    ON CONFLICT (connection_id, provider_id) DO UPDATE
+    SET type = excluded.type, content = excluded.content, context = excluded.context,
+        sender_name = excluded.sender_name,
+        journal_id = excluded.journal_id
+    -- A repeated webhook must not undo an edit or a revoke that was applied since. `unknown`: its type could not be
+    -- read when it came.
+    WHERE inbound_messages.type = 'unknown' AND excluded.type <> 'unknown'
+    RETURNING id, company_id, connection_id, provider_id, from_me, type, at
+), noted AS (
+    -- What was written on the company's own phone has a type of its own: a client that answers what was received must
+    -- not answer that. An edit or a revoke is an event of the message that it changes.
+    INSERT INTO events_messages (at, subject, type, company_id, kind, connection_id, message_id)
+    SELECT kept.at, 'message', CASE WHEN kept.from_me THEN 'message.echoed' ELSE 'message.received' END,
+           kept.company_id, c.process_name, kept.connection_id, kept.id
+    FROM kept JOIN phone_configs c ON c.id = kept.connection_id
+    WHERE kept.type NOT IN ('edit', 'revoke') ORDER BY kept.at, kept.id
+)
+SELECT id, connection_id, provider_id FROM kept;
 
 -- apply_inbound_changes --
 -- Let edits and revokes take hold on what they are about: those among the given rows, and those that came before the
@@ -95,19 +108,26 @@ WITH fresh AS (
 ), revoked AS (
     -- A revoke wins over every edit, whenever it came.
     SELECT DISTINCT message_id AS id FROM changes WHERE type = 'revoke'
+), changed AS (
+    -- Applied to what was stored; applied twice, the outcome is the same.
+    UPDATE inbound_messages m
+    SET content = m.content
+            || CASE WHEN newest.words IS NULL THEN '{}'
+                    -- a caption is what a file's words are called
+                    WHEN m.content ? 'media' AND newest.words ? 'body'
+                    THEN jsonb_build_object('caption', newest.words -> 'body') ELSE newest.words END
+            || CASE WHEN newest.at IS NULL THEN '{}' ELSE jsonb_build_object('edited_at', newest.at) END,
+        state = CASE WHEN revoked.id IS NULL THEN m.state ELSE 'deleted' END
+    FROM locked LEFT JOIN newest USING (id) LEFT JOIN revoked USING (id)
+    WHERE m.id = locked.id AND m.type NOT IN ('edit', 'revoke') AND (newest.id IS NOT NULL OR revoked.id IS NOT NULL)
+    RETURNING m.id, m.company_id, m.connection_id, m.state
+), noted AS (
+    INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id)
+    SELECT 'message', CASE WHEN changed.state = 'deleted' THEN 'message.deleted' ELSE 'message.edited' END,
+           changed.company_id, c.process_name, changed.connection_id, changed.id
+    FROM changed JOIN phone_configs c ON c.id = changed.connection_id ORDER BY changed.id
 )
--- Applied to what was stored; applied twice, the outcome is the same.
-UPDATE inbound_messages m
-SET content = m.content
-        || CASE WHEN newest.words IS NULL THEN '{}'
-                -- a caption is what a file's words are called
-                WHEN m.content ? 'media' AND newest.words ? 'body'
-                THEN jsonb_build_object('caption', newest.words -> 'body') ELSE newest.words END
-        || CASE WHEN newest.at IS NULL THEN '{}' ELSE jsonb_build_object('edited_at', newest.at) END,
-    state = CASE WHEN revoked.id IS NULL THEN m.state ELSE 'deleted' END
-FROM locked LEFT JOIN newest USING (id) LEFT JOIN revoked USING (id)
-WHERE m.id = locked.id AND m.type NOT IN ('edit', 'revoke') AND (newest.id IS NOT NULL OR revoked.id IS NOT NULL)
-RETURNING m.id;
+SELECT id FROM changed;
 
 -- revoke_sent --
 -- Messages of ours that were deleted by hand, on the phone or in the business's app, in the chat that was named there.

@@ -553,7 +553,7 @@ WITH held AS (
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt,
                                  incarnation, code)
-    SELECT 'message', 'message.in_doubt', company_id, process_name, connection_id, id, 'in_doubt', attempt,
+    SELECT 'message', 'message.held', company_id, process_name, connection_id, id, 'in_doubt', attempt,
            %(incarnation)s, %(code)s FROM held
 )
 SELECT id FROM held;

@@ -48,14 +48,24 @@ DELETE FROM templates WHERE connection_id = %(connection_id)s AND name = %(name)
 
 -- apply_template_event --
 -- Apply an event about a template, at the connections given; an older event than the last changes nothing.
-UPDATE templates t
-SET status = coalesce(%(status)s, t.status),
-    reason = CASE WHEN %(status)s::text IS NULL THEN t.reason ELSE coalesce(%(reason)s, '') END,
-    quality = coalesce(%(quality)s, t.quality), category = coalesce(%(category)s, t.category),
-    provider_id = CASE WHEN %(provider_id)s <> '' THEN %(provider_id)s ELSE t.provider_id END,
-    status_at = greatest(t.status_at, %(at)s), updated_at = now()
-WHERE t.connection_id = ANY(%(connection_ids)s::bigint[])
-  AND ((t.provider_id = %(provider_id)s AND t.provider_id <> '') OR (t.name = %(name)s AND t.language = %(language)s))
-  -- the provider's times are whole seconds, ours are not
-  AND (t.status_at IS NULL OR date_trunc('second', t.status_at) <= %(at)s)
-RETURNING t.id;
+WITH changed AS (
+    UPDATE templates t
+    SET status = coalesce(%(status)s, t.status),
+        reason = CASE WHEN %(status)s::text IS NULL THEN t.reason ELSE coalesce(%(reason)s, '') END,
+        quality = coalesce(%(quality)s, t.quality), category = coalesce(%(category)s, t.category),
+        provider_id = CASE WHEN %(provider_id)s <> '' THEN %(provider_id)s ELSE t.provider_id END,
+        status_at = greatest(t.status_at, %(at)s), updated_at = now()
+    WHERE t.connection_id = ANY(%(connection_ids)s::bigint[])
+      AND ((t.provider_id = %(provider_id)s AND t.provider_id <> '')
+           OR (t.name = %(name)s AND t.language = %(language)s))
+      -- the provider's times are whole seconds, ours are not
+      AND (t.status_at IS NULL OR date_trunc('second', t.status_at) <= %(at)s)
+    RETURNING t.id, t.connection_id, t.name, t.language, t.status, t.reason, t.quality, t.category
+), noted AS (
+    INSERT INTO events (at, subject, type, company_id, kind, connection_id, state, data)
+    SELECT %(at)s, 'template', 'template.updated', c.company_id, c.process_name, c.id, changed.status,
+           jsonb_build_object('name', changed.name, 'language', changed.language, 'reason', changed.reason,
+                              'quality', changed.quality, 'category', changed.category)
+    FROM changed JOIN phone_configs c ON c.id = changed.connection_id ORDER BY changed.id
+)
+SELECT id FROM changed;

@@ -1,0 +1,1 @@
+"""What happened: read as a feed, and sent to webhooks."""

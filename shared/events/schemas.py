@@ -1,0 +1,151 @@
+"""JSON schemas and examples of public events, for `/openapi.json` and the documents; tests compare real events with
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from shared.events.catalogue import PUBLIC_TYPES, PublicType, Shape
+
+_TEXT: Final = {"type": "string"}
+_TEXT_OR_NULL: Final = {"type": ["string", "null"]}
+_COUNT_OR_NULL: Final = {"type": ["integer", "null"], "minimum": 0}
+_NAMES: Final = [row.name for row in PUBLIC_TYPES if not row.name.endswith(".*")]
+
+
+def _object(properties: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(properties),
+        "properties": dict(properties),
+    }
+
+
+_CONNECTION: Final = {
+    "phoneIndex": {**_COUNT_OR_NULL, "description": "Null: the connection is gone from the database."},
+    "connectionType": _TEXT_OR_NULL,
+}
+
+EVENT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "Event": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["id", "type", "at", "companyId", "data"],
+        "properties": {
+            "id": {
+                "type": "string",
+                "pattern": "^[0-9]{1,19}-[0-9]{1,19}$",
+                "description": "Its place in the stream, usable as `after`; the same in the feed and in every delivery "
+                "of a webhook.",
+            },
+            "type": {
+                "type": "string",
+                "description": f"One of {', '.join(_NAMES)}, or `process.…`. Types may be added.",
+            },
+            "at": {
+                "type": "string",
+                "format": "date-time",
+                "description": "When it happened; of what a provider reports, by its clock.",
+            },
+            "companyId": {**_TEXT_OR_NULL, "description": "Null: it concerns the installation."},
+            "data": {"type": "object", "description": "By type; see the webhooks of this document."},
+        },
+    },
+    "EventPage": _object(
+        {
+            "events": {"type": "array", "items": {"$ref": "#/components/schemas/Event"}},
+            "next": {"type": "string", "description": "`after` of the next page, also when this one is empty."},
+        }
+    ),
+    "MessageEventData": _object(
+        {
+            "messageId": _TEXT,
+            "status": {**_TEXT_OR_NULL, "description": "Its state after the event; null where the event is no state."},
+            "attempt": _COUNT_OR_NULL,
+            "error": {
+                "type": ["object", "null"],
+                "required": ["code", "detail"],
+                "properties": {"code": _TEXT, "detail": _TEXT_OR_NULL},
+            },
+            "message": {
+                "anyOf": [{"$ref": "#/components/schemas/EventMessage"}, {"type": "null"}],
+                "description": "The message as it is when the event is read; null: it is not kept any more.",
+            },
+        }
+    ),
+    "SessionEventData": _object({**_CONNECTION, "state": _TEXT_OR_NULL, "detail": _TEXT_OR_NULL}),
+    "ConnectionEventData": _object({**_CONNECTION, "detail": _TEXT_OR_NULL}),
+    "TemplateEventData": _object(
+        {
+            **_CONNECTION,
+            "name": _TEXT,
+            "language": _TEXT,
+            "status": {**_TEXT_OR_NULL, "description": "The provider's word."},
+            "reason": _TEXT_OR_NULL,
+            "quality": _TEXT_OR_NULL,
+            "category": _TEXT_OR_NULL,
+        }
+    ),
+    "ProcessEventData": _object(
+        {"kind": _TEXT_OR_NULL, "slot": _TEXT_OR_NULL, "incarnation": _TEXT_OR_NULL, "detail": {"type": "object"}}
+    ),
+}
+"""Schemas by the name of their component. `EventMessage` is the API's `Message` without its history."""
+
+SCHEMA_OF: Final[Mapping[Shape, str]] = {
+    "message": "MessageEventData",
+    "session": "SessionEventData",
+    "connection": "ConnectionEventData",
+    "template": "TemplateEventData",
+    "process": "ProcessEventData",
+}
+
+_MESSAGE: Final = {
+    "id": "41",
+    "direction": "in",
+    "status": "received",
+    "companyId": "demo",
+    "chatId": "15550100200",
+    "phoneIndex": 0,
+    "connectionType": "meta_direct",
+    "type": "text",
+    "message": "Hello",
+    "attempt": 0,
+    "sender": "15550100200",
+    "senderName": "Ada",
+    "providerMessageId": "wamid.HBgLMTU1NTAxMDAyMDA",
+    **dict.fromkeys(("error", "sendAt", "notBefore", "inDoubtPolicy", "heldForHumanAt")),
+    "createdAt": "2026-12-01T09:00:00.412Z",
+    "sentAt": "2026-12-01T09:00:00.000Z",
+    "updatedAt": "2026-12-01T09:00:00.412Z",
+}
+_DATA: Final[Mapping[Shape, Mapping[str, Any]]] = {
+    "message": {"messageId": "41", "status": None, "attempt": None, "error": None, "message": _MESSAGE},
+    "session": {"phoneIndex": 1, "connectionType": "wwebjs", "state": "ready", "detail": None},
+    "connection": {"phoneIndex": 0, "connectionType": "meta_direct", "detail": "paused by an operator"},
+    "template": {
+        "phoneIndex": 0,
+        "connectionType": "meta_direct",
+        "name": "order_shipped",
+        "language": "en_US",
+        "status": "APPROVED",
+        "reason": None,
+        "quality": None,
+        "category": "UTILITY",
+    },
+    "process": {"kind": "meta", "slot": "meta-0", "incarnation": "meta-0.7f3a", "detail": {}},
+}
+
+
+def example(row: PublicType) -> Mapping[str, Any]:
+    """Return an event of a type, as it could be."""
+    return {
+        "id": "81234-9917",
+        "type": row.name.replace("*", "ready"),
+        "at": "2026-12-01T09:00:00.000Z",
+        "companyId": None if row.is_installations else "demo",
+        "data": _DATA[row.shape],
+    }
