@@ -9,7 +9,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from api.http.operations import Operation, Parameter
+from api.http.operations import Operation
+from api.http.parameters import Parameter, limit, query_invalid, query_of
 from api.http.problems import Problem
 from api.messages.waiting import read_wait_s
 from shared.clock import monotonic
@@ -58,13 +59,10 @@ class FeedOperations:
                 place="query",
                 purpose="`next` of the page before, or the `id` of an event; `latest`: only what happens from now on; "
                 "absent: from the oldest event that is kept.",
+                schema={"type": "string", "pattern": f"^([0-9]{{1,19}}-[0-9]{{1,19}}|{_LATEST})$"},
+                rule="`next` of a page, the `id` of an event, or `latest`",
             ),
-            Parameter(
-                name="limit",
-                place="query",
-                purpose="Events in one page.",
-                schema={"type": "integer", "minimum": 1, "maximum": _LONGEST_PAGE, "default": _PAGE},
-            ),
+            limit("Events in one page.", default=_PAGE, most=_LONGEST_PAGE),
             Parameter(
                 name="types",
                 place="query",
@@ -121,7 +119,7 @@ class FeedOperations:
 
     async def _answer(self, request: Request, company_id: str | None) -> Response:
         selection = _read_selection(request, company_id)
-        most = _read_limit(request)
+        most = query_of(request)["limit"]
         streams = _STREAM in request.headers.get("accept", "")
         wait_s = read_wait_s(request.headers)
         position = await self._read_position(request)
@@ -152,7 +150,7 @@ class FeedOperations:
                 "events_expired", "Events that follow this position are not kept any more.", parameter="after"
             ) from None
         except PositionUnknown:
-            raise Problem("query_invalid", "after is beyond the last event.", parameter="after") from None
+            raise query_invalid("after", "after is beyond the last event.") from None
 
     @contextmanager
     def _following(self) -> Iterator[None]:
@@ -184,44 +182,33 @@ class FeedOperations:
 
     async def _read_position(self, request: Request) -> Position:
         last_id = request.headers.get("last-event-id")
-        given = request.query_params.get("after") if last_id is None else last_id
+        given = query_of(request)["after"] if last_id is None else last_id
         if given is None:
             return Position()
         if given == _LATEST and last_id is None:
             return Position((await self._store.call(events.horizon)).oldest)
         try:
             return Position.parse(given)
+        # of `after` only a number that is too large: its form is checked already
         except ValueError:
-            if last_id is not None:
-                raise Problem(
-                    "header_invalid", "Last-Event-ID must be the `id` of an event.", header="Last-Event-ID"
-                ) from None
+            if last_id is None:
+                raise query_invalid("after", "after is beyond the last event.") from None
             raise Problem(
-                "query_invalid", "after must be `next` of a page, the `id` of an event, or `latest`.", parameter="after"
+                "header_invalid", "Last-Event-ID must be the `id` of an event.", header="Last-Event-ID"
             ) from None
 
 
 def _read_selection(request: Request, company_id: str | None) -> Selection:
-    given = request.query_params.get("types")
+    given = query_of(request)["types"]
     names = frozenset(() if given is None else (name.strip() for name in given.split(",")))
     try:
         return Selection(company_id=company_id, types=names)
     except ValueError:
-        raise Problem(
-            "query_invalid",
+        raise query_invalid(
+            "types",
             "types must be names of types of events, separated by commas.",
-            parameter="types",
             known=[row.name for row in PUBLIC_TYPES if company_id is None or not row.is_installations],
         ) from None
-
-
-def _read_limit(request: Request) -> int:
-    given = request.query_params.get("limit", str(_PAGE))
-    if not (given.isascii() and given.isdecimal() and len(given) < 6 and 1 <= int(given) <= _LONGEST_PAGE):
-        raise Problem(
-            "query_invalid", f"limit must be from 1 to {_LONGEST_PAGE}.", parameter="limit", limit=_LONGEST_PAGE
-        )
-    return int(given)
 
 
 def _as_json(page: PublicPage) -> bytes:

@@ -128,7 +128,7 @@ def test_a_wait_without_an_event_leads_on(api_env: ApiEnv, now: str) -> None:
         ("limit=501", {}, "query_invalid"),
         ("types=message.recieved", {}, "query_invalid"),
         ("types=process.*", {}, "query_invalid"),
-        ("types=", {}, "query_invalid"),
+        ("types=,", {}, "query_invalid"),
         ("before=1-1", {}, "query_invalid"),
         ("", {"Last-Event-ID": "latest"}, "header_invalid"),
         ("after=x", {"Accept": "text/event-stream"}, "query_invalid"),
