@@ -18,7 +18,7 @@ from bench.installation import Installation, running
 from bench.load import Line
 from tests.support.waiting import eventually
 
-_SECRET: Final = "bench-app-secret"  # a stand-in's; the copy that it belongs to lives for this run
+_SECRET: Final = "bench-app-secret"  # a stand-in's; the installation that it belongs to lives for this run
 _NUMBER: Final = "100000000000001"
 _ANSWER_S: Final = 30.0
 """Seconds for which the last answers are awaited."""
@@ -140,7 +140,7 @@ def _wait_read(installation: Installation, expected: int) -> None:
 def _post(installation: Installation, bodies: Sequence[bytes], rate: float) -> list[tuple[float, float, int]]:
     """Post bodies at fixed instants, whatever the answers do. Returns due instant, latency from then, and HTTP status
     of each; 0 is a broken connection."""
-    port = installation.copy.settings.port("meta")
+    port = installation.bulkhead.settings.port("meta")
     requests = [_request(port, body) for body in bodies]
     return asyncio.run(_Poster(port, requests, rate).run())
 

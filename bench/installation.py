@@ -1,4 +1,4 @@
-"""One running copy of Bulkhead to be measured: started with the real orchestrator in a temporary home, loaded by a
+"""One installation of Bulkhead to be measured: started with the real orchestrator in a temporary home, loaded by a
 generator, and looked at from outside.
 
 What arrived is read from the sandbox's ledger, what was written from PostgreSQL, what it cost from /proc.
@@ -34,18 +34,18 @@ from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import eventually
 
 WITHOUT_BROWSERS: Final = "api,meta,recorder,sandbox,postgres,redis"
-"""Kinds of a copy whose browsers are not measured: Chromium would take memory and CPU from what is."""
+"""Kinds of an installation whose browsers are not measured: Chromium would take memory and CPU from what is."""
 
 
 class TenderBulkhead(Bulkhead):
     """The same program with a restart policy that never quarantines, for runs that kill without end."""
 
     def start(self) -> Self:
-        """Start the orchestrator of `bench/supervision_rig.py`."""
-        # appended: several orchestrators of one copy may follow each other in it
+        """Start the orchestrator of `bench/supervision_home.py`."""
+        # appended: several orchestrators of one installation may follow each other in it
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "bench/supervision_rig.py"],
+                [sys.executable, "bench/supervision_home.py"],
                 cwd=environment.REPOSITORY,
                 env=environment.clean(**self.variables),
                 stdin=subprocess.DEVNULL,
@@ -65,11 +65,11 @@ class Arrival:
 
 
 class Installation:
-    """A running copy, and queries about it."""
+    """A running installation, and queries about it."""
 
-    def __init__(self, copy: Bulkhead) -> None:
-        self.copy = copy
-        self.url = addresses.database_url(copy.settings)
+    def __init__(self, bulkhead: Bulkhead) -> None:
+        self.bulkhead = bulkhead
+        self.url = addresses.database_url(bulkhead.settings)
 
     def rows(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Query PostgreSQL, on a connection of our own."""
@@ -84,7 +84,7 @@ class Installation:
 
     def turn(self, **knobs: Any) -> None:
         """Change the sandbox's settings."""
-        answer = self.copy.sandbox("POST", "/control/settings", json=knobs)
+        answer = self.bulkhead.sandbox("POST", "/control/settings", json=knobs)
         answer.raise_for_status()
 
     def provider(self, *, latency_ms: float, statuses: str) -> None:
@@ -93,19 +93,19 @@ class Installation:
 
     def admin_ports(self, kind: str) -> list[int]:
         """Return the loopback ports of a kind's slots."""
-        settings = self.copy.settings
+        settings = self.bulkhead.settings
         return [
             admin_port(settings.admin_port, settings.kind(kind), instance)
             for instance in range(settings.kind(kind).instances)
         ]
 
     def spec(self, **given: Any) -> LoadSpec:
-        """Return a load for this copy."""
-        settings = self.copy.settings
+        """Return a load for this installation."""
+        settings = self.bulkhead.settings
         return LoadSpec(
             api_port=settings.port("api"),
             api_key=settings.api_key,
-            result=str(self.copy.home / f"load-{time.time_ns()}.json"),
+            result=str(self.bulkhead.home / f"load-{time.time_ns()}.json"),
             **given,
         )
 
@@ -161,7 +161,7 @@ class Installation:
     def arrived(self, since: float = 0.0) -> list[Arrival]:
         """Read from the ledger's file what arrived after an instant, in its order."""
         found = []
-        with (self.copy.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
+        with (self.bulkhead.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
             for line in ledger:
                 # before JSON is parsed: a long run has hundreds of thousands of lines, most of them about other events
                 if b'"event":"accepted"' not in line[:120]:
@@ -176,8 +176,8 @@ class Installation:
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """Return the living processes of each kind, helpers included, and the orchestrator."""
-        assert self.copy.process is not None
-        found: dict[str, list[psutil.Process]] = {"orchestrator": [psutil.Process(self.copy.process.pid)]}
+        assert self.bulkhead.process is not None
+        found: dict[str, list[psutil.Process]] = {"orchestrator": [psutil.Process(self.bulkhead.process.pid)]}
         for slot, pid in self.slot_pids().items():
             try:
                 process = psutil.Process(pid)
@@ -192,8 +192,8 @@ class Installation:
         """Return the process in each slot that is held."""
         held = {}
         for row in KINDS:
-            for instance in self.copy.slots(row.name):
-                path = runtime.slot_lock_file(self.copy.home, f"{row.name}-{instance}")
+            for instance in self.bulkhead.slots(row.name):
+                path = runtime.slot_lock_file(self.bulkhead.home, f"{row.name}-{instance}")
                 holder = read_holder(path)
                 # the file outlives its process; only the held lock shows that its pid is the slot's and was not given
                 # out again
@@ -220,8 +220,8 @@ class Installation:
         """Return the memory of each slot with its helpers, in MB; pages that several processes share are split between
         them (PSS)."""
         sizes = (
-            {"orchestrator": psutil.Process(self.copy.process.pid).memory_full_info().pss / 1e6}
-            if self.copy.process
+            {"orchestrator": psutil.Process(self.bulkhead.process.pid).memory_full_info().pss / 1e6}
+            if self.bulkhead.process
             else {}
         )
         for slot, pid in self.slot_pids().items():
@@ -257,9 +257,9 @@ def outcome(installation: Installation, result: LoadResult) -> dict[str, int]:
 
 @contextmanager
 def running(
-    kind_of_copy: type[Bulkhead] = Bulkhead, *, only: str = WITHOUT_BROWSERS, **variables: object
+    program: type[Bulkhead] = Bulkhead, *, only: str = WITHOUT_BROWSERS, **variables: object
 ) -> Iterator[Installation]:
-    """Start a copy with its own home, ports and keys, wait until it is ready, and stop it afterwards."""
+    """Start an installation with its own home, ports and keys, wait until it is ready, and stop it afterwards."""
     # short: a UNIX socket's path has at most 107 bytes (unix(7)), and the home is its beginning
     home = Path(tempfile.mkdtemp(prefix="bhb-"))
     # 100 admin ports and the four public ones behind them
@@ -276,15 +276,15 @@ def running(
         "ONLY": only,
         **environment.as_environ(variables),
     }
-    copy = kind_of_copy(home, given)
+    bulkhead = program(home, given)
     try:
-        copy.start()
+        bulkhead.start()
         kinds = [kind for kind in only.split(",") if kind] or ["recorder", "api", "meta", "webdriver"]
         # the other kinds start only after the embedded servers (`after` in shared/kinds.py)
-        copy.wait_ready(*[kind for kind in kinds if kind not in ("postgres", "redis")])
-        yield Installation(copy)
+        bulkhead.wait_ready(*[kind for kind in kinds if kind not in ("postgres", "redis")])
+        yield Installation(bulkhead)
     finally:
         try:
-            copy.close()
+            bulkhead.close()
         finally:
             shutil.rmtree(home, ignore_errors=True)

@@ -110,7 +110,7 @@ def _killed(installation: Installation) -> Iterator[None]:
         over.set()
         killing.join()
         # its next life sweeps what the killed browsers left; the next phase begins with everything there
-        installation.copy.wait_ready("webdriver")
+        installation.bulkhead.wait_ready("webdriver")
 
 
 _BUSY: Final = """

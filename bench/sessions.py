@@ -114,7 +114,7 @@ class Phase:
 
 
 class Show:
-    """Ten sessions (or so) of one copy. The first one is the sick one."""
+    """Ten sessions (or so) of one installation. The first one is the sick one."""
 
     def __init__(self, installation: Installation, given: argparse.Namespace) -> None:
         self._installation, self._given = installation, given
@@ -153,7 +153,7 @@ class Show:
                 # one
                 if (
                     code
-                    and self._installation.copy.sandbox(
+                    and self._installation.bulkhead.sandbox(
                         "POST", "/control/web/scan", json={"code": code, "phone": self._phones[index]}
                     ).ok
                 ):
@@ -166,7 +166,7 @@ class Show:
         return round(time.monotonic() - began_at, 1)
 
     def _sessions(self) -> list[dict[str, Any]]:
-        answer = self._installation.copy.api("GET", "/api/v2/sessions/demo")
+        answer = self._installation.bulkhead.api("GET", "/api/v2/sessions/demo")
         answer.raise_for_status()
         listed: list[dict[str, Any]] = answer.json()["sessions"]
         return listed
@@ -178,7 +178,7 @@ class Show:
         (found,) = self._installation.rows(
             "SELECT id FROM phone_configs WHERE company_id = 'demo' AND phone_index = %s", self.sick
         )
-        settings = self._installation.copy.settings
+        settings = self._installation.bulkhead.settings
         port = admin_port(settings.admin_port, settings.kind("webdriver"), 0)
         with urlopen(f"http://127.0.0.1:{port}/health", timeout=20) as answer:
             sessions = json.load(answer)["sessions"]
@@ -188,7 +188,7 @@ class Show:
 
     def order(self, what: str, amount: float) -> None:
         """Make the sick session's page misbehave."""
-        self._installation.copy.sandbox(
+        self._installation.bulkhead.sandbox(
             "POST", f"/control/web/devices/{self._phones[self.sick]}/{what}", json={"amount": amount}
         ).raise_for_status()
 
@@ -213,7 +213,7 @@ class Show:
 
     def kill_process(self) -> dict[str, Any]:
         """Kill the browser process while many sends are in flight; report what came back, and what was left behind."""
-        home = self._installation.copy.home
+        home = self._installation.bulkhead.home
         # found by profile, not by pid: also a browser that outlives its owner is seen
         before = set(profile.living(home))
         phase = Phase()
@@ -304,7 +304,7 @@ class Show:
         text = f"{body} of {index}"
         # a chat for each message: none waits for another of its chat
         place = f"/api/v2/messages/text/demo/6012{len(self._bodies):07d}"
-        answer = self._installation.copy.api("POST", place, json={"message": text, "phoneIndex": index})
+        answer = self._installation.bulkhead.api("POST", place, json={"message": text, "phoneIndex": index})
         answer.raise_for_status()
         self._bodies[text] = int(answer.json()["id"])
         return self._bodies[text]
@@ -386,7 +386,7 @@ class Show:
     def _bring_back(self) -> None:
         """End the quarantine as an operator would."""
         if self._sick()["state"] != SessionState.READY:
-            self._installation.copy.api("POST", f"/api/v2/sessions/demo/{self.sick}/restart").raise_for_status()
+            self._installation.bulkhead.api("POST", f"/api/v2/sessions/demo/{self.sick}/restart").raise_for_status()
             eventually(
                 lambda: self._sick()["state"] == SessionState.READY,
                 _BACK_S,
@@ -399,7 +399,7 @@ class Show:
         self._bring_back()
         eventually(lambda: self._are_sent(list(self._bodies.values())), _SENT_S, "everything is sent", poll_s=0.5)
         arrived: Counter[str] = Counter()
-        with (self._installation.copy.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
+        with (self._installation.bulkhead.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
             for line in ledger:
                 if b'"event":"message_arrived"' in line[:200]:
                     arrived[json.loads(line)["body"]] += 1

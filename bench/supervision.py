@@ -30,7 +30,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.supervision_rig import Copy, instant, report, spread
+from bench.supervision_home import SupervisedHome, instant, report, spread
 from shared.kinds import admin_port, kind_named
 from shared.process.journal import SupervisionEvent as Happened
 from supervision.processes.markers import descendants, scan
@@ -99,7 +99,7 @@ class Clients:
             thread.join()
 
 
-def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
+def detection(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, Any]:
     """Kill one slot after the other.
 
     A killed process is dead for others only when the kernel has taken its memory apart: then its pidfd becomes
@@ -107,12 +107,12 @@ def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     for a CPU does not count as the kernel's part. The orchestrator has detected the death when it has read how the
     process ended and decided what follows: that instant stands in the journal.
     """
-    slots = [name for name in copy.all_ready() if kind_of(name) in given.kinds.split(",")]
+    slots = [name for name in installation.all_ready() if kind_of(name) in given.kinds.split(",")]
     noticed, decided, seen, freed, resident = [], [], [], [], []
     back: dict[str, list[float]] = {}
     for number in range(given.n):
-        slot, before = slots[number % len(slots)], copy.last()
-        pid = copy.pid(slot)
+        slot, before = slots[number % len(slots)], installation.last()
+        pid = installation.pid(slot)
         resident.append(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
         # opened before the kill: a pid may be given out again, a pidfd names this process alone (pidfd_open(2))
         pidfd = os.pidfd_open(pid)
@@ -123,17 +123,17 @@ def detection(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
             select.select([pidfd], [], [])
             word_at = time.time()
         os.close(pidfd)
-        exited = copy.wait(Happened.EXITED, slot, after=before)
+        exited = installation.wait(Happened.EXITED, slot, after=before)
         noticed.append(word_at - killed_at)
         decided.append(instant(exited) - word_at)
         seen.append(instant(exited) - killed_at)
-        freed.append(instant(copy.wait(Happened.SLOT_FREE, slot, after=exited.seq)) - killed_at)
-        ready = copy.wait(Happened.READY, slot, after=exited.seq)
+        freed.append(instant(installation.wait(Happened.SLOT_FREE, slot, after=exited.seq)) - killed_at)
+        ready = installation.wait(Happened.READY, slot, after=exited.seq)
         back.setdefault(kind_of(slot), []).append(instant(ready) - killed_at)
-        progress(number + 1, given.n, copy.begun_at)
+        progress(number + 1, given.n, installation.begun_at)
         # at random, so that kills do not keep step with the orchestrator's timers
         time.sleep(random.uniform(0.0, 0.3))
-    starts = {kind: copy.starts(kind) for kind in back}
+    starts = {kind: installation.starts(kind) for kind in back}
     return {
         "kill -9 to detection": spread(seen),
         "  of which the kernel's: kill to the process being gone": spread(noticed),
@@ -169,14 +169,14 @@ def first_in_line() -> Iterator[None]:
 PUBLIC = {"API_PORT": "api", "META_PORT": "meta", "WEBDRIVER_PORT": "webdriver", "SANDBOX_PORT": "sandbox"}
 
 
-def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
+def kills(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, Any]:
     """Kill one slot after the other, in rounds of random order, and check all others after each."""
     kinds = given.kinds.split(",")
-    slots = copy.all_ready()
+    slots = installation.all_ready()
     victims = [slot for slot in slots if kind_of(slot) in kinds]
-    ports = {name: copy.ports[name] for name, kind in PUBLIC.items() if f"{kind}-0" in slots}
+    ports = {name: installation.ports[name] for name, kind in PUBLIC.items() if f"{kind}-0" in slots}
     own = {
-        slot: admin_port(copy.admin, kind_named(kind_of(slot)), int(slot.rsplit("-", 1)[1]))
+        slot: admin_port(installation.admin, kind_named(kind_of(slot)), int(slot.rsplit("-", 1)[1]))
         for slot in slots
         if kind_of(slot) not in ("postgres", "redis")
     }
@@ -186,7 +186,7 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     pids_changed: list[str] = []
     connections_lost: list[str] = []
     connections_seen = 0
-    first, begun = copy.last(), time.monotonic()
+    first, begun = installation.last(), time.monotonic()
     stopped_by = ""
     with Clients(ports, pause_s=0.02) as clients, Clients(own, pause_s=0.2) as elsewhere:
         try:
@@ -198,34 +198,36 @@ def kills(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
                 victim = order[number % len(victims)]
                 others = [slot for slot in slots if slot != victim]
                 # before the kill: what differs afterwards was caused by it
-                pids, backends = {slot: copy.pid(slot) for slot in others}, copy.backends(others)
-                before, killed_at = copy.last(), time.monotonic()
-                os.kill(copy.pid(victim), signal.SIGKILL)
-                exited = copy.wait(Happened.EXITED, victim, after=before)
+                pids, backends = {slot: installation.pid(slot) for slot in others}, installation.backends(others)
+                before, killed_at = installation.last(), time.monotonic()
+                os.kill(installation.pid(victim), signal.SIGKILL)
+                exited = installation.wait(Happened.EXITED, victim, after=before)
                 # by incarnation: a second exit of the same slot is one that was not asked for
                 expected.add((victim, exited.incarnation))
-                copy.wait(Happened.READY, victim, after=exited.seq, within_s=120)
+                installation.wait(Happened.READY, victim, after=exited.seq, within_s=120)
                 if kind_of(victim) == "postgres":
                     # without it no slot is ready; all must be ready again, by themselves, before the next one is killed
-                    copy.until(
-                        lambda: all(slot["state"] == "ready" for slot in copy.slots().values()), "all ready again", 120
+                    installation.until(
+                        lambda: all(slot["state"] == "ready" for slot in installation.slots().values()),
+                        "all ready again",
+                        120,
                     )
                 else:
                     connections_seen += len(backends)
                     connections_lost += [
                         f"{backends[pid]} when {victim} was killed"
-                        for pid in backends.keys() - copy.backends(others).keys()
+                        for pid in backends.keys() - installation.backends(others).keys()
                     ]
                 away.append((victim, killed_at, time.monotonic()))
                 pids_changed += [
-                    f"{slot} when {victim} was killed" for slot, pid in pids.items() if copy.pid(slot) != pid
+                    f"{slot} when {victim} was killed" for slot, pid in pids.items() if installation.pid(slot) != pid
                 ]
                 per_kind[kind_of(victim)] += 1
                 progress(number + 1, given.n, begun)
         # reported with the figures so far, which show what went wrong
         except (TimeoutError, LookupError, OSError) as reason:
             stopped_by = f"{type(reason).__name__}: {reason}"
-    exits = [entry for entry in copy.events() if entry.seq > first and entry.event is Happened.EXITED]
+    exits = [entry for entry in installation.events() if entry.seq > first and entry.event is Happened.EXITED]
     unasked = [
         f"{e.slot}: {e.details['reason']}, {e.details['last_words'] or e.details['log_tail'][-300:]}"
         for e in exits
@@ -288,65 +290,65 @@ def progress(done: int, of: int, begun: float) -> None:
     sys.stderr.flush()
 
 
-def orchestrator(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
+def orchestrator(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, Any]:
     """Kill the orchestrator and start the next one."""
-    slots = copy.all_ready()
-    pids = {slot: copy.pid(slot) for slot in slots}
-    started = sum(entry.event is Happened.STARTED for entry in copy.events())
+    slots = installation.all_ready()
+    pids = {slot: installation.pid(slot) for slot in slots}
+    started = sum(entry.event is Happened.STARTED for entry in installation.events())
     from_start, within, doubled = [], [], 0
-    with Clients({name: copy.ports[name] for name in ("API_PORT", "META_PORT")}) as clients:
+    with Clients({name: installation.ports[name] for name in ("API_PORT", "META_PORT")}) as clients:
         for _ in range(given.n):
-            copy.process.kill()
+            installation.process.kill()
             # reaped before the next one starts, as a service manager would do
-            copy.process.wait()
-            before, begun_at = copy.last(), time.time()
-            copy.start()
+            installation.process.wait()
+            before, begun_at = installation.last(), time.time()
+            installation.start()
             for slot in slots:
-                copy.wait(Happened.ADOPTED, slot, after=before)
-            entries = [entry for entry in copy.events() if entry.seq > before]
+                installation.wait(Happened.ADOPTED, slot, after=before)
+            entries = [entry for entry in installation.events() if entry.seq > before]
             # the slowest child counts: until then a part of the program is not supervised
             last = max(instant(entry) for entry in entries if entry.event is Happened.ADOPTED)
             from_start.append(last - begun_at)
             within.append(
                 last - next(instant(entry) for entry in entries if entry.event is Happened.ORCHESTRATOR_STARTED)
             )
-            doubled += sum(copy.pid(slot) != pid for slot, pid in pids.items())
+            doubled += sum(installation.pid(slot) != pid for slot, pid in pids.items())
     return {
         "start of the next one to all adopted": spread(from_start),
         "of which after its interpreter was up": spread(within),
-        "children restarted": sum(entry.event is Happened.STARTED for entry in copy.events()) - started,
+        "children restarted": sum(entry.event is Happened.STARTED for entry in installation.events()) - started,
         "slots whose process changed": doubled,
         "connections refused": sum(count for name, count in clients.counts.items() if name.endswith("refused")),
         "requests": dict(sorted(clients.counts.items())),
     }
 
 
-def hang(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
+def hang(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, Any]:
     """Stop processes and wait until they were killed."""
-    slots = [name for name in copy.all_ready() if name.rsplit("-", 1)[0] in given.kinds.split(",")]
+    slots = [name for name in installation.all_ready() if name.rsplit("-", 1)[0] in given.kinds.split(",")]
     beyond = []
     for number in range(given.n):
-        slot, before = slots[number % len(slots)], copy.last()
+        slot, before = slots[number % len(slots)], installation.last()
         stopped_at = time.time()
-        os.kill(copy.pid(slot), signal.SIGSTOP)
-        exited = copy.wait(Happened.EXITED, slot, after=before)
+        os.kill(installation.pid(slot), signal.SIGSTOP)
+        exited = installation.wait(Happened.EXITED, slot, after=before)
         # the threshold is the kind's own; measured is what the orchestrator adds to it
         beyond.append(instant(exited) - stopped_at - kind_named(slot.rsplit("-", 1)[0]).watchdog_s)
-        copy.wait(Happened.READY, slot, after=exited.seq)
+        installation.wait(Happened.READY, slot, after=exited.seq)
     return {"SIGSTOP to death, beyond the threshold": spread(beyond)}
 
 
-def calm(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
+def calm(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, Any]:
     """Make trouble that no process has caused, and count the processes that were killed for it."""
-    copy.all_ready()
+    installation.all_ready()
 
     def harm(what: Callable[[], None]) -> dict[str, int]:
-        before = copy.last()
+        before = installation.last()
         what()
         time.sleep(10.0)
         found = Counter(
             entry.event.value
-            for entry in copy.events()
+            for entry in installation.events()
             if entry.seq > before and entry.event in (Happened.HUNG, Happened.EXITED)
         )
         return dict(found)
@@ -364,7 +366,7 @@ def calm(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
 
     def paused(kind: str) -> Callable[[], None]:
         def pause() -> None:
-            wrapper = copy.pid(f"{kind}-0")
+            wrapper = installation.pid(f"{kind}-0")
             # the servers, not their wrapper: a frozen dependency is no hang of the process that is supervised
             servers = descendants(scan(), [wrapper])
             for pid in servers:
@@ -377,7 +379,7 @@ def calm(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
 
     def everything() -> None:
         # all at once, as when a virtual machine is suspended: no process reports, and the clock of each goes on
-        tree = [copy.process.pid, *descendants(scan(), [copy.process.pid])]
+        tree = [installation.process.pid, *descendants(scan(), [installation.process.pid])]
         for pid in tree:
             os.kill(pid, signal.SIGSTOP)
         time.sleep(min(30.0, given.seconds))
@@ -392,7 +394,7 @@ def calm(copy: Copy, given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-COMMANDS: dict[str, tuple[Callable[[Copy, argparse.Namespace], dict[str, Any]], int]] = {
+COMMANDS: dict[str, tuple[Callable[[SupervisedHome, argparse.Namespace], dict[str, Any]], int]] = {
     "detection": (detection, 50),
     "kills": (kills, 50),
     "orchestrator": (orchestrator, 20),
@@ -423,15 +425,15 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, default=None, help="file that the figures are added to")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the copy is stopped on the way out
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the installation is stopped on the way out
     for name in COMMANDS if given.command == "all" else [given.command]:
         run, usual = COMMANDS[name]
-        copy = Copy(given.ports, only=given.only)
+        installation = SupervisedHome(given.ports, only=given.only)
         try:
-            copy.start()
-            report(name, run(copy, argparse.Namespace(**(vars(given) | {"n": given.n or usual}))), given.json)
+            installation.start()
+            report(name, run(installation, argparse.Namespace(**(vars(given) | {"n": given.n or usual}))), given.json)
         finally:
-            copy.close()
+            installation.close()
     return 0
 
 

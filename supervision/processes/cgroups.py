@@ -44,14 +44,14 @@ class Cgroups:
         _sweep(above)
         # A directory name of fixed length for a path of any length.
         base = above / f"bulkhead-{hashlib.blake2s(os.fsencode(home), digest_size=6).hexdigest()}"
-        trial = base / "trial"
+        probe = base / "trial"
         try:
             base.mkdir(exist_ok=True)
             # Tried and not deduced: delegation, read-only mounts and old kernels without cgroup.kill (before 5.14) all
             # show here.
-            trial.mkdir(exist_ok=True)
-            usable = os.access(trial / "cgroup.kill", os.W_OK) and os.access(trial / "cgroup.procs", os.W_OK)
-            trial.rmdir()
+            probe.mkdir(exist_ok=True)
+            usable = os.access(probe / "cgroup.kill", os.W_OK) and os.access(probe / "cgroup.procs", os.W_OK)
+            probe.rmdir()
             if not usable:
                 base.rmdir()
         except OSError:

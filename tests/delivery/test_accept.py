@@ -16,7 +16,7 @@ from shared.queues.hints import Hints
 from shared.store.messages import Accepted
 from shared.store.store import Store
 from tests.delivery.env import run, soon
-from tests.queues.rig import Redis
+from tests.queues.env import Redis
 from tests.store.env import StoreEnv, away, open_store, query
 from tests.support.servers import Servers
 from tests.support.waiting import eventually_async

@@ -16,7 +16,7 @@ from shared.kinds import kind_named
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.queues.hints import Hints
-from tests.queues.rig import Redis
+from tests.queues.env import Redis
 from tests.store.env import StoreEnv, away
 from tests.support import ports
 from tests.support.entry import Entry

@@ -1,4 +1,4 @@
-"""What end-to-end tests say to one running copy, and what they read from the other side."""
+"""What end-to-end tests send to one installation, and what they read from the other side."""
 
 from __future__ import annotations
 
@@ -11,43 +11,44 @@ from tests.support.waiting import eventually
 CHANNELS = {0: "meta_direct", 1: "wwebjs", 2: "360dialog", 3: "meta_embedded"}
 
 
-def send(copy: Bulkhead, text: str, *, phone_index: int = 0, chat: str = "15550100200", **headers: str) -> str:
+def send(installation: Bulkhead, text: str, *, phone_index: int = 0, chat: str = "15550100200", **headers: str) -> str:
     """Send a text to company demo's connection and return the message's id."""
-    answer = copy.api(
+    answer = installation.api(
         "POST", f"/api/v2/messages/text/demo/{chat}", json={"message": text, "phoneIndex": phone_index}, headers=headers
     )
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 
 
-def state(copy: Bulkhead, message_id: str, chat: str = "15550100200") -> dict[str, Any]:
+def state(installation: Bulkhead, message_id: str, chat: str = "15550100200") -> dict[str, Any]:
     """Return a message as the API shows it."""
-    answer = copy.api("GET", f"/api/v2/messages/demo/{chat}/{message_id}")
+    answer = installation.api("GET", f"/api/v2/messages/demo/{chat}/{message_id}")
     assert answer.status_code == 200, answer.text
     shown: dict[str, Any] = answer.json()
     return shown
 
 
 def wait_state(
-    copy: Bulkhead, message_id: str, *states: str, chat: str = "15550100200", within_s: float = 30.0
+    installation: Bulkhead, message_id: str, *states: str, chat: str = "15550100200", within_s: float = 30.0
 ) -> dict[str, Any]:
     """Wait until a message is in one of `states` and return it."""
     return eventually(
-        lambda: shown if (shown := state(copy, message_id, chat))["status"] in states else {},
+        lambda: shown if (shown := state(installation, message_id, chat))["status"] in states else {},
         within_s,
         lambda: (
-            f"message {message_id} becomes {' or '.join(states)}; it is {state(copy, message_id, chat)}\n{copy.tail()}"
+            f"message {message_id} becomes {' or '.join(states)}; it is {state(installation, message_id, chat)}\n"
+            f"{installation.tail()}"
         ),
         ignoring=(OSError,),
     )
 
 
-def arrived_texts(copy: Bulkhead) -> Counter[str]:
+def arrived_texts(installation: Bulkhead) -> Counter[str]:
     """Return how often each text truly arrived at any provider, by the sandbox's ledger."""
     counted: Counter[str] = Counter()
     since = 0
     while True:
-        answer = copy.sandbox("GET", f"/control/ledger?since={since}")
+        answer = installation.sandbox("GET", f"/control/ledger?since={since}")
         assert answer.status_code == 200, answer.text
         entries = answer.json()["entries"]
         if not entries:
@@ -60,26 +61,29 @@ def arrived_texts(copy: Bulkhead) -> Counter[str]:
                 counted[entry["body"]] += 1
 
 
-def wait_session(copy: Bulkhead, expected: str, *, phone_index: int = 1, within_s: float = 45.0) -> dict[str, Any]:
+def wait_session(
+    installation: Bulkhead, expected: str, *, phone_index: int = 1, within_s: float = 45.0
+) -> dict[str, Any]:
     """Wait until a browser session is in a state and return it."""
     return eventually(
         lambda: (
             shown
-            if (shown := copy.api("GET", f"/api/v2/sessions/demo/{phone_index}").json()).get("state") == expected
+            if (shown := installation.api("GET", f"/api/v2/sessions/demo/{phone_index}").json()).get("state")
+            == expected
             else {}
         ),
         within_s,
         lambda: (
             f"the session becomes {expected}; it is "
-            f"{copy.api('GET', f'/api/v2/sessions/demo/{phone_index}').text}\n{copy.tail()}"
+            f"{installation.api('GET', f'/api/v2/sessions/demo/{phone_index}').text}\n{installation.tail()}"
         ),
         ignoring=(OSError, ValueError),
     )
 
 
-def link(copy: Bulkhead) -> None:
+def link(installation: Bulkhead) -> None:
     """Scan the QR code that the API shows, as a phone would."""
-    code = wait_session(copy, "needs_link")["qr"]
-    answer = copy.sandbox("POST", "/control/web/scan", json={"code": code})
+    code = wait_session(installation, "needs_link")["qr"]
+    answer = installation.sandbox("POST", "/control/web/scan", json={"code": code})
     assert answer.status_code == 200, answer.text
-    wait_session(copy, "ready")
+    wait_session(installation, "ready")

@@ -89,7 +89,7 @@ def tree(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def copy(tree: Path, home: Path, database_url: str, redis_url: str) -> Iterator[Bulkhead]:
+def installation(tree: Path, home: Path, database_url: str, redis_url: str) -> Iterator[Bulkhead]:
     """The program of that tree, not started; no provider and no stand-in runs."""
     own = {
         "admin_port": free_port_block(next_admin_offset() + 10),
@@ -105,46 +105,50 @@ def copy(tree: Path, home: Path, database_url: str, redis_url: str) -> Iterator[
     made.close()
 
 
-def text_messages(copy: Bulkhead) -> dict[str, str]:
+def text_messages(installation: Bulkhead) -> dict[str, str]:
     """Return the state of each message of the chat by its text."""
-    answer = copy.api("GET", f"/api/v2/messages/{COMPANY}/{CHAT}")
+    answer = installation.api("GET", f"/api/v2/messages/{COMPANY}/{CHAT}")
     assert answer.status_code == 200, answer.text
     return {message["message"]: message["status"] for message in answer.json()["messages"]}
 
 
-def example_is_ready(copy: Bulkhead) -> bool:
-    listed: list[dict[str, Any]] = copy.api("GET", "/health/all").json()["processes"]
+def example_is_ready(installation: Bulkhead) -> bool:
+    listed: list[dict[str, Any]] = installation.api("GET", "/health/all").json()["processes"]
     return any(one["process"] == "example" and one["status"] == "healthy" for one in listed)
 
 
 @pytest.mark.timeout(240)
 def test_a_kind_and_a_connection_type_are_their_files_one_row_each_and_a_migration(
-    tree: Path, copy: Bulkhead, database_url: str
+    tree: Path, installation: Bulkhead, database_url: str
 ) -> None:
     changed = {name for name in tracked() if (tree / name).read_bytes() != (environment.REPOSITORY / name).read_bytes()}
     assert changed == {Path(name) for name in ROWS}, "only the registries have changed"
     assert files_of(tree) == {*tracked(), *files_of(ADDITIONS)}, "and only its own files were added"
 
-    copy.start().wait_ready("recorder", "api")
-    assert copy.api("POST", "/api/v2/companies", json={"companyId": COMPANY, "name": "Example"}).status_code == 201
-    made = copy.api("POST", f"/api/v2/connections/{COMPANY}", json={"connectionType": "example", "phoneIndex": 0})
+    installation.start().wait_ready("recorder", "api")
+    assert (
+        installation.api("POST", "/api/v2/companies", json={"companyId": COMPANY, "name": "Example"}).status_code == 201
+    )
+    made = installation.api(
+        "POST", f"/api/v2/connections/{COMPANY}", json={"connectionType": "example", "phoneIndex": 0}
+    )
     assert made.status_code == 201, made.text
     # the first connection of its type makes the recorder report the kind as desired, and the orchestrator start it
-    eventually(partial(example_is_ready, copy), 60.0, lambda: f"example is ready\n{copy.tail()}")
+    eventually(partial(example_is_ready, installation), 60.0, lambda: f"example is ready\n{installation.tail()}")
 
-    sent = copy.api(
+    sent = installation.api(
         "POST", f"/api/v2/messages/text/{COMPANY}/{CHAT}", json={"message": "From a client", "phoneIndex": 0}
     )
     assert sent.status_code == 202, sent.text
     eventually(
-        lambda: text_messages(copy) == {GREETING: "sent", "From a client": "sent"},
+        lambda: text_messages(installation) == {GREETING: "sent", "From a client": "sent"},
         30.0,
-        lambda: f"both messages are sent: {text_messages(copy)}\n{copy.tail()}",
+        lambda: f"both messages are sent: {text_messages(installation)}\n{installation.tail()}",
     )
     with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT body FROM example_sends ORDER BY body")
         assert cursor.fetchall() == [(GREETING,), ("From a client",)]
-    assert copy.stop() == 0
+    assert installation.stop() == 0
 
 
 def test_the_architecture_tests_pass_for_them_without_a_new_rule(tree: Path) -> None:

@@ -13,35 +13,35 @@ from tests.support.bulkhead import Bulkhead
 def test_a_message_through_each_connection_arrives_once_and_the_session_survives_a_restart(
     bulkhead: Callable[..., Bulkhead],
 ) -> None:
-    copy = bulkhead().start().wait_ready()
-    link(copy)
-    picture = copy.api("GET", "/api/v2/sessions/demo/1/qr")
+    installation = bulkhead().start().wait_ready()
+    link(installation)
+    picture = installation.api("GET", "/api/v2/sessions/demo/1/qr")
     assert picture.status_code == 404, "a linked session shows no code"
 
-    sent = {index: send(copy, f"hello by {name}", phone_index=index) for index, name in CHANNELS.items()}
+    sent = {index: send(installation, f"hello by {name}", phone_index=index) for index, name in CHANNELS.items()}
     for index, message_id in sent.items():
-        shown = wait_state(copy, message_id, "delivered", "read")
+        shown = wait_state(installation, message_id, "delivered", "read")
         assert shown["connectionType"] == CHANNELS[index]
         steps = [step["state"] for step in shown["history"]]
         assert steps[:2] == ["queued", "sending"]
         assert "sent" in steps
         assert shown["attempt"] == 1
-    assert arrived_texts(copy) == {f"hello by {name}": 1 for name in CHANNELS.values()}
+    assert arrived_texts(installation) == {f"hello by {name}": 1 for name in CHANNELS.values()}
 
-    assert copy.stop(signal.SIGINT) == 0
+    assert installation.stop(signal.SIGINT) == 0
 
-    again = bulkhead(**copy.variables).start().wait_ready()
+    again = bulkhead(**installation.variables).start().wait_ready()
     wait_session(again, "ready")
     wait_state(again, send(again, "still linked", phone_index=1), "delivered", "read")
     assert arrived_texts(again)["still linked"] == 1
 
 
 def test_after_kill_of_everything_a_new_start_is_clean(bulkhead: Callable[..., Bulkhead]) -> None:
-    copy = bulkhead().start().wait_ready()
-    wait_session(copy, "needs_link")
-    before = copy.kill_everything()
+    installation = bulkhead().start().wait_ready()
+    wait_session(installation, "needs_link")
+    before = installation.kill_everything()
 
-    again = bulkhead(**copy.variables).start().wait_ready()
+    again = bulkhead(**installation.variables).start().wait_ready()
     assert before
     assert not before & set(again.alive())
     wait_state(again, send(again, "after the flood"), "delivered", "read")

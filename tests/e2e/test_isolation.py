@@ -17,40 +17,44 @@ KINDS = ("api", "meta", "webdriver", "recorder", "sandbox", "redis", "postgres")
 
 @pytest.mark.timeout(400)
 def test_kill_9_of_each_child_in_turn(bulkhead: Callable[..., Bulkhead]) -> None:
-    copy = bulkhead().start().wait_ready()
-    link(copy)
+    installation = bulkhead().start().wait_ready()
+    link(installation)
     for kind in KINDS:
-        killed_and_back(copy, kind)
+        killed_and_back(installation, kind)
 
 
-def killed_and_back(copy: Bulkhead, kind: str) -> None:
+def killed_and_back(installation: Bulkhead, kind: str) -> None:
     """Kill a child, send through every connection at once, and see that it is back, alone, with nothing lost or
     doubled."""
-    before = copy.pids()
-    killed = copy.kill(kind)
+    before = installation.pids()
+    killed = installation.kill(kind)
     sent = {}
     for index in range(4):
         text = f"while {kind} was away, {index}"
         # the API itself may be the killed one, or the database that it needs: then the client asks again, as clients do
-        sent[text] = eventually(partial(try_send, copy, text, index), 20.0, f"{text} is accepted", ignoring=(OSError,))
-    eventually(partial(is_replaced, copy, f"{kind}-0", killed), 20.0, lambda: f"{kind} is back\n{copy.tail()}")
-    copy.wait_ready()
+        sent[text] = eventually(
+            partial(try_send, installation, text, index), 20.0, f"{text} is accepted", ignoring=(OSError,)
+        )
+    eventually(
+        partial(is_replaced, installation, f"{kind}-0", killed), 20.0, lambda: f"{kind} is back\n{installation.tail()}"
+    )
+    installation.wait_ready()
     if kind == "webdriver":
-        wait_session(copy, "ready")
+        wait_session(installation, "ready")
     for text, message_id in sent.items():
-        wait_state(copy, message_id, "delivered", "read", within_s=45.0)
-        assert arrived_texts(copy)[text] == 1, text
-    assert copy.pids() == before | {f"{kind}-0": copy.pids()[f"{kind}-0"]}, f"only {kind} was replaced"
+        wait_state(installation, message_id, "delivered", "read", within_s=45.0)
+        assert arrived_texts(installation)[text] == 1, text
+    assert installation.pids() == before | {f"{kind}-0": installation.pids()[f"{kind}-0"]}, f"only {kind} was replaced"
 
 
-def is_replaced(copy: Bulkhead, slot: str, killed: int) -> bool:
+def is_replaced(installation: Bulkhead, slot: str, killed: int) -> bool:
     """Whether another process than the killed one holds the slot."""
-    return copy.pids().get(slot) not in (None, killed)
+    return installation.pids().get(slot) not in (None, killed)
 
 
-def try_send(copy: Bulkhead, text: str, index: int) -> str:
+def try_send(installation: Bulkhead, text: str, index: int) -> str:
     """Send with a key, so that asking again cannot send twice; empty when the API cannot accept now."""
-    answer = copy.api(
+    answer = installation.api(
         "POST",
         "/api/v2/messages/text/demo/15550100200",
         json={"message": text, "phoneIndex": index},
@@ -65,15 +69,19 @@ def try_send(copy: Bulkhead, text: str, index: int) -> str:
 
 @pytest.mark.timeout(240)
 def test_meta_does_not_notice_that_the_browser_process_dies_again_and_again(bulkhead: Callable[..., Bulkhead]) -> None:
-    copy = bulkhead().start().wait_ready()
-    before = copy.pids()
+    installation = bulkhead().start().wait_ready()
+    before = installation.pids()
     for number in range(5):
-        killed = copy.kill("webdriver")
-        shown = wait_state(copy, send(copy, f"round {number}"), "delivered", "read", within_s=10.0)
+        killed = installation.kill("webdriver")
+        shown = wait_state(installation, send(installation, f"round {number}"), "delivered", "read", within_s=10.0)
         assert shown["attempt"] == 1
-        eventually(partial(is_replaced, copy, "webdriver-0", killed), 60.0, lambda: f"webdriver is back\n{copy.tail()}")
-    after = copy.pids()
+        eventually(
+            partial(is_replaced, installation, "webdriver-0", killed),
+            60.0,
+            lambda: f"webdriver is back\n{installation.tail()}",
+        )
+    after = installation.pids()
     assert {slot: pid for slot, pid in after.items() if slot != "webdriver-0"} == {
         slot: pid for slot, pid in before.items() if slot != "webdriver-0"
     }
-    assert arrived_texts(copy) == {f"round {number}": 1 for number in range(5)}
+    assert arrived_texts(installation) == {f"round {number}": 1 for number in range(5)}

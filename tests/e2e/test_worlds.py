@@ -42,8 +42,10 @@ def provider() -> Iterator[tuple[str, list[bytes]]]:
 
 
 def test_what_waited_for_the_sandbox_does_not_leave_to_a_provider(bulkhead: Callable[..., Bulkhead]) -> None:
-    copy = bulkhead(only="postgres,redis,recorder,api,meta,sandbox").start().wait_ready("recorder", "api", "meta")
-    answer = copy.api(
+    installation = (
+        bulkhead(only="postgres,redis,recorder,api,meta,sandbox").start().wait_ready("recorder", "api", "meta")
+    )
+    answer = installation.api(
         "POST",
         "/api/v2/messages/text/demo/15550100200",
         json={
@@ -53,9 +55,13 @@ def test_what_waited_for_the_sandbox_does_not_leave_to_a_provider(bulkhead: Call
         },
     )
     assert answer.status_code == 202, answer.text
-    assert copy.stop(signal.SIGINT) == 0
+    assert installation.stop(signal.SIGINT) == 0
     with provider() as (address, bodies):
-        again = bulkhead(**{**copy.variables, "graph_base_url": address}).start().wait_ready("recorder", "api", "meta")
+        again = (
+            bulkhead(**{**installation.variables, "graph_base_url": address})
+            .start()
+            .wait_ready("recorder", "api", "meta")
+        )
         shown = wait_state(again, answer.json()["id"], "failed")
         assert (shown["error"]["code"], shown["attempt"]) == ("other_world", 0)
         refused = again.api("POST", f"/api/v2/messages/demo/15550100200/{answer.json()['id']}/redrive")

@@ -66,7 +66,7 @@ def received(own: ChannelEnv) -> list[tuple[int, str]]:
     return ask(own, "SELECT connection_id, provider_id FROM inbound_messages ORDER BY provider_id, connection_id")
 
 
-def with_rig(make: Settings, play: Callable[[ChannelEnv], Any]) -> None:
+def with_env(make: Settings, play: Callable[[ChannelEnv], Any]) -> None:
     async def scenario() -> None:
         async with channel_env(make) as own:
             await play(own)
@@ -88,7 +88,7 @@ def test_a_token_that_does_not_reach_the_account_receives_nothing(at_sandbox: At
         await read_all(own.processor)
         assert ask(own, "SELECT facts FROM phone_status WHERE connection_id = %s AND facts ? 'account'", evil) == []
 
-    with_rig(at_sandbox(), play)
+    with_env(at_sandbox(), play)
 
 
 def test_what_came_before_the_proof_is_processed_after_it(at_sandbox: AtSandbox) -> None:
@@ -107,7 +107,7 @@ def test_what_came_before_the_proof_is_processed_after_it(at_sandbox: AtSandbox)
         assert ask(own, "SELECT outcome FROM inbound_journal") == [("",)]
         assert ask(own, "SELECT may_trigger FROM inbound_messages") == [(True,)]
 
-    with_rig(at_sandbox(), play)
+    with_env(at_sandbox(), play)
 
 
 def test_a_sent_message_proves_its_account(at_sandbox: AtSandbox) -> None:
@@ -117,7 +117,7 @@ def test_a_sent_message_proves_its_account(at_sandbox: AtSandbox) -> None:
         await own.send(own.message(connection_id=mine, company_id=EVIL))
         assert ask(own, "SELECT proved_ids FROM phone_configs WHERE id = %s", mine) == [([META_DIRECT_ID],)]
 
-    with_rig(at_sandbox(), play)
+    with_env(at_sandbox(), play)
 
 
 def test_an_account_is_in_use_when_it_is_proved_and_not_when_it_is_claimed(at_sandbox: AtSandbox) -> None:
@@ -132,7 +132,7 @@ def test_an_account_is_in_use_when_it_is_proved_and_not_when_it_is_claimed(at_sa
         assert own.store.run(connections.account_in_use, **taken)
         assert not own.store.run(connections.account_in_use, **taken, but=mine)
 
-    with_rig(at_sandbox(), play)
+    with_env(at_sandbox(), play)
 
 
 def test_what_is_known_about_an_account_goes_with_it(portless: AtSandbox) -> None:
@@ -162,7 +162,7 @@ def test_what_is_known_about_an_account_goes_with_it(portless: AtSandbox) -> Non
         own.store.run(connections.update, connection_id, account_id=META_DIRECT_ID, waba_id=WABA)
         assert known(own)[0] == WABA, "a business account that is given with it stays"
 
-    with_rig(portless(), play)
+    with_env(portless(), play)
 
 
 @pytest.mark.parametrize("before", [None, "sandbox", "live"])
@@ -185,7 +185,7 @@ def test_what_is_known_from_another_world_is_not_used(portless: AtSandbox, befor
         )
         assert known == (("live", 0, False, False, 0, 0) if before == "sandbox" else ("live", 1, True, True, 1, 1))
 
-    with_rig(portless(), play)
+    with_env(portless(), play)
 
 
 def in_world(transaction: Any, world: str | None) -> None:

@@ -30,7 +30,7 @@ from shared.queues.stock_rq import HINT_TTL_S, JOB_TIMEOUT_S
 from shared.queues.worker import HintWorker
 from shared.settings import variables
 from tests.queues import jobs
-from tests.queues.rig import Redis
+from tests.queues.env import Redis
 from tests.support import environment
 from tests.support.waiting import eventually
 

@@ -1,4 +1,4 @@
-"""A copy of Bulkhead for the supervision benchmarks, and the same program with a restart policy that does not
+"""An installation for the supervision benchmarks, and the same program with a restart policy that does not
 quarantine.
 
 Run as a script it is that program: thousands of kills in an hour are not what the restart policy is for, and it would
@@ -37,8 +37,8 @@ from shared.settings import load  # noqa: E402
 from supervision.ipc import control  # noqa: E402
 
 
-class Copy:
-    """One running copy in a temporary home.
+class SupervisedHome:
+    """One running installation in a temporary home.
 
     Attributes:
         home: BULKHEAD_HOME. variables: its environment. process: the present orchestrator.
@@ -63,7 +63,7 @@ class Copy:
         self.entries: list[JournalEntry] = []
         self.process: subprocess.Popen[bytes]
 
-    def start(self) -> Copy:
+    def start(self) -> SupervisedHome:
         """Start an orchestrator; another one may have run in this home before."""
         with (self.home / "output").open("ab") as output:
             command = [sys.executable, str(Path(__file__).resolve())]
@@ -161,7 +161,7 @@ class Copy:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(90)
-            # the figures are measured by now; a copy left behind would disturb the next run
+            # the figures are measured by now; an installation left behind would disturb the next run
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self._journal.close()
