@@ -85,12 +85,14 @@ def _redrive(transaction: Transaction, given: Namespace) -> int:
     if not connections.company_exists(transaction, given.company):
         sys.stderr.write(f"there is no company {given.company!r}\n")
         return ExitCode.USAGE
-    # Without worlds: this command does not know to which one each connection sends, so nothing is left out here; the
-    # claim parks a message of the other world again.
+    # Without worlds: this command has no settings of the kinds that send. The world that each connection has entered
+    # counts.
     ids = interventions.redrive(transaction, company_id=given.company, message_id=given.id or None, **_filter(given))
     # An id that moves nothing is the operator's mistake; a filter that matches nothing is an answer.
     if given.id and not ids:
-        sys.stderr.write(f"company {given.company} has no dead letter {given.id}\n")
+        sys.stderr.write(
+            f"company {given.company} has no dead letter {given.id} that can be sent where its connection sends now\n"
+        )
         return ExitCode.USAGE
     if given.json:
         sys.stdout.write(json.dumps({"redriven": len(ids), "more": len(ids) == given.limit}) + "\n")

@@ -871,6 +871,44 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/meta/test_inbound.py::test_an_echo_proves_a_send_of_ours_and_is_kept_once_of_a_human",
     ),
+    "template-of-a-world": Mutation(
+        "what one world's provider says of a template counts in that world alone",
+        (Edit("shared/store/queries/templates.sql", "     AND t.world = %(world)s\nWHERE c.id", "WHERE c.id"),),
+        "tests/meta/test_proofs.py::test_what_is_known_from_another_world_is_not_used",
+    ),
+    "upload-of-a-world": Mutation(
+        "the id of an upload is used in its own world alone",
+        (
+            Edit(
+                "shared/store/queries/media.sql",
+                "WHERE connection_id = %(connection_id)s AND world = %(world)s AND sha256",
+                "WHERE connection_id = %(connection_id)s AND sha256",
+            ),
+        ),
+        "tests/meta/test_proofs.py::test_what_is_known_from_another_world_is_not_used",
+    ),
+    "file-of-a-world": Mutation(
+        "a file that the sandbox named is not fetched from a real provider",
+        (
+            Edit(
+                "meta/inbound/media_fetcher.py",
+                "        if file.world not in (None, account.connection.world):\n",
+                "        if False:\n",
+            ),
+        ),
+        "tests/meta/test_fetch.py::test_a_file_of_the_other_world_is_not_asked_for",
+    ),
+    "redrive-by-command": Mutation(
+        "an operator's command redrives nothing of the other world",
+        (
+            Edit(
+                "shared/store/queries/interventions.sql",
+                "                                          c.world),\n",
+                "                                          NULL),\n",
+            ),
+        ),
+        "tests/store/test_worlds.py",
+    ),
     "providers-time": Mutation(
         "the newest reaction by the provider's time counts",
         (

@@ -151,12 +151,15 @@ class TemplateOperations:
         found = await self._store.call(
             templates.of_connection,
             connection.id,
+            connection.world,
             after=(name, language),
             status=status.upper() if status else None,
             most=_MOST,
         )
         # no template has the empty name: only the time of the last sync is read by this
-        synced = await self._store.call(templates.find_template, connection_id=connection.id, name="", language="")
+        synced = await self._store.call(
+            templates.find_template, connection_id=connection.id, world=connection.world, name="", language=""
+        )
         following = f"{found[-1].name} {found[-1].language}" if len(found) == _MOST else None
         return JSONResponse(
             {"templates": [_template(one) for one in found], "next": following, "syncedAt": iso(synced.synced_at)}

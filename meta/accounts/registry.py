@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from meta.graph import Endpoint
@@ -187,7 +187,11 @@ class AccountRegistry:
             return rows
         for connection_id in connections.enter_worlds(transaction, self._kind.name, self._worlds):
             log.warning("connection_world_changed", connection_id=connection_id)
-        return connections.of_kind(transaction, self._kind.name)
+        # Where this process sends, also if one with other settings has entered its own world meanwhile.
+        return [
+            replace(row, world=self._worlds[row.connection_type])
+            for row in connections.of_kind(transaction, self._kind.name)
+        ]
 
     async def _refresh_for_miss(self) -> None:
         if self._refreshed_at is None or self._clock() - self._refreshed_at >= _MISS_PAUSE_S:

@@ -36,7 +36,12 @@ class TemplateTasks:
         at = utc_now()
         listed = await (self._d360_list(account) if _is_d360(account) else self._list(account))
         removed = await self._store.call(
-            templates.write, account.connection.id, [_row(one) for one in listed], at=at, whole=True
+            templates.write,
+            account.connection.id,
+            account.connection.world,
+            [_row(one) for one in listed],
+            at=at,
+            whole=True,
         )
         return {"templates": len(listed), "removed": removed}
 
@@ -52,7 +57,9 @@ class TemplateTasks:
         row = _row(
             {**body, **{name: made[name] for name in ("id", "status", "category") if isinstance(made.get(name), str)}}
         )
-        await self._store.call(templates.write, account.connection.id, [row], at=at, whole=False)
+        await self._store.call(
+            templates.write, account.connection.id, account.connection.world, [row], at=at, whole=False
+        )
         return {"id": row["provider_id"], "status": row["status"], "category": row["category"]}
 
     async def delete(self, task: Task) -> Mapping[str, Any]:
@@ -67,7 +74,11 @@ class TemplateTasks:
             if _is_d360(account):
                 raise TaskFailed("invalid", "360dialog removes a template in all its languages")
             found = await self._store.call(
-                templates.find_template, connection_id=account.connection.id, name=name, language=language
+                templates.find_template,
+                connection_id=account.connection.id,
+                world=account.connection.world,
+                name=name,
+                language=language,
             )
             if found.template is None or not found.template.provider_id:
                 raise TaskFailed("invalid", "no such template is known; read the templates first")
@@ -80,7 +91,9 @@ class TemplateTasks:
             if not (task.attempt > 1 and refused.provider_code in ("100", "http_404", "360dialog_404")):
                 raise
         removed = await self._store.call(
-            partial(templates.delete, name=name, language=language or None), account.connection.id
+            partial(templates.delete, name=name, language=language or None),
+            account.connection.id,
+            account.connection.world,
         )
         return {"removed": removed}
 

@@ -202,6 +202,9 @@ class MediaFetcher:
         account = await self._accounts.find(file.connection_id)
         if not isinstance(account, Account):
             return FileDelayed("the connection's credentials cannot be used")
+        # an id of the sandbox names nothing at the provider, or another customer's file, and the reverse
+        if file.world not in (None, account.connection.world):
+            return FileGivenUp("failed", "other_world")
         address, media_id = str(file.source.get("url", "")), str(file.source.get("id", ""))
         # the address that came with the webhook saves a call; the id is the fallback once it has expired
         if address:

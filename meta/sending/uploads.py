@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from meta import errors
@@ -27,6 +28,7 @@ from shared.media.storage import Storage
 from shared.messages import Dead, OutboundMessage, Retry
 from shared.process.metrics import Metrics
 from shared.store import media
+from shared.store.connections import Connection
 from shared.store.pool import Transaction
 from shared.store.store import Store
 
@@ -141,7 +143,7 @@ class UploadCache:
         other.
         """
         connection = account.connection
-        known = await self._store.call(_known, connection.company_id, connection.id, file)
+        known = await self._store.call(_known, connection, file)
         if known is None:
             return Dead(code="media_unknown", detail="the company has no such file in storage")
         stored, upload = known
@@ -186,7 +188,12 @@ class UploadCache:
         if not isinstance(reading, ProviderAcceptance):
             return UploadRefused(reading)
         # after the answer, in a transaction of its own: if the process dies in between, the file is uploaded again
-        await self._store.call(media.remember_upload, connection.id, file.sha256, file.mimetype, reading.provider_id)
+        await self._store.call(
+            partial(media.remember_upload, mimetype=file.mimetype, provider_id=reading.provider_id),
+            connection.id,
+            connection.world,
+            file.sha256,
+        )
         log.info("media_uploaded", connection_id=connection.id, size=file.size, mimetype=file.mimetype)
         return Uploaded(reading.provider_id, is_young=True)
 
@@ -235,12 +242,12 @@ def _around(boundary: str, mimetype: str, *, pages: bool) -> tuple[bytes, bytes]
 
 
 def _known(
-    transaction: Transaction, company_id: str, connection_id: int, file: PayloadFile
+    transaction: Transaction, connection: Connection, file: PayloadFile
 ) -> tuple[media.StoredFile, media.Upload | None] | None:
-    stored = media.find(transaction, company_id, file.sha256)
+    stored = media.find(transaction, connection.company_id, file.sha256)
     if stored is None:
         return None
-    return stored, media.uploaded(transaction, connection_id, file.sha256, stored.mimetype)
+    return stored, media.uploaded(transaction, connection.id, connection.world, file.sha256, stored.mimetype)
 
 
 def _address(account: Account) -> str:

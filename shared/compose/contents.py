@@ -182,7 +182,7 @@ class Builder:
         """Raise `Refused` when it is known that the provider would refuse a template; until its templates were read
         once, nothing is known."""
         found = await self._store.call(
-            templates.find_template, connection_id=connection.id, name=name, language=language
+            templates.find_template, connection_id=connection.id, world=connection.world, name=name, language=language
         )
         if found.problem:
             status = found.template.status if found.template else None

@@ -22,13 +22,15 @@ class TakenMedia:
     """One file that an incarnation is to fetch.
 
     Attributes:
-        message_id: row of the message that it came with. type: of that message. source: how the provider names it.
+        message_id: row of the message that it came with. world: in which the provider has it; None: not
+            known. type: of that message. source: how the provider names it.
             attempts: this one included.
     """
 
     message_id: int
     company_id: str
     connection_id: int
+    world: str | None
     type: str
     source: Mapping[str, Any] = field(repr=False)
     attempts: int

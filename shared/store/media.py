@@ -73,20 +73,35 @@ def find(transaction: Transaction, company_id: str, sha256: str) -> StoredFile |
     return StoredFile(**row) if row else None
 
 
-def uploaded(transaction: Transaction, connection_id: int, sha256: str, mimetype: str) -> Upload | None:
+def uploaded(
+    transaction: Transaction, connection_id: int, world: str | None, sha256: str, mimetype: str
+) -> Upload | None:
     """Return the provider's id of a file that was uploaded for a connection and is still kept there, None when it must
     be uploaded.
     """
     row = transaction.row(
-        "find_upload", connection_id=connection_id, sha256=sha256, mimetype=mimetype, days=UPLOAD_DAYS
+        "find_upload", connection_id=connection_id, world=world, sha256=sha256, mimetype=mimetype, days=UPLOAD_DAYS
     )
     return Upload(**row) if row else None
 
 
-def remember_upload(transaction: Transaction, connection_id: int, sha256: str, mimetype: str, provider_id: str) -> None:
+def remember_upload(
+    transaction: Transaction,
+    connection_id: int,
+    world: str | None,
+    sha256: str,
+    *,
+    mimetype: str,
+    provider_id: str,
+) -> None:
     """Note under what id the provider keeps a file."""
     transaction.execute(
-        "remember_upload", connection_id=connection_id, sha256=sha256, mimetype=mimetype, provider_id=provider_id
+        "remember_upload",
+        connection_id=connection_id,
+        world=world,
+        sha256=sha256,
+        mimetype=mimetype,
+        provider_id=provider_id,
     )
 
 

@@ -1,6 +1,7 @@
 """Message templates as the provider has them: typed functions for `queries/templates.sql`.
 
-They are known per connection. Until a connection's templates were read once (`synced_at`), nothing is known about any,
+They are known per connection and world (`sandbox` or `live`): what one provider has says nothing about the other's.
+Until a connection's templates were read once (`synced_at`), nothing is known about any,
 and nothing is refused.
 """
 
@@ -76,9 +77,11 @@ class Found:
         return f"the template cannot be sent: {meaning}" if meaning else ""
 
 
-def find_template(transaction: Transaction, *, connection_id: int, name: str, language: str) -> Found:
+def find_template(
+    transaction: Transaction, *, connection_id: int, world: str | None, name: str, language: str
+) -> Found:
     """Return what is known about a template of a connection."""
-    row = transaction.row("find_template", connection_id=connection_id, name=name, language=language)
+    row = transaction.row("find_template", connection_id=connection_id, world=world, name=name, language=language)
     # The connection itself is gone: nothing is known, and the caller reports that in its own way.
     if row is None:
         return Found(synced_at=None, template=None)
@@ -88,6 +91,7 @@ def find_template(transaction: Transaction, *, connection_id: int, name: str, la
 def of_connection(
     transaction: Transaction,
     connection_id: int,
+    world: str | None,
     *,
     after: tuple[str, str] = ("", ""),
     status: str | None = None,
@@ -97,6 +101,7 @@ def of_connection(
     rows = transaction.rows(
         "templates_of",
         connection_id=connection_id,
+        world=world,
         after_name=after[0],
         after_language=after[1],
         status=status,
@@ -110,7 +115,13 @@ def _template(row: Row) -> Template:
 
 
 def write(
-    transaction: Transaction, connection_id: int, rows: Sequence[Mapping[str, Any]], *, at: datetime, whole: bool
+    transaction: Transaction,
+    connection_id: int,
+    world: str | None,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    at: datetime,
+    whole: bool,
 ) -> int:
     """Keep templates as a provider's list or answer has them.
 
@@ -123,17 +134,21 @@ def write(
     """
     listed = records(rows)
     # Written before the others are removed: a failed list removes nothing, and the transaction shows both at once.
-    transaction.execute("write_templates", connection_id=connection_id, rows=listed, at=at)
+    transaction.execute("write_templates", connection_id=connection_id, world=world, rows=listed, at=at)
     if not whole:
         return 0
     # Only a whole list proves that a template does not exist, which is what `Found.problem` reports afterwards.
     transaction.execute("templates_synced", connection_id=connection_id)
-    return transaction.execute("forget_templates", connection_id=connection_id, rows=listed, before=at)
+    return transaction.execute("forget_templates", connection_id=connection_id, world=world, rows=listed, before=at)
 
 
-def delete(transaction: Transaction, connection_id: int, *, name: str, language: str | None = None) -> int:
+def delete(
+    transaction: Transaction, connection_id: int, world: str | None, *, name: str, language: str | None = None
+) -> int:
     """Forget the templates of one name, in one language or (None) in all. Returns how many there were."""
-    return transaction.execute("delete_templates", connection_id=connection_id, name=name, language=language)
+    return transaction.execute(
+        "delete_templates", connection_id=connection_id, world=world, name=name, language=language
+    )
 
 
 def apply_status(

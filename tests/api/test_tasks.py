@@ -59,10 +59,11 @@ def test_a_task_that_is_not_done_in_time_has_a_place(api_env: ApiEnv) -> None:
 def test_a_template_that_the_provider_would_refuse_is_refused_at_once(api_env: ApiEnv) -> None:
     assert problem(api_env.call("DELETE", "/api/v2/templates/alpha/0/No%20Name"))["type"] == "template_unknown"
     (connection,) = api_env.sql("SELECT id FROM phone_configs WHERE company_id = 'beta'")
-    api_env.sql("UPDATE phone_configs SET templates_synced_at = now() WHERE id = %s", connection["id"])
+    api_env.sql("UPDATE phone_configs SET templates_synced_at = now(), world = 'live' WHERE id = %s", connection["id"])
     try:
         api_env.sql(
-            "INSERT INTO templates (connection_id, name, language, status) VALUES (%s, 'refused', 'de', 'REJECTED')",
+            "INSERT INTO templates (connection_id, world, name, language, status)"
+            " SELECT id, world, 'refused', 'de', 'REJECTED' FROM phone_configs WHERE id = %s",
             connection["id"],
         )
         answer = api_env.call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_sync_reads_everything_and_forgets_what_is_gone(env: AccountsEnv, inde
     names = [f"page_{index}_{number}" for number in range(3)]
     for name in names:
         env.done("POST", place, {"name": name, **BODY})
-    env.store.run(templates.write, env.ids[index], [_row("ghost")], at=utc_now(), whole=False)
+    env.store.run(templates.write, env.ids[index], "sandbox", [_row("ghost")], at=utc_now(), whole=False)
     result = env.done("POST", f"{place}/sync")
     assert result["removed"] == 1
     known = listed(env, index)
@@ -91,7 +92,7 @@ def test_what_cannot_be_a_template_is_refused_before_the_provider_is_asked(
 
 
 def test_what_is_known_of_a_template(env: AccountsEnv) -> None:
-    connection_id, find = env.ids[3], templates.find_template
+    connection_id, find = env.ids[3], partial(templates.find_template, world="sandbox")
     assert env.store.run(find, connection_id=connection_id, name="nothing", language="en").problem == "", (
         "nothing is known, so nothing is refused"
     )
@@ -151,7 +152,7 @@ def test_a_message_with_a_template_that_would_be_refused_is_not_accepted(env: Ac
 def test_an_older_event_changes_nothing(env: AccountsEnv) -> None:
     connection_id, apply = env.ids[3], templates.apply_status
     at = utc_now()
-    env.store.run(templates.write, connection_id, [_row("aged")], at=at, whole=False)
+    env.store.run(templates.write, connection_id, "sandbox", [_row("aged")], at=at, whole=False)
     assert (
         env.store.run(
             apply,
@@ -166,7 +167,9 @@ def test_an_older_event_changes_nothing(env: AccountsEnv) -> None:
     assert (
         env.store.run(apply, at=at, connection_ids=[connection_id], name="aged", language="en_US", quality="RED") == 1
     )
-    (found,) = [one for one in env.store.run(templates.of_connection, connection_id, most=100) if one.name == "aged"]
+    (found,) = [
+        one for one in env.store.run(templates.of_connection, connection_id, "sandbox", most=100) if one.name == "aged"
+    ]
     assert (found.status, found.quality) == ("APPROVED", "RED")
 
 

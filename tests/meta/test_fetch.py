@@ -92,6 +92,19 @@ def test_every_kind_of_file(env: MetaEnv, kind: str) -> None:
     assert (row["state"], row["reason"]) == ("stored", "")
 
 
+def test_a_file_of_the_other_world_is_not_asked_for(env: MetaEnv) -> None:
+    provider_id = write(env, "image")
+    other = {"live": "sandbox", "sandbox": "live"}[ended(env, provider_id)["world"]]
+    env.query(
+        "UPDATE inbound_media SET state = 'pending', attempts = 0, not_before = now(), world = %s"
+        " WHERE message_id = (SELECT id FROM inbound_messages WHERE provider_id = %s) RETURNING message_id",
+        other,
+        provider_id,
+    )
+    row = ended(env, provider_id)
+    assert (row["state"], row["reason"]) == ("failed", "other_world")
+
+
 def test_what_is_not_what_it_says_is_refused_and_can_be_asked_for_again(env: MetaEnv) -> None:
     provider_id = write(env, "image", data=b"<html><body>Sign in</body></html>" * 50)
     row = ended(env, provider_id)
@@ -174,7 +187,9 @@ def test_an_invalid_address_fails_its_file_and_no_other(env: MetaEnv) -> None:
 
 
 def taken(kind: str = "image", **source: str) -> TakenMedia:
-    return TakenMedia(message_id=1, company_id="demo", connection_id=1, type=kind, source=source, attempts=1)
+    return TakenMedia(
+        message_id=1, company_id="demo", connection_id=1, world=None, type=kind, source=source, attempts=1
+    )
 
 
 def fetched(mimetype: str, sha256: str = "ab" * 32) -> Fetched:
@@ -215,7 +230,10 @@ class TestJudgement:
     def test_waits_grow_and_end(self) -> None:
         waits = [
             _wait_s(
-                TakenMedia(message_id=1, company_id="x", connection_id=1, type="image", source={}, attempts=n), None
+                TakenMedia(
+                    message_id=1, company_id="x", connection_id=1, world=None, type="image", source={}, attempts=n
+                ),
+                None,
             )
             for n in range(1, ATTEMPTS + 1)
         ]

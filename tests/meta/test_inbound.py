@@ -446,7 +446,7 @@ def with_template(own: ChannelEnv, index: int, waba_id: str) -> None:
     connection: connections.Connection | None = own.store.run(connections.by_index, COMPANY, index)
     assert connection is not None
     own.store.run(connections.prove, own.ids[index], [waba_id], connection.credentials)
-    own.store.run(templates.write, own.ids[index], [listed], at=datetime(2025, 1, 1, tzinfo=UTC), whole=False)
+    own.store.run(templates.write, own.ids[index], "live", [listed], at=datetime(2025, 1, 1, tzinfo=UTC), whole=False)
 
 
 ACCOUNT_EVENTS: Final[Mapping[str, Mapping[str, Any]]] = {

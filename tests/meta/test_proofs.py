@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 import pytest
@@ -151,8 +152,8 @@ def test_what_is_known_about_an_account_goes_with_it(portless: AtSandbox) -> Non
         connection_id, facts = own.ids[DIRECT], {"number": {"displayPhoneNumber": "+1 555"}}
         own.store.run(connections.update, connection_id, waba_id=WABA)
         own.store.run(connections.note_facts, connection_id, facts, warning="red", checked=True)
-        own.store.run(templates.write, connection_id, [HELLO], at=utc_now(), whole=True)
-        own.store.run(media.remember_upload, connection_id, "ab" * 32, "image/png", "900")
+        own.store.run(templates.write, connection_id, "live", [HELLO], at=utc_now(), whole=True)
+        own.store.run(media.remember_upload, connection_id, "live", "ab" * 32, mimetype="image/png", provider_id="900")
         before = (WABA, False, facts, "red", False, 1, 1)
         assert known(own) == before
         own.store.run(connections.update, connection_id, account_id=META_DIRECT_ID, credentials="new")
@@ -169,21 +170,59 @@ def test_what_is_known_about_an_account_goes_with_it(portless: AtSandbox) -> Non
 def test_what_is_known_from_another_world_is_not_used(portless: AtSandbox, before: str | None) -> None:
     async def play(own: ChannelEnv) -> None:
         connection_id, facts = own.ids[DIRECT], {"number": {"displayPhoneNumber": "+1 555"}}
+        made_in = before or "live"
         own.store.run(connections.note_facts, connection_id, facts, checked=True)
-        own.store.run(templates.write, connection_id, [HELLO], at=utc_now(), whole=True)
-        own.store.run(media.remember_upload, connection_id, "ab" * 32, "image/png", "900")
+        own.store.run(templates.write, connection_id, made_in, [HELLO], at=utc_now(), whole=True)
+        own.store.run(media.remember_upload, connection_id, made_in, "ab" * 32, mimetype="image/png", provider_id="900")
         own.store.run(in_world, before)
         # these settings name no sandbox: everything is sent to the real provider
         await own.accounts.refresh()
+        account = await own.accounts.find(connection_id)
+        assert account is not None
+        assert account.connection.world == "live"
         (known,) = ask(
             own,
-            "SELECT c.world, cardinality(c.proved_ids), c.templates_synced_at IS NOT NULL, s.facts <> '{}',"
-            " (SELECT count(*) FROM templates t WHERE t.connection_id = c.id),"
-            " (SELECT count(*) FROM media_uploads u WHERE u.connection_id = c.id)"
+            "SELECT c.world, cardinality(c.proved_ids), c.templates_synced_at IS NOT NULL, s.facts <> '{}'"
             " FROM phone_configs c JOIN phone_status s ON s.connection_id = c.id WHERE c.id = %s",
             connection_id,
         )
-        assert known == (("live", 0, False, False, 0, 0) if before == "sandbox" else ("live", 1, True, True, 1, 1))
+        same = before != "sandbox"
+        assert known == (("live", 1, True, True) if same else ("live", 0, False, False))
+        # Kept, and used in its own world alone.
+        for world in ("live", "sandbox"):
+            found = own.store.run(
+                templates.find_template,
+                connection_id=connection_id,
+                world=world,
+                name="hello",
+                language=str(HELLO["language"]),
+            )
+            upload = own.store.run(media.uploaded, connection_id, world, "ab" * 32, "image/png")
+            assert (found.template is not None, upload is not None) == (world == made_in,) * 2
+
+    with_env(portless(), play)
+
+
+@pytest.mark.parametrize("at", ["sandbox", "live"])
+def test_a_template_event_is_about_the_world_that_its_connection_is_in(portless: AtSandbox, at: str) -> None:
+    async def play(own: ChannelEnv) -> None:
+        connection_id = own.ids[DIRECT]
+        own.store.run(in_world, at)
+        for world in ("live", "sandbox"):
+            own.store.run(templates.write, connection_id, world, [HELLO], at=utc_now(), whole=False)
+        own.store.run(
+            templates.apply_status,
+            at=utc_now() + timedelta(minutes=1),
+            connection_ids=[connection_id],
+            name="hello",
+            language=str(HELLO["language"]),
+            status="REJECTED",
+        )
+        assert ask(own, "SELECT world FROM templates WHERE status = 'REJECTED'") == [(at,)]
+        own.store.run(templates.delete, connection_id, at, name="hello")
+        assert [row[0] for row in ask(own, "SELECT world FROM templates")] == [
+            {"live": "sandbox", "sandbox": "live"}[at]
+        ]
 
     with_env(portless(), play)
 

@@ -116,6 +116,15 @@ def test_a_phone_that_replaces_another_sends_nothing_that_was_accepted_for_that_
     assert (message.id, message.account) == (row_id, "4915100000002")
 
 
+def test_a_redrive_without_worlds_compares_with_the_one_that_the_connection_has_entered(env: StoreEnv) -> None:
+    (row_id,) = env.accept("a")
+    env.set(row_id, "state = 'failed', error_code = 'other_world', world = 'sandbox'")
+    query(env.url, "UPDATE phone_configs SET world = 'live'")
+    assert env.store.run(interventions.redrive, company_id="acme", message_id=row_id) == []
+    query(env.url, "UPDATE phone_configs SET world = 'sandbox'")
+    assert env.store.run(interventions.redrive, company_id="acme", message_id=row_id) == [row_id]
+
+
 def test_a_redrive_for_another_reason_decides_nothing_about_the_account(env: StoreEnv) -> None:
     use_account(env, "111")
     (row_id,) = env.accept("a")

@@ -238,13 +238,10 @@ WITH given AS (
         templates_synced_at = CASE WHEN NOT moved.is_other THEN c.templates_synced_at END
     FROM moved WHERE c.id = moved.id
 ), facts AS (
-    -- From here on as in `update_connection`: what one provider reported is deleted when the other takes its place.
+    -- What one provider reported is deleted when the other takes its place. Templates, uploads and files to fetch name
+    -- their world themselves.
     UPDATE phone_status s SET facts = '{}', warning = '', checked_at = NULL FROM moved
     WHERE s.connection_id = moved.id AND moved.is_other
-), listed AS (
-    DELETE FROM templates t USING moved WHERE t.connection_id = moved.id AND moved.is_other
-), uploaded AS (
-    DELETE FROM media_uploads u USING moved WHERE u.connection_id = moved.id AND moved.is_other
 )
 SELECT id FROM moved WHERE is_other ORDER BY id;
 

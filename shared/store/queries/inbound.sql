@@ -289,8 +289,8 @@ SELECT name FROM new;
 
 -- add_inbound_media --
 -- Let the files of kept messages be fetched; those that are known already are left alone.
-INSERT INTO inbound_media (message_id, company_id, connection_id, process_name, source, state, reason)
-SELECT i.id, i.company_id, i.connection_id, c.process_name, r.source,
+INSERT INTO inbound_media (message_id, company_id, connection_id, process_name, world, source, state, reason)
+SELECT i.id, i.company_id, i.connection_id, c.process_name, c.world, r.source,
        -- its revoke came first: see drop_files_of_deleted
        CASE WHEN i.state = 'deleted' THEN 'refused' ELSE 'pending' END,
        CASE WHEN i.state = 'deleted' THEN 'message_deleted' ELSE '' END
@@ -311,7 +311,7 @@ SET attempts = m.attempts + 1, incarnation = %(incarnation)s, not_before = now()
     updated_at = now()
 FROM due, inbound_messages i
 WHERE m.message_id = due.message_id AND i.id = m.message_id
-RETURNING m.message_id, m.company_id, m.connection_id, i.type, m.source, m.attempts;
+RETURNING m.message_id, m.company_id, m.connection_id, m.world, i.type, m.source, m.attempts;
 
 -- finish_inbound_media --
 -- Write the outcome of fetching one file; only by the incarnation that took it last.

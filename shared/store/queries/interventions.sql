@@ -41,7 +41,10 @@ WITH chosen AS (
     -- A removed connection sends nothing more, and what was accepted for the other world never leaves through this one.
     WHERE m.state = 'failed' AND m.company_id = %(company_id)s AND c.status <> 'removed'
       AND (m.world IS NULL
-           OR coalesce(m.world = (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)],
+           OR coalesce(m.world = coalesce((%(worlds)s::text[])[array_position(%(world_types)s::text[],
+                                                                              c.connection_type::text)],
+                                          -- an operator's command has no settings of the kind: what it sends to now
+                                          c.world),
                        true))
       AND (%(id)s::bigint IS NULL OR m.id = %(id)s)
       AND (%(chat_id)s::text IS NULL OR m.chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)))

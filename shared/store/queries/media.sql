@@ -76,14 +76,14 @@ RETURNING f.company_id, f.sha256, f.size, f.mimetype, f.filename, f.used_at, f.r
 -- find_upload --
 -- The provider's id of a file that was uploaded for a connection within so many days.
 SELECT provider_id, extract(epoch FROM now() - uploaded_at)::double precision AS age_s FROM media_uploads
-WHERE connection_id = %(connection_id)s AND sha256 = %(sha256)s AND mimetype = %(mimetype)s
+WHERE connection_id = %(connection_id)s AND world = %(world)s AND sha256 = %(sha256)s AND mimetype = %(mimetype)s
   AND uploaded_at > now() - make_interval(days => %(days)s);
 
 -- remember_upload --
 -- Note under what id a provider keeps a file.
-INSERT INTO media_uploads (connection_id, sha256, mimetype, provider_id)
-VALUES (%(connection_id)s, %(sha256)s, %(mimetype)s, %(provider_id)s)
-ON CONFLICT (connection_id, sha256, mimetype) DO UPDATE SET provider_id = excluded.provider_id, uploaded_at = now();
+INSERT INTO media_uploads (connection_id, world, sha256, mimetype, provider_id)
+VALUES (%(connection_id)s, %(world)s, %(sha256)s, %(mimetype)s, %(provider_id)s)
+ON CONFLICT (connection_id, world, sha256, mimetype) DO UPDATE SET provider_id = excluded.provider_id, uploaded_at = now();
 
 -- forget_upload --
 -- Forget an id that a provider does not know any more.

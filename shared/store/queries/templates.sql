@@ -3,25 +3,28 @@
 SELECT c.templates_synced_at, t.id, t.provider_id, t.name, t.language, t.category, t.status, t.reason, t.quality,
        t.components, t.status_at, t.updated_at
 FROM phone_configs c LEFT JOIN templates t ON t.connection_id = c.id AND t.name = %(name)s AND t.language = %(language)s
+     -- what the other world's provider has says nothing about this one's
+     AND t.world = %(world)s
 WHERE c.id = %(connection_id)s;
 
 -- templates_of --
 -- Templates of a connection by name and language.
 SELECT id, provider_id, name, language, category, status, reason, quality, components, status_at, updated_at
 FROM templates
-WHERE connection_id = %(connection_id)s AND (name, language) > (%(after_name)s, %(after_language)s)
+WHERE connection_id = %(connection_id)s AND world = %(world)s
+  AND (name, language) > (%(after_name)s, %(after_language)s)
   AND (%(status)s::text IS NULL OR status = %(status)s)
 ORDER BY name, language LIMIT %(most)s;
 
 -- write_templates --
 -- Keep templates as the provider has them now.
-INSERT INTO templates (connection_id, provider_id, name, language, category, status, reason, quality, components,
+INSERT INTO templates (connection_id, world, provider_id, name, language, category, status, reason, quality, components,
                        status_at)
-SELECT %(connection_id)s, provider_id, name, language, category, status, reason, quality, components, %(at)s
+SELECT %(connection_id)s, %(world)s, provider_id, name, language, category, status, reason, quality, components, %(at)s
 FROM jsonb_to_recordset(%(rows)s::jsonb)
      AS r(provider_id text, name text, language text, category text, status text, reason text, quality text,
           components jsonb)
-ON CONFLICT (connection_id, name, language) DO UPDATE
+ON CONFLICT (connection_id, world, name, language) DO UPDATE
 SET provider_id = excluded.provider_id, category = excluded.category, components = excluded.components,
     updated_at = now(),
     -- a webhook that came while the list was being read knows better
@@ -33,7 +36,7 @@ SET provider_id = excluded.provider_id, category = excluded.category, components
 -- forget_templates --
 -- Remove templates of a connection that a whole list did not hold.
 -- `before` is the instant at which the list was asked for: a template that was made since then is in no list.
-DELETE FROM templates t WHERE t.connection_id = %(connection_id)s AND t.updated_at < %(before)s
+DELETE FROM templates t WHERE t.connection_id = %(connection_id)s AND t.world = %(world)s AND t.updated_at < %(before)s
   AND NOT EXISTS (SELECT FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(name text, language text)
                   WHERE r.name = t.name AND r.language = t.language);
 
@@ -43,7 +46,7 @@ UPDATE phone_configs SET templates_synced_at = now() WHERE id = %(connection_id)
 
 -- delete_templates --
 -- Remove the templates of one name, in all languages or in one.
-DELETE FROM templates WHERE connection_id = %(connection_id)s AND name = %(name)s
+DELETE FROM templates WHERE connection_id = %(connection_id)s AND world = %(world)s AND name = %(name)s
   AND (%(language)s::text IS NULL OR language = %(language)s);
 
 -- apply_template_event --
@@ -55,7 +58,8 @@ WITH changed AS (
         quality = coalesce(%(quality)s, t.quality), category = coalesce(%(category)s, t.category),
         provider_id = CASE WHEN %(provider_id)s <> '' THEN %(provider_id)s ELSE t.provider_id END,
         status_at = greatest(t.status_at, %(at)s), updated_at = now()
-    WHERE t.connection_id = ANY(%(connection_ids)s::bigint[])
+    FROM phone_configs own
+    WHERE t.connection_id = ANY(%(connection_ids)s::bigint[]) AND own.id = t.connection_id AND own.world = t.world
       AND ((t.provider_id = %(provider_id)s AND t.provider_id <> '')
            OR (t.name = %(name)s AND t.language = %(language)s))
       -- the provider's times are whole seconds, ours are not
