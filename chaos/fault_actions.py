@@ -41,7 +41,10 @@ _IN_HAND: Final = 6
 _IN_HAND_MS: Final = 600.0
 _TAKEN_S: Final = 0.4
 """Time for them to be taken: their statuses are not due before it has passed."""
+_TOGETHER_MS: Final = 400.0
+_USUAL_SETTINGS: Final = {"retry_first_ms": 0, "linger_ms": 5}
 _STANDS_S: Final = 1.5
+"""Below the senders' watchdog, and beyond the instant at which the last of their statuses is due."""
 _UNDER_WAY: Final = 20
 """Answers that a loss of power finds under way."""
 _STATUS_MS: Final = 4_000.0
@@ -218,22 +221,28 @@ class FaultInjector:
         """Kill a sender that has statuses of messages in doubt in hand, and let the provider repeat them only after the
         window in which proof is waited for.
         """
-        await self._sandbox("settings", retry_first_ms=_REPEATED_MS)
+        # all statuses of these messages in one POST: one that comes by another way would be the proof
+        await self._sandbox("settings", retry_first_ms=_REPEATED_MS, linger_ms=_TOGETHER_MS)
         try:
-            # the statuses come while all senders stand still: each POST then takes another kept-alive connection, so
-            # that some are in the hands of the one that is killed
+            # the statuses come while all senders stand still; the one that has them unread is killed
             await self._sandbox("faults", fault="webhook_delay", latency_ms=_IN_HAND_MS, count=6 * _IN_HAND)
             await self._sandbox("faults", fault="cut_after", count=_IN_HAND)
             await asyncio.sleep(_TAKEN_S)
-            standing = [await self._find(slot) for slot in META]
-            self._signal(standing, signal.SIGSTOP)
-            await asyncio.sleep(_STANDS_S)
-            await self._kill(replace(step, target=self._dice.choice(META)))
-            self._signal(standing, signal.SIGCONT)
+            standing = {slot: await self._find(slot) for slot in META}
+            self._signal(standing.values(), signal.SIGSTOP)
+            try:
+                await asyncio.sleep(_STANDS_S)
+                unread = {slot: self._installation.unread_bytes(pid, "meta") for slot, pid in standing.items()}
+                victim = max(unread, key=unread.__getitem__)
+                if not unread[victim]:
+                    raise NeverHappened("a webhook is in hand")
+                await self._kill(replace(step, target=victim))
+            finally:
+                self._signal(standing.values(), signal.SIGCONT)
             # the provider notices the broken connections, and sets the time of its repetition
             await asyncio.sleep(_TAKEN_S)
         finally:
-            await self._installation.sandbox("POST", "settings", body={"retry_first_ms": 0})
+            await self._installation.sandbox("POST", "settings", body=_USUAL_SETTINGS)
 
     async def _lose_power(self, step: Step) -> None:
         # a status would end what is under way; after the loss the provider posts those that are due

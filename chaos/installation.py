@@ -38,6 +38,8 @@ _CALL_S: Final = 5.0
 """Longest wait for one call, for the observer; the load has a limit of its own."""
 _LOWEST_PORT: Final = 15_000
 """Below it, ports of services that are usual on developers' machines are common."""
+_ESTABLISHED: Final = "01"
+"""State of an open connection in /proc/net/tcp; of a listening socket the queue counts connections, not bytes."""
 _PORTS: Final = 104
 """Ports of one installation: 100 for the loopback ports of the slots, from ADMIN_PORT on, then four public ones."""
 
@@ -169,6 +171,22 @@ class Installation:
         """
         pid = self.pid(slot)
         return [] if pid is None else list(_descendants(pid))
+
+    def unread_bytes(self, pid: int, kind: str) -> int:
+        """Return how much a process has not read of what came in on its kind's public port."""
+        inodes = set()
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                inodes.add(str(descriptor.readlink()))
+        unread = 0
+        for row in Path(f"/proc/{pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+            # columns: number, local and remote address, state, sizes of both queues, …, inode
+            columns = row.split()
+            local, state, queues, inode = columns[1], columns[3], columns[4], columns[9]
+            is_ours = int(local.partition(":")[2], 16) == self.settings.port(kind) and f"socket:[{inode}]" in inodes
+            if is_ours and state == _ESTABLISHED:
+                unread += int(queues.partition(":")[2], 16)
+        return unread
 
     async def is_ready(self, slot: str) -> bool:
         """Whether the slot reports that it is ready. The embedded servers have no endpoint; their dependants
