@@ -72,7 +72,7 @@ async def relink(installation: Installation, *, lost_s: float, other_phone: bool
         other_phone: scan it with another phone than before.
     """
     page = await linked_page(installation)
-    await order(installation, page, "faults", lose_acks=[1])
+    await order(installation, page, "faults", lose_acks=[1, 2, 3])
     await asyncio.sleep(lost_s)
     await order(installation, page, "logout")
     code = await wait_session(installation, "needs_link")
