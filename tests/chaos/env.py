@@ -98,13 +98,15 @@ class DyingEnv(ChaosEnv):
 
 
 @contextmanager
-def open_env(make: type[ChaosEnv] = ChaosEnv, **variables: object) -> Iterator[ChaosEnv]:
-    """An installation, started, ready and registered as one that outlives a test."""
+def open_env(
+    make: type[ChaosEnv] = ChaosEnv, *, kinds: tuple[str, ...] = (), **variables: object
+) -> Iterator[ChaosEnv]:
+    """An installation, started, ready (all of it, or `kinds`) and registered as one that outlives a test."""
     home = Path(tempfile.mkdtemp(prefix="bh-"))
     env = make(home, settings_variables(home) | environment.as_environ({**OWN_INSTALLATION, **variables}))
     running.append(env)
     try:
-        env.start().wait_ready()
+        env.start().wait_ready(*kinds)
         yield env
     finally:
         env.close()

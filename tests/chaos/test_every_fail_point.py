@@ -110,7 +110,7 @@ def test_every_crash_point_of_servers_once() -> None:
     points = [point for point in ONCE_EACH if point not in OF_PAGES]
     # a short window: two points are reached when it ends
     settings = {"only": WITHOUT_BROWSER, "in_doubt_window_s": 2, "meta_instances": LIVES_OF_SENDERS}
-    with open_env(DyingEnv, crash_points=armed(points), **settings) as env:
+    with open_env(DyingEnv, kinds=("recorder", "api", "meta"), crash_points=armed(points), **settings) as env:
         require_reached(env, points, rate=16.0, chats=6, phone_indexes=(0, 2, 3))
 
 
