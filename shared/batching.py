@@ -148,7 +148,7 @@ class GroupCommit(Generic[_T, _R]):
         """
         # no committer is left to resolve the future: the caller would wait for ever
         if self._closed:
-            raise StoreUnavailable("the process is stopping")
+            raise StoreUnavailable("the process is stopping", outage="stopping")
         pending: _Pending[_T, _R] = _Pending(item, asyncio.get_running_loop().create_future())
         self._queue.put(pending)
         return await pending.result
@@ -160,7 +160,7 @@ class GroupCommit(Generic[_T, _R]):
             committer.cancel()
         await asyncio.gather(*self._committers, return_exceptions=True)
         # after the committers have ended: an item is either in their batch or in the queue, and fails once
-        _fail(self._queue.drain(), StoreUnavailable("the process is stopping"))
+        _fail(self._queue.drain(), StoreUnavailable("the process is stopping", outage="stopping"))
 
     async def _run(self) -> None:
         while True:
@@ -169,7 +169,7 @@ class GroupCommit(Generic[_T, _R]):
                 await self._commit_batch(self._not_expired(batch))
             except asyncio.CancelledError:
                 # PostgreSQL may have received the commit before the cancellation
-                _fail(batch, StoreUnavailable("the process is stopping", may_be_done=True))
+                _fail(batch, StoreUnavailable("the process is stopping", may_be_done=True, outage="stopping"))
                 raise
 
     def _not_expired(self, batch: list[_Pending[_T, _R]]) -> list[_Pending[_T, _R]]:
@@ -178,7 +178,8 @@ class GroupCommit(Generic[_T, _R]):
             return batch
         # measured when the batch is taken: an unresponsive commit before it may have used up the time
         oldest = monotonic() - self._max_queued_s
-        _fail((one for one in batch if one.since <= oldest), StoreUnavailable("PostgreSQL did not answer in time"))
+        late = StoreUnavailable("PostgreSQL did not answer in time", outage="slow")
+        _fail((one for one in batch if one.since <= oldest), late)
         return [one for one in batch if one.since > oldest]
 
     async def _commit_batch(self, batch: list[_Pending[_T, _R]]) -> None:

@@ -5,8 +5,22 @@ Each docstring says when it is raised. Outcomes of a send are values (`shared.me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+Outage: TypeAlias = Literal["away", "slow", "read_only", "privilege", "full", "busy", "schema", "stopping"]
+"""Why something that we depend on cannot serve now."""
+OUTAGES: Final[Mapping[Outage, str]] = {
+    "away": "{what} cannot be reached",
+    "slow": "{what} did not answer in time",
+    "read_only": "{what} is read-only",
+    "privilege": "{what} denies access",
+    "full": "{what} has no disk space, memory or connections left",
+    "busy": "{what} is busy: connections or rows were in use for too long",
+    "schema": "{what} has not the schema of this version yet",
+    "stopping": "This process is stopping",
+}
+"""Each of them as a sentence for clients, who are not shown the texts of drivers; `what`: PostgreSQL, for example."""
 
 
 class BulkheadError(Exception):
@@ -43,14 +57,15 @@ class Refused(BulkheadError):
 
 
 class StoreUnavailable(BulkheadError):
-    """Raised when PostgreSQL cannot be reached or did not answer by the deadline.
+    """Raised when PostgreSQL cannot serve now, or did not answer by the deadline.
 
     Attributes:
         may_be_done: the connection was lost while the commit was under way, so that what was asked may have happened.
+        outage: why, for clients.
     """
 
-    def __init__(self, message: str, *, may_be_done: bool = False) -> None:
-        self.may_be_done = may_be_done
+    def __init__(self, message: str, *, may_be_done: bool = False, outage: Outage = "away") -> None:
+        self.may_be_done, self.outage = may_be_done, outage
         super().__init__(message)
 
 

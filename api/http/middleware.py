@@ -85,7 +85,7 @@ class RequestMiddleware:
         if isinstance(error, Refused):
             return Problem.of(error)
         if isinstance(error, StoreUnavailable):
-            return database_unavailable()
+            return database_unavailable(error)
         # what remains is a bug: it counts as an error of the process and leaves its traceback in the log
         self._count_error(error)
         log.error("request_failed", exc_info=error)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from shared.errors import BulkheadError, Refused
+from shared.errors import OUTAGES, BulkheadError, Refused, StoreUnavailable
 
 # a URN and not an address (RFC 9457 allows any URI): a type stays valid without a server behind it
 TYPE_PREFIX: Final = "urn:bulkhead:problem:"
@@ -155,6 +155,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=409,
         title="Connection was removed",
         remedy="Send the message again through another connection.",
+    ),
+    "other_world": ProblemType(
+        status=409,
+        title="Message was accepted for the other world",
+        remedy="Start with the addresses for which it was accepted (sandbox or live) to send it, or leave it as it is.",
     ),
     # `task_…`: found by the process that carried the task out, and shown to the client that waited for it
     "task_conflict": ProblemType(
@@ -348,9 +353,12 @@ class Problem(BulkheadError):
         )
 
 
-def database_unavailable() -> Problem:
+def database_unavailable(error: StoreUnavailable) -> Problem:
     """Return the refusal of a request that surely changed nothing."""
     # a commit whose answer was lost is not this problem but `acceptance_unknown`
     return Problem(
-        "database_unavailable", "PostgreSQL did not answer in time; nothing was accepted.", headers={"Retry-After": "2"}
+        "database_unavailable",
+        f"{OUTAGES[error.outage].format(what='PostgreSQL')}; nothing was accepted.",
+        headers={"Retry-After": "2"},
+        reason=error.outage,
     )

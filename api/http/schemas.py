@@ -207,7 +207,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
                         "choices": {
                             **_list({"type": "string", "enum": ["redrive", "sent", "resend", "failed"]}),
                             "description": "What can be done: `redrive`, or a value of `as` of the operation "
-                            "`resolve`.",
+                            "`resolve`; empty while the message cannot be sent.",
                         },
                         "heldForHumanAt": _AT_OR_NULL,
                         "createdAt": _AT,

@@ -174,7 +174,7 @@ class MediaOperations:
         except MediaUnknown as error:
             raise _unknown() from error
         except StorageUnavailable as error:
-            raise storage_unavailable() from error
+            raise storage_unavailable(error) from error
         return StreamingResponse(
             _cut(first, pieces, part), status_code=status, headers=headers, media_type=found.mimetype
         )

@@ -19,7 +19,7 @@ from shared.compose.directory import Directory, require_possible
 from shared.fields import Field, checked, json_schema
 from shared.states import MessageState
 from shared.store import interventions
-from shared.store.interventions import MOST_AT_ONCE, REDRIVEN, RESOLUTIONS, Resolution
+from shared.store.interventions import MOST_AT_ONCE, REDRIVEN, RESOLUTIONS, Obstacle, Resolution
 from shared.store.pool import Row
 from shared.store.store import Store
 from shared.timestamps import iso
@@ -61,6 +61,13 @@ _FAILED_REASONS: Final = {
     "other_account": "It was accepted for another account than its connection has now; redriving sends it from that.",
 }
 """Why a failed message waits, by its code, where the row has no detail."""
+_OBSTACLES: Final[Mapping[Obstacle, str]] = {
+    "connection_removed": "The connection of this message was removed.",
+    "other_world": "The message was accepted for the other world (sandbox or live) than its connection sends to now.",
+}
+"""Why a message cannot be sent again, as a sentence."""
+_SENDING: Final = ("redrive", "resend")
+"""Choices that send a message."""
 _ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
 _ONE_PROBLEMS: Final = ("company_unknown", "chat_invalid", "message_unknown")
 
@@ -132,7 +139,7 @@ class DeadLetterOperations:
                 summary="Queue one failed message again, with another full set of attempts",
                 handler=self.redrive_one,
                 answers={202: ("The message is queued, or was redriven before.", "Message")},
-                problems=(*_ONE_PROBLEMS, "not_a_dead_letter", "connection_removed"),
+                problems=(*_ONE_PROBLEMS, "not_a_dead_letter", *_OBSTACLES),
             ),
             Operation(
                 method="POST",
@@ -143,7 +150,7 @@ class DeadLetterOperations:
                 handler=self.resolve,
                 body=json_schema(_RESOLVE_FIELDS),
                 answers={200: ("The resolved message; a repetition gets the same response.", "Message")},
-                problems=(*_ONE_PROBLEMS, *BODY_PROBLEMS, "not_held"),
+                problems=(*_ONE_PROBLEMS, *BODY_PROBLEMS, "not_held", *_OBSTACLES),
             ),
         ]
 
@@ -165,7 +172,7 @@ class DeadLetterOperations:
         if not rows:
             await self._directory.require_company(company_id)
         following = str(rows[_PAGE - 1]["id"]) if len(rows) > _PAGE else None
-        return JSONResponse({"letters": [_letter(row) for row in rows[:_PAGE]], "next": following})
+        return JSONResponse({"letters": [self._letter(row) for row in rows[:_PAGE]], "next": following})
 
     async def redrive_many(self, request: Request) -> Response:
         """Queue what the filter selects, and return how many."""
@@ -189,9 +196,7 @@ class DeadLetterOperations:
         """Queue one message again; one that was redriven before is left as it is."""
         company_id, chat_id, message_id = named(request)
         # first: a redrive leaves such messages as they are, and their state would be a misleading reason
-        if await self._store.call(interventions.is_of_removed_connection, company_id=company_id, message_id=message_id):
-            await self._describe(company_id, chat_id, message_id)
-            raise Problem("connection_removed", "The connection of this message was removed.")
+        await self._require_sendable(company_id, chat_id, message_id)
         # one conditional statement: of two operators at the same time one moves the message
         moved = await self._store.call(
             interventions.redrive,
@@ -201,13 +206,6 @@ class DeadLetterOperations:
             worlds=self._worlds,
         )
         shown = await self._describe(company_id, chat_id, message_id)
-        # failed, and not moved: with the connection still there, only a message of the other world is left as it is
-        if not moved and shown["status"] == MessageState.FAILED:
-            raise Problem(
-                "not_a_dead_letter",
-                "The message was accepted for the other world (sandbox or live) than its connection sends to now.",
-                state=shown["status"],
-            )
         # redriven before: the repeated request gets the same answer as the first, however far the message has come
         if not moved and await self._store.call(interventions.last_word, message_id) != REDRIVEN:
             raise Problem("not_a_dead_letter", f"The message is {shown['status']}.", state=shown["status"])
@@ -217,6 +215,8 @@ class DeadLetterOperations:
         """Resolve a held message as the operator decides."""
         company_id, chat_id, message_id = named(request)
         resolution: Resolution = checked(await read_json(request), _RESOLVE_FIELDS)["as"]
+        if resolution == "resend":
+            await self._require_sendable(company_id, chat_id, message_id)
         moved = await self._store.call(
             interventions.resolve, company_id=company_id, chat_id=chat_id, message_id=message_id, resolution=resolution
         )
@@ -226,24 +226,41 @@ class DeadLetterOperations:
             raise Problem("not_held", f"The message is {shown['status']}.", state=shown["status"])
         return JSONResponse(shown)
 
+    async def _require_sendable(self, company_id: str, chat_id: str, message_id: int) -> None:
+        """Raise `Problem` when a dead letter or a held message cannot be sent, whatever is decided about it."""
+        found = await self._store.call(
+            interventions.obstacle, company_id=company_id, message_id=message_id, worlds=self._worlds
+        )
+        if found is None:
+            return
+        shown = await self._describe(company_id, chat_id, message_id)
+        # what went out, or is under way, is refused for its state
+        if shown["status"] == MessageState.FAILED or shown.get("heldForHumanAt"):
+            raise Problem(found, _OBSTACLES[found])
 
-def _letter(row: Row) -> Mapping[str, Any]:
-    return {
-        "id": str(row["id"]),
-        "status": MessageState(row["state"]),
-        "chatId": row["chat_id"],
-        "phoneIndex": row["phone_index"],
-        "connectionType": row["connection_type"],
-        "type": row["type"],
-        "attempt": row["attempt"],
-        "error": {"code": row["error_code"], "detail": row["error_detail"]},
-        "reason": _reason(row),
-        # a message in doubt cannot be redriven (it may have been sent), and a failed one has nothing to resolve
-        "choices": list(get_args(Resolution)) if row["held_at"] else ["redrive"],
-        "heldForHumanAt": iso(row["held_at"]),
-        "createdAt": iso(row["created_at"]),
-        "updatedAt": iso(row["updated_at"]),
-    }
+    def _letter(self, row: Row) -> Mapping[str, Any]:
+        return {
+            "id": str(row["id"]),
+            "status": MessageState(row["state"]),
+            "chatId": row["chat_id"],
+            "phoneIndex": row["phone_index"],
+            "connectionType": row["connection_type"],
+            "type": row["type"],
+            "attempt": row["attempt"],
+            "error": {"code": row["error_code"], "detail": row["error_detail"]},
+            "reason": _reason(row),
+            "choices": _choices(row, interventions.obstacle_of(row, self._worlds)),
+            "heldForHumanAt": iso(row["held_at"]),
+            "createdAt": iso(row["created_at"]),
+            "updatedAt": iso(row["updated_at"]),
+        }
+
+
+def _choices(row: Row, obstacle: Obstacle | None) -> list[str]:
+    """Return what can be done about a letter: nothing that would be refused."""
+    # a message in doubt cannot be redriven (it may have been sent), and a failed one has nothing to resolve
+    choices = list(get_args(Resolution)) if row["held_at"] else ["redrive"]
+    return [choice for choice in choices if obstacle is None or choice not in _SENDING]
 
 
 def _reason(row: Row) -> str:

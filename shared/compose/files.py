@@ -48,7 +48,7 @@ class Files:
             raise file_too_large(field, error.most) from error
         # a refusal and no failure: nothing was accepted, and a repetition is safe
         except StorageUnavailable as error:
-            raise storage_unavailable() from error
+            raise storage_unavailable(error) from error
         # after storing, since the length of a stream is known only at its end; the empty file is harmless
         if stored.size == 0:
             raise FieldsInvalid([(pointer(field), "is empty")])

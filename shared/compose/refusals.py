@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from shared.channels.capabilities import Capability, Reason, of
-from shared.errors import Refused
+from shared.errors import OUTAGES, Refused
+from shared.media.errors import StorageUnavailable
 
 
 def require(connection_type: str, operation: str) -> Capability:
@@ -36,6 +37,7 @@ def file_too_large(field: str, limit: int, size: int | None = None) -> Refused:
     )
 
 
-def storage_unavailable() -> Refused:
+def storage_unavailable(error: StorageUnavailable) -> Refused:
     """Return the refusal while files can be neither kept nor read."""
-    return Refused("storage_unavailable", "The storage for files does not answer; nothing was accepted.")
+    sentence = OUTAGES[error.outage].format(what="The storage for files")
+    return Refused("storage_unavailable", f"{sentence}; nothing was accepted.", reason=error.outage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.errors import BulkheadError
+from shared.errors import BulkheadError, Outage
 
 
 class MediaTooLarge(BulkheadError):
@@ -28,7 +28,15 @@ class MediaRefused(BulkheadError):
 
 
 class StorageUnavailable(BulkheadError):
-    """Raised when the storage cannot be reached, written or read now; trying again may help."""
+    """Raised when the storage cannot be reached, written or read now; trying again may help.
+
+    Attributes:
+        outage: why, for clients.
+    """
+
+    def __init__(self, message: str, *, outage: Outage) -> None:
+        self.outage = outage
+        super().__init__(message)
 
 
 class FetchFailed(BulkheadError):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Final, ParamSpec, TypeVar
 
+from shared.errors import Outage
 from shared.media.errors import MediaTooLarge, MediaUnknown, StorageUnavailable
 from shared.media.files import CHUNK_BYTES, HEAD_BYTES, Stored, place
 
@@ -20,6 +22,17 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+_OUTAGES: Final[Mapping[int, Outage]] = {
+    errno.ENOSPC: "full",
+    errno.EDQUOT: "full",
+    errno.EMFILE: "full",
+    errno.ENFILE: "full",
+    errno.EROFS: "read_only",
+    errno.EACCES: "privilege",
+    errno.EPERM: "privilege",
+    errno.ETIMEDOUT: "slow",
+}
+"""Why the directory cannot be used, by error number; every other one: it is away."""
 _ABANDONED_S: Final = 86_400.0
 """Seconds after which a file that did not arrive whole belongs to no process any more: far longer than any transfer."""
 
@@ -190,4 +203,12 @@ def _unknown() -> MediaUnknown:
 
 
 def _unavailable(error: OSError) -> StorageUnavailable:
-    return StorageUnavailable(f"the directory for files: {error.strerror or type(error).__name__}")
+    return StorageUnavailable(
+        f"the directory for files: {error.strerror or type(error).__name__}",
+        outage=outage(error),
+    )
+
+
+def outage(error: OSError) -> Outage:
+    """Return why a directory cannot be used."""
+    return _OUTAGES.get(error.errno or 0, "away")

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from shared.errors import SettingsInvalid
+from shared.errors import Outage, SettingsInvalid
 from shared.media.errors import MediaUnknown, StorageUnavailable
 from shared.media.files import CHUNK_BYTES, Stored, place
-from shared.media.local import spool
+from shared.media.local import outage, spool
 from shared.settings import Settings
 
 try:
     import obstore
-    from obstore.exceptions import BaseError, NotFoundError
+    from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
     from obstore.store import S3Store
 except ImportError as error:
     raise SettingsInvalid(
@@ -150,4 +150,9 @@ def _unknown() -> MediaUnknown:
 
 def _unavailable(error: Exception) -> StorageUnavailable:
     # the error's text holds addresses and request ids; its class shows what happened
-    return StorageUnavailable(f"the bucket for files: {type(error).__name__}")
+    reason: Outage = "away"
+    if isinstance(error, OSError):
+        reason = outage(error)
+    elif isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
+        reason = "privilege"
+    return StorageUnavailable(f"the bucket for files: {type(error).__name__}", outage=reason)

@@ -121,10 +121,31 @@ def resolve(
     return row is not None
 
 
-def is_of_removed_connection(transaction: Transaction, *, company_id: str, message_id: int) -> bool:
-    """Return whether a message's connection was removed, so that it can never be sent."""
-    row = transaction.row("is_of_removed_connection", company_id=company_id, id=message_id)
-    return row is not None and bool(row["removed"])
+Obstacle: TypeAlias = Literal["connection_removed", "other_world"]
+"""Why a message cannot be sent, whatever a human decides: its connection was removed, or it was accepted for the other
+world than its connection sends to now.
+"""
+
+
+def obstacle_of(row: Row, worlds: Mapping[str, str]) -> Obstacle | None:
+    """Return what keeps a message from being sent again, None when nothing does.
+
+    Args:
+        row: of `for_humans`. worlds: to which world each connection type sends.
+    """
+    if row["removed"]:
+        return "connection_removed"
+    # as the claim compares: rows and types without a world go anywhere
+    here = worlds.get(row["connection_type"])
+    return "other_world" if row["world"] is not None and here not in (None, row["world"]) else None
+
+
+def obstacle(
+    transaction: Transaction, *, company_id: str, message_id: int, worlds: Mapping[str, str]
+) -> Obstacle | None:
+    """Return what keeps a message from being sent again, None when nothing does, or there is no such message."""
+    row = transaction.row("way_of_message", company_id=company_id, id=message_id)
+    return obstacle_of(row, worlds) if row is not None else None
 
 
 def last_word(transaction: Transaction, message_id: int) -> str:

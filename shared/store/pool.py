@@ -24,7 +24,7 @@ from psycopg2 import extensions, extras
 from shared.clock import Monotonic, left, monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import logger
-from shared.store.sqlstates import Trouble, trouble
+from shared.store.sqlstates import Trouble, outage, trouble
 from shared.store.statements import prepared, statements
 
 log = logger(__name__)
@@ -79,7 +79,7 @@ def deadline(by: float) -> Iterator[None]:
     try:
         yield
     except _DeadlinePassed as error:
-        raise StoreUnavailable("PostgreSQL did not answer in time") from error
+        raise StoreUnavailable("PostgreSQL did not answer in time", outage="slow") from error
     finally:
         _running.by = None
 
@@ -290,7 +290,9 @@ class Pool:
                 case Trouble.SCHEMA:
                     # a process that comes up before the recorder has migrated waits, as for a database that is away
                     healthy = self._roll_back(connection)
-                    raise StoreUnavailable(f"PostgreSQL: the schema is not up to date: {_sentence(error)}") from error
+                    raise StoreUnavailable(
+                        f"PostgreSQL: the schema is not up to date: {_sentence(error)}", outage="schema"
+                    ) from error
                 case Trouble.SESSION:
                     raise self._stale(error) from error
                 case Trouble.DATABASE:
@@ -332,11 +334,13 @@ class Pool:
                     lambda: self._closed or self._in_use < self._limit, timeout=left(by, self._clock())
                 ):
                     # The caller waits and tries again as for a database that is away: to it, that is the same.
-                    raise StoreUnavailable(f"all {self._limit} database connections are in use; none came free in time")
+                    raise StoreUnavailable(
+                        f"all {self._limit} database connections are in use; none came free in time", outage="busy"
+                    )
             finally:
                 self._waiting -= 1
             if self._closed:
-                raise StoreUnavailable("the database pool is closed")
+                raise StoreUnavailable("the database pool is closed", outage="stopping")
             # Counted before the connection exists, so that no other thread opens one beyond the limit while this one
             # connects.
             self._in_use += 1
@@ -444,12 +448,13 @@ class Pool:
                 self._discard(self._idle.pop()[0])
         return StaleSession(f"PostgreSQL: {_sentence(error)}")
 
-    def _unavailable(self, error: BaseException, *, may_be_done: bool) -> StoreUnavailable:
+    def _unavailable(self, error: psycopg2.Error | _DeadlinePassed, *, may_be_done: bool) -> StoreUnavailable:
         if isinstance(error, _DeadlinePassed):
             with self._free:
                 self._deadlines_passed += 1
-            return StoreUnavailable("PostgreSQL did not answer in time", may_be_done=may_be_done)
-        return StoreUnavailable(f"PostgreSQL: {str(error).strip() or type(error).__name__}", may_be_done=may_be_done)
+            return StoreUnavailable("PostgreSQL did not answer in time", may_be_done=may_be_done, outage="slow")
+        text = f"PostgreSQL: {str(error).strip() or type(error).__name__}"
+        return StoreUnavailable(text, may_be_done=may_be_done, outage=outage(error))
 
 
 def _sentence(error: BaseException) -> str:

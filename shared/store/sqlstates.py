@@ -6,10 +6,13 @@ cannot serve now (failover, revoked privilege, full disk, shutdown, a pooler in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final
 
 import psycopg2
+
+from shared.errors import Outage
 
 _ROW_OR_BUG: Final = frozenset({"21", "22", "23", "27", "2F", "38", "39", "42", "44", "54", "P0"})
 """Classes (the first two characters) of errors that come back however often the same statement runs with the same
@@ -26,6 +29,24 @@ _TRANSACTION_BUGS: Final = frozenset({"25001", "25P01", "25P02"})
 """Statements that our code runs in the wrong state of a transaction; the rest of class 25 is a server that is read-only
 or gave up on us.
 """
+
+
+_OUTAGES: Final[Mapping[str, Outage]] = {
+    # by code, else by class
+    "25006": "read_only",
+    "25P03": "slow",
+    "25P04": "slow",
+    "28": "privilege",
+    "40": "busy",
+    "42501": "privilege",
+    "42": "schema",
+    "53": "full",
+    "55P03": "busy",
+    "57014": "slow",
+}
+"""Why the database cannot serve now, by SQLSTATE; every other one: it is away, or as good as away."""
+# without a connection there is no SQLSTATE. PostgreSQL's English texts for class 53; in another language it is "away"
+_NO_CONNECTION_LEFT: Final = ("too many clients", "too many connections", "connection slots are reserved")
 
 
 class Trouble(Enum):
@@ -59,3 +80,11 @@ def trouble(error: psycopg2.Error) -> Trouble:
     if state in _TRANSACTION_BUGS or (state[:2] in _ROW_OR_BUG and state != _PRIVILEGE):
         return Trouble.ROW
     return Trouble.DATABASE
+
+
+def outage(error: psycopg2.Error) -> Outage:
+    """Return why the database cannot serve now, by an error that is not about a row."""
+    state = error.pgcode
+    if state is None:
+        return "full" if any(text in str(error) for text in _NO_CONNECTION_LEFT) else "away"
+    return _OUTAGES.get(state) or _OUTAGES.get(state[:2]) or "away"

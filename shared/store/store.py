@@ -103,7 +103,7 @@ class Store:
         # Refused here: the executor would raise RuntimeError after its shutdown, which is not an error that callers
         # expect.
         if self._closed:
-            raise StoreUnavailable("the store is closed")
+            raise StoreUnavailable("the store is closed", outage="stopping")
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, self._run, by, lambda transaction: function(transaction, *args, **kwargs)
         )
@@ -118,7 +118,7 @@ class Store:
             StoreUnavailable: see `Pool.statements`.
         """
         if self._closed:
-            raise StoreUnavailable("the store is closed")
+            raise StoreUnavailable("the store is closed", outage="stopping")
         by = monotonic() + self.query_s
         work = partial(self._run, by, lambda transaction: function(transaction, *args, **kwargs), self._pool.statements)
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -141,7 +141,7 @@ class Store:
         for attempt in range(1, _TRIES + 1):
             # The wait for a thread counts too: a transaction that begins after its deadline has no caller any more.
             if monotonic() >= by:
-                raise StoreUnavailable("PostgreSQL did not answer in time")
+                raise StoreUnavailable("PostgreSQL did not answer in time", outage="slow")
             try:
                 with opened(by) as transaction:
                     return work(transaction)
@@ -152,7 +152,9 @@ class Store:
                 continue
             except TransactionRollbackError as error:
                 if attempt == _TRIES:
-                    raise StoreUnavailable(f"lost {_TRIES} races for row locks: {type(error).__name__}") from error
+                    raise StoreUnavailable(
+                        f"lost {_TRIES} races for row locks: {type(error).__name__}", outage="busy"
+                    ) from error
             # the winner must be able to acquire the locks before we try again
             sleep(min(left(by), _AFTER_RACE_S + _RACES.jittered_s(attempt)))
         raise AssertionError("unreachable")

@@ -8,10 +8,13 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg2
 import pytest
 
 from embedded import addresses
@@ -43,6 +46,15 @@ def api_env(home: Path, postgres: Entry, servers: Servers) -> Iterator[ApiEnv]:
         yield made.seed().start()
 
 
+@contextmanager
+def autocommit(url: str) -> Iterator[Callable[[str], None]]:
+    """A connection on which each statement is a transaction of its own."""
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor.execute
+
+
 def server_processes(postgres: Entry) -> list[int]:
     """Return the server's processes without its wrapper."""
     return list(postgres.descendants())
@@ -69,6 +81,7 @@ def test_a_frozen_database_is_a_503_in_seconds_and_all_is_well_when_it_thaws(api
         with ThreadPoolExecutor(30) as pool:
             shown = list(pool.map(lambda _: refused(api_env), range(30)))
         assert {str(one["type"]) for one in shown} <= {"database_unavailable", "acceptance_unknown"}
+        assert {one["reason"] for one in shown if "reason" in one} <= {"slow", "busy"}
         assert api_env.call("GET", "/livez", key=None).status_code == 200, "the process itself is well"
         everything = api_env.call("GET", "/health/all")
         assert everything.elapsed.total_seconds() < 4
@@ -96,7 +109,8 @@ def test_a_killed_database_is_a_503_at_once_and_is_found_again(api_env: ApiEnv, 
         os.kill(pid, signal.SIGKILL)
     assert postgres.wait_exit() != 0
     for _ in range(3):
-        assert refused(api_env)["type"] == "database_unavailable"
+        shown = refused(api_env)
+        assert (shown["type"], shown["reason"]) == ("database_unavailable", "away")
     assert api_env.call("GET", "/api/v2/connections/alpha").status_code == 503
     assert problem(api_env.call("GET", "/api/v2/messages/alpha/15550100300"))["type"] == "database_unavailable"
     health = api_env.call("GET", "/health/all").json()
@@ -105,3 +119,25 @@ def test_a_killed_database_is_a_503_at_once_and_is_found_again(api_env: ApiEnv, 
     postgres.start().wait_ready()
     eventually(lambda: accepted(api_env), 10, "messages are accepted again")
     assert api_env.sql("SELECT id FROM messages WHERE chat_id = '15550100300'") == []
+
+
+def test_a_database_that_became_read_only_is_called_so(api_env: ApiEnv) -> None:
+    assert accepted(api_env)
+    # as after a failover: sessions end, and new ones are read-only
+    with autocommit(api_env.database_url) as execute:
+        database = urlsplit(api_env.database_url).path.lstrip("/")
+        execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+        execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = user AND pid <> pg_backend_pid()"
+        )
+    try:
+        eventually(lambda: api_env.send("x", chat="15550100302").status_code == 503, 10, "writes are refused")
+        shown = refused(api_env)
+        assert (shown["type"], shown["reason"]) == ("database_unavailable", "read_only")
+        assert shown["detail"] == "PostgreSQL is read-only; nothing was accepted."
+        assert "read-only" in api_env.call("GET", "/health/all").json()["database"]["reason"]
+    finally:
+        with autocommit(api_env.database_url) as execute:
+            execute("SET default_transaction_read_only = off")
+            execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+    eventually(lambda: accepted(api_env), 10, "messages are accepted again")

@@ -5,6 +5,7 @@ company's.
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import http.client
 import os
@@ -18,7 +19,10 @@ import requests
 
 from api.messages.drafts import DATA_BODY_LIMIT
 from shared.channels.registry import channel_named
+from shared.compose.refusals import storage_unavailable
 from shared.filenames import cleaned_filename
+from shared.media import local
+from shared.media.errors import StorageUnavailable
 from tests.api.api_env import CHAT, KEY, ApiEnv, problem
 
 PDF = b"%PDF-1.4\n" + b"an invoice\n" * 4000
@@ -425,6 +429,17 @@ def test_a_storage_that_cannot_be_written_is_said_to_be_away(api_env: ApiEnv) ->
         "storage_unavailable",
         "2",
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "outage"),
+    [(errno.ENOSPC, "full"), (errno.EROFS, "read_only"), (errno.EACCES, "privilege"), (errno.EIO, "away")],
+)
+def test_a_storage_that_cannot_be_used_says_why(number: int, outage: str) -> None:
+    refused = storage_unavailable(StorageUnavailable("the directory", outage=local.outage(OSError(number, ""))))
+    assert refused.details == {"reason": outage}
+    assert refused.sentence.startswith("The storage for files ")
+    assert refused.sentence.endswith("; nothing was accepted.")
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,9 @@ def failed(api_env: ApiEnv, chat: str, code: str = "131026", company: str = "alp
     return str(answer.headers["Location"])
 
 
-def held(api_env: ApiEnv, chat: str) -> str:
+def held(api_env: ApiEnv, chat: str, company: str = "alpha") -> str:
     """Return the path of a message in doubt that was left to a human."""
-    answer = api_env.send("perhaps", chat=chat)
+    answer = api_env.send("perhaps", chat=chat, company=company)
     message_id = answer.json()["id"]
     settle(api_env, message_id, MessageState.IN_DOUBT, code="no_answer")
     assert api_env.run(messages.hold, message_id=int(message_id), attempt=1, code="no_evidence", incarnation="x")
@@ -295,6 +295,48 @@ class TestListing:
         assert letter["reason"].startswith("It was accepted for ")
         assert letter["reason"].endswith(".")
         api_env.sql("UPDATE messages SET state = 'delivered' WHERE id = " + message_id)
+
+    @pytest.mark.parametrize(
+        ("obstacle", "hindered", "free"),
+        [
+            (
+                "connection_removed",
+                "UPDATE phone_configs SET status = 'removed' WHERE company_id = 'beta' AND phone_index = 0",
+                "UPDATE phone_configs SET status = 'active' WHERE company_id = 'beta' AND phone_index = 0",
+            ),
+            (
+                "other_world",
+                "UPDATE messages SET world = 'sandbox' WHERE company_id = 'beta'",
+                "UPDATE messages SET world = 'live' WHERE company_id = 'beta'",
+            ),
+        ],
+        ids=["removed", "world"],
+    )
+    def test_what_cannot_be_done_is_not_offered(self, api_env: ApiEnv, obstacle: str, hindered: str, free: str) -> None:
+        number = 80 + 2 * len(obstacle)
+        lost = failed(api_env, f"155501004{number}", company="beta")
+        doubtful = held(api_env, f"155501004{number + 1}", company="beta")
+
+        def choices(place: str) -> list[str]:
+            letters = api_env.call("GET", "/api/v2/dead-letters/beta").json()["letters"]
+            (offered,) = [one["choices"] for one in letters if one["id"] == place.rsplit("/", 1)[1]]
+            return list(offered)
+
+        api_env.sql(hindered)
+        try:
+            assert choices(lost) == []
+            assert choices(doubtful) == ["sent", "failed"]
+            refused = [
+                problem(api_env.call("POST", f"{lost}/redrive")),
+                problem(api_env.call("POST", f"{doubtful}/resolve", json={"as": "resend"})),
+            ]
+            assert [(one["type"], one["status"]) for one in refused] == [(obstacle, 409)] * 2
+        finally:
+            api_env.sql(free)
+        assert choices(lost) == ["redrive"]
+        assert choices(doubtful) == ["sent", "resend", "failed"]
+        assert api_env.call("POST", f"{lost}/redrive").status_code == 202
+        assert api_env.call("POST", f"{doubtful}/resolve", json={"as": "resend"}).status_code == 200
 
     def test_what_a_removed_connection_left_is_not_redriven(self, api_env: ApiEnv) -> None:
         place = failed(api_env, "15550100475", company="beta")

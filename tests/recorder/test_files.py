@@ -247,7 +247,7 @@ def test_a_file_that_was_put_again_meanwhile_stays(shelf: Shelf) -> None:
 def test_a_storage_that_is_away_loses_nothing(shelf: Shelf) -> None:
     class Away(LocalStorage):
         async def delete(self, company_id: str, sha256: str, *, unless_since: datetime | None = None) -> bool:
-            raise StorageUnavailable("away")
+            raise StorageUnavailable("away", outage="away")
 
     kept = shelf.keep(b"kept", days=31)
     assert shelf.prune(days=30, storage=Away(shelf.home)) == 0

@@ -75,13 +75,30 @@ def test_what_speaks_of_a_row_or_a_statement_is_raised_as_it_is(env: StoreEnv, s
 
 
 @pytest.mark.parametrize(
-    "state",
-    ["25006", "42501", "08006", "53100", "53200", "55006", "57014", "57P01", "58030", "XX000", "F0000", "72000"],
+    ("state", "outage"),
+    [
+        ("25006", "read_only"),
+        ("28000", "privilege"),
+        ("42501", "privilege"),
+        ("53100", "full"),
+        ("53200", "full"),
+        ("53300", "full"),
+        ("55P03", "busy"),
+        ("57014", "slow"),
+        ("08006", "away"),
+        ("55006", "away"),
+        ("57P01", "away"),
+        ("58030", "away"),
+        ("XX000", "away"),
+        ("F0000", "away"),
+        ("72000", "away"),
+    ],
 )
-def test_what_speaks_of_the_database_means_that_it_cannot_serve_now(env: StoreEnv, state: str) -> None:
+def test_what_speaks_of_the_database_means_that_it_cannot_serve_now(env: StoreEnv, state: str, outage: str) -> None:
     store = open_store(env.url)
-    with pytest.raises(StoreUnavailable, match="provoked"):
+    with pytest.raises(StoreUnavailable, match="provoked") as raised:
         store.run(_raise, state)
+    assert raised.value.outage == outage
     assert (store.stats.idle, store.stats.in_use) == (0, 0), "after a failover its server stays read-only for good"
     store.run(ping)
     store.close()

@@ -18,8 +18,8 @@ SELECT id FROM cancelled;
 -- letters_for_humans --
 -- What is not tried again without a human: dead letters, and messages in doubt that were left to one; newest first.
 SELECT m.id, m.company_id, c.phone_index, c.connection_type, m.chat_id, m.type, m.state, m.attempt, m.error_code,
-       m.error_detail, m.held_at,
-       m.created_at, m.updated_at
+       m.error_detail, m.held_at, m.created_at, m.updated_at,
+       m.world, c.status = 'removed' AS removed
 FROM messages m JOIN phone_configs c ON c.id = m.connection_id
 WHERE (m.state = 'failed' OR m.held_at IS NOT NULL)
   AND (%(company_id)s::text IS NULL OR m.company_id = %(company_id)s)
@@ -76,9 +76,9 @@ WITH chosen AS (
 )
 SELECT id FROM redriven ORDER BY id;
 
--- is_of_removed_connection --
--- Whether the connection of a message was removed.
-SELECT c.status = 'removed' AS removed
+-- way_of_message --
+-- By which connection a message leaves: whether that was removed, and for which world the message was accepted.
+SELECT c.connection_type, m.world, c.status = 'removed' AS removed
 FROM messages m JOIN phone_configs c ON c.id = m.connection_id
 WHERE m.company_id = %(company_id)s AND m.id = %(id)s;
 
