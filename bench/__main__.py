@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from bench import browser, ingress, isolation, latency, memory, recovery, sessions, throughput, workers
+from bench import browser, bystander, ingress, isolation, latency, memory, recovery, sessions, throughput, workers
 from bench.figures import as_json, draw, show
 
 COMMANDS: Final = {
@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "latency": latency,
     "recovery": recovery,
     "isolation": isolation,
+    "bystander": bystander,
     "queue": workers,
     "memory": memory,
     "ingress": ingress,
@@ -31,11 +32,12 @@ ALL: Final[dict[str, tuple[str, ...]]] = {
     "latency": ("latency",),
     "recovery": ("recovery",),
     "isolation": ("isolation",),
+    "bystander": ("bystander",),
     "queue": ("queue",),
     "ingress": ("ingress",),
     "memory-minutes": ("memory", "--minutes", "2"),
 }
-"""What `all` runs, in this order, by the name of its files: about 17 minutes. The hour of `memory`, `browser` and
+"""What `all` runs, in this order, by the name of its files: about 25 minutes. The hour of `memory`, `browser` and
 `sessions` are runs of their own."""
 RESULTS: Final = Path(__file__).parent / "results"
 

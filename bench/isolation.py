@@ -6,17 +6,16 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Final
 
-from bench.figures import Figures, quantile
-from bench.installation import Installation, TenderBulkhead, outcome, running, warm
-from bench.load import LoadResult
+from bench.figures import Figures
+from bench.in_turn import Troubles, in_turn
+from bench.installation import Installation, TenderBulkhead, running, warm
 from shared.kinds import kind_named
 from tests.support import environment
 
@@ -45,49 +44,17 @@ def quick(given: argparse.Namespace) -> None:
 def run(given: argparse.Namespace) -> Figures:
     """Measure: calm, each trouble, calm, each trouble …, so that a noisy machine disturbs all alike."""
     figures = Figures(command="isolation", parameters=vars(given), axes=("round", "p99 from due to provider, ms"))
-    troubles: dict[str, Callable[[Installation], object]] = {
+    troubles: Troubles = {
         "calm": lambda _: nullcontext(),
         "webdriver killed in a loop": _killed,
         "webdriver's CPU burnt": lambda _: _burnt(given.burners, given.nice),
     }
-    answered: dict[str, list[float]] = {name: [] for name in troubles}
-    arrived: dict[str, list[float]] = {name: [] for name in troubles}
     # the restart policy would quarantine the kind that is killed in a loop, and end the trouble
     with running(TenderBulkhead, only="api,meta,recorder,sandbox,postgres,redis,webdriver") as installation:
         installation.provider(latency_ms=given.latency_ms, statuses=given.statuses)
         warm(installation, 1.0)
-        for _ in range(given.rounds):
-            for name, trouble in troubles.items():
-                with trouble(installation):  # type: ignore[attr-defined]  # each is a context manager
-                    result = installation.run_load(installation.spec(seconds=given.seconds, rate=given.rate))
-                installation.wait_idle()
-                p99_answer, p99_arrival = _p99(installation, result)
-                answered[name].append(p99_answer)
-                arrived[name].append(p99_arrival)
-                figures.values.setdefault("outcome in the ledger", {})[f"{name} {len(arrived[name])}"] = {
-                    word: count
-                    for word, count in outcome(installation, result).items()
-                    if word in ("accepted", "lost", "duplicated")
-                }
-    for measure, found in (("p99 due to 202, ms", answered), ("p99 due to provider, ms", arrived)):
-        # the median of the rounds: one disturbed round does not decide
-        middle = {name: statistics.median(values) for name, values in found.items()}
-        figures.values[measure] = {name: round(value * 1000, 2) for name, value in middle.items()}
-        figures.values[f"{measure.partition(',')[0]}, ratio to calm"] = {
-            name: round(value / middle["calm"], 2) for name, value in middle.items() if name != "calm"
-        }
-    for name, values in arrived.items():
-        figures.series[name] = [(float(number), value * 1000) for number, value in enumerate(values, 1)]
+        in_turn(installation, troubles, figures, given.rounds, seconds=given.seconds, rate=given.rate)
     return figures
-
-
-def _p99(installation: Installation, result: LoadResult) -> tuple[float, float]:
-    first = {arrival.row_id: arrival.at for arrival in reversed(installation.arrived(result.began_at))}
-    answered = sorted(answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True))
-    arrived = sorted(
-        first[row_id] - due for row_id, due in zip(result.ids, result.due_at, strict=True) if row_id in first
-    )
-    return quantile(answered, 0.99), quantile(arrived, 0.99)
 
 
 @contextmanager

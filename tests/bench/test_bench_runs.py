@@ -16,8 +16,6 @@ from bench.memory import slope
 from tests.support import environment, processes
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.serial
-
 WITHIN_S = 100
 
 
@@ -90,6 +88,18 @@ def test_isolation(tmp_path: Path) -> None:
     assert figures["p99 due to provider, ratio to calm"].keys() == {
         "webdriver killed in a loop",
         "webdriver's CPU burnt",
+    }
+    for outcome in figures["outcome in the ledger"].values():
+        assert_nothing_lost(outcome)
+
+
+def test_bystander(tmp_path: Path) -> None:
+    figures = bench("bystander", tmp_path)
+    assert figures["p99 due to 202, ratio to calm"].keys() == {
+        "another company's flood",
+        "big bodies",
+        "idle connections",
+        "another company's number never answers",
     }
     for outcome in figures["outcome in the ledger"].values():
         assert_nothing_lost(outcome)

@@ -26,8 +26,6 @@ from tests.support import environment
 from tests.support.entry import Entry
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.serial
-
 
 def calls() -> Counter[str]:
     """Return how often each name is reached in the program's source."""

@@ -12,8 +12,6 @@ import pytest
 from supervision.processes.starvation import PROBE_S, Starvation
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.serial
-
 PID = 7
 
 
