@@ -18,7 +18,8 @@ from api.connections.signup import SignupOperations
 from api.connections.tasks import TaskOperations
 from api.connections.templates import TemplateOperations
 from api.events.feed import FeedOperations
-from api.http import openapi, pages, reference
+from api.http import cors, openapi, pages, reference
+from api.http.addresses import ClientAddresses, read_networks
 from api.http.keys import KeyCheck
 from api.http.middleware import RequestMiddleware
 from api.http.operations import Operation, routes
@@ -34,6 +35,8 @@ from api.operators.dashboard.page import Dashboard
 from api.operators.dead_letters import DeadLetterOperations
 from api.operators.dependencies import Dependencies
 from api.operators.health import HealthOperations
+from api.tenants.audit import AuditOperations
+from api.tenants.keys import KeyOperations
 from shared.channels.worlds import worlds
 from shared.compose.acceptance import RowAcceptor
 from shared.compose.composer import Composer
@@ -91,12 +94,18 @@ def operations_of(*topics: Topic) -> list[Operation]:
 
 
 def build_app(
-    child: Child, acceptor: RowAcceptor, storage: Storage, dependencies: Dependencies, key: str, *, tail: EventTail
+    child: Child,
+    acceptor: RowAcceptor,
+    storage: Storage,
+    dependencies: Dependencies,
+    keys: KeyCheck,
+    *,
+    tail: EventTail,
 ) -> tuple[ASGIApp, Composer]:
     """Return the application, and its composer, which counts what it accepts.
 
     Args:
-        acceptor: commits rows. storage: of files. key: what API clients must show. tail: of the events.
+        acceptor: commits rows. storage: of files. keys: finds out who makes a request. tail: of the events.
     Raises:
         SettingsInvalid: the key that seals credentials is missing or wrong.
     """
@@ -120,6 +129,8 @@ def build_app(
         MediaOperations(directory, files, storage),
         dead_letters,
         CompanyOperations(child.store),
+        AuditOperations(child.store),
+        KeyOperations(child.store, keys.known, sandbox=set(worlds(child.settings).values()) == {"sandbox"}),
         connections,
         task_operations,
         SignupOperations(directory, child.store, tasks, vault),
@@ -131,8 +142,10 @@ def build_app(
         Dashboard(child.store, health),
     )
     # a path with a closing slash is another path: a redirected POST would lose its body with some clients
-    router = Router(routes(listed, KeyCheck(key)), redirect_slashes=False, default=_unknown_path)
-    return RequestMiddleware(router, child.metrics, child.heartbeat.count_error), composer
+    router = Router(routes(listed, keys, child.store), redirect_slashes=False, default=_unknown_path)
+    addresses = ClientAddresses(read_networks(child.settings.trusted_proxies))
+    app = RequestMiddleware(router, child.metrics, child.heartbeat.count_error, addresses)
+    return cors.allowing(app, cors.read_origins(child.settings.cors_origins)), composer
 
 
 async def _unknown_path(_scope: Scope, _receive: Receive, _send: Send) -> None:

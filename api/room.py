@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.types import ASGIApp
 
 from api.app import build_app
-from api.http.keys import load_key
+from api.http.keys import KeyCheck, load_key
 from api.operators.dependencies import Dependencies
 from shared.channels.worlds import worlds
 from shared.delivery.accept import Acceptor
 from shared.errors import QueueUnavailable, SettingsInvalid, StoreUnavailable
 from shared.events.tail import EventTail
 from shared.media.storage import open_storage
+from shared.process.periodic import repeat
 from shared.process.service import Child, Service, Severity
 from shared.queues.hints import Hints
+from shared.tenancy.known_keys import USE_NOTED_S, KnownKeys
 
 
 class ApiService:
@@ -39,7 +42,11 @@ class ApiService:
         self._dependencies = Dependencies(child.store, self._hints)
         self._storage = open_storage(settings)
         self._tail = EventTail(child.store, child.stopping)
-        app, self._composer = build_app(child, self._acceptor, self._storage, self._dependencies, key, tail=self._tail)
+        self._keys = KnownKeys(child.store)
+        checks = KeyCheck(key, self._keys)
+        app, self._composer = build_app(
+            child, self._acceptor, self._storage, self._dependencies, checks, tail=self._tail
+        )
         self.app: ASGIApp | None = app
 
     async def start(self) -> None:
@@ -48,6 +55,7 @@ class ApiService:
         # `GET /health` shows the last check, since it must not wait for Redis
         self._child.spawn(self._dependencies.watch_redis(), "redis-watch")
         self._child.spawn(self._tail.run(), "event-tail")
+        self._child.spawn(repeat("note-key-use", self._keys.note_use, USE_NOTED_S), "key-use")
 
     async def drain(self, by: float) -> bool:
         """No-op: the HTTP server has already drained."""
@@ -57,6 +65,9 @@ class ApiService:
         """Close the acceptor and the connections."""
         # first: it uses the hints, which close last
         await self._acceptor.close()
+        with suppress(StoreUnavailable):
+            # of the last seconds; a time that is lost is one of many
+            await self._keys.note_use()
         await self._storage.close()
         self._hints.close()
 

@@ -99,6 +99,14 @@ class Settings:
     api_key: str = _setting(
         "", "Key of API clients; empty: made at first start and kept in BULKHEAD_HOME/api_key.", secret=True
     )
+    trusted_proxies: str = _setting(
+        "",
+        "Networks of proxies whose `X-Forwarded-For` the API believes, for example `10.0.0.0/8,::1`; empty: none.",
+    )
+    cors_origins: str = _setting(
+        "",
+        "Origins of pages that may use the API, for example `https://app.example.com`; `*`: any; empty: none.",
+    )
     secret_key_id: str = _setting("k1", "Name of the key that new secrets are encrypted with.")
     secret_encryption_key: str = _setting(
         "", "Base64 of 32 bytes; empty: made at first start and kept in BULKHEAD_HOME/secret_key.", secret=True

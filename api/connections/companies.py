@@ -11,13 +11,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.http.bodies import BODY_PROBLEMS, read_json
-from api.http.keys import principal_of
+from api.http.keys import act_of, principal_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, query_of
 from api.http.problems import Problem
 from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.store import connections
 from shared.store.store import Store
+from shared.tenancy.audit import recorded
 from shared.timestamps import iso
 
 # an id stands in paths, file names and contexts of sealed secrets: characters that need no escaping in any of them
@@ -107,8 +108,15 @@ class CompanyOperations:
         if not _ID.fullmatch(company_id):
             raise FieldsInvalid([("/companyId", "must be 1 to 64 letters, digits, - and _")])
         # the primary key decides: of two requests at the same time one creates the company, without a look beforehand
+        act = act_of(request)
+        if act is not None:
+            act.company_id = company_id
+            act.after = {"name": given["name"], "inDoubtPolicy": given["inDoubtPolicy"]}
         if not await self._store.call(
-            connections.add_company, company_id, name=given["name"], in_doubt_policy=given["inDoubtPolicy"]
+            recorded(act, connections.add_company),
+            company_id,
+            name=given["name"],
+            in_doubt_policy=given["inDoubtPolicy"],
         ):
             raise Problem("company_exists", "There is a company with this id.")
         body = {

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from api.connections.connections import BODY_LIMIT, PATH, UNKNOWN, ConnectionOperations
 from api.connections.tasks import TASK_PROBLEMS, TaskOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.keys import act_of
 from api.http.operations import Handler, Operation
 from api.http.problems import Problem
 from shared.channels.registry import channel_named
@@ -19,6 +20,7 @@ from shared.secrets import Vault
 from shared.store import tasks
 from shared.store.connections import Connection
 from shared.store.store import Store
+from shared.tenancy.audit import recorded
 from shared.tenancy.principals import KeyScope
 
 TASK_S: Final = 60.0
@@ -177,7 +179,7 @@ class ConnectionTaskOperations:
         sealed.
         """
         task_id = await self._store.call(
-            tasks.add,
+            recorded(act_of(request), tasks.add, after=lambda made: {"taskId": str(made)}),
             company_id=connection.company_id,
             connection_id=connection.id,
             operation=operation,

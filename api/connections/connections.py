@@ -20,6 +20,7 @@ from api.connections.bodies import (
 )
 from api.connections.credentials import Credentials
 from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.keys import act_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, query_of
 from api.http.problems import Problem
@@ -31,6 +32,7 @@ from shared.store import connections, tasks
 from shared.store.connections import Connection
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
+from shared.tenancy.audit import Act, recorded
 from shared.timestamps import iso
 
 PATH: Final = "/api/v2/connections/{companyId}/{phoneIndex}"
@@ -134,6 +136,7 @@ class ConnectionOperations:
                 method="POST",
                 path=PATH,
                 scope="operate",
+                act="connections.status",
                 group="Connections",
                 summary="Pause a connection, or resume one that an operator, its provider or its breaker paused",
                 handler=self.set_status,
@@ -184,13 +187,20 @@ class ConnectionOperations:
         require_whole(connection_type, given)
         require_ids(connection_type, given)
         # one transaction: no process may find the connection without its credentials, since its sends would fail
-        phone_index = await self._store.call(self._add, company_id, given, credentials_of(connection_type, given))
+        phone_index = await self._store.call(
+            self._add, act_of(request), company_id, given, credentials_of(connection_type, given)
+        )
         answer = await self._shown(company_id, phone_index, status=201)
         answer.headers["Location"] = f"/api/v2/connections/{company_id}/{phone_index}"
         return answer
 
     def _add(
-        self, transaction: Transaction, company_id: str, given: Mapping[str, Any], credentials: Mapping[str, str]
+        self,
+        transaction: Transaction,
+        act: Act | None,
+        company_id: str,
+        given: Mapping[str, Any],
+        credentials: Mapping[str, str],
     ) -> int:
         connection_type, account_id = given["connectionType"], given["accountId"] or ""
         # only a proved claim blocks: a company that merely names an account must not lock out its owner. Of two created
@@ -213,6 +223,10 @@ class ConnectionOperations:
             connections.update(
                 transaction, connection_id, credentials=self._credentials.sealed(company_id, phone_index, credentials)
             )
+        if act is not None:
+            act.subject["phoneIndex"] = str(phone_index)
+            act.after = _named(given, credentials) | {"connectionType": connection_type}
+            act.write(transaction)
         return phone_index
 
     async def change(self, request: Request) -> Response:
@@ -220,11 +234,18 @@ class ConnectionOperations:
         connection = await self.connection(request)
         given = checked(await read_json(request, limit=BODY_LIMIT), CHANGE)
         require_ids(connection.connection_type, given)
-        await self._store.call(self._change, connection, given, credentials_of(connection.connection_type, given))
+        await self._store.call(
+            self._change, act_of(request), connection, given, credentials_of(connection.connection_type, given)
+        )
         return await self._shown(connection.company_id, connection.phone_index)
 
     def _change(
-        self, transaction: Transaction, connection: Connection, given: Mapping[str, Any], credentials: Mapping[str, str]
+        self,
+        transaction: Transaction,
+        act: Act | None,
+        connection: Connection,
+        given: Mapping[str, Any],
+        credentials: Mapping[str, str],
     ) -> None:
         if given["accountId"]:
             _require_free(transaction, connection.connection_type, given["accountId"], connection.id)
@@ -243,11 +264,15 @@ class ConnectionOperations:
         # only then: the pause that this ends was for credentials that the provider refused
         if credentials:
             connections.resume_mended(transaction, connection.id)
+        if act is not None:
+            act.after = _named(given, credentials)
+            act.before = {name: value for name, value in _facts(now).items() if name in act.after}
+            act.write(transaction)
 
     async def remove(self, request: Request) -> Response:
         """Remove a connection, unless messages wait there and `force` is not set."""
         connection = await self.connection(request)
-        failed = await self._store.call(partial(_remove, force=query_of(request)["force"]), connection)
+        failed = await self._store.call(partial(_remove, force=query_of(request)["force"]), act_of(request), connection)
         # other processes of the API forget it within a second; what they still accept is failed by `fail_leftovers`
         self._directory.forget(connection.company_id, connection.phone_index)
         return JSONResponse(
@@ -259,22 +284,29 @@ class ConnectionOperations:
         connection = await self.connection(request)
         fields = checked(await read_json(request), _STATUS_FIELDS)
         if fields["status"] == "paused":
-            await self._store.call(connections.pause, connection.id, fields["reason"])
+            await self._pause(request, connection, fields["reason"])
         else:
-            await self._store.call(connections.resume, connection.id)
+            await self._resume(request, connection)
         return await self.show_all(request)
 
     async def pause(self, request: Request) -> Response:
         """Pause a connection."""
         connection = await self.connection(request)
-        await self._store.call(connections.pause, connection.id, _BY_OPERATOR)
+        await self._pause(request, connection, _BY_OPERATOR)
         return await self.show(request)
 
     async def resume(self, request: Request) -> Response:
         """Let a connection send again."""
-        connection = await self.connection(request)
-        await self._store.call(connections.resume, connection.id)
+        await self._resume(request, await self.connection(request))
         return await self.show(request)
+
+    async def _pause(self, request: Request, connection: Connection, reason: str) -> None:
+        change = recorded(act_of(request), connections.pause, after=lambda _: {"status": "paused", "reason": reason})
+        await self._store.call(change, connection.id, reason)
+
+    async def _resume(self, request: Request, connection: Connection) -> None:
+        change = recorded(act_of(request), connections.resume, after=lambda _: {"status": "active"})
+        await self._store.call(change, connection.id)
 
     async def connection(self, request: Request) -> Connection:
         """Return the connection that a path names, as it is now. Raises `Problem` when there is none."""
@@ -305,13 +337,28 @@ class ConnectionOperations:
         return rows
 
 
+def _named(given: Mapping[str, Any], credentials: Mapping[str, str]) -> dict[str, Any]:
+    """Return what was given of a connection for the audit: of credentials only their names."""
+    changed = {name: given[name] for name in ("accountId", "wabaId", "options") if given[name] is not None}
+    return changed | ({"credentials": sorted(credentials)} if credentials else {})
+
+
+def _facts(connection: Connection) -> dict[str, Any]:
+    return {
+        "accountId": connection.account_id,
+        "wabaId": connection.waba_id,
+        "options": shown_options(connection.options),
+        "connectionType": connection.connection_type,
+    }
+
+
 def _require_free(transaction: Transaction, connection_type: str, account_id: str, but: int | None) -> None:
     if connections.account_in_use(transaction, connection_type=connection_type, account_id=account_id, but=but):
         # the owner is not disclosed to other companies
         raise Problem("account_in_use", "Another connection serves this account already.")
 
 
-def _remove(transaction: Transaction, connection: Connection, *, force: bool) -> int:
+def _remove(transaction: Transaction, act: Act | None, connection: Connection, *, force: bool) -> int:
     waiting = connections.open_messages(transaction, connection.id)
     if waiting and not force:
         raise Problem("messages_open", f"{waiting} messages of this connection are not finished.", messages=waiting)
@@ -319,6 +366,9 @@ def _remove(transaction: Transaction, connection: Connection, *, force: bool) ->
     failed = connections.remove(transaction, connection.id, "removed by an operator")
     if failed is None:
         raise phone_index_unknown()
+    if act is not None:
+        act.before, act.after = _facts(connection), {"failedMessages": failed}
+        act.write(transaction)
     channel = channel_named(connection.connection_type)
     if channel.session:
         # in the same transaction: the profile on disk still opens the account, so its removal must not be forgotten

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.connections.tasks import TASK_PROBLEMS, TaskOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
-from api.http.keys import principal_of
+from api.http.keys import act_of, principal_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, cursor, limit, query_of
 from api.http.problems import Problem
@@ -25,6 +25,7 @@ from shared.states import DesiredSession, SessionState
 from shared.store import sessions, tasks
 from shared.store.pool import Row
 from shared.store.store import Store
+from shared.tenancy.audit import recorded
 from shared.tenancy.principals import KeyScope
 from shared.timestamps import iso
 
@@ -99,6 +100,7 @@ class SessionOperations:
                 method="POST",
                 path=_PATH,
                 scope="manage",
+                act="sessions.desired",
                 group="Sessions",
                 summary="Set the desired state of a browser session",
                 handler=self.want,
@@ -191,11 +193,12 @@ class SessionOperations:
     async def want(self, request: Request) -> Response:
         """Set the desired state of a session."""
         row = await self.row(request)
-        return await self._want(row, checked(await read_json(request, limit=_BODY_LIMIT), _DESIRED_FIELDS)["desired"])
+        desired = checked(await read_json(request, limit=_BODY_LIMIT), _DESIRED_FIELDS)["desired"]
+        return await self._want(request, row, desired)
 
     async def log_out(self, request: Request) -> Response:
         """Set the desired state to logged out."""
-        return await self._want(await self.row(request), DesiredSession.LOGGED_OUT)
+        return await self._want(request, await self.row(request), DesiredSession.LOGGED_OUT)
 
     async def pair(self, request: Request) -> Response:
         """Ask the page for a pairing code and answer with it."""
@@ -226,7 +229,7 @@ class SessionOperations:
         self, request: Request, row: Row, operation: str, arguments: Mapping[str, Any] | None = None
     ) -> Response:
         task_id = await self._store.call(
-            tasks.add,
+            recorded(act_of(request), tasks.add, after=lambda made: {"taskId": str(made)}),
             company_id=row["company_id"],
             operation=operation,
             connection_id=row["id"],
@@ -283,9 +286,15 @@ class SessionOperations:
             await self._directory.require_company(company_id)
         return rows
 
-    async def _want(self, row: Row, desired: str) -> Response:
+    async def _want(self, request: Request, row: Row, desired: str) -> Response:
+        act = act_of(request)
+        if act is not None:
+            act.before, act.after = {"desired": row["desired_state"]}, {"desired": desired}
         if not await self._store.call(
-            sessions.want, company_id=row["company_id"], phone_index=row["phone_index"], desired_state=desired
+            recorded(act, sessions.want),
+            company_id=row["company_id"],
+            phone_index=row["phone_index"],
+            desired_state=desired,
         ):
             # the connection was removed since the row was read
             raise phone_index_unknown()

@@ -11,6 +11,7 @@ from api.connections.connection_tasks import ANSWERS
 from api.connections.connections import BODY_LIMIT
 from api.connections.tasks import TASK_PROBLEMS, TaskOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.keys import act_of
 from api.http.operations import Operation
 from shared.channels.registry import kind_for
 from shared.compose.directory import Directory
@@ -18,6 +19,7 @@ from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.secrets import Vault
 from shared.store import tasks
 from shared.store.store import Store
+from shared.tenancy.audit import recorded
 
 _OPERATION: Final = "signup"
 _TASK_S: Final = 120.0
@@ -77,6 +79,7 @@ class SignupOperations:
                 method="POST",
                 path="/api/v2/signup/{companyId}",
                 scope="manage",
+                act="signup.begun",
                 group="Connections",
                 summary="Embedded signup: exchange the code, subscribe, register, connect; repeated, it continues "
                 "where it stopped",
@@ -103,7 +106,7 @@ class SignupOperations:
         # the code is exchanged for a token of the customer's account, so it is as secret as one
         secrets = {name: given[name] for name in ("code", "pin") if given[name]}
         task_id = await self._store.call(
-            tasks.add,
+            recorded(act_of(request), tasks.add, after=lambda made: {"taskId": str(made), "wabaId": given["wabaId"]}),
             company_id=company_id,
             # named: there is no connection yet that would decide it
             kind=kind_for("meta_embedded").name,

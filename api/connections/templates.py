@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from api.connections.connection_tasks import ANSWERS, PROBLEMS, ConnectionTaskOperations, unsupported
 from api.connections.connections import UNKNOWN, ConnectionOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.keys import act_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, cursor, query_of
 from api.http.problems import Problem
@@ -187,6 +188,8 @@ class TemplateOperations:
         ]
         if errors:
             raise FieldsInvalid(errors)
+        if (act := act_of(request)) is not None:
+            act.subject |= {"name": given["name"], "language": given["language"]}
         # created twice, the provider refuses the second: the state is unknown until a sync
         return await self._tasks.ask(request, connection, "create_template", given, repeatable=False)
 

@@ -43,7 +43,24 @@ _CONNECTION: Final = {
 }
 _COMPANY: Final = {"companyId": "demo", "name": "Demo", "inDoubtPolicy": None, "connections": 4, "createdAt": _AT}
 
+_KEY: Final = {
+    "id": "3",
+    "name": "shop",
+    "companyId": "demo",
+    "prefix": "bh_live_4Jq8Zw",
+    "scopes": ["send", "read"],
+    "createdAt": _AT,
+    "expiresAt": None,
+    "rotatedAt": None,
+    "previousUntil": None,
+    "lastUsedAt": None,
+    "revokedAt": None,
+}
+
 EXAMPLES: Final[Mapping[str, Any]] = {
+    "Key": _KEY,
+    "Keys": {"keys": [_KEY], "next": None},
+    "NewKey": {**_KEY, "key": "bh_live_4Jq8ZwExampleOfAKeyThatIsNotOneAndNeverWas00000000"},
     "AcceptedMessage": _ACCEPTED,
     "MessageOrAccepted": _ACCEPTED,
     "StoredFile": {

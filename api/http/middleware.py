@@ -10,6 +10,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.addresses import ClientAddresses
 from api.http.problems import Problem, database_unavailable
 from shared.clock import monotonic
 from shared.errors import Refused, StoreUnavailable
@@ -31,11 +32,17 @@ class RequestMiddleware:
     """ASGI middleware around the router.
 
     Args:
-        app: answers, or raises `Problem`. count_error: called with each unexpected error.
+        app: answers, or raises `Problem`. count_error: called with each unexpected error. addresses: of clients.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, count_error: Callable[[BaseException], None]) -> None:
-        self._app, self._count_error = app, count_error
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        count_error: Callable[[BaseException], None],
+        addresses: ClientAddresses,
+    ) -> None:
+        self._app, self._count_error, self._addresses = app, count_error, addresses
         self._requests = metrics.counter("http_requests", "Requests answered.", ("route", "method", "status"))
         self._seconds = metrics.histogram("http_request_seconds", "Time from request to answer.", ("route",))
         self._counters: dict[tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
@@ -48,6 +55,8 @@ class RequestMiddleware:
             await send({"type": "websocket.close", "code": 1000})
             return
         started_at = monotonic()
+        # once, and here: guesses, audit and log must mean the same address
+        scope["client"] = (self._addresses.of(scope), 0)
         request_id = _request_id(scope)
         # never reset: each request is a task, with a context of its own
         correlation_id.set(request_id)

@@ -21,6 +21,7 @@ _PURPOSES: Final = {
     "`…@lid`, `US.…`).",
     "messageId": "Our id of the message.",
     "phoneIndex": "Index of the connection within the company.",
+    "keyId": "Id of the key, not the key itself.",
     "taskId": "Id of the task, from the `Location` header of the answer that began it.",
     "name": "Name of the template.",
     "process": "A process kind.",
@@ -149,8 +150,11 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "operationId": _identifier(operation),
         "tags": [operation.group],
         "summary": operation.summary,
-        # alternatives: either of the two suffices; an empty list means no key
-        "security": [{"bearer": []}, {"header": []}] if operation.needs_key else [],
+        # alternatives: either of the two suffices; an empty list means no key. The names are those of the scope that
+        # the key needs, as OpenAPI 3.1 allows for every kind of scheme
+        "security": [{"bearer": [operation.scope]}, {"header": [operation.scope]}] if operation.needs_key else [],
+        **({"x-owner": operation.owner} if operation.needs_key else {}),
+        **({"x-audit": f"audit.{operation.audited_as}"} if operation.audited_as else {}),
         "responses": _responses(operation),
     }
     if path_parameters or other_parameters:

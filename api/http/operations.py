@@ -4,8 +4,10 @@ from them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from starlette.requests import Request
@@ -17,6 +19,9 @@ from api.http.keys import KeyCheck
 from api.http.parameters import Parameter, QueryReader
 from api.http.problems import Problem
 from shared.compose.directory import company_unknown
+from shared.logs import correlation_id
+from shared.store.store import Store
+from shared.tenancy.audit import Act
 from shared.tenancy.principals import SCOPES, KeyScope, Principal
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -24,6 +29,8 @@ Owner = Literal["path", "principal", "installation"]
 """Whose an operation's data are. `path`: the path's `{companyId}`. `principal`: the handler keeps to the company of the
 request's principal. `installation`: no company's, so that keys of companies are refused."""
 _COMPANY: Final = "{companyId}"
+_ACTS: Final = {"POST": "created", "PUT": "changed", "PATCH": "changed", "DELETE": "removed"}
+"""Names of acts by method, for paths whose last word names a thing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +41,7 @@ class Operation:
         path: template with `{name}` for each path parameter. handler: None when every process answers it itself
             (`shared.process.endpoints`).
         scope: what a key must be allowed to do; `public`: no key is needed. owner: whose the data are.
+        act: name of what it does in the audit; empty: made from the path and the method (`audited_as`).
         body: JSON schema of the body; None: it takes none. form: schema of the form that may be sent in its place. raw:
             whether any other bytes may.
         answers: by status, its meaning and the name of a schema (`api.http.schemas`) or a media type. problems: its
@@ -48,6 +56,7 @@ class Operation:
     group: str
     scope: KeyScope | Literal["public"]
     owner: Owner = "path"
+    act: str = ""
     body: Mapping[str, Any] | None = None
     form: Mapping[str, Any] | None = None
     raw: bool = False
@@ -66,6 +75,15 @@ class Operation:
         """Whether the request must show a key."""
         return self.scope != "public"
 
+    @property
+    def audited_as(self) -> str:
+        """Name of the act in the audit; empty for what only reads, and for what sends: messages have events."""
+        if self.method == "GET" or self.scope not in ("manage", "operate"):
+            return ""
+        words = re.findall(r"(?<=/)[a-z-]+(?=/|$)", self.path.removeprefix("/api/v2"))
+        # `…/{phoneIndex}/pause` is an act by itself; without such a word the method is the act
+        return self.act or f"{words[0]}.{words[-1] if len(words) > 1 else _ACTS[self.method]}"
+
 
 class _Resource:
     """One path: routes each method to its operation.
@@ -74,8 +92,8 @@ class _Resource:
         path: the template, for metrics and logs.
     """
 
-    def __init__(self, path: str, operations: Iterable[Operation], keys: KeyCheck) -> None:
-        self.path = path
+    def __init__(self, path: str, operations: Iterable[Operation], keys: KeyCheck, store: Store) -> None:
+        self.path, self._store = path, store
         self._operations = {operation.method: operation for operation in operations}
         self._queries = {method: QueryReader(operation.parameters) for method, operation in self._operations.items()}
         self._keys = keys
@@ -97,7 +115,13 @@ class _Resource:
             principal = scope["principal"] = await self._keys.require(request)
             _require_allowed(operation, principal, request)
             self._queries[method].read(request)
+            if name := operation.audited_as:
+                scope["act"] = _act(name, operation, principal, request)
         response = await operation.handler(request)
+        act: Act | None = scope.get("act")
+        # a change that is no transaction with an event of its own
+        if act is not None and not act.is_settled and response.status_code < HTTPStatus.BAD_REQUEST:
+            await self._store.call(act.write)
         await response(scope, receive, send)
 
 
@@ -113,10 +137,24 @@ def _require_allowed(operation: Operation, principal: Principal, request: Reques
         raise company_unknown()
 
 
-def routes(operations: Iterable[Operation], keys: KeyCheck) -> list[Route]:
-    """Return one route for each path, in the order in which the paths come first."""
+def _act(name: str, operation: Operation, principal: Principal, request: Request) -> Act:
+    # chats are people: without them in it, the audit need not be searched when one is to be forgotten
+    subject = {key: value for key, value in request.path_params.items() if key not in ("companyId", "chatId")}
+    return Act(
+        name=name,
+        operation=f"{operation.method} {operation.path}",
+        principal=principal,
+        address=request.client.host if request.client else "",
+        request_id=correlation_id.get(),
+        company_id=request.path_params.get("companyId", principal.company_id),
+        subject=subject,
+    )
+
+
+def routes(operations: Iterable[Operation], keys: KeyCheck, store: Store) -> list[Route]:
+    """Return one route for each path, in the order in which the paths come first. `store`: for the audit."""
     by_path: dict[str, list[Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, []).append(operation)
     # an object and not a function: Starlette then routes every method to it, and leaves 405 to `_Resource`
-    return [Route(path, _Resource(path, group, keys)) for path, group in by_path.items()]
+    return [Route(path, _Resource(path, group, keys, store)) for path, group in by_path.items()]

@@ -49,7 +49,8 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "key_invalid": ProblemType(
         status=401,
         title="Invalid API key",
-        remedy="The key is the setting API_KEY, or the content of BULKHEAD_HOME/api_key.",
+        remedy="Use the setting API_KEY, the content of BULKHEAD_HOME/api_key, or a key that was created by "
+        "POST /api/v2/keys and is neither expired nor revoked.",
     ),
     "scope_missing": ProblemType(
         status=403,
@@ -69,6 +70,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=404,
         title="Connection not found",
         remedy="GET /api/v2/connections/{companyId} lists its connections.",
+    ),
+    "key_unknown": ProblemType(
+        status=404,
+        title="API key not found",
+        remedy="GET /api/v2/keys lists the keys.",
     ),
     "message_unknown": ProblemType(
         status=404,
@@ -131,6 +137,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=409,
         title="Message is not held for an operator",
         remedy="Check `state`: only a held message in doubt can be resolved.",
+    ),
+    "key_revoked": ProblemType(
+        status=409,
+        title="API key was revoked",
+        remedy="Create another key; a revoked one stays revoked.",
     ),
     "company_exists": ProblemType(
         status=409, title="Company already exists", remedy="Use it, or choose another `companyId`."

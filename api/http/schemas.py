@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from api.http.key_schemas import KEY_SCHEMAS
 from api.http.problems import PROBLEM_TYPES, TYPE_PREFIX
+from api.http.shapes import AT as _AT
+from api.http.shapes import AT_OR_NULL as _AT_OR_NULL
+from api.http.shapes import COUNT as _COUNT
+from api.http.shapes import NUMBER as _NUMBER
+from api.http.shapes import NUMBER_OR_NULL as _NUMBER_OR_NULL
+from api.http.shapes import TEXT as _TEXT
+from api.http.shapes import TEXT_OR_NULL as _TEXT_OR_NULL
+from api.http.shapes import YES_NO as _YES_NO
+from api.http.shapes import Schema
+from api.http.shapes import array as _list
+from api.http.shapes import closed_object as _object
+from api.http.shapes import ref as _ref
 from shared.events.schemas import EVENT_SCHEMAS
 from shared.states import DesiredSession, MessageState
 
-Schema = Mapping[str, Any]
-
-_TEXT: Final[Schema] = {"type": "string"}
-_TEXT_OR_NULL: Final[Schema] = {"type": ["string", "null"]}
-_NUMBER: Final[Schema] = {"type": "number"}
-_NUMBER_OR_NULL: Final[Schema] = {"type": ["number", "null"]}
-_COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
-_YES_NO: Final[Schema] = {"type": "boolean"}
-# RFC 3339, as `timestamps.iso` writes it
-_AT: Final[Schema] = {"type": "string", "format": "date-time"}
-_AT_OR_NULL: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
 _STATUS: Final[Schema] = {"type": "string", "enum": [state.value for state in MessageState]}
-
-
-# closed: a field that an answer has and its schema lacks fails the tests, which keeps the document complete
-def _object(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": list(required),
-        "properties": {**required, **(optional or {})},
-    }
-
-
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 _DEPENDENCY: Final = _object({"reachable": _YES_NO, "askedAt": _AT, "tookMs": _NUMBER}, {"reason": _TEXT})
@@ -101,6 +85,7 @@ _LIMITS: Final[Schema] = {"type": "object", "additionalProperties": {"anyOf": [_
 _EITHER_STATUS: Final[Schema] = {"type": "string", "enum": [*(state.value for state in MessageState), "received"]}
 
 _SCHEMAS: Final[Mapping[str, Schema]] = {
+    **KEY_SCHEMAS,
     # open, unlike the answers: each type has extension members of its own
     "Problem": {
         "type": "object",

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.keys import act_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, cursor, query_of
 from api.http.problems import Problem
@@ -22,6 +23,7 @@ from shared.store import interventions
 from shared.store.interventions import MOST_AT_ONCE, REDRIVEN, RESOLUTIONS, Obstacle, Resolution
 from shared.store.pool import Row
 from shared.store.store import Store
+from shared.tenancy.audit import recorded
 from shared.timestamps import iso
 
 # letters in one page
@@ -179,8 +181,9 @@ class DeadLetterOperations:
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
         fields = checked(await read_json(request), _REDRIVE_FIELDS)
+        asked = {name: value for name, value in fields.items() if value is not None}
         ids = await self._store.call(
-            interventions.redrive,
+            recorded(act_of(request), interventions.redrive, after=lambda moved: {"redriven": len(moved), **asked}),
             company_id=company_id,
             code=fields["code"],
             phone_index=fields["phoneIndex"],
@@ -199,7 +202,7 @@ class DeadLetterOperations:
         await self._require_sendable(company_id, chat_id, message_id)
         # one conditional statement: of two operators at the same time one moves the message
         moved = await self._store.call(
-            interventions.redrive,
+            recorded(act_of(request), interventions.redrive),
             company_id=company_id,
             chat_id=chat_id,
             message_id=message_id,
@@ -218,7 +221,11 @@ class DeadLetterOperations:
         if resolution == "resend":
             await self._require_sendable(company_id, chat_id, message_id)
         moved = await self._store.call(
-            interventions.resolve, company_id=company_id, chat_id=chat_id, message_id=message_id, resolution=resolution
+            recorded(act_of(request), interventions.resolve, after=lambda _: {"as": resolution}),
+            company_id=company_id,
+            chat_id=chat_id,
+            message_id=message_id,
+            resolution=resolution,
         )
         shown = await self._describe(company_id, chat_id, message_id)
         # the same decision again is answered like the first; another one is refused

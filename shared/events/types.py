@@ -18,6 +18,8 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "template": "A template of a connection; `state` is the provider's word for it, `data` its name and language.",
     "account": "A provider's account, named by `data.accountId`; the rest of the type is the provider's own name.",
     "contact": "A customer, by `data.aliases`: the ids that the event is about.",
+    "audit": "A key changed something; the rest of the type is what (docs/keys.md), `data` which key did it, from "
+    "where, and what was so before and after.",
     "process": "A slot, or the orchestrator itself; `data` has its journal's `boot`, `seq` and `detail`.",
 }
 """First parts of types."""
@@ -49,7 +51,7 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "template.updated": "The provider reported another status, quality or category.",
 }
 """Types with one meaning in every kind. Those of sessions and processes are listed where they arise (`webdriver`,
-`shared.process.journal`).
+`shared.process.journal`), those of the audit follow from the API's operations.
 """
 
 

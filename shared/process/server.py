@@ -149,6 +149,8 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            # by default uvicorn believes X-Forwarded-For of every client on this machine
+            proxy_headers=False,
         )
         self._sockets, self._name, self._limits = list(sockets), name, limits or HttpLimits()
         self._state = ConnectionState(self._limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal, get_args
 
 KeyScope = Literal["send", "read", "manage", "operate"]
@@ -21,13 +22,15 @@ class Principal:
 
     Attributes:
         key_id: row of `api_keys`; None: the key of the settings, which is no row. name: of the key, for people.
-        company_id: the only company that it may reach; None: all of them. scopes: what it may do there.
+        company_id: the only company that it may reach; None: all of them. scopes: what it may do there. expires_at: end
+            of its key, if it has one.
     """
 
     key_id: int | None
     name: str
     company_id: str | None
     scopes: frozenset[KeyScope]
+    expires_at: datetime | None = None
 
     @property
     def is_admin(self) -> bool:

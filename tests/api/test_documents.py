@@ -72,6 +72,7 @@ def test_the_router_takes_what_the_document_says_and_nothing_else(api_env: ApiEn
             phoneIndex=9,
             process="api",
             taskId=1,
+            keyId=1,
             name="hello",
             sha256="0" * 64,
         )

@@ -23,6 +23,7 @@ from api.messages.drafts import DraftReader
 from api.messages.sending import SendingOperations
 from shared.compose.directory import Directory
 from shared.process.request_body import BodyBudget, with_budget
+from shared.tenancy.known_keys import KnownKeys
 from tests.compose.env import ComposeEnv
 from tests.support.calls import Calls
 
@@ -91,7 +92,8 @@ def send(env: ComposeEnv, path: str, body: bytes, *, is_form: bool) -> Calls:
     async def run() -> None:
         drafts = DraftReader(Directory(env.store), env.files)
         sending = SendingOperations(drafts, env.composer, AcceptanceAnswers(env.store, asyncio.Event()))
-        app = with_budget(Router(routes(sending.operations(), KeyCheck(KEY))), BodyBudget())
+        keys = KeyCheck(KEY, KnownKeys(env.store))
+        app = with_budget(Router(routes(sending.operations(), keys, env.store)), BodyBudget())
         with calls.recorded():
             await app(scope, receive, answer)
 

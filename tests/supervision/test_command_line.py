@@ -36,6 +36,7 @@ from tests.support import environment
         ("connections --json list", {"action": "list", "json": True, "index": None}),
         ("sessions link --company demo 1 --within 5", {"action": "link", "company": "demo", "index": 1, "within": 5.0}),
         ("companies add --name Acme acme", {"action": "add", "name": "Acme", "company": "acme"}),
+        ("keys --json rotate 3 --overlap 60", {"action": "rotate", "id": "3", "overlap": 60, "json": True}),
         ("events -n 3 api --json", {"target": "api", "lines": 3, "json": True}),
         ("logs --err meta-0 -f", {"target": "meta-0", "err": True, "follow": True}),
         ("restart --within 3 meta", {"target": "meta", "within": 3.0}),
@@ -68,6 +69,7 @@ NEED_AN_INSTANCE = (
     "stop",
     "connections list",
     "companies list",
+    "keys list",
     "sessions list",
 )
 OF_THE_EMBEDDED_DATABASE = ("migrate", "dead-letters list", "webhooks list", "connections reseal")

@@ -1,0 +1,87 @@
+"""The client's address: the peer's, unless the peer is a proxy that an operator trusts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, TypeAlias
+
+from starlette.types import Scope
+
+from shared.errors import SettingsInvalid
+
+Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
+
+_HEADER: Final = b"x-forwarded-for"
+"""The one header that is read. Proxies that set it pass a client's own `Forwarded` (RFC 7239) on unchanged, so that
+reading both would let clients choose their address."""
+_MOST: Final = 20
+"""Entries that are looked at: a chain of proxies is short, and the client decides how long the header is."""
+
+
+def read_networks(text: str) -> Networks:
+    """Return the networks of the setting TRUSTED_PROXIES. Raises `SettingsInvalid` for what is none."""
+    networks, wrong = [], []
+    for part in (part.strip() for part in text.split(",")):
+        try:
+            if part:
+                networks.append(ip_network(part))
+        except ValueError:
+            wrong.append(f"TRUSTED_PROXIES: {part!r} is no network; write them as 10.0.0.0/8,::1 without host bits")
+    if wrong:
+        raise SettingsInvalid(wrong)
+    return tuple(networks)
+
+
+class ClientAddresses:
+    """Finds out where a request comes from. `trusted`: networks of the proxies whose header is believed."""
+
+    def __init__(self, trusted: Networks) -> None:
+        self._trusted = trusted
+
+    def of(self, scope: Scope) -> str:
+        """Return the client's address, "" when the peer has none.
+
+        Each proxy adds its peer at the right end of the header. So it is read from the right, past trusted proxies, and
+        the first other address is the client's; what stands further left was written by the client.
+        """
+        peer = scope["client"][0] if scope.get("client") else ""
+        if not self._trusted or not self._is_trusted(peer):
+            return peer
+        # a header may stand several times; together they are one list (RFC 9110 5.3)
+        entries = b",".join(value for name, value in scope["headers"] if name == _HEADER).split(b",")
+        return self._client(entries[: -_MOST - 1 : -1], peer)
+
+    def _client(self, from_the_right: Iterable[bytes], peer: str) -> str:
+        address = peer
+        for entry in from_the_right:
+            found = _address(entry.decode("latin-1").strip())
+            if found is None:
+                # "unknown", or nonsense that the last trusted proxy passed on: what is known is that proxy
+                break
+            address = found
+            if not self._is_trusted(found):
+                break
+        return address
+
+    def _is_trusted(self, text: str) -> bool:
+        try:
+            address = ip_address(text)
+        except ValueError:
+            return False
+        return any(address in network for network in self._trusted)
+
+
+def _address(text: str) -> str | None:
+    """Return an address without brackets and port; None when it is none."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    # one client, one spelling: guesses are counted by it
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)

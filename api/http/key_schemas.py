@@ -1,0 +1,66 @@
+"""Shapes of keys, their limits and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from api.http.shapes import AT, AT_OR_NULL, TEXT, TEXT_OR_NULL, Schema, array, closed_object, ref
+from shared.tenancy.principals import SCOPES
+
+_KEY: Final[Mapping[str, Schema]] = {
+    "id": TEXT,
+    "name": TEXT,
+    "companyId": {**TEXT_OR_NULL, "description": "The only company that it reaches; null: all of them."},
+    "prefix": {"type": "string", "description": "The key's first characters, by which people recognise it."},
+    "scopes": array({"type": "string", "enum": list(SCOPES)}),
+    "createdAt": AT,
+    "expiresAt": AT_OR_NULL,
+    "rotatedAt": AT_OR_NULL,
+    "previousUntil": {**AT_OR_NULL, "description": "Until when the text from before the last rotation is taken."},
+    "lastUsedAt": {**AT_OR_NULL, "description": "Some seconds late, since it is written in batches."},
+    "revokedAt": AT_OR_NULL,
+}
+
+KEY_SCHEMAS: Final[Mapping[str, Schema]] = {
+    "Key": closed_object(_KEY),
+    "Keys": closed_object(
+        {
+            "keys": array(ref("Key")),
+            "next": {**TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
+        }
+    ),
+    "Audit": closed_object(
+        {
+            "events": array(
+                closed_object(
+                    {
+                        "id": TEXT,
+                        "type": {"type": "string", "description": "`audit.` and what was done (docs/keys.md)."},
+                        "at": AT,
+                        "companyId": TEXT_OR_NULL,
+                        "data": closed_object(
+                            {
+                                "operation": {"type": "string", "description": "Method and path template."},
+                                "key": closed_object({"id": TEXT_OR_NULL, "name": TEXT, "companyId": TEXT_OR_NULL}),
+                                "address": {
+                                    **TEXT_OR_NULL,
+                                    "description": "Where the request came from; null of a key of the installation, "
+                                    "for keys of companies.",
+                                },
+                                "requestId": TEXT,
+                                "subject": {"type": "object", "additionalProperties": TEXT},
+                                "before": {"type": ["object", "null"]},
+                                "after": {"type": ["object", "null"]},
+                            }
+                        ),
+                    }
+                )
+            ),
+            "next": {"type": "string", "description": "Position from which to read on, now or later."},
+        }
+    ),
+    "NewKey": closed_object(
+        {**_KEY, "key": {"type": "string", "description": "The key. It is kept nowhere and shown this once."}}
+    ),
+}

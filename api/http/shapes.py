@@ -1,0 +1,39 @@
+"""Parts of which the shapes of answers are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+Schema = Mapping[str, Any]
+
+TEXT: Final[Schema] = {"type": "string"}
+TEXT_OR_NULL: Final[Schema] = {"type": ["string", "null"]}
+NUMBER: Final[Schema] = {"type": "number"}
+NUMBER_OR_NULL: Final[Schema] = {"type": ["number", "null"]}
+COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+YES_NO: Final[Schema] = {"type": "boolean"}
+# RFC 3339, as `timestamps.iso` writes it
+AT: Final[Schema] = {"type": "string", "format": "date-time"}
+AT_OR_NULL: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
+
+
+# closed: a field that an answer has and its schema lacks fails the tests, which keeps the document complete
+def closed_object(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
+    """Return the schema of an object with these fields and no others."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(required),
+        "properties": {**required, **(optional or {})},
+    }
+
+
+def array(items: Schema) -> Schema:
+    """Return the schema of an array."""
+    return {"type": "array", "items": items}
+
+
+def ref(name: str) -> Schema:
+    """Return a reference to a schema by its name."""
+    return {"$ref": f"#/components/schemas/{name}"}

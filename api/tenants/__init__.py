@@ -1,0 +1,1 @@
+"""Keys of API clients, and what was done with them."""

@@ -1,0 +1,90 @@
+"""The audit: what keys changed, as a feed that is read from a position."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.http.keys import principal_of
+from api.http.operations import Operation
+from api.http.parameters import Parameter, limit, query_of
+from shared.compose.directory import company_unknown, require_possible
+from shared.store import audit
+from shared.store.pool import Row
+from shared.store.store import Store
+from shared.tenancy.principals import Principal
+from shared.timestamps import iso
+
+_MOST: Final = 200
+"""Acts in one page at most."""
+_PAGE: Final = 50
+
+
+class AuditOperations:
+    """The operation that reads the audit."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def operations(self) -> list[Operation]:
+        """Return it."""
+        return [
+            Operation(
+                method="GET",
+                path="/api/v2/audit",
+                scope="manage",
+                owner="principal",
+                group="Keys",
+                summary="What keys changed, oldest first; a company's key sees what was changed of its company",
+                handler=self.show,
+                parameters=(
+                    Parameter(
+                        name="after",
+                        place="query",
+                        purpose="`next` of an earlier answer.",
+                        # transaction and id; 18 digits fit PostgreSQL's bigint
+                        schema={"type": "string", "pattern": "^[0-9]{1,18}[.][0-9]{1,18}$"},
+                        rule="`next` of an earlier answer",
+                    ),
+                    limit("Acts in one page.", default=_PAGE, most=_MOST),
+                    Parameter(name="companyId", place="query", purpose="Only what was changed of this company."),
+                ),
+                answers={200: ("One page; read on from `next`, now or later.", "Audit")},
+                problems=("company_unknown",),
+            )
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Answer with one page."""
+        principal, query = principal_of(request), query_of(request)
+        company_id = principal.company_id if query["companyId"] is None else query["companyId"]
+        if company_id is not None:
+            require_possible(company_id)
+            if not principal.may_reach(company_id):
+                raise company_unknown()
+        xid, _, event_id = (query["after"] or "0.0").partition(".")
+        after = int(xid), int(event_id)
+        rows = await self._store.call(audit.read, company_id=company_id, after=after, most=query["limit"])
+        last = (rows[-1]["xid"], rows[-1]["id"]) if rows else after
+        # also after the last act there is: what is done later comes after it
+        return JSONResponse(
+            {"events": [_shown(row, principal) for row in rows], "next": f"{last[0]}.{last[1]}"},
+            headers={"Cache-Control": "no-store"},
+        )
+
+
+def _shown(row: Row, principal: Principal) -> Mapping[str, Any]:
+    data = row["data"]
+    if not principal.is_admin and data["key"]["companyId"] is None:
+        # what the installation's people change of a company it may know, but not from where
+        data = data | {"address": None}
+    return {
+        "id": str(row["id"]),
+        "type": row["type"],
+        "at": iso(row["at"]),
+        "companyId": row["company_id"],
+        "data": data,
+    }

@@ -1,0 +1,350 @@
+"""API keys: create, list, rotate, revoke. No key can make or take over one that may do more than itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Concatenate, Final, ParamSpec
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.keys import act_of, principal_of
+from api.http.operations import Operation
+from api.http.parameters import Parameter, query_of
+from api.http.problems import Problem
+from shared.clock import read_timestamp, utc_now
+from shared.compose.directory import company_unknown, require_possible
+from shared.fields import Field, FieldsInvalid, checked, json_schema
+from shared.store import connections, keys
+from shared.store.pool import Row, Transaction
+from shared.store.store import Store
+from shared.tenancy.audit import Act, recorded
+from shared.tenancy.key_text import KeyText, make_key
+from shared.tenancy.known_keys import KnownKeys
+from shared.tenancy.principals import SCOPES, KeyScope, Principal
+from shared.timestamps import iso
+
+_P = ParamSpec("_P")
+_PATH: Final = "/api/v2/keys"
+_ONE_PATH: Final = f"{_PATH}/{{keyId}}"
+_MOST: Final = 200
+"""Keys in one page."""
+_BODY_LIMIT: Final = 4096
+"""Bytes; the bodies here have a few short fields."""
+# 18 digits fit PostgreSQL's bigint
+_ID: Final = re.compile(r"[0-9]{1,18}")
+OVERLAP_S: Final = 3600
+"""Seconds for which a key is still taken after its rotation, by default: time to give the new one to every client."""
+_LONGEST_OVERLAP_S: Final = 30 * 86_400
+_NEW: Final = (
+    Field(name="name", kind=str, required=True, shortest=1, longest=200, purpose="For people: who uses the key."),
+    Field(
+        name="companyId",
+        kind=str,
+        longest=64,
+        purpose="The only company that the key reaches; null: all of them. Of a company's own key: its company.",
+    ),
+    Field(
+        name="scopes",
+        kind=list,
+        required=True,
+        items=Field(kind=str, choices=SCOPES),
+        fewest=1,
+        most=len(SCOPES),
+        purpose="What the key may do; none of them includes another.",
+    ),
+    Field(name="expiresAt", kind=str, longest=64, purpose="ISO 8601 with a time zone; left out: it does not expire."),
+)
+_ROTATION: Final = (
+    Field(
+        name="overlapSeconds",
+        kind=int,
+        default=OVERLAP_S,
+        high=_LONGEST_OVERLAP_S,
+        purpose="For how long the key's text from before is still taken; 0: it ends at once.",
+    ),
+)
+
+
+class KeyOperations:
+    """The operations on keys.
+
+    Args:
+        known: forgets what it cached when a key changes. sandbox: whether the installation sends to stand-ins only.
+    """
+
+    def __init__(self, store: Store, known: KnownKeys, *, sandbox: bool) -> None:
+        self._store, self._known, self._sandbox = store, known, sandbox
+
+    def operations(self) -> list[Operation]:
+        """Return them."""
+        return [
+            Operation(
+                method="GET",
+                path=_PATH,
+                scope="manage",
+                owner="principal",
+                group="Keys",
+                summary="API keys, without the keys themselves",
+                handler=self.show_all,
+                parameters=(
+                    Parameter(name="companyId", place="query", purpose="Only keys of this company."),
+                    Parameter(
+                        name="after",
+                        place="query",
+                        purpose="`next` of the page before.",
+                        schema={"type": "string", "pattern": "^[0-9]{1,18}$"},
+                        rule="`next` of the page before",
+                    ),
+                ),
+                answers={200: (f"By id, at most {_MOST}; a company's key sees those of its company.", "Keys")},
+                problems=("company_unknown",),
+            ),
+            Operation(
+                method="POST",
+                path=_PATH,
+                scope="manage",
+                owner="principal",
+                group="Keys",
+                summary="Create an API key, with scopes that the creating key has itself",
+                handler=self.create,
+                body=json_schema(_NEW),
+                answers={201: ("Created; `key` is shown this once.", "NewKey")},
+                problems=("installation_only", "company_unknown", *BODY_PROBLEMS),
+            ),
+            Operation(
+                method="GET",
+                path=_ONE_PATH,
+                scope="manage",
+                owner="principal",
+                group="Keys",
+                summary="One API key, without the key itself",
+                handler=self.show,
+                answers={200: ("The key.", "Key")},
+                problems=("key_unknown",),
+            ),
+            Operation(
+                method="POST",
+                path=f"{_ONE_PATH}/rotate",
+                scope="manage",
+                owner="principal",
+                group="Keys",
+                summary="Give a key a new text; the old one is taken for a while longer",
+                handler=self.rotate,
+                body=json_schema(_ROTATION),
+                answers={200: ("Rotated; `key` is shown this once.", "NewKey")},
+                problems=("key_unknown", "key_revoked", *BODY_PROBLEMS),
+            ),
+            Operation(
+                method="DELETE",
+                path=_ONE_PATH,
+                scope="manage",
+                owner="principal",
+                group="Keys",
+                summary="Revoke a key: within a second no process takes it any more",
+                handler=self.revoke,
+                answers={200: ("Revoked, now or before.", "Key")},
+                problems=("key_unknown",),
+            ),
+        ]
+
+    async def show_all(self, request: Request) -> Response:
+        """Answer with a page of keys."""
+        principal, query = principal_of(request), query_of(request)
+        company_id = principal.company_id if query["companyId"] is None else query["companyId"]
+        if company_id is not None:
+            require_possible(company_id)
+            if not principal.may_reach(company_id):
+                raise company_unknown()
+        rows = await self._store.call(_page, company_id=company_id, after=int(query["after"] or 0))
+        following = str(rows[-1]["id"]) if len(rows) == _MOST else None
+        return JSONResponse({"keys": [_shown(row) for row in rows], "next": following})
+
+    async def create(self, request: Request) -> Response:
+        """Create a key."""
+        principal = principal_of(request)
+        body = await read_json(request, limit=_BODY_LIMIT)
+        given = checked(body, _NEW)
+        company_id = given["companyId"]
+        if company_id is None and not principal.is_admin:
+            # left out it is the company of the key; null is asked for explicitly
+            if "companyId" in body:
+                raise Problem("installation_only", "A company's key makes no keys of the installation.")
+            company_id = principal.company_id
+        if company_id is not None and not principal.may_reach(company_id):
+            raise company_unknown()
+        expires_at = _read_expiry(given["expiresAt"], principal)
+        scopes = tuple(scope for scope in SCOPES if scope in given["scopes"])
+        _require_scopes(principal, scopes)
+        text = make_key(sandbox=self._sandbox)
+        act = act_of(request)
+        if act is not None:
+            act.company_id = company_id
+        row = await self._store.call(
+            recorded(act, _add, after=_audited),
+            company_id=company_id,
+            name=given["name"],
+            text=text,
+            scopes=scopes,
+            expires_at=expires_at,
+        )
+        return _new(row, text, status=201, headers={"Location": f"{_PATH}/{row['id']}"})
+
+    async def show(self, request: Request) -> Response:
+        """Answer with one key."""
+        return JSONResponse(_shown(await self._store.call(_of, principal_of(request), _read_id(request))))
+
+    async def rotate(self, request: Request) -> Response:
+        """Give a key a new text."""
+        given = checked(await _read_optional(request), _ROTATION)
+        text = make_key(sandbox=self._sandbox)
+        row = await self._store.call(
+            _of_company(act_of(request), _rotate),
+            principal_of(request),
+            _read_id(request),
+            text=text,
+            overlap_s=given["overlapSeconds"],
+        )
+        self._known.forget()
+        return _new(row, text)
+
+    async def revoke(self, request: Request) -> Response:
+        """Revoke a key."""
+        row = await self._store.call(_of_company(act_of(request), _revoke), principal_of(request), _read_id(request))
+        # other processes of the API follow within a second
+        self._known.forget()
+        return JSONResponse(_shown(row))
+
+
+def _of_company(
+    act: Act | None, change: Callable[Concatenate[Transaction, _P], Row]
+) -> Callable[Concatenate[Transaction, _P], Row]:
+    """Return a recorded change of a key, audited as one of the key's company."""
+
+    def after(row: Row) -> Mapping[str, Any]:
+        if act is not None:
+            act.company_id = row["company_id"]
+        return _audited(row)
+
+    return recorded(act, change, after=after)
+
+
+def _audited(row: Row) -> Mapping[str, Any]:
+    shown = _shown(row)
+    return {name: shown[name] for name in ("id", "name", "companyId", "prefix", "scopes", "expiresAt", "previousUntil")}
+
+
+def _page(transaction: Transaction, *, company_id: str | None, after: int) -> list[Row]:
+    rows = keys.listed(transaction, company_id=company_id, after=after, most=_MOST)
+    if not rows and company_id is not None and not connections.company_exists(transaction, company_id):
+        raise company_unknown()
+    return rows
+
+
+def _add(
+    transaction: Transaction,
+    *,
+    company_id: str | None,
+    name: str,
+    text: KeyText,
+    scopes: tuple[KeyScope, ...],
+    expires_at: datetime | None,
+) -> Row:
+    if company_id is not None and not connections.company_exists(transaction, company_id):
+        raise company_unknown()
+    return keys.add(
+        transaction,
+        company_id=company_id,
+        name=name,
+        prefix=text.prefix,
+        digest=text.digest,
+        scopes=scopes,
+        expires_at=expires_at,
+    )
+
+
+def _of(transaction: Transaction, principal: Principal, key_id: int) -> Row:
+    """Return a key that the principal may see, locked. Raises `Problem`."""
+    row = keys.lock(transaction, key_id)
+    # keys of the installation and of other companies look to a company's key like none
+    if row is None or not (principal.is_admin or row["company_id"] == principal.company_id):
+        raise Problem("key_unknown", "There is no such key.")
+    return row
+
+
+def _rotate(transaction: Transaction, principal: Principal, key_id: int, *, text: KeyText, overlap_s: int) -> Row:
+    row = _of(transaction, principal, key_id)
+    # who rotates a key holds it afterwards: it must not be able to do, or to last, more than the one that rotates
+    _require_scopes(principal, row["scopes"])
+    if principal.expires_at is not None and (row["expires_at"] is None or row["expires_at"] > principal.expires_at):
+        raise Problem("scope_missing", "A key that expires cannot rotate one that lasts longer.", scope="manage")
+    rotated = keys.rotate(transaction, key_id, prefix=text.prefix, digest=text.digest, overlap_s=overlap_s)
+    if rotated is None:
+        raise Problem("key_revoked", "The key is revoked; create another one.")
+    return rotated
+
+
+def _revoke(transaction: Transaction, principal: Principal, key_id: int) -> Row:
+    _of(transaction, principal, key_id)
+    return keys.revoke(transaction, key_id)
+
+
+def _require_scopes(principal: Principal, scopes: tuple[KeyScope, ...]) -> None:
+    for scope in scopes:
+        if scope not in principal.scopes:
+            raise Problem("scope_missing", f"The key has not the scope {scope} itself.", scope=scope)
+
+
+def _read_expiry(text: str | None, principal: Principal) -> datetime | None:
+    if text is None:
+        # a key that ends makes none that lasts longer
+        return principal.expires_at
+    try:
+        expires_at = read_timestamp(text)
+    except ValueError as error:
+        raise FieldsInvalid([("/expiresAt", "is no instant of ISO 8601 with a time zone")]) from error
+    if expires_at <= utc_now():
+        raise FieldsInvalid([("/expiresAt", "is over")])
+    if principal.expires_at is not None and expires_at > principal.expires_at:
+        raise FieldsInvalid([("/expiresAt", f"is after {iso(principal.expires_at)}, when the creating key expires")])
+    return expires_at
+
+
+async def _read_optional(request: Request) -> Any:
+    """Return the body; a request without one is as good as one with an empty object."""
+    if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
+        return {}
+    return await read_json(request, limit=_BODY_LIMIT)
+
+
+def _read_id(request: Request) -> int:
+    text = request.path_params["keyId"]
+    if not _ID.fullmatch(text):
+        raise Problem("key_unknown", "There is no such key.")
+    return int(text)
+
+
+def _new(row: Row, text: KeyText, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    # no cache on the way may keep a key
+    return JSONResponse(
+        _shown(row) | {"key": text.text}, status_code=status, headers={"Cache-Control": "no-store", **(headers or {})}
+    )
+
+
+def _shown(row: Row) -> dict[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "name": row["name"],
+        "companyId": row["company_id"],
+        "prefix": row["prefix"],
+        "scopes": row["scopes"],
+        "createdAt": iso(row["created_at"]),
+        "expiresAt": iso(row["expires_at"]),
+        "rotatedAt": iso(row["rotated_at"]),
+        "previousUntil": iso(row["previous_until"]),
+        "lastUsedAt": iso(row["last_used_at"]),
+        "revokedAt": iso(row["revoked_at"]),
+    }
