@@ -20,9 +20,8 @@ from api.connections.templates import TemplateOperations
 from api.events.feed import FeedOperations
 from api.http import cors, openapi, pages, reference
 from api.http.addresses import ClientAddresses, read_networks
-from api.http.keys import KeyCheck
 from api.http.middleware import RequestMiddleware
-from api.http.operations import Operation, routes
+from api.http.operations import Entry, Operation, routes
 from api.http.problems import Problem
 from api.messages.acceptance import AcceptanceAnswers
 from api.messages.amendments import AmendmentOperations
@@ -37,6 +36,7 @@ from api.operators.dependencies import Dependencies
 from api.operators.health import HealthOperations
 from api.tenants.audit import AuditOperations
 from api.tenants.keys import KeyOperations
+from api.tenants.limits import LimitOperations
 from shared.channels.worlds import worlds
 from shared.compose.acceptance import RowAcceptor
 from shared.compose.composer import Composer
@@ -98,14 +98,14 @@ def build_app(
     acceptor: RowAcceptor,
     storage: Storage,
     dependencies: Dependencies,
-    keys: KeyCheck,
+    entry: Entry,
     *,
     tail: EventTail,
 ) -> tuple[ASGIApp, Composer]:
     """Return the application, and its composer, which counts what it accepts.
 
     Args:
-        acceptor: commits rows. storage: of files. keys: finds out who makes a request. tail: of the events.
+        acceptor: commits rows. storage: of files. entry: what requests pass before their handlers. tail: of the events.
     Raises:
         SettingsInvalid: the key that seals credentials is missing or wrong.
     """
@@ -130,7 +130,8 @@ def build_app(
         dead_letters,
         CompanyOperations(child.store),
         AuditOperations(child.store),
-        KeyOperations(child.store, keys.known, sandbox=set(worlds(child.settings).values()) == {"sandbox"}),
+        LimitOperations(child.store),
+        KeyOperations(child.store, entry.keys.known, sandbox=set(worlds(child.settings).values()) == {"sandbox"}),
         connections,
         task_operations,
         SignupOperations(directory, child.store, tasks, vault),
@@ -142,7 +143,7 @@ def build_app(
         Dashboard(child.store, health),
     )
     # a path with a closing slash is another path: a redirected POST would lose its body with some clients
-    router = Router(routes(listed, keys, child.store), redirect_slashes=False, default=_unknown_path)
+    router = Router(routes(listed, entry), redirect_slashes=False, default=_unknown_path)
     addresses = ClientAddresses(read_networks(child.settings.trusted_proxies))
     app = RequestMiddleware(router, child.metrics, child.heartbeat.count_error, addresses)
     return cors.allowing(app, cors.read_origins(child.settings.cors_origins)), composer

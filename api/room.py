@@ -10,6 +10,8 @@ from starlette.types import ASGIApp
 
 from api.app import build_app
 from api.http.keys import KeyCheck, load_key
+from api.http.limits import RequestLimits
+from api.http.operations import Entry
 from api.operators.dependencies import Dependencies
 from shared.channels.worlds import worlds
 from shared.delivery.accept import Acceptor
@@ -20,6 +22,7 @@ from shared.process.periodic import repeat
 from shared.process.service import Child, Service, Severity
 from shared.queues.hints import Hints
 from shared.tenancy.known_keys import USE_NOTED_S, KnownKeys
+from shared.tenancy.limits import SHARED_S, LimitRules, Limits
 
 
 class ApiService:
@@ -42,10 +45,11 @@ class ApiService:
         self._dependencies = Dependencies(child.store, self._hints)
         self._storage = open_storage(settings)
         self._tail = EventTail(child.store, child.stopping)
-        self._keys = KnownKeys(child.store)
-        checks = KeyCheck(key, self._keys)
+        self._keys = KnownKeys(child.store, LimitRules(settings))
+        self._limits = Limits(child.store)
+        entry = Entry(keys=KeyCheck(key, self._keys), limits=RequestLimits(self._limits), store=child.store)
         app, self._composer = build_app(
-            child, self._acceptor, self._storage, self._dependencies, checks, tail=self._tail
+            child, self._acceptor, self._storage, self._dependencies, entry, tail=self._tail
         )
         self.app: ASGIApp | None = app
 
@@ -56,6 +60,7 @@ class ApiService:
         self._child.spawn(self._dependencies.watch_redis(), "redis-watch")
         self._child.spawn(self._tail.run(), "event-tail")
         self._child.spawn(repeat("note-key-use", self._keys.note_use, USE_NOTED_S), "key-use")
+        self._child.spawn(repeat("share-limits", self._limits.share, SHARED_S), "limits")
 
     async def drain(self, by: float) -> bool:
         """No-op: the HTTP server has already drained."""

@@ -296,6 +296,11 @@ _PACING: Final = (
 )
 _WORLDS: Final = ("instagram_base_url", "sandbox_url")
 """With the other providers' addresses: whether a connection type sends to the sandbox."""
+_LIMITS: Final = tuple(
+    f"{whose}limit_{what}"
+    for whose in ("", "company_")
+    for what in ("requests_per_second", "messages_per_second", "file_mb_per_hour", "open_waits")
+)
 _DELIVERY: Final = ("send_attempts", "in_doubt_policy", "in_doubt_window_s", *_PACING, *_WORLDS)
 
 # memory limits are for the process tree: by resident size of a single process, by proportional set size of several
@@ -316,12 +321,14 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
             "secret_key_id",
             "trusted_proxies",
             "cors_origins",
+            *_LIMITS,
             *_DATABASE,
             *_REDIS,
             *_MEDIA,
             *_DELIVERY,
         ),
         secrets=("api_key", "media_s3_secret", *_SERVERS, *_VAULT),
+        retention=(Retention(table="limit_buckets", statement="prune_limit_buckets"),),
         restart_base_s=0.2,
         intensity=20,
         memory_soft_mb=1600,

@@ -55,6 +55,12 @@ _KEY: Final = {
     "previousUntil": None,
     "lastUsedAt": None,
     "revokedAt": None,
+    "limits": {
+        "requestsPerSecond": 20,
+        "messagesPerSecond": None,
+        "fileMegabytesPerHour": None,
+        "openWaits": None,
+    },
 }
 
 EXAMPLES: Final[Mapping[str, Any]] = {

@@ -8,6 +8,15 @@ from typing import Final
 from api.http.shapes import AT, AT_OR_NULL, TEXT, TEXT_OR_NULL, Schema, array, closed_object, ref
 from shared.tenancy.principals import SCOPES
 
+_LIMIT: Final[Schema] = {"type": ["number", "null"], "minimum": 0}
+_LIMITS: Final = closed_object(
+    {
+        "requestsPerSecond": _LIMIT,
+        "messagesPerSecond": _LIMIT,
+        "fileMegabytesPerHour": _LIMIT,
+        "openWaits": {"type": ["integer", "null"], "minimum": 0},
+    }
+)
 _KEY: Final[Mapping[str, Schema]] = {
     "id": TEXT,
     "name": TEXT,
@@ -20,9 +29,11 @@ _KEY: Final[Mapping[str, Schema]] = {
     "previousUntil": {**AT_OR_NULL, "description": "Until when the text from before the last rotation is taken."},
     "lastUsedAt": {**AT_OR_NULL, "description": "Some seconds late, since it is written in batches."},
     "revokedAt": AT_OR_NULL,
+    "limits": {**_LIMITS, "description": "Null: the setting decides; 0: none."},
 }
 
 KEY_SCHEMAS: Final[Mapping[str, Schema]] = {
+    "Limits": closed_object({"limits": _LIMITS}),
     "Key": closed_object(_KEY),
     "Keys": closed_object(
         {

@@ -68,7 +68,8 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], *extra]}
+                limits = scope["limit_headers"]() if "limit_headers" in scope else ()
+                message = {**message, "headers": [*message["headers"], *extra, *limits]}
             await send(message)
 
         try:

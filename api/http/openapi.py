@@ -44,15 +44,23 @@ _HEADERS: Final = {
     "Idempotency-Replayed": "`true`: the message was accepted by an earlier request with this key.",
     "Preference-Applied": "How long the answer waited, where `Prefer: wait` was sent.",
     "WWW-Authenticate": "How to show a key.",
+    "RateLimit-Policy": "Limits of the key and its company, if there are any "
+    "(draft-ietf-httpapi-ratelimit-headers): `q` at most at once, which come again in `w` seconds.",
+    "RateLimit": "What is left of each limit: `r` now, full again in `t` seconds.",
     "Retry-After": "Seconds after which the request can be sent again.",
 }
 # headers that only some answers have; operations that accept messages have `_ACCEPTING` instead
-_BY_STATUS: Final = {"201": ("Location",), "401": ("WWW-Authenticate",), "503": ("Retry-After",)}
+_BY_STATUS: Final = {
+    "201": ("Location",),
+    "401": ("WWW-Authenticate",),
+    "429": ("Retry-After",),
+    "503": ("Retry-After",),
+}
 _ACCEPTING: Final = ("Location", "Idempotency-Replayed", "Preference-Applied")
 _BYTES: Final = {"type": "string", "format": "binary"}
 SHARED_PROBLEMS: Final = ("query_invalid", "internal_error", "database_unavailable")
 """Problems of every operation that requires the key, in addition to those of the key."""
-KEY_PROBLEMS: Final = ("key_missing", "key_invalid", "scope_missing")
+KEY_PROBLEMS: Final = ("key_missing", "key_invalid", "scope_missing", "limit_exceeded")
 """Problems of every operation that requires a key."""
 _OWNER_PROBLEMS: Final[Mapping[str, tuple[str, ...]]] = {
     "path": ("company_unknown",),
@@ -215,7 +223,8 @@ def _headers(operation: Operation, names: Sequence[str]) -> dict[str, Any]:
     # every process answers these itself, before the middleware that adds the headers
     if operation.handler is None:
         return {}
-    return {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *names)}}
+    limits = ("RateLimit-Policy", "RateLimit") if operation.needs_key else ()
+    return {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *limits, *names)}}
 
 
 def _problem(name: str) -> dict[str, Any]:

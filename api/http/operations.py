@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.http.keys import KeyCheck
+from api.http.limits import RequestLimits
 from api.http.parameters import Parameter, QueryReader
 from api.http.problems import Problem
 from shared.compose.directory import company_unknown
@@ -67,7 +69,9 @@ class Operation:
         """Raise `ValueError` when it is open who may use the operation: the API does not start with it."""
         if self.scope != "public" and self.scope not in SCOPES:
             raise ValueError(f"{self.method} {self.path}: {self.scope!r} is no scope")
-        if self.needs_key and (self.owner == "path") != (_COMPANY in self.path):
+        has_company = _COMPANY in self.path
+        # an operation of the installation may be about a company
+        if self.needs_key and self.owner != "installation" and (self.owner == "path") != has_company:
             raise ValueError(f"{self.method} {self.path}: owner {self.owner!r} does not fit the path")
 
     @property
@@ -75,7 +79,17 @@ class Operation:
         """Whether the request must show a key."""
         return self.scope != "public"
 
+    @cached_property
+    def accepts_messages(self) -> bool:
+        """Whether it sends a message: such operations take the header that makes a repetition harmless."""
+        return any(parameter.name == "Idempotency-Key" for parameter in self.parameters)
+
     @property
+    def takes_files(self) -> bool:
+        """Whether its body may hold a file."""
+        return self.form is not None or self.raw
+
+    @cached_property
     def audited_as(self) -> str:
         """Name of the act in the audit; empty for what only reads, and for what sends: messages have events."""
         if self.method == "GET" or self.scope not in ("manage", "operate"):
@@ -85,6 +99,19 @@ class Operation:
         return self.act or f"{words[0]}.{words[-1] if len(words) > 1 else _ACTS[self.method]}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What a request passes before its handler.
+
+    Attributes:
+        keys: finds out who makes it. limits: refuses what is too much. store: for the audit.
+    """
+
+    keys: KeyCheck
+    limits: RequestLimits
+    store: Store
+
+
 class _Resource:
     """One path: routes each method to its operation.
 
@@ -92,11 +119,11 @@ class _Resource:
         path: the template, for metrics and logs.
     """
 
-    def __init__(self, path: str, operations: Iterable[Operation], keys: KeyCheck, store: Store) -> None:
-        self.path, self._store = path, store
+    def __init__(self, path: str, operations: Iterable[Operation], entry: Entry) -> None:
+        self.path, self._store, self._limits = path, entry.store, entry.limits
         self._operations = {operation.method: operation for operation in operations}
         self._queries = {method: QueryReader(operation.parameters) for method, operation in self._operations.items()}
-        self._keys = keys
+        self._keys = entry.keys
         # RFC 9110 15.5.6: a 405 lists the methods in `Allow`
         self._allow = ", ".join(sorted(self._operations | ({"HEAD": None} if "GET" in self._operations else {})))
 
@@ -113,11 +140,14 @@ class _Resource:
         if operation.needs_key:
             # first, so that a client without a key learns nothing about the operation
             principal = scope["principal"] = await self._keys.require(request)
-            _require_allowed(operation, principal, request)
-            self._queries[method].read(request)
-            if name := operation.audited_as:
-                scope["act"] = _act(name, operation, principal, request)
-        response = await operation.handler(request)
+            with self._limits.admitted(operation, principal, request) as admitted:
+                _require_allowed(operation, principal, request)
+                self._queries[method].read(request)
+                if name := operation.audited_as:
+                    scope["act"] = _act(name, operation, principal, request)
+                response = await operation.handler(admitted)
+        else:
+            response = await operation.handler(request)
         act: Act | None = scope.get("act")
         # a change that is no transaction with an event of its own
         if act is not None and not act.is_settled and response.status_code < HTTPStatus.BAD_REQUEST:
@@ -151,10 +181,10 @@ def _act(name: str, operation: Operation, principal: Principal, request: Request
     )
 
 
-def routes(operations: Iterable[Operation], keys: KeyCheck, store: Store) -> list[Route]:
-    """Return one route for each path, in the order in which the paths come first. `store`: for the audit."""
+def routes(operations: Iterable[Operation], entry: Entry) -> list[Route]:
+    """Return one route for each path, in the order in which the paths come first."""
     by_path: dict[str, list[Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, []).append(operation)
     # an object and not a function: Starlette then routes every method to it, and leaves 405 to `_Resource`
-    return [Route(path, _Resource(path, group, keys, store)) for path, group in by_path.items()]
+    return [Route(path, _Resource(path, group, entry)) for path, group in by_path.items()]

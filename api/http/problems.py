@@ -246,6 +246,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Operation cannot be carried out as requested",
         remedy="`detail` is what to change; `taskId` is the task that found it.",
     ),
+    "limit_exceeded": ProblemType(
+        status=429,
+        title="Limit of the API key or its company exceeded",
+        remedy="Nothing was done. Send the request again after `Retry-After` seconds; `policy` names the limit.",
+    ),
     "internal_error": ProblemType(
         status=500,
         title="Internal error",

@@ -24,6 +24,7 @@ from shared.store.store import Store
 from shared.tenancy.audit import Act, recorded
 from shared.tenancy.key_text import KeyText, make_key
 from shared.tenancy.known_keys import KnownKeys
+from shared.tenancy.limits import KINDS
 from shared.tenancy.principals import SCOPES, KeyScope, Principal
 from shared.timestamps import iso
 
@@ -195,7 +196,7 @@ class KeyOperations:
 
     async def show(self, request: Request) -> Response:
         """Answer with one key."""
-        return JSONResponse(_shown(await self._store.call(_of, principal_of(request), _read_id(request))))
+        return JSONResponse(_shown(await self._store.call(_of, principal_of(request), read_key_id(request))))
 
     async def rotate(self, request: Request) -> Response:
         """Give a key a new text."""
@@ -204,7 +205,7 @@ class KeyOperations:
         row = await self._store.call(
             _of_company(act_of(request), _rotate),
             principal_of(request),
-            _read_id(request),
+            read_key_id(request),
             text=text,
             overlap_s=given["overlapSeconds"],
         )
@@ -213,7 +214,7 @@ class KeyOperations:
 
     async def revoke(self, request: Request) -> Response:
         """Revoke a key."""
-        row = await self._store.call(_of_company(act_of(request), _revoke), principal_of(request), _read_id(request))
+        row = await self._store.call(_of_company(act_of(request), _revoke), principal_of(request), read_key_id(request))
         # other processes of the API follow within a second
         self._known.forget()
         return JSONResponse(_shown(row))
@@ -320,7 +321,8 @@ async def _read_optional(request: Request) -> Any:
     return await read_json(request, limit=_BODY_LIMIT)
 
 
-def _read_id(request: Request) -> int:
+def read_key_id(request: Request) -> int:
+    """Return the id of the key that a path names. Raises `Problem` when no key can have it."""
     text = request.path_params["keyId"]
     if not _ID.fullmatch(text):
         raise Problem("key_unknown", "There is no such key.")
@@ -347,4 +349,5 @@ def _shown(row: Row) -> dict[str, Any]:
         "previousUntil": iso(row["previous_until"]),
         "lastUsedAt": iso(row["last_used_at"]),
         "revokedAt": iso(row["revoked_at"]),
+        "limits": dict.fromkeys(kind.name for kind in KINDS) | row["limits"],
     }

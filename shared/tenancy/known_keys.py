@@ -12,6 +12,7 @@ from shared.errors import StoreUnavailable
 from shared.store import keys
 from shared.store.pool import Row
 from shared.store.store import Store
+from shared.tenancy.limits import LimitRules
 from shared.tenancy.principals import Principal
 
 REMEMBERED_S: Final = 1.0
@@ -27,8 +28,8 @@ USE_NOTED_S: Final = 10.0
 class KnownKeys:
     """Finds principals by the digests of their keys."""
 
-    def __init__(self, store: Store, clock: Monotonic = monotonic) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: Store, rules: LimitRules, clock: Monotonic = monotonic) -> None:
+        self._store, self._rules, self._clock = store, rules, clock
         self._known: dict[bytes, tuple[Principal | None, float]] = {}
         self._sought: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._lookups = asyncio.Semaphore(_LOOKUPS)
@@ -67,7 +68,7 @@ class KnownKeys:
             # before the query: what changes while it runs is seen a second after this instant at the latest
             began = self._clock()
             row = await self._store.call_each(keys.find, digest)
-        found = None if row is None else _principal(row)
+        found = None if row is None else self._principal(row)
         if len(self._known) >= _MOST_REMEMBERED:
             # simpler than the oldest: it fills again within a second
             self._known.clear()
@@ -90,12 +91,12 @@ class KnownKeys:
             self._used = used | self._used
             raise
 
-
-def _principal(row: Row) -> Principal:
-    return Principal(
-        key_id=row["id"],
-        name=row["name"],
-        company_id=row["company_id"],
-        scopes=frozenset(row["scopes"]),
-        expires_at=row["expires_at"],
-    )
+    def _principal(self, row: Row) -> Principal:
+        return Principal(
+            key_id=row["id"],
+            name=row["name"],
+            company_id=row["company_id"],
+            scopes=frozenset(row["scopes"]),
+            expires_at=row["expires_at"],
+            policies=self._rules.policies(row["id"], row["limits"], row["company_id"], row["company_limits"]),
+        )

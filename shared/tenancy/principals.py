@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, get_args
 
+from shared.tenancy.limits import Policy
+
 KeyScope = Literal["send", "read", "manage", "operate"]
 """What a key may do. None includes another: a key that sends and reads has both.
 
@@ -23,7 +25,7 @@ class Principal:
     Attributes:
         key_id: row of `api_keys`; None: the key of the settings, which is no row. name: of the key, for people.
         company_id: the only company that it may reach; None: all of them. scopes: what it may do there. expires_at: end
-            of its key, if it has one.
+            of its key, if it has one. policies: its limits, and those of its company.
     """
 
     key_id: int | None
@@ -31,6 +33,7 @@ class Principal:
     company_id: str | None
     scopes: frozenset[KeyScope]
     expires_at: datetime | None = None
+    policies: tuple[Policy, ...] = ()
 
     @property
     def is_admin(self) -> bool:

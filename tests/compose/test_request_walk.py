@@ -17,13 +17,16 @@ from starlette.routing import Router
 from starlette.types import Message
 
 from api.http.keys import KeyCheck
-from api.http.operations import routes
+from api.http.limits import RequestLimits
+from api.http.operations import Entry, routes
 from api.messages.acceptance import AcceptanceAnswers
 from api.messages.drafts import DraftReader
 from api.messages.sending import SendingOperations
 from shared.compose.directory import Directory
 from shared.process.request_body import BodyBudget, with_budget
+from shared.settings import Settings
 from shared.tenancy.known_keys import KnownKeys
+from shared.tenancy.limits import LimitRules, Limits
 from tests.compose.env import ComposeEnv
 from tests.support.calls import Calls
 
@@ -92,8 +95,9 @@ def send(env: ComposeEnv, path: str, body: bytes, *, is_form: bool) -> Calls:
     async def run() -> None:
         drafts = DraftReader(Directory(env.store), env.files)
         sending = SendingOperations(drafts, env.composer, AcceptanceAnswers(env.store, asyncio.Event()))
-        keys = KeyCheck(KEY, KnownKeys(env.store))
-        app = with_budget(Router(routes(sending.operations(), keys, env.store)), BodyBudget())
+        keys = KeyCheck(KEY, KnownKeys(env.store, LimitRules(Settings())))
+        entry = Entry(keys=keys, limits=RequestLimits(Limits(env.store)), store=env.store)
+        app = with_budget(Router(routes(sending.operations(), entry)), BodyBudget())
         with calls.recorded():
             await app(scope, receive, answer)
 

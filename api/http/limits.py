@@ -1,0 +1,102 @@
+"""Limits on requests: what is counted of a request, the refusal, and the headers by which clients stay within them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from typing import Final, Protocol
+
+from starlette.requests import Request
+from starlette.types import Message
+
+from api.http.problems import Problem
+from shared.tenancy.limits import FILES, MESSAGES, REQUESTS, WAITS, Exceeded, Kind, Limits, Policy
+from shared.tenancy.principals import Principal
+
+# draft-ietf-httpapi-ratelimit-headers: what a limit counts, where that is not requests
+_UNITS: Final = {FILES: ';qu="content-bytes"', WAITS: ';qu="concurrent-requests"'}
+
+
+class Counted(Protocol):
+    """What decides which limits a request counts for."""
+
+    @property
+    def accepts_messages(self) -> bool:
+        """Whether it sends a message."""
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether its body may hold a file."""
+
+
+class RequestLimits:
+    """Counts requests, and refuses those that are too many."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    @contextmanager
+    def admitted(self, operation: Counted, principal: Principal, request: Request) -> Iterator[Request]:
+        """Count a request, and give it to a handler for as long as the context lasts.
+
+        Raises:
+            Problem: a limit of the key, or of its company, is used up.
+        """
+        policies = principal.policies
+        # most keys have no limits
+        if not policies:
+            yield request
+            return
+        request.scope["limit_headers"] = lambda: self._headers(policies)
+        self._require(policies, REQUESTS)
+        if operation.accepts_messages:
+            self._require(policies, MESSAGES)
+        if operation.takes_files:
+            # how large its body is shows as it arrives: only what is left already counts here
+            self._require(policies, FILES, 0)
+            request = self._counting(request, policies)
+        if "wait" not in request.headers.get("prefer", "").lower():
+            yield request
+            return
+        with self._limits.waiting(policies) as full:
+            if full is not None:
+                raise _exceeded(full)
+            yield request
+
+    def _require(self, policies: tuple[Policy, ...], kind: Kind, amount: float = 1.0) -> None:
+        if (exceeded := self._limits.take(policies, kind, amount)) is not None:
+            raise _exceeded(exceeded)
+
+    def _counting(self, request: Request, policies: tuple[Policy, ...]) -> Request:
+        async def receive() -> Message:
+            message = await arriving()
+            if body := message.get("body"):
+                self._limits.spend(policies, FILES, len(body))
+            return message
+
+        arriving = request.receive
+        return Request(request.scope, receive)
+
+    def _headers(self, policies: tuple[Policy, ...]) -> list[tuple[bytes, bytes]]:
+        state = self._limits.state(policies)
+        rules = ", ".join(f'"{policy.label}";q={int(policy.capacity)}{_window(policy)}' for policy, _, _ in state)
+        left = ", ".join(
+            f'"{policy.label}";r={left}{f";t={full_s}" if full_s else ""}' for policy, left, full_s in state
+        )
+        return [(b"ratelimit-policy", rules.encode()), (b"ratelimit", left.encode())]
+
+
+def _window(policy: Policy) -> str:
+    window = f";w={ceil(policy.capacity / policy.rate)}" if policy.rate else ""
+    return window + _UNITS.get(policy.kind, "")
+
+
+def _exceeded(exceeded: Exceeded) -> Problem:
+    label = exceeded.policy.label
+    return Problem(
+        "limit_exceeded",
+        f"The limit {label} is used up.",
+        headers={"Retry-After": str(exceeded.wait_s)},
+        policy=label,
+    )
