@@ -34,6 +34,9 @@ _LIFE: Final = "tests/model/test_life.py"
 _CONNECTION: Final = "shared/process/http_protocol.py"
 _COMPOSER: Final = "tests/compose/test_composer.py"
 _DOORS: Final = "tests/process/test_http_limits.py"
+_OPERATIONS: Final = "api/http/operations.py"
+_WALK: Final = "tests/tenants/test_walk.py"
+_KEYS_SQL: Final = "shared/store/queries/keys.sql"
 
 MUTATIONS: Final[Mapping[str, Mutation]] = {
     "settle-fence": Mutation(
@@ -1005,6 +1008,52 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "null for an optional field is as good as leaving it out",
         (Edit("shared/fields.py", "        if given is not None:\n", "        if name in value:\n"),),
         "tests/compose/test_composer.py::test_null_is_as_good_as_absent",
+    ),
+    "company-closed": Mutation(
+        "a key of one company gets another's path as one that does not exist",
+        (
+            Edit(
+                _OPERATIONS,
+                'if operation.owner == "path" and not principal.may_reach(request.path_params["companyId"]):',
+                "if False:",
+            ),
+        ),
+        _WALK,
+    ),
+    "scope-needed": Mutation(
+        "a key does what its scopes say and nothing else",
+        (Edit(_OPERATIONS, "if operation.scope not in principal.scopes:", "if False:"),),
+        _WALK,
+    ),
+    "key-revoked": Mutation(
+        "a revoked key is refused",
+        (Edit(_KEYS_SQL, "AND k.revoked_at IS NULL", ""),),
+        "tests/tenants/test_keys.py::test_a_revoked_key_ends_in_every_process_within_a_second",
+    ),
+    "key-rotated-out": Mutation(
+        "the text from before a rotation ends with the overlap",
+        (Edit(_KEYS_SQL, "AND k.previous_until > now()", ""),),
+        "tests/tenants/test_keys.py::test_after_a_rotation_both_texts_work_for_the_overlap",
+    ),
+    "key-not-taken-over": Mutation(
+        "no key rotates one that may do more than itself",
+        (Edit("api/tenants/keys.py", '    _require_scopes(principal, row["scopes"])\n', ""),),
+        "tests/tenants/test_keys.py::test_a_key_takes_over_none_that_may_do_more",
+    ),
+    "audit-with-its-change": Mutation(
+        "an act is written in the transaction of its change",
+        (Edit("shared/tenancy/audit.py", "                act.write(transaction)\n", "                pass\n"),),
+        "tests/tenants/test_audit.py",
+    ),
+    "forwarded-of-trusted": Mutation(
+        "a forwarded address is believed of trusted proxies alone",
+        (Edit("api/http/addresses.py", "if not self._trusted or not self._is_trusted(peer):", "if False:"),),
+        "tests/tenants/test_addresses.py",
+    ),
+    "limit-shared": Mutation(
+        "what one process allows is taken from the limit of all",
+        (Edit("shared/store/queries/limits.sql", "- (EXCLUDED.capacity - EXCLUDED.tokens)", ""),),
+        "tests/tenants/test_limits.py::test_what_is_spent_is_taken_from_what_came_in_since",
     ),
     "seed-not-truth": Mutation(
         "the environment never undoes what an operator did",

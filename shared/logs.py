@@ -16,13 +16,17 @@ import traceback
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, TextIO
 
 from shared.kinds import KINDS
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 """Set at the edge (HTTP request, claimed row, journal row) and written into every line below it."""
+
+origin_fields: ContextVar[Mapping[str, str]] = ContextVar("origin_fields", default=MappingProxyType({}))
+"""Which request the work is done for, as fields of log lines: `request_id` where it is not the correlation id itself,
+and `trace_id`."""
 
 PRIVATE_FIELDS: Final = frozenset(
     {
@@ -115,6 +119,7 @@ class _JsonLine(logging.Formatter):
         }
         if correlation := correlation_id.get():
             line["correlation_id"] = correlation
+        line |= origin_fields.get()
         event = getattr(record, "event", None)
         # a line of a library: its text is free, so it is scrubbed
         if event is None:

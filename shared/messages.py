@@ -23,7 +23,8 @@ class OutboundMessage:
             browser session the WhatsApp message id. Empty until a channel chose one; kept for every later attempt in a
             browser session.
         attempts_before_redrive: they do not count any more. account: the provider's account, or the linked number, that
-            it was accepted for; empty: not known. created_at: when it was accepted.
+            it was accepted for; empty: not known. created_at: when it was accepted. request_id, traceparent: of the
+            request that asked for it; empty: none did.
     """
 
     id: int
@@ -40,6 +41,8 @@ class OutboundMessage:
     account: str = field(default="", repr=False)
     # not compared: two views of a row are equal when what is sent is equal
     created_at: datetime = field(default_factory=utc_now, compare=False)
+    request_id: str = field(default="", compare=False)
+    traceparent: str = field(default="", compare=False)
 
     @property
     def attempts_used(self) -> int:

@@ -100,35 +100,20 @@ class Settings:
         "", "Key of API clients; empty: made at first start and kept in BULKHEAD_HOME/api_key.", secret=True
     )
     trusted_proxies: str = _setting(
-        "",
-        "Networks of proxies whose `X-Forwarded-For` the API believes, for example `10.0.0.0/8,::1`; empty: none.",
+        "", "Networks of proxies whose `X-Forwarded-For` the API believes: `10.0.0.0/8,::1`; empty: none."
     )
     cors_origins: str = _setting(
-        "",
-        "Origins of pages that may use the API, for example `https://app.example.com`; `*`: any; empty: none.",
+        "", "Origins of pages that may use the API: `https://app.example.com`, or `*` for any; empty: none."
     )
-    limit_requests_per_second: float = _setting(
-        0.0, "Requests a second of one API key; 0: no limit. API_KEY itself has none.", low=0
-    )
-    limit_messages_per_second: float = _setting(0.0, "Messages a second that one API key may send; 0: no limit.", low=0)
-    limit_file_mb_per_hour: float = _setting(
-        0.0, "Megabytes an hour of requests with files by one API key; 0: no limit.", low=0
-    )
-    limit_open_waits: int = _setting(
-        0, "Requests of one API key that wait at the same time (`Prefer: wait`) in one API process; 0: no limit.", low=0
-    )
-    company_limit_requests_per_second: float = _setting(
-        0.0, "Requests a second of all API keys of one company; 0: no limit.", low=0
-    )
-    company_limit_messages_per_second: float = _setting(
-        0.0, "Messages a second that all API keys of one company may send; 0: no limit.", low=0
-    )
-    company_limit_file_mb_per_hour: float = _setting(
-        0.0, "Megabytes an hour of requests with files by all API keys of one company; 0: no limit.", low=0
-    )
-    company_limit_open_waits: int = _setting(
-        0, "Requests of all API keys of one company that wait at the same time in one API process; 0: no limit.", low=0
-    )
+    # the first key, API_KEY, has no limits
+    limit_requests_per_second: float = _setting(0.0, "Requests a second of one API key; 0: no limit.", low=0)
+    limit_messages_per_second: float = _setting(0.0, "Messages a second by one API key; 0: no limit.", low=0)
+    limit_file_mb_per_hour: float = _setting(0.0, "Megabytes of files an hour by one API key; 0: no limit.", low=0)
+    limit_open_waits: int = _setting(0, "Waiting requests of one API key in one API process; 0: no limit.", low=0)
+    company_limit_requests_per_second: float = _setting(0.0, "The same for all keys of one company.", low=0)
+    company_limit_messages_per_second: float = _setting(0.0, "The same for all keys of one company.", low=0)
+    company_limit_file_mb_per_hour: float = _setting(0.0, "The same for all keys of one company.", low=0)
+    company_limit_open_waits: int = _setting(0, "The same for all keys of one company.", low=0)
     secret_key_id: str = _setting("k1", "Name of the key that new secrets are encrypted with.")
     secret_encryption_key: str = _setting(
         "", "Base64 of 32 bytes; empty: made at first start and kept in BULKHEAD_HOME/secret_key.", secret=True

@@ -20,6 +20,7 @@ _SENT: Final = (
     "Range",
     "If-None-Match",
     "X-Request-Id",
+    "traceparent",
 )
 """Headers that a page may send, beside those that every page may."""
 _SHOWN: Final = (
@@ -28,6 +29,8 @@ _SHOWN: Final = (
     "Idempotency-Replayed",
     "Preference-Applied",
     "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
     "ETag",
     "Content-Range",
 )

@@ -14,7 +14,8 @@ from api.http.addresses import ClientAddresses
 from api.http.problems import Problem, database_unavailable
 from shared.clock import monotonic
 from shared.errors import Refused, StoreUnavailable
-from shared.logs import correlation_id, logger
+from shared.logs import correlation_id, logger, origin_fields
+from shared.origin import Origin, continued, origin, trace_id
 from shared.process.metrics import Metrics
 
 log = logger(__name__)
@@ -60,6 +61,9 @@ class RequestMiddleware:
         request_id = _request_id(scope)
         # never reset: each request is a task, with a context of its own
         correlation_id.set(request_id)
+        traceparent = continued(_header(scope, b"traceparent"))
+        origin.set(Origin(request_id=request_id, traceparent=traceparent))
+        origin_fields.set({"trace_id": trace_id(traceparent)})
         extra = [(b"x-request-id", request_id.encode()), *_ALWAYS]
         status = 0
 
@@ -124,6 +128,10 @@ class RequestMiddleware:
             log.debug("request_answered", **facts)
         else:
             log.info("request_answered", **facts)
+
+
+def _header(scope: Scope, sought: bytes) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == sought), "")
 
 
 def _request_id(scope: Scope) -> str:

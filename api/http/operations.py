@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Final, Literal
@@ -21,10 +21,14 @@ from api.http.limits import RequestLimits
 from api.http.parameters import Parameter, QueryReader
 from api.http.problems import Problem
 from shared.compose.directory import company_unknown
-from shared.logs import correlation_id
+from shared.errors import StoreUnavailable
+from shared.logs import correlation_id, logger
+from shared.origin import origin
 from shared.store.store import Store
 from shared.tenancy.audit import Act
 from shared.tenancy.principals import SCOPES, KeyScope, Principal
+
+log = logger(__name__)
 
 Handler = Callable[[Request], Awaitable[Response]]
 Owner = Literal["path", "principal", "installation"]
@@ -140,6 +144,8 @@ class _Resource:
         if operation.needs_key:
             # first, so that a client without a key learns nothing about the operation
             principal = scope["principal"] = await self._keys.require(request)
+            if (asked := origin.get()) is not None and principal.key_id is not None:
+                origin.set(replace(asked, key_id=principal.key_id))
             with self._limits.admitted(operation, principal, request) as admitted:
                 _require_allowed(operation, principal, request)
                 self._queries[method].read(request)
@@ -151,8 +157,15 @@ class _Resource:
         act: Act | None = scope.get("act")
         # a change that is no transaction with an event of its own
         if act is not None and not act.is_settled and response.status_code < HTTPStatus.BAD_REQUEST:
-            await self._store.call(act.write)
+            await self._write_after(act)
         await response(scope, receive, send)
+
+    async def _write_after(self, act: Act) -> None:
+        try:
+            await self._store.call(act.write)
+        except StoreUnavailable as error:
+            # the change is made: an answer that refuses it would be wrong
+            log.error("audit_not_written", act=act.name, reason=str(error))
 
 
 def _require_allowed(operation: Operation, principal: Principal, request: Request) -> None:

@@ -172,7 +172,11 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
                 )
             ),
         },
-        _CONTENT,
+        {
+            **_CONTENT,
+            "requestId": {**_TEXT_OR_NULL, "description": "Of the request that asked for it; also in log lines."},
+            "traceparent": {**_TEXT_OR_NULL, "description": "The W3C trace of that request."},
+        },
     ),
     "DeadLetters": _object(
         {

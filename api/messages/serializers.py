@@ -36,7 +36,8 @@ class MessageSerializer:
             raise message_unknown()
         if steps is None:
             return {**received(row, related), "history": []}
-        return {**sent(row, related), "history": shown_steps(steps)}
+        by = {"requestId": row["request_id"], "traceparent": row["traceparent"]}
+        return {**sent(row, related), **by, "history": shown_steps(steps)}
 
     async def page(
         self, company_id: str, chat_id: str, *, before: tuple[Any, int], most: int

@@ -23,6 +23,7 @@ from shared.errors import Refused
 from shared.fields import checked
 from shared.media.reach import Reach
 from shared.messages import Policy
+from shared.origin import origin
 from shared.process.metrics import Metrics
 from shared.states import MessageState
 from shared.store import messages, windows
@@ -300,6 +301,7 @@ def _row(
         idempotency_key=key,
         scheduled_for=scheduled_for,
         in_doubt_policy=policy,
+        origin=origin.get(),
     )
 
 

@@ -14,6 +14,7 @@ from shared.delivery.in_flight import InFlight
 from shared.errors import Fenced, StoreUnavailable
 from shared.fail_points import hit
 from shared.messages import InDoubt, OutboundMessage, Outcome, Retry
+from shared.origin import log_fields
 from shared.store import messages
 from shared.store.store import Store
 
@@ -48,6 +49,7 @@ class Sender:
         """Send, and return the outcome; None when the row belongs to another incarnation, or moved on: an outcome of
         ours would overwrite theirs."""
         logs.correlation_id.set(f"m-{message.id}")
+        logs.origin_fields.set(log_fields(message.request_id, message.traceparent))
         started = monotonic()
         try:
             outcome = await self._outcome(message, started + self._send_s)

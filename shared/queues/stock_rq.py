@@ -28,6 +28,7 @@ from shared.clock import Monotonic, left, monotonic
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.kinds import ProcessKind
 from shared.messages import OutboundMessage, Outcome, Retry
+from shared.origin import log_fields
 from shared.process.metrics import Metrics
 from shared.queues.connection import redis_errors
 from shared.settings import ChildEnvironment, Settings, load
@@ -314,6 +315,7 @@ class _Delivery:
 
     async def _send(self, store: Store, channel: StockChannel, message: OutboundMessage) -> None:
         logs.correlation_id.set(f"m-{message.id}")
+        logs.origin_fields.set(log_fields(message.request_id, message.traceparent))
         outcome: Outcome
         try:
             outcome = await channel.send(message, _recorded, monotonic() + self._send_s)

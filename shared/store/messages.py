@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Retry, Sent
+from shared.origin import Origin
 from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
 from shared.store import media, people
 from shared.store.people import OnePerson
@@ -28,6 +29,7 @@ class NewMessage:
     Attributes:
         fingerprint: digest of what was asked, so that an idempotency key cannot be used for something else.
         scheduled_for: when it shall be sent; None: at once. in_doubt_policy: wins over the company's.
+        origin: the request that asked for it, if one did.
     """
 
     company_id: str
@@ -40,6 +42,7 @@ class NewMessage:
     idempotency_key: str | None = None
     scheduled_for: datetime | None = None
     in_doubt_policy: Policy | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +170,7 @@ def accept(
             "fingerprint": message.fingerprint,
             "scheduled_for": message.scheduled_for.isoformat() if message.scheduled_for else None,
             "in_doubt_policy": message.in_doubt_policy,
+            **_origin(message.origin),
         }
         for position, message in enumerate(messages)
     ]
@@ -547,6 +551,13 @@ def chat_page(
 def queue_depth(transaction: Transaction) -> list[Row]:
     """Return how much is open by kind and state, with the age of the oldest in seconds."""
     return transaction.rows("queue_depth")
+
+
+def _origin(origin: Origin | None) -> dict[str, Any]:
+    # nothing for what no request asked for: the columns stay null
+    if origin is None:
+        return {}
+    return {"request_id": origin.request_id, "traceparent": origin.traceparent, "key_id": origin.key_id}
 
 
 def _outbound(row: Row) -> OutboundMessage:

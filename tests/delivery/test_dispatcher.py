@@ -8,9 +8,11 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from shared import logs
 from shared.clock import monotonic
 from shared.delivery.channel import RecordToken
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
+from shared.origin import Origin
 from shared.store import messages
 from tests.delivery.env import Answers, Gate, Process, Script, answering, cancelled, run, soon, takes
 from tests.store.env import StoreEnv, away
@@ -46,6 +48,24 @@ class TestSending:
         run(scenario())
         assert env.row(ids[0])["provider_id"] == f"p-{ids[0]}"
         assert env.history(ids[0]) == ["queued", "sending", "sent"]
+
+    def test_what_is_logged_while_a_message_is_sent_names_its_request(self, env: StoreEnv) -> None:
+        trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        (asked,) = env.accept("a", origin=Origin(request_id="order-1", traceparent=trace))
+        (alone,) = env.accept("b")
+        fields: dict[int, Mapping[str, str]] = {}
+
+        async def behave(message: OutboundMessage, _: object) -> Outcome:
+            fields[message.id] = logs.origin_fields.get()
+            return Sent(provider_id=f"p-{message.id}")
+
+        async def scenario() -> None:
+            async with Process(env, Script(behave)) as process:
+                process.dispatcher.offer([asked, alone])
+                await process.until([asked, alone], "sent")
+
+        run(scenario())
+        assert fields == {asked: {"request_id": "order-1", "trace_id": trace[3:35]}, alone: {}}
 
     def test_a_chat_keeps_its_order_through_concurrency_and_retries(self, env: StoreEnv) -> None:
         luck = random.Random(7)

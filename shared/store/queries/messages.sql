@@ -8,17 +8,19 @@ WITH given AS (
     FROM (SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
           AS r(position int, company_id text, connection_id bigint, process_name text, chat_id text, type text,
                content jsonb,
-               idempotency_key text, fingerprint text, scheduled_for timestamptz, in_doubt_policy text)
+               idempotency_key text, fingerprint text, scheduled_for timestamptz, in_doubt_policy text,
+               request_id text, traceparent text, key_id bigint)
           ORDER BY position) AS r
 ), written AS (
     -- The partial unique index decides between two requests with one idempotency key, also when both commit at once:
     -- the later one inserts nothing and reads the earlier row by `messages_by_idempotency_key`.
     INSERT INTO messages (id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key,
                           fingerprint,
-                          scheduled_for, not_before, in_doubt_policy, world, account)
+                          scheduled_for, not_before, in_doubt_policy, request_id, traceparent, key_id, world, account)
     SELECT given.id, given.company_id, given.connection_id, given.process_name, given.chat_id, given.type,
            given.content, given.idempotency_key,
            given.fingerprint, given.scheduled_for, given.scheduled_for, given.in_doubt_policy,
+           given.request_id, given.traceparent, given.key_id,
            -- null for a type whose world is not given: then nothing is compared
            (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)],
            -- the provider's account, or the number that a browser session is linked as; null before it is linked
@@ -147,7 +149,8 @@ WITH candidates AS (
     WHERE m.id = ANY(ARRAY(SELECT id FROM ready))
     RETURNING m.id, m.company_id, m.connection_id, m.chat_id, m.type, m.content, m.attempt,
         m.forgiven AS attempts_before_redrive, m.token,
-              m.incarnation, coalesce(m.account, '') AS account, m.created_at
+              m.incarnation, coalesce(m.account, '') AS account, m.created_at,
+              coalesce(m.request_id, '') AS request_id, coalesce(m.traceparent, '') AS traceparent
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt,
                                  incarnation)
@@ -508,6 +511,7 @@ WHERE m.state = 'sending' AND m.claimed_at < now() - make_interval(secs => %(sil
 SELECT m.id, m.company_id, m.connection_id, c.connection_type, m.chat_id, m.type, m.content, m.attempt,
        m.forgiven AS attempts_before_redrive,
        m.token, m.incarnation, coalesce(m.account, '') AS account, m.created_at, m.claimed_at,
+       coalesce(m.request_id, '') AS request_id, coalesce(m.traceparent, '') AS traceparent,
        extract(epoch FROM now() - m.claimed_at)::double precision AS age_s,
        extract(epoch FROM now() - m.in_doubt_at)::double precision AS doubt_s,
        coalesce(m.in_doubt_policy, company.in_doubt_policy) AS policy
@@ -716,7 +720,7 @@ RETURNING i.id;
 SELECT m.id, m.company_id, m.connection_id, c.phone_index, c.connection_type, m.chat_id,
        chat_aliases(m.company_id, m.chat_id) AS chat_ids, m.type, m.content, m.state, m.attempt, m.not_before,
        m.scheduled_for, m.in_doubt_policy, m.provider_id, m.held_at, m.error_code, m.error_detail, m.created_at,
-       m.sent_at, m.updated_at
+       m.sent_at, m.updated_at, m.request_id, m.traceparent
 FROM messages m JOIN phone_configs c ON c.id = m.connection_id
 WHERE m.company_id = %(company_id)s AND m.id = %(id)s;
 
