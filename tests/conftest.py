@@ -45,8 +45,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With `-m fast` leave out what has no fast test without importing it."""
-    return True if config.getoption("markexpr") == "fast" and selection.has_no_fast_test(collection_path) else None
+    """Leave out what has no test of the chosen marks without importing it."""
+    chosen = config.getoption("markexpr")
+    if chosen == "fast":
+        return True if selection.has_no_fast_test(collection_path) else None
+    if chosen.startswith("serial"):
+        return True if selection.has_no_serial_test(collection_path) else None
+    return None
 
 
 class Running(Protocol):

@@ -19,7 +19,7 @@ import redis
 
 from shared.kinds import next_admin_offset
 from shared.settings import Settings
-from tests.support import environment, processes
+from tests.support import environment, processes, selection
 from tests.support.ports import free_port_block, ports_of
 from tests.support.servers import Servers, of_this_worker
 from tests.support.waiting import NeverHappened, eventually, eventually_async
@@ -218,6 +218,13 @@ def test_a_fast_test_gets_no_server(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "1 passed, 2 errors" in run.stdout
     assert "a fast test starts no server" in run.stdout
+
+
+def test_a_run_of_serial_tests_imports_only_files_that_have_some() -> None:
+    tests = environment.REPOSITORY / "tests"
+    assert not selection.has_no_serial_test(tests / "supervision" / "test_hangs.py")
+    assert selection.has_no_serial_test(tests / "unit" / "test_states.py")
+    assert not selection.has_no_serial_test(tests / "conftest.py"), "fixtures are needed in any case"
 
 
 def test_settings_of_two_copies_share_nothing(

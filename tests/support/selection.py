@@ -74,6 +74,11 @@ def has_no_fast_test(path: Path) -> bool:
     )
 
 
+def has_no_serial_test(path: Path) -> bool:
+    """Whether a file of tests has none that runs alone."""
+    return path.match("test_*.py") and "pytest.mark.serial" not in path.read_text(encoding="utf-8")
+
+
 @cache
 def starts_something(path: Path) -> bool:
     """Whether the file imports one of `STARTERS`, itself or through another file of the suite."""
