@@ -80,7 +80,7 @@ def test_faults_of_all_kinds_and_a_clean_result(tmp_path: Path) -> None:
 def test_foreign_statuses_move_nothing(tmp_path: Path) -> None:
     """Two companies, every type, schedules, cancellations and redrives, while others report about our rows."""
     report = tmp_path / "result.json"
-    words = ["--plan", "outsiders", "--faults", "40", "--rate", "1", "--load", "20", "--chats", "10", "--seed", "4"]
+    words = ["--plan", "outsiders", "--faults", "20", "--rate", "1.2", "--load", "20", "--chats", "10", "--seed", "8"]
     code, out, err = finished(*words, "--settle", "120", "--json", str(report), within_s=220.0)
     assert code == 0, out + err
     result = json.loads(report.read_text())
