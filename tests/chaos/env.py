@@ -54,6 +54,7 @@ class ChaosEnv(Bulkhead):
         rate: float = 25.0,
         chats: int = 4,
         phone_indexes: tuple[int, ...] = EVERYWHERE,
+        settle_s: float = 90.0,
     ) -> tuple[Outcome, Load]:
         """Let messages flow while `meanwhile` runs, until all that was accepted came to an end, and return the outcome
         and the load.
@@ -65,7 +66,7 @@ class ChaosEnv(Bulkhead):
                 await installation.join()
                 mark = new_mark()
                 load = Load(installation, mark=mark, rate=rate, chats=chats, phone_indexes=phone_indexes)
-                run = Run(installation, load, [], mark=mark, settle_s=90.0)
+                run = Run(installation, load, [], mark=mark, settle_s=settle_s)
                 return await run.run(lambda: meanwhile(installation, run, load)), load
 
         return asyncio.run(scenario())

@@ -22,7 +22,7 @@ from tests.chaos.env import BROWSER, ChaosEnv, DyingEnv, open_env
 from tests.supervision.test_adoption import OF_ORCHESTRATOR
 from tests.support.waiting import eventually_async
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(400)]
 
 _SENDING = (
     "claim.begun",
@@ -119,7 +119,7 @@ def test_every_crash_point_of_browser_sends_once() -> None:
     with open_env(DyingEnv, crash_points=armed(OF_PAGES)) as env:
         env.link()
         # few: what piles up while the session is away is waited for at the end
-        require_reached(env, OF_PAGES, rate=1.0, chats=1, phone_indexes=(BROWSER,))
+        require_reached(env, OF_PAGES, rate=0.5, chats=1, phone_indexes=(BROWSER,), settle_s=150.0)
 
 
 def require_reached(env: ChaosEnv, points: Sequence[str], **load_settings: Any) -> None:
