@@ -83,7 +83,8 @@ WHERE connection_id = %(connection_id)s AND world = %(world)s AND sha256 = %(sha
 -- Note under what id a provider keeps a file.
 INSERT INTO media_uploads (connection_id, world, sha256, mimetype, provider_id)
 VALUES (%(connection_id)s, %(world)s, %(sha256)s, %(mimetype)s, %(provider_id)s)
-ON CONFLICT (connection_id, world, sha256, mimetype) DO UPDATE SET provider_id = excluded.provider_id, uploaded_at = now();
+ON CONFLICT (connection_id, world, sha256, mimetype)
+DO UPDATE SET provider_id = excluded.provider_id, uploaded_at = now();
 
 -- forget_upload --
 -- Forget an id that a provider does not know any more.
