@@ -16,7 +16,7 @@ from shared.process.request_body import read_body
 TEXT_BODY_LIMIT: Final = 1 << 20
 """Bytes: the longest text of any channel (65,536 characters) with every character escaped as two surrogates fits."""
 BODY_WAIT_S: Final = 10.0
-"""Seconds for a whole body: a text is a few packets, also on a bad line; docs/problems.md names the value."""
+"""Seconds for a whole body: a text is a few packets, also on a bad line; docs/api.md names the value."""
 _MOST_VALUES: Final = 100_000
 """Values in one body, about: so many are decoded in a few hundredths of a second, during which the process does
 nothing else.

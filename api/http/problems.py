@@ -106,7 +106,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=405, title="Method not allowed", remedy="The `Allow` header lists the methods."
     ),
     "body_late": ProblemType(
-        status=408, title="Body not received in time", remedy="Send the request again; a body has 10 seconds."
+        status=408,
+        title="Body not received in time",
+        remedy="Send the request again; docs/api.md lists the time that each kind of body has.",
     ),
     "events_expired": ProblemType(
         status=410,
@@ -196,7 +198,8 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "text_too_long": ProblemType(
         status=422,
         title="Text too long for the channel",
-        remedy="Stay within `limit` characters (Unicode code points), or send several messages.",
+        remedy="Stay within `limit` characters (Unicode code points; on Instagram bytes of UTF-8), or send several "
+        "messages.",
     ),
     "media_too_large": ProblemType(
         status=422,
