@@ -352,7 +352,7 @@ def _create(cluster: Cluster, home: Path, password: str) -> None:
 
 
 def _keep_password(cluster: Cluster, home: Path, password: str) -> None:
-    """Give the role the password of the file, if the file was made anew since."""
+    """Set the role's password to that of the file, if the file was created again since."""
     applied = _applied(home)
     if applied.exists() and applied.read_text() == _print_of(password):
         return

@@ -146,7 +146,7 @@ class MetaService:
         return await self._fetcher.drain(by) and drained
 
     async def close(self) -> None:
-        """Give everything back at once."""
+        """Release everything at once."""
         # forgetting a loop that never began is harmless: `close` is called after a failed start too
         for loop in ("accounts", "checks", "journal", "proofs"):
             self._child.beats.forget(loop)

@@ -149,7 +149,7 @@ class AccountCalls:
         self._subscription = BodyValidator("/{Version}/{WABA-ID}/subscribed_apps")
 
     async def exchange(self, request: Request) -> Response:
-        """Give a token for a code."""
+        """Exchange a code for a token."""
         given = request.query_params
         config = self._sandbox.config
         if given.get("client_id") != config.app_id:

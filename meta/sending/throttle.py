@@ -42,7 +42,7 @@ class Throttle:
         return max(0.0, *(refusal.until - now for key in keys if (refusal := self._refusals.get(key))), 0.0)
 
     def refused(self, key: Hashable, policy: ThrottlePolicy, requested_s: float | None = None) -> float:
-        """Note a refusal and return how long to wait, in seconds.
+        """Record a refusal and return how long to wait, in seconds.
 
         Sends that were under way together are refused together: only the first of them makes the wait grow.
 
@@ -67,7 +67,7 @@ class Throttle:
         return wait_s
 
     def passed(self, *keys: Hashable) -> None:
-        """Note that a send got through: the next wait of `keys` is a first one again, unless one still lasts."""
+        """Record a successful send: the next wait of `keys` starts from the first again, unless one still lasts."""
         if self._refusals:
             now = self._clock()
             for key in keys:

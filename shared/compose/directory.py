@@ -54,7 +54,7 @@ class Directory:
         return found
 
     def forget(self, company_id: str, phone_index: int) -> None:
-        """Look a connection up the next time: it was removed just now."""
+        """Drop a connection from the cache: it was removed just now."""
         self._known.pop((company_id, phone_index), None)
 
     async def require_company(self, company_id: str) -> None:

@@ -20,7 +20,7 @@ log = logger(__name__)
 
 
 def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: str) -> list[Row]:
-    """Give back the rows of `incarnation`, and its tasks.
+    """Reclaim the rows of `incarnation`, and its tasks.
 
     Args:
         run_dir: where its in-flight journal is, if it lived on this host. why: the proof, for the log.

@@ -121,7 +121,7 @@ class JournalPipeline(Generic[T]):
         return self._lag_s
 
     def wake(self) -> None:
-        """Look for events now: some were journalled."""
+        """Wake the loop: events were journalled."""
         self._wake.set()
 
     def stop(self) -> None:

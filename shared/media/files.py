@@ -67,7 +67,7 @@ class Storage(Protocol):
         """
 
     async def close(self) -> None:
-        """Give everything back."""
+        """Release everything."""
 
 
 def place(company_id: str, sha256: str) -> tuple[str, str, str]:

@@ -101,7 +101,7 @@ class BodyShare:
         self._held.append((owner, size))
 
     def release(self) -> None:
-        """Give all back."""
+        """Release all of it."""
         for owner, size in self._held:
             self._budget.release(owner, size)
         self._held.clear()

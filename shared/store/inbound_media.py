@@ -63,7 +63,7 @@ def media_stored(
     size: int,
     reason: str = "",
 ) -> bool:
-    """Note that a file is in our storage. Returns False when another process took it meanwhile."""
+    """Record that a file is in our storage. Returns False when another process took it meanwhile."""
     is_written = _finish(
         transaction, taken, incarnation, state="stored", sha256=sha256, mimetype=mimetype, size=size, reason=reason
     )
@@ -82,7 +82,7 @@ def media_failed(
     state: str = "failed",
     after_s: float = 0.0,
 ) -> bool:
-    """Note that a file could not be fetched.
+    """Record that a file could not be fetched.
 
     Args:
         reason: why, without addresses. state: `failed` or `refused` for good, `pending` to try again `after_s` seconds

@@ -46,7 +46,7 @@ class Upload:
 def remember(
     transaction: Transaction, company_id: str, sha256: str, *, size: int, mimetype: str, filename: str = ""
 ) -> None:
-    """Note a file that was put into storage; one that is known keeps its first name and kind unless they are given
+    """Record a file that was put into storage; one that is known keeps its first name and kind unless they are given
     anew.
     """
     transaction.execute(
@@ -61,7 +61,7 @@ def remember(
 
 
 def remember_received(transaction: Transaction, company_id: str, sha256: str, *, size: int, mimetype: str) -> None:
-    """Note a file that came with a message; one that is known keeps its name and kind, and the sender's name for it
+    """Record a file that came with a message; one that is known keeps its name and kind, and the sender's name for it
     stays with the message.
     """
     transaction.execute("remember_received", company_id=company_id, sha256=sha256, size=size, mimetype=mimetype)

@@ -410,7 +410,7 @@ def reclaim(
     recorded: bool = False,
     active_row: int = 0,
 ) -> list[Row]:
-    """Give back what a dead incarnation had in hand; idempotent.
+    """Reclaim the rows of a dead incarnation; idempotent.
 
     Args:
         flights: what its in-flight journal says (id, stage, text). recorded: whether there was a record at all: a row

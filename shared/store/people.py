@@ -63,7 +63,7 @@ class OnePerson:
 
 
 def learn(transaction: Transaction, pairs: Iterable[OnePerson]) -> None:
-    """Note that pairs of ids name one person; pairs that cannot are left out; idempotent.
+    """Record that pairs of ids name one person; pairs that cannot are left out; idempotent.
 
     A pair that contradicts what is known joins no chats: a user id that named one number and names another now leaves
     the first, and whatever else contradicts is left as it was. Both are an event (`contact.contradicted`).

@@ -49,7 +49,7 @@ def note(
     detail: str = "",
     incarnation: str = "",
 ) -> None:
-    """Note what happened to a session; nothing when its connection is gone."""
+    """Record an event of a session; nothing when its connection is gone."""
     transaction.execute(
         "note_session_event",
         connection_id=connection_id,

@@ -192,16 +192,14 @@ def by_id(transaction: Transaction, *, company_id: str, task_id: int) -> Row | N
 
 
 def reclaim(transaction: Transaction, *, dead: str) -> list[Row]:
-    """Give back what the incarnation `dead` had in hand; the caller has proof of its death. Returns (id, state) of what
+    """Reclaim the tasks of the incarnation `dead`; the caller has proof of its death. Returns (id, state) of what
     moved.
     """
     return transaction.rows("reclaim_tasks", dead=dead, slot="", living="", most_attempts=MOST_ATTEMPTS)
 
 
 def reclaim_earlier_lives(transaction: Transaction, *, slot: str, living: str) -> list[Row]:
-    """Give back what earlier incarnations of `slot` had in hand; the caller holds the slot as `living`, so they are
-    dead.
-    """
+    """Reclaim the tasks of earlier incarnations of `slot`; the caller holds the slot as `living`, so they are dead."""
     return transaction.rows("reclaim_tasks", dead="", slot=slot, living=living, most_attempts=MOST_ATTEMPTS)
 
 

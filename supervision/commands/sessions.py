@@ -114,7 +114,7 @@ def _do(settings: Settings, place: str, given: Namespace) -> int:
 
 
 def _link(settings: Settings, place: str, within_s: float) -> int:
-    """Say that the session should be linked and show its code, the newest at any time, until it was scanned."""
+    """Set the desired state to linked, and show the newest code until it is scanned."""
     session = call(settings, "POST", place, {"desired": "linked"})
     by, drawn = time.monotonic() + within_s, ""
     while time.monotonic() < by:

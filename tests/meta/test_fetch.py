@@ -271,7 +271,7 @@ def test_messengers_files_are_fetched_from_their_plain_addresses(env: MetaEnv) -
             self.wfile.write(JPEG)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Plain) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()

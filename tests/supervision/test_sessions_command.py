@@ -50,7 +50,7 @@ class Api:
             do_GET = do_POST = _answer  # noqa: N815 - the library's names
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]

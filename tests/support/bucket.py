@@ -174,6 +174,6 @@ class Bucket:
                     self.wfile.write(content)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler

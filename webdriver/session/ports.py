@@ -72,7 +72,7 @@ class SessionStore(Protocol):
         """Move the message that a receipt is about."""
 
     async def received(self, connection_id: int, until: datetime) -> None:
-        """Note that everything that the page reported until an instant is kept."""
+        """Record that everything that the page reported until an instant is kept."""
 
     async def position(self, connection_id: int) -> datetime | None:
         """Return until when everything that the page reported is kept, None when nothing was ever received."""

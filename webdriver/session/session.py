@@ -128,7 +128,7 @@ class Session:
 
     @property
     def replacements(self) -> int:
-        """Lives that we wanted: a fresh browser in place of one that was well."""
+        """Planned restarts: a fresh browser in place of a healthy one."""
         return self._model.replacements
 
     @property

@@ -103,7 +103,7 @@ WITH candidates AS (
           WHERE later.connection_id = q.connection_id AND later.chat_id = q.chat_id AND later.id > q.id
             AND later.state IN ('sending', 'in_doubt') OFFSET 0))
 ), due AS (
-    -- Heads that may leave by this way. The strangers among the heads are parked below, in `refused`.
+    -- Heads that may leave by this way. Rows of the other world or another account are parked below, in `refused`.
     SELECT * FROM heads WHERE stranger IS NULL
 ), taken AS MATERIALIZED (
     -- Locked, so that no two processes take the same tokens. SKIP LOCKED: a process that holds the row is taking the
@@ -185,8 +185,8 @@ WITH candidates AS (
           FOR UPDATE OF q SKIP LOCKED) AS waiting
     WHERE m.id = waiting.id
 ), refused AS (
-    -- Strangers become dead letters, so that they hold up nothing and an operator decides. A redriven row of
-    -- `other_account` leaves from the account that is there now.
+    -- Rows of the other world or another account become dead letters, so that they block nothing and an operator
+    -- decides. A redriven row of `other_account` leaves from the account that is there now.
     UPDATE messages m SET state = 'failed', not_before = NULL, error_code = strange.stranger, error_detail = '',
         updated_at = now()
     FROM (SELECT q.id, heads.stranger FROM messages q JOIN heads USING (id)
