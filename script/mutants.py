@@ -227,6 +227,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("webdriver/channel.py", "linked_at is not None and linked_at <= doubt.claimed_at", "True"),),
         "tests/webdriver/test_channel.py::test_a_page_proves_no_absence_of_what_was_sent_through_another_link",
     ),
+    "witness-of-attempt": Mutation(
+        "only the link through which an attempt was made proves that it was not sent",
+        (Edit("webdriver/channel.py", "if doubt.witness and doubt.witness != link:", "if False:"),),
+        "tests/webdriver/test_channel.py::test_a_page_proves_no_absence_of_what_was_sent_through_another_link",
+    ),
     "browser-proof": Mutation(
         "a state is proved only by a loaded page that reports it in this document",
         (

@@ -151,8 +151,13 @@ class BrowserChannel:
         return _of_lookup(session, message, found)
 
     async def _knows_outcome(self, doubt: Doubt, link: str) -> bool:
-        """Whether a page with this link knows the outcome of an attempt: the link is older than the claim."""
+        """Whether a page with this link knows the outcome of an attempt: it was made through this very link, which is
+        older than the claim.
+        """
         message = doubt.message
+        if doubt.witness and doubt.witness != link:
+            log.info("lookup_link_differs", connection_id=message.connection_id, message_id=message.id)
+            return False
         # by the store's clock on both sides, so that no two clocks are compared
         linked_at = await self._sessions.linked_at(message.connection_id, link) if link else None
         if linked_at is not None and linked_at <= doubt.claimed_at:
@@ -242,7 +247,8 @@ class _Send:
 
     async def _ask(self, prepared: _Prepared, arguments: dict[str, Any]) -> Outcome:
         # before the page is asked: after a death in between, the row has a name under which the page can be searched
-        await self.record_token(prepared.token)
+        # with the link: after a scan with another phone the page knows nothing of this attempt
+        await self.record_token(prepared.token, self.session.link)
         hit("page.token_stored")
         by = min(self.by, monotonic() + self.operation.lasts_s)
         # a send that cannot be answered in time would only be in doubt
@@ -257,7 +263,7 @@ class _Send:
         if self.operation.naming == "forward" and isinstance(outcome, Sent):
             # its receipts come under the id that the page chose
             with suppress(StoreUnavailable):
-                await self.record_token(outcome.provider_id)
+                await self.record_token(outcome.provider_id, self.session.link)
         # twice is as good as once, so there is nothing to reconcile
         if isinstance(outcome, InDoubt) and self.message.type in types.HARMLESS_TWICE:
             return Retry(code=outcome.code, detail=outcome.detail)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from collections.abc import Awaitable
+from typing import Protocol
 
 from shared.messages import OutboundMessage, Outcome
 from shared.store.messages import Doubt
 
-RecordToken: TypeAlias = Callable[[str], Awaitable[None]]
-"""Stores the id that a message will have at the provider, and notes that from now on the provider may have it.
 
-Called once, right before the request can leave; until then a death proves that nothing was sent. Raises `Fenced` when
-the row is no longer ours, and `StoreUnavailable` when the id could not be stored: then nothing may be sent.
-"""
+class RecordToken(Protocol):
+    """Stores the id that a message will have at the provider, and notes that from now on the provider may have it.
+
+    Called once, right before the request can leave; until then a death proves that nothing was sent.
+    """
+
+    def __call__(self, token: str, /, witness: str = "") -> Awaitable[None]:
+        """Store the token, and the identity of the only one who can say later what became of the attempt; empty:
+        anyone who knows the provider's account.
+
+        Raises:
+            Fenced: the row is no longer ours; nothing may be sent.
+            StoreUnavailable: the id could not be stored; nothing may be sent.
+        """
 
 
 class Channel(Protocol):

@@ -225,9 +225,7 @@ _STORE_AWAY_S: Final = 0.25
 class StockChannel(Protocol):
     """The part of `shared.delivery.channel.Channel` that a stock worker needs. The token is written with the claim."""
 
-    async def send(
-        self, message: OutboundMessage, record_token: Callable[[str], Awaitable[None]], by: float
-    ) -> Outcome:
+    async def send(self, message: OutboundMessage, record_token: Callable[..., Awaitable[None]], by: float) -> Outcome:
         """Send one message."""
 
 

@@ -138,6 +138,7 @@ class Doubt:
     company's policy (None: the setting's).
 
     Attributes:
+        witness: the link through which the attempt was made; empty: not known, or of no session.
         held: it is left to a human for lack of evidence; only proof or evidence moves it.
     """
 
@@ -146,6 +147,7 @@ class Doubt:
     doubt_s: float
     claimed_at: datetime
     policy: Policy | None
+    witness: str = field(default="", repr=False)
     held: bool = False
 
 
@@ -322,11 +324,12 @@ def follow_connections(transaction: Transaction, *, kind: str) -> int:
     return len(transaction.rows("follow_connections", kind=kind))
 
 
-def record_token(transaction: Transaction, *, message_id: int, incarnation: str, token: str) -> bool:
-    """Store the id that the message will have at the provider. Returns False when the incarnation no longer owns the
-    row.
+def record_token(transaction: Transaction, *, message_id: int, incarnation: str, token: str, witness: str = "") -> bool:
+    """Store the id that the message will have at the provider, and through which link it is sent. Returns False when
+    the incarnation no longer owns the row.
     """
-    return transaction.row("record_token", id=message_id, incarnation=incarnation, token=token) is not None
+    row = transaction.row("record_token", id=message_id, incarnation=incarnation, token=token, witness=witness)
+    return row is not None
 
 
 def settlement(message: OutboundMessage, outcome: Outcome, *, attempts: int, wait_s: float) -> Settlement:
@@ -460,6 +463,7 @@ def in_doubt(
             doubt_s=row["doubt_s"],
             claimed_at=row["claimed_at"],
             policy=row["policy"],
+            witness=row["witness"],
             held=held,
         )
         for row in transaction.rows(

@@ -404,11 +404,13 @@ class Tokens(list[str]):
 
     def __init__(self, then: Callable[[str], Awaitable[None]] | None = None) -> None:
         super().__init__()
+        self.witnesses: list[str] = []
         self._then = then
 
-    async def record(self, token: str) -> None:
+    async def record(self, token: str, witness: str = "") -> None:
         """Take one; this is `record_token`."""
         self.append(token)
+        self.witnesses.append(witness)
         if self._then:
             await self._then(token)
 

@@ -355,6 +355,7 @@ def test_a_page_proves_no_absence_of_what_was_sent_through_another_link(
             first = Tokens()
             target = await here.channel.send(message(), first.record, by())
             assert isinstance(target, Sent)
+            assert first.witnesses == [here.session().link]
             await here.order(PHONE, "faults", {"lose_acks": [1]})
             rows = {
                 "text": {"body": "once", "quoted": None},
@@ -379,8 +380,13 @@ def test_a_page_proves_no_absence_of_what_was_sent_through_another_link(
             assert len(web.arrived()) == arrived
             # what is sent through this link it does know
             assert await here.store.linked_at(1, here.session().link) is not None
-            unsent = await here.channel.look_up(doubt("true_60123456789@c.us_3EB0000000000000000000"))
+            lost = doubt("true_60123456789@c.us_3EB0000000000000000000")
+            unsent = await here.channel.look_up(lost)
             assert isinstance(unsent, Retry) and unsent.code == "not_sent"
+            # the attempt itself names its link: when the link came is not all that is compared
+            assert await here.channel.look_up(replace(lost, witness=first.witnesses[0])) is None
+            found = await here.channel.look_up(replace(lost, witness=here.session().link))
+            assert isinstance(found, Retry) and found.code == "not_sent"
 
     run(scenario())
 

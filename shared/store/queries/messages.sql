@@ -392,9 +392,9 @@ WHERE c.process_name = %(kind)s AND m.connection_id = c.id AND m.state = 'queued
 RETURNING m.id;
 
 -- record_token --
--- Store the id that the message will have at the provider, before it is sent; fenced.
+-- Store the id that the message will have at the provider, and the link through which it is sent, before it is; fenced.
 -- The fence: a process that was taken for dead, and is not, must not name the id of a message that another sends.
-UPDATE messages SET token = %(token)s, updated_at = now()
+UPDATE messages SET token = %(token)s, witness = %(witness)s, updated_at = now()
 WHERE id = %(id)s AND incarnation = %(incarnation)s AND state = 'sending'
 RETURNING id;
 
@@ -511,7 +511,7 @@ WHERE m.state = 'sending' AND m.claimed_at < now() - make_interval(secs => %(sil
 SELECT m.id, m.company_id, m.connection_id, c.connection_type, m.chat_id, m.type, m.content, m.attempt,
        m.forgiven AS attempts_before_redrive,
        m.token, m.incarnation, coalesce(m.account, '') AS account, m.created_at, m.claimed_at,
-       coalesce(m.request_id, '') AS request_id, coalesce(m.traceparent, '') AS traceparent,
+       m.witness, coalesce(m.request_id, '') AS request_id, coalesce(m.traceparent, '') AS traceparent,
        extract(epoch FROM now() - m.claimed_at)::double precision AS age_s,
        extract(epoch FROM now() - m.in_doubt_at)::double precision AS doubt_s,
        coalesce(m.in_doubt_policy, company.in_doubt_policy) AS policy
