@@ -9,6 +9,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from api.http.keys import require_still_valid
 from api.http.operations import Operation
 from api.http.parameters import Parameter, limit, query_invalid, query_of
 from api.http.problems import Problem
@@ -130,7 +131,7 @@ class FeedOperations:
         if streams:
             # the page is read again: its position is kept by the stream
             return StreamingResponse(
-                self._stream(selection, position), media_type=_STREAM, headers={"Cache-Control": "no-store"}
+                self._stream(request, selection, position), media_type=_STREAM, headers={"Cache-Control": "no-store"}
             )
         headers = {}
         if wait_s:
@@ -138,6 +139,7 @@ class FeedOperations:
             if not page.events and page.complete:
                 with self._following():
                     page = await self._page(selection, page.position, most, wait_by=monotonic() + wait_s)
+                await require_still_valid(request)
         return Response(_as_json(page), media_type="application/json", headers=headers)
 
     async def _page(
@@ -164,7 +166,7 @@ class FeedOperations:
         with self._tail.following():
             yield
 
-    async def _stream(self, selection: Selection, position: Position) -> AsyncIterator[bytes]:
+    async def _stream(self, request: Request, selection: Selection, position: Position) -> AsyncIterator[bytes]:
         yield f"retry: {_RECONNECT_MS}\n\n".encode()
         try:
             with self._following():
@@ -175,6 +177,8 @@ class FeedOperations:
                         selection, position, most=_STREAM_PAGE, wait_by=monotonic() + self._heartbeat_s
                     )
                     position = page.position
+                    # a stream may last for days: its key may have been revoked
+                    await require_still_valid(request)
                     yield b"".join(map(_frame, page.events)) or b": heartbeat\n\n"
         except (StoreUnavailable, PositionExpired, Problem):
             # the end of the stream: its client comes back with the last id that it has, and is answered properly

@@ -143,6 +143,11 @@ def principal_of(request: Request) -> Principal:
     return principal
 
 
+async def require_still_valid(request: Request) -> None:
+    """Raise `Problem` when the key of a request was revoked or ended since: for handlers that wait or stream."""
+    await request.scope["revalidate"]()
+
+
 def act_of(request: Request) -> Act | None:
     """Return what a request does, for the audit; None when its operation is not audited."""
     act: Act | None = request.scope.get("act")

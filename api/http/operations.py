@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
@@ -144,6 +144,7 @@ class _Resource:
         if operation.needs_key:
             # first, so that a client without a key learns nothing about the operation
             principal = scope["principal"] = await self._keys.require(request)
+            scope["revalidate"] = partial(self._keys.require, request)
             if (asked := origin.get()) is not None and principal.key_id is not None:
                 origin.set(replace(asked, key_id=principal.key_id))
             with self._limits.admitted(operation, principal, request) as admitted:

@@ -6,9 +6,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 from shared.clock import monotonic
 from shared.tenancy.key_text import digest, is_well_formed, make_key
@@ -223,3 +225,25 @@ def test_every_scope_is_in_the_table(api_env: ApiEnv) -> None:
     assert made["scopes"] == list(SCOPES)
     refused = api_env.call("POST", "/api/v2/keys", json={"name": "x", "scopes": ["everything"]})
     assert problem(refused)["type"] == "body_invalid"
+
+
+def test_a_revoked_key_gets_no_further_events(api_env: ApiEnv, second: ApiEnv) -> None:
+    """Revoked in another process while a stream and a long poll are open here."""
+    made = new_key(api_env, "beta", "read")
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    path = "/api/v2/events/beta?after=latest&types=connection.*"
+    with (
+        requests.get(
+            api_env.url + path, headers=headers | {"Accept": "text/event-stream"}, stream=True, timeout=30
+        ) as stream,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert stream.status_code == 200
+        waiting = pool.submit(api_env.call, "GET", path, key=made["key"], headers={"Prefer": "wait=20"}, timeout=30)
+        assert second.call("DELETE", f"/api/v2/keys/{made['id']}").status_code == 200
+        eventually(lambda: status(api_env, made["key"], "/api/v2/events/beta") == 401, 5)
+        assert second.call("POST", "/api/v2/connections/beta/0/pause").status_code == 200
+        assert problem(waiting.result())["type"] == "key_invalid"
+        text = b"".join(stream.iter_content(None))
+    assert b"connection.paused" not in text
+    assert second.call("POST", "/api/v2/connections/beta/0/resume").status_code == 200
