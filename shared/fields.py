@@ -27,7 +27,7 @@ _DEEPEST: Final = 16
 """Levels of what is not described by a table."""
 
 
-Form = Literal["", "url", "date", "email", "language"]
+Form = Literal["", "url", "date", "email", "language", "template"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class Field:
         fields: of an object; none: any object is taken. open: an object may have more than those, as the provider's
             own objects may.
         items: what an array holds; None: anything. fewest, most: how many of them; most 0: any number.
-        form: what a string must be (`url`, `date`, `email`, `language`). any_case: capitals do not matter for
-            `choices`.
+        form: what a string must be (`url`, `date`, `email`, `language`, name of a `template`). any_case: capitals do
+            not matter for `choices`.
         one_of: fields of an object of which exactly one must be given.
     """
 
@@ -265,6 +265,11 @@ def _wrong_language(value: str) -> str:
     return "" if _LANGUAGE.fullmatch(value) else "must be a language like de or en_US"
 
 
+def _wrong_template(value: str) -> str:
+    return "" if _TEMPLATE.fullmatch(value) else "must be lower case letters, digits and underscores"
+
+
+_TEMPLATE: Final = re.compile(r"[a-z0-9_]+")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(_[A-Z]{2})?")
@@ -273,12 +278,14 @@ _FORMS: Final[Mapping[Form, Callable[[str], str]]] = {
     "date": _wrong_date,
     "email": _wrong_email,
     "language": _wrong_language,
+    "template": _wrong_template,
 }
 _SCHEMA_FORMS: Final[Mapping[Form, Mapping[str, str]]] = {
     "url": {"format": "uri"},
     "date": {"format": "date"},
     "email": {"format": "email"},
     "language": {"pattern": f"^{_LANGUAGE.pattern}$"},
+    "template": {"pattern": f"^{_TEMPLATE.pattern}$"},
 }
 
 

@@ -68,7 +68,8 @@ async def read_json(
 
 def _decoded(body: bytes) -> Any:
     try:
-        return _DECODER.decode(body.decode("utf-8"))
+        # a reader may ignore a byte order mark (RFC 8259 8.1), which some libraries write
+        return _DECODER.decode(body.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise Problem("body_not_json", f"The body is not UTF-8: byte {error.start} cannot be decoded.") from error
     except RecursionError as error:

@@ -18,6 +18,8 @@ Which forms a connection can write to stands on its channel's row (`Channel.reac
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -88,6 +90,10 @@ _NUMERIC: Final = re.compile(r"[1-9][0-9]{4,31}")
 _SHORT_CODE: Final = re.compile(r"[1-9][0-9]{2,5}")
 _USUAL_PHONE: Final = re.compile(r"[1-9][0-9]{6,14}")
 _PHONE_SPELLING: Final = re.compile(r"\+?[0-9 ().\-\u00a0]*")
+# RFC 3966, and the form of a library that many clients use
+_URI: Final = re.compile(r"^(tel|whatsapp):(?=\+)", re.IGNORECASE)
+_TYPED: Final[Mapping[str, str]] = {"Cf": "", "Pd": "-", "Zs": " "}
+"""By category of Unicode: what is typed for format characters, dashes and spaces."""
 _PLAIN_NUMBER: Final = re.compile(r"\+?([0-9]*)")
 _NO_DIGIT: Final = re.compile(r"[^0-9]")
 _TRUNK_PREFIX: Final = re.compile(r"([17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[235689][0-9]{2})0")
@@ -137,6 +143,7 @@ def read(chat_id: str, *, numeric_ids: bool = False) -> ChatId:
 
 
 def _read(text: str, *, numeric_ids: bool) -> ChatId:
+    text = _as_typed(text)
     if not text:
         raise ChatInvalid("the chat id is empty")
     if len(text) > LONGEST:
@@ -159,6 +166,15 @@ def _read(text: str, *, numeric_ids: bool) -> ChatId:
         "the chat id is neither a phone number (digits with country code), nor an id like …@g.us or …@lid, nor a"
         " business-scoped user id",
     )
+
+
+def _as_typed(text: str) -> str:
+    """Return a phone number as it is typed, without what pages and address books put around it; anything else as it
+    is."""
+    # the direction marks around a copied number, and its dashes and spaces that do not break
+    plain = text if text.isascii() else "".join(_TYPED.get(unicodedata.category(one), one) for one in text)
+    plain = _URI.sub("", plain).strip()
+    return plain if _PHONE_SPELLING.fullmatch(plain) else text
 
 
 def _address(text: str) -> ChatId:

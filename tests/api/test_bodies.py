@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -107,3 +108,13 @@ def test_bodies_in_memory_have_a_budget_and_leave_it_when_they_end(api_env: ApiE
         10,
         "the closed ones gave their bytes back",
     )
+
+
+def test_a_byte_order_mark_is_no_part_of_the_body(api_env: ApiEnv) -> None:
+    answer = api_env.call(
+        "POST",
+        "/api/v2/messages/text/alpha/15550100209",
+        data=b"\xef\xbb\xbf" + json.dumps({"message": "Hello"}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 202, answer.text

@@ -242,6 +242,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
         {"name": "x", "language": "de", "components": [{"type": "button", "sub_type": "url"}]},
         "/components/0/index",
     ),
+    "a template's name that is none": ("template", {"name": "Hello", "language": "de"}, "/name"),
     "a language that is none": ("template", {"name": "x", "language": "german"}, "/language"),
     "a file that Meta does not take": (
         "interactive",

@@ -70,6 +70,7 @@ NAMES_A_TYPE: Mapping[str, str] = {
     "chaos/tenants.py": "the second company of a run has connections of these types",
     "api/connections/signup.py": "Embedded Signup makes connections of this type",
     "api/http/examples.py": "examples for readers",
+    "shared/events/schemas.py": "examples for readers",
 }
 """Files that name a connection type, with the reason. Channels' own rooms and the sandbox may."""
 

@@ -96,7 +96,16 @@ _CARDS: Final = Field(
     ),
 )
 TEMPLATE_FIELDS: Final = (
-    _text("name", 512, purpose="The template's name."),
+    Field(
+        name="name",
+        kind=str,
+        required=True,
+        shortest=1,
+        longest=512,
+        # the provider has no other names: one with capitals would be refused when it is sent
+        form="template",
+        purpose="The template's name.",
+    ),
     Field(name="language", kind=str, required=True, form="language", purpose="Its language, `en_US` or `de`."),
     Field(
         name="components",
