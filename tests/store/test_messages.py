@@ -275,9 +275,10 @@ def claim_with_old_snapshot() -> Callable[..., list[int]]:
                 "most": 10,
                 "token_at_claim": True,
             }
-            | {"capacity": None, "capacities": [], "limited": [], "worlds": [], "world_types": []},
+            | {"capacity": None, "capacities": [], "limited": [], "polled": [], "worlds": [], "world_types": []},
         )
-        return [row[1] for row in cursor.fetchall() if row[1] is not None]
+        # after the waits and the polled connections
+        return [row[2] for row in cursor.fetchall() if row[2] is not None]
 
     return claim
 
