@@ -229,7 +229,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "witness-of-attempt": Mutation(
         "only the link through which an attempt was made proves that it was not sent",
-        (Edit("webdriver/channel.py", "if doubt.witness and doubt.witness != link:", "if False:"),),
+        (Edit("webdriver/channel.py", "if doubt.link and doubt.link != link:", "if False:"),),
         "tests/webdriver/test_channel.py::test_a_page_proves_no_absence_of_what_was_sent_through_another_link",
     ),
     "browser-proof": Mutation(

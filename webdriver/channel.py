@@ -155,7 +155,7 @@ class BrowserChannel:
         older than the claim.
         """
         message = doubt.message
-        if doubt.witness and doubt.witness != link:
+        if doubt.link and doubt.link != link:
             log.info("lookup_link_differs", connection_id=message.connection_id, message_id=message.id)
             return False
         # by the store's clock on both sides, so that no two clocks are compared

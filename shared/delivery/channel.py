@@ -15,9 +15,9 @@ class RecordToken(Protocol):
     Called once, right before the request can leave; until then a death proves that nothing was sent.
     """
 
-    def __call__(self, token: str, /, witness: str = "") -> Awaitable[None]:
-        """Store the token, and the identity of the only one who can say later what became of the attempt; empty:
-        anyone who knows the provider's account.
+    def __call__(self, token: str, /, link: str = "") -> Awaitable[None]:
+        """Store the token, and the link whose page alone can later show the outcome of the attempt; empty: any process
+        with the provider's account can.
 
         Raises:
             Fenced: the row is no longer ours; nothing may be sent.

@@ -82,7 +82,7 @@ class Sender:
             log.error("send_crashed", exc_info=error, message_id=message.id)
             return InDoubt(code="send_crashed", detail=type(error).__name__)
 
-    async def _record_token(self, message: OutboundMessage, token: str, witness: str = "") -> None:
+    async def _record_token(self, message: OutboundMessage, token: str, link: str = "") -> None:
         # a token that the claim has written is already durable: no round trip of its own for each message
         stored = token == message.token and self._channel.token_at_claim
         if not stored and not await self._store.call(
@@ -90,7 +90,7 @@ class Sender:
             message_id=message.id,
             incarnation=self._incarnation,
             token=token,
-            witness=witness,
+            link=link,
         ):
             raise Fenced(f"row {message.id} is no longer ours")
         # last, with no await after it: until this line a death proves that nothing was sent

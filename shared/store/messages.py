@@ -138,7 +138,7 @@ class Doubt:
     company's policy (None: the setting's).
 
     Attributes:
-        witness: the link through which the attempt was made; empty: not known, or of no session.
+        link: the link through which the attempt was made; empty: not known, or of no session.
         held: it is left to a human for lack of evidence; only proof or evidence moves it.
     """
 
@@ -147,7 +147,7 @@ class Doubt:
     doubt_s: float
     claimed_at: datetime
     policy: Policy | None
-    witness: str = field(default="", repr=False)
+    link: str = field(default="", repr=False)
     held: bool = False
 
 
@@ -324,11 +324,11 @@ def follow_connections(transaction: Transaction, *, kind: str) -> int:
     return len(transaction.rows("follow_connections", kind=kind))
 
 
-def record_token(transaction: Transaction, *, message_id: int, incarnation: str, token: str, witness: str = "") -> bool:
+def record_token(transaction: Transaction, *, message_id: int, incarnation: str, token: str, link: str = "") -> bool:
     """Store the id that the message will have at the provider, and through which link it is sent. Returns False when
     the incarnation no longer owns the row.
     """
-    row = transaction.row("record_token", id=message_id, incarnation=incarnation, token=token, witness=witness)
+    row = transaction.row("record_token", id=message_id, incarnation=incarnation, token=token, link=link)
     return row is not None
 
 
@@ -463,7 +463,7 @@ def in_doubt(
             doubt_s=row["doubt_s"],
             claimed_at=row["claimed_at"],
             policy=row["policy"],
-            witness=row["witness"],
+            link=row["witness"],
             held=held,
         )
         for row in transaction.rows(

@@ -112,7 +112,7 @@ class ChannelEnv:
             {"filename": filename} if filename else {}
         )
 
-    async def _record(self, token: str, witness: str = "") -> None:
+    async def _record(self, token: str, link: str = "") -> None:
         if self.fenced:
             raise Fenced("not ours")
         self.tokens.append(token)

@@ -404,13 +404,13 @@ class Tokens(list[str]):
 
     def __init__(self, then: Callable[[str], Awaitable[None]] | None = None) -> None:
         super().__init__()
-        self.witnesses: list[str] = []
+        self.links: list[str] = []
         self._then = then
 
-    async def record(self, token: str, witness: str = "") -> None:
+    async def record(self, token: str, link: str = "") -> None:
         """Take one; this is `record_token`."""
         self.append(token)
-        self.witnesses.append(witness)
+        self.links.append(link)
         if self._then:
             await self._then(token)
 

@@ -355,7 +355,7 @@ def test_a_page_proves_no_absence_of_what_was_sent_through_another_link(
             first = Tokens()
             target = await here.channel.send(message(), first.record, by())
             assert isinstance(target, Sent)
-            assert first.witnesses == [here.session().link]
+            assert first.links == [here.session().link]
             await here.order(PHONE, "faults", {"lose_acks": [1]})
             rows = {
                 "text": {"body": "once", "quoted": None},
@@ -384,8 +384,8 @@ def test_a_page_proves_no_absence_of_what_was_sent_through_another_link(
             unsent = await here.channel.look_up(lost)
             assert isinstance(unsent, Retry) and unsent.code == "not_sent"
             # the attempt itself names its link: when the link came is not all that is compared
-            assert await here.channel.look_up(replace(lost, witness=first.witnesses[0])) is None
-            found = await here.channel.look_up(replace(lost, witness=here.session().link))
+            assert await here.channel.look_up(replace(lost, link=first.links[0])) is None
+            found = await here.channel.look_up(replace(lost, link=here.session().link))
             assert isinstance(found, Retry) and found.code == "not_sent"
 
     run(scenario())

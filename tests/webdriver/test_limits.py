@@ -296,5 +296,5 @@ def test_a_logout_does_not_wait_for_the_end_of_a_quarantine(home: Path, web: Web
     run(scenario())
 
 
-async def _record(token: str, witness: str = "") -> None:
+async def _record(token: str, link: str = "") -> None:
     """Take a token, as the dispatcher would."""

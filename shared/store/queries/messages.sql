@@ -394,7 +394,7 @@ RETURNING m.id;
 -- record_token --
 -- Store the id that the message will have at the provider, and the link through which it is sent, before it is; fenced.
 -- The fence: a process that was taken for dead, and is not, must not name the id of a message that another sends.
-UPDATE messages SET token = %(token)s, witness = %(witness)s, updated_at = now()
+UPDATE messages SET token = %(token)s, witness = %(link)s, updated_at = now()
 WHERE id = %(id)s AND incarnation = %(incarnation)s AND state = 'sending'
 RETURNING id;
 
