@@ -18,6 +18,7 @@ from shared.clock import monotonic, utc_now
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store.messages import Doubt
 from tests.webdriver.env import SessionEnv, Tokens, Web, kill_browser, message, run, session_env, soon
+from webdriver.chromium.browser import Browser
 from webdriver.page import vcards
 from webdriver.page.operations import OPERATIONS
 
@@ -337,6 +338,30 @@ async def _until_settled(sender: Sender, row: OutboundMessage) -> Outcome:
         assert monotonic() < deadline, row.type
         await asyncio.sleep(0.1)
     return found[0]
+
+
+def test_a_file_that_the_browser_sees_with_another_size_is_not_sent(
+    home: Path, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine without a free CPU, Chromium may not find out the size of a file in time, and shows it as empty."""
+    give, empty = Browser.give_file, home / "empty"
+    empty.touch(mode=0o644)
+    monkeypatch.setattr(Browser, "give_file", lambda self, name, _, by: give(self, name, empty, by))
+
+    async def scenario() -> None:
+        async with session_env(home, web) as here:
+            await here.link()
+            sender = Sender(here)
+            file = media(await stored(here, PNG), "application/pdf", "offer.pdf")
+            outcome = await sender.send("document", file)
+            assert isinstance(outcome, Retry), outcome
+            assert "file_incomplete" in outcome.detail
+            monkeypatch.undo()
+            await sender.sent("document", file)
+            (arrived,) = [row for row in web.events("message_arrived") if row["type"] == "document"]
+            assert arrived["sha256"] == hashlib.sha256(PNG).hexdigest()
+
+    run(scenario())
 
 
 def test_a_large_file_neither_stops_the_loop_nor_keeps_others_waiting(home: Path, web: Web) -> None:

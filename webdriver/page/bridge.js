@@ -329,12 +329,14 @@
     newestMessage: (chatId) =>
       answered(async () => text((await WPP.chat.getMessages(chatId, { count: 1 })).at(-1)?.id)),
 
-    takeFile: (name, filename, mimetype) =>
+    // A file whose size the browser could not look up in time has none, and would be sent as an empty one.
+    takeFile: (name, filename, mimetype, size) =>
       answered(async () => {
         const input = document.getElementById(name);
-        files.set(name, new File([input.files[0]], filename, { type: mimetype }));
+        const [given] = input.files;
         input.remove();
-        return files.get(name).size;
+        if (given.size !== size) refuse("file_incomplete");
+        files.set(name, new File([given], filename, { type: mimetype }));
       }),
 
     dropFile: (name) =>

@@ -247,7 +247,8 @@ class Bridge:
         """
         name = f"bulkhead-{secrets.token_hex(8)}"
         await self._browser.give_file(name, path, by)
-        await self._ask("takeFile", name, filename, mimetype, by=by)
+        # the page compares: it may see another size than ours, and would send what it sees
+        await self._ask("takeFile", name, filename, mimetype, path.stat().st_size, by=by)
         return name
 
     async def open_file(self, message_id: str, by: float) -> tuple[str, int]:
