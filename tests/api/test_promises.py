@@ -160,7 +160,7 @@ def test_whatever_the_document_calls_right_is_answered(
         if NOT_FUZZED.match(path):
             continue
         body = data.draw(values(schema), label=path)
-        place = path.format(companyId="alpha", chatId=CHAT, messageId=1, phoneIndex=1, process="api")
+        place = path.format(companyId="alpha", chatId=CHAT, messageId=1, phoneIndex=1, process="api", keyId=1)
         answer = api_env.call(
             method.upper(), place, data=json.dumps(body), headers={"Content-Type": "application/json"}
         )
