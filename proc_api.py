@@ -1,9 +1,16 @@
-"""Entry of kind api: HTTP for API clients and operators."""
+"""Entry of kind api: HTTP for API clients and operators. `--requests` answers one operator's command and exits."""
 
 import sys
 
+from api.requests import answer_requests
 from api.room import open_service
 from shared.process.child import run_child
 
+
+def main(argv: list[str]) -> int:
+    """Run the process, or answer the requests of one command, and return the exit code."""
+    return answer_requests() if argv == ["--requests"] else run_child("api", open_service)
+
+
 if __name__ == "__main__":
-    sys.exit(run_child("api", open_service))
+    sys.exit(main(sys.argv[1:]))

@@ -1,13 +1,12 @@
 """Entry of kind recorder: migrations, the orchestrator's events, reclaim.
 
-`--migrate`, `--dead-letters`, `--reseal` and `--webhooks` run one command and exit.
+`--migrate`, `--reseal` and `--webhooks` run one command and exit.
 """
 
 from __future__ import annotations
 
 import sys
 
-from recorder.dead_letters import dead_letters
 from recorder.migration import migrate_once
 from recorder.reseal import reseal
 from recorder.room import open_service
@@ -22,8 +21,6 @@ def main(argv: list[str]) -> int:
     match argv:
         case ["--migrate"]:
             return migrate_once()
-        case ["--dead-letters", *words]:
-            return dead_letters(words)
         case ["--reseal"]:
             return reseal()
         case ["--webhooks", *words]:

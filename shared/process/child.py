@@ -178,7 +178,7 @@ class _Life:
             kind=self._kind,
             settings=self._settings,
             identity=self._identity,
-            supervised=self._supervised,
+            supervision=self._supervised,
             store=store,
             metrics=metrics,
             beats=beats,

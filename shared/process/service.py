@@ -64,6 +64,7 @@ class Child:
     """What the process provides to a service.
 
     Attributes:
+        supervision: see `supervised`; None in a process that runs one command.
         store: this process's own pool. The kinds without a database have one too; it connects on first use.
         stopping: set when a drain begins. uncaught: classifies an unhandled error.
         on_notify: called on each notification from the orchestrator (its journal has grown).
@@ -72,7 +73,7 @@ class Child:
     kind: ProcessKind
     settings: Settings
     identity: ChildEnvironment
-    supervised: Supervised
+    supervision: Supervised | None
     store: Store
     metrics: Metrics
     beats: Beats
@@ -81,6 +82,13 @@ class Child:
     on_notify: list[Callable[[], None]] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     uncaught: Callable[[BaseException, str], None] = field(default=lambda _error, _where: None)
+
+    @property
+    def supervised(self) -> Supervised:
+        """The line to the orchestrator. Raises `RuntimeError` in a process that runs one command."""
+        if self.supervision is None:
+            raise RuntimeError("this process runs one command: nothing supervises it")
+        return self.supervision
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run `work` in the background. An error that leaves it is classified like any uncaught one; so is its early

@@ -1,4 +1,4 @@
-"""`companies list|add`: list and add tenants, through the API of the installation in this home."""
+"""`companies list|add`: list and add tenants."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from shared.process.exit_codes import ExitCode
-from shared.settings import Settings
 from shared.table import lines
-from supervision.commands.asking import Unanswered, call
-from supervision.commands.context import Answer, Context
+from supervision.commands.context import Context
+from supervision.commands.entry_process import Operations, Unanswered, operations
 
 HELP = "list companies, add one"
 
@@ -30,20 +29,20 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     """Do what was asked and return an exit code."""
-    settings = context.known()
     if given.action == "add" and not given.company:
         sys.stderr.write("add needs an ID\n")
         return ExitCode.USAGE
-    try:
-        if given.action == "add":
-            policy = {"inDoubtPolicy": given.in_doubt_policy} if given.in_doubt_policy else {}
-            call(settings, "POST", "/api/v2/companies", {"companyId": given.company, "name": given.name, **policy})
-            print(f"Made. Its first connection: bulkhead connections add --company {given.company} --type …")
-            return ExitCode.OK
-        found = _all(settings)
-    except Unanswered as problem:
-        sys.stderr.write(f"{problem}\n")
-        return Answer.UNWELL
+    with operations(context) as api:
+        try:
+            if given.action == "add":
+                policy = {"inDoubtPolicy": given.in_doubt_policy} if given.in_doubt_policy else {}
+                api.call("POST", "/api/v2/companies", {"companyId": given.company, "name": given.name, **policy})
+                print(f"Made. Its first connection: bulkhead connections add --company {given.company} --type …")
+                return ExitCode.OK
+            found = all_companies(api)
+        except Unanswered as problem:
+            sys.stderr.write(f"{problem}\n")
+            return problem.code
     if given.json:
         for one in found:
             print(json.dumps(one))
@@ -58,12 +57,13 @@ def run(context: Context, given: Namespace) -> int:
     return ExitCode.OK
 
 
-def _all(settings: Settings) -> list[dict[str, Any]]:
+def all_companies(api: Operations) -> list[dict[str, Any]]:
+    """Return every company."""
     found: list[dict[str, Any]] = []
     after: str | None = ""
     # The API returns pages; an operator's list is complete.
     while after is not None:
-        page = call(settings, "GET", f"/api/v2/companies?after={quote(after, safe='')}")
+        page = api.call("GET", f"/api/v2/companies?after={quote(after, safe='')}")
         found += page["companies"]
         after = page["next"]
     return found

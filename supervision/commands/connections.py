@@ -1,5 +1,4 @@
-"""`connections list|add|update|test|pause|resume|remove|reseal`: manage a company's connections, through the API of the
-installation in this home.
+"""`connections list|add|update|test|pause|resume|remove|reseal`: manage a company's connections.
 
 Secrets are never arguments, which every user of the machine can read: `--secrets FILE` names a file with them (`-`:
 standard input), either a JSON object like `{"accessToken": "…"}`, or only the one secret that the connection's type
@@ -18,11 +17,10 @@ from urllib.parse import quote
 
 from shared.channels.registry import channel_named, connection_types
 from shared.process.exit_codes import ExitCode
-from shared.settings import Settings
 from shared.table import age, lines
-from supervision.commands.asking import Unanswered, call
 from supervision.commands.context import Answer, Context
-from supervision.commands.recorder_process import become_recorder
+from supervision.commands.entry_process import Operations, Unanswered, become_recorder, operations
+from supervision.commands.numbers import whole
 
 HELP = "list, add, change, test, pause, resume and remove connections; re-encrypt credentials"
 # Characters read of a file with secrets: the largest credential has some thousand.
@@ -44,7 +42,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "index",
         metavar="PHONE_INDEX",
-        type=int,
+        type=whole(0),
         nargs="?",
         default=None,
         help="which connection; add: the first free one by default",
@@ -76,36 +74,37 @@ def run(context: Context, given: Namespace) -> int:
     if given.action in _NEEDS_INDEX and given.index is None:
         sys.stderr.write(f"{given.action} needs a PHONE_INDEX; `bulkhead connections list` shows them\n")
         return ExitCode.USAGE
-    try:
-        return _do(settings, place, given)
-    except _Wrong as problem:
-        sys.stderr.write(f"{problem}\n")
-        return ExitCode.USAGE
-    except Unanswered as problem:
-        sys.stderr.write(f"{problem}\n")
-        return Answer.UNWELL
+    with operations(context) as api:
+        try:
+            return _do(api, place, given)
+        except _Wrong as problem:
+            sys.stderr.write(f"{problem}\n")
+            return ExitCode.USAGE
+        except Unanswered as problem:
+            sys.stderr.write(f"{problem}\n")
+            return problem.code
 
 
-def _do(settings: Settings, place: str, given: Namespace) -> int:
+def _do(api: Operations, place: str, given: Namespace) -> int:
     if given.action == "list":
-        return _list(call(settings, "GET", place)["connections"], as_json=given.json)
+        return _list(api.call("GET", place)["connections"], as_json=given.json)
     if given.action == "add":
         if given.type is None:
             raise _Wrong(f"add needs --type, one of {', '.join(connection_types())}")
         index = {} if given.index is None else {"phoneIndex": given.index}
-        shown = call(settings, "POST", place, {"connectionType": given.type, **index, **_changes(given, given.type)})
+        shown = api.call("POST", place, {"connectionType": given.type, **index, **_changes(given, given.type)})
         return _say(shown, f"Made: connection {shown['phoneIndex']}, {shown['connectionType']}.", given)
     one = f"{place}/{given.index}"
     if given.action == "update":
         # The type decides what a bare secret is called; only the API knows it.
-        shown = call(settings, "PATCH", one, _changes(given, call(settings, "GET", one)["connectionType"]))
+        shown = api.call("PATCH", one, _changes(given, api.call("GET", one)["connectionType"]))
         return _say(shown, f"Changed; it is {_status(shown)}.", given)
     if given.action == "test":
-        return _test(call(settings, "POST", f"{one}/test"), given)
+        return _test(api.call("POST", f"{one}/test"), given)
     if given.action == "remove":
-        shown = call(settings, "DELETE", f"{one}?force={'true' if given.force else 'false'}")
+        shown = api.call("DELETE", f"{one}?force={'true' if given.force else 'false'}")
         return _say(shown, f"Removed; messages that failed with it: {shown['failedMessages']}.", given)
-    shown = call(settings, "POST", f"{one}/{given.action}")
+    shown = api.call("POST", f"{one}/{given.action}")
     return _say(shown, f"It is {_status(shown)}.", given)
 
 

@@ -1,4 +1,4 @@
-"""`keys list|add|rotate|revoke`: keys of API clients, through the API of the copy that runs over this home."""
+"""`keys list|add|rotate|revoke`: keys of API clients."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from shared.process.exit_codes import ExitCode
-from shared.settings import Settings
 from shared.table import lines
-from supervision.commands.asking import Unanswered, call
-from supervision.commands.context import Answer, Context
+from supervision.commands.context import Context
+from supervision.commands.entry_process import Operations, Unanswered, operations
+from supervision.commands.numbers import whole
 
 HELP = "list, make, rotate and revoke API keys"
 
@@ -29,25 +29,25 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--scopes", default="", metavar="SCOPES", help=f"comma-separated, of {_SCOPES} (add)")
     parser.add_argument("--expires", default="", metavar="INSTANT", help="ISO 8601 with a time zone (add)")
     parser.add_argument(
-        "--overlap", type=int, default=None, metavar="SECONDS", help="how long the old text is taken (rotate)"
+        "--overlap", type=whole(0), default=None, metavar="SECONDS", help="how long the old text is taken (rotate)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def run(context: Context, given: Namespace) -> int:
     """Do what was asked and return an exit code."""
-    settings = context.known()
     if given.action == "add" and not (given.name and given.scopes):
         sys.stderr.write("add needs --name and --scopes\n")
         return ExitCode.USAGE
     if given.action in ("rotate", "revoke") and not given.id:
         sys.stderr.write(f"{given.action} needs an ID; `bulkhead keys list` shows them\n")
         return ExitCode.USAGE
-    try:
-        found = _ACTIONS[given.action](settings, given)
-    except Unanswered as problem:
-        sys.stderr.write(f"{problem}\n")
-        return Answer.UNWELL
+    with operations(context) as api:
+        try:
+            found = _ACTIONS[given.action](api, given)
+        except Unanswered as problem:
+            sys.stderr.write(f"{problem}\n")
+            return problem.code
     if given.json:
         for one in found:
             print(json.dumps(one))
@@ -65,35 +65,35 @@ def run(context: Context, given: Namespace) -> int:
     return ExitCode.OK
 
 
-def _list(settings: Settings, given: Namespace) -> list[dict[str, Any]]:
+def _list(api: Operations, given: Namespace) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     after: str | None = "0"
     # The API returns pages; an operator's list is complete.
     while after is not None:
         query = urlencode({"after": after, **({"companyId": given.company} if given.company else {})})
-        page = call(settings, "GET", f"/api/v2/keys?{query}")
+        page = api.call("GET", f"/api/v2/keys?{query}")
         found += page["keys"]
         after = page["next"]
     return found
 
 
-def _add(settings: Settings, given: Namespace) -> list[dict[str, Any]]:
+def _add(api: Operations, given: Namespace) -> list[dict[str, Any]]:
     body = {
         "name": given.name,
         "companyId": given.company or None,
         "scopes": [scope.strip() for scope in given.scopes.split(",")],
         **({"expiresAt": given.expires} if given.expires else {}),
     }
-    return [call(settings, "POST", "/api/v2/keys", body)]
+    return [api.call("POST", "/api/v2/keys", body)]
 
 
-def _rotate(settings: Settings, given: Namespace) -> list[dict[str, Any]]:
+def _rotate(api: Operations, given: Namespace) -> list[dict[str, Any]]:
     body = {} if given.overlap is None else {"overlapSeconds": given.overlap}
-    return [call(settings, "POST", f"/api/v2/keys/{quote(given.id, safe='')}/rotate", body)]
+    return [api.call("POST", f"/api/v2/keys/{quote(given.id, safe='')}/rotate", body)]
 
 
-def _revoke(settings: Settings, given: Namespace) -> list[dict[str, Any]]:
-    return [call(settings, "DELETE", f"/api/v2/keys/{quote(given.id, safe='')}")]
+def _revoke(api: Operations, given: Namespace) -> list[dict[str, Any]]:
+    return [api.call("DELETE", f"/api/v2/keys/{quote(given.id, safe='')}")]
 
 
 _ACTIONS: Final = {"list": _list, "add": _add, "rotate": _rotate, "revoke": _revoke}

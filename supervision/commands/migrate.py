@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from typing import NoReturn
 
 from supervision.commands.context import Context
-from supervision.commands.recorder_process import become_recorder
+from supervision.commands.entry_process import become_recorder
 
 HELP = "apply pending schema migrations"
 

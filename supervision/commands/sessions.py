@@ -13,10 +13,10 @@ from typing import Final
 from urllib.parse import quote
 
 from shared.process.exit_codes import ExitCode
-from shared.settings import Settings
 from shared.table import age, lines
-from supervision.commands.asking import Unanswered, ask, call
 from supervision.commands.context import Answer, Context
+from supervision.commands.entry_process import Operations, Unanswered, operations
+from supervision.commands.numbers import seconds, whole
 
 HELP = "list, link, restart, log out and wipe browser sessions"
 # Seconds between two requests for a session's state; WhatsApp replaces the code some times a minute.
@@ -35,14 +35,14 @@ def arguments(parser: ArgumentParser) -> None:
         help="what to do; link shows the code until it is scanned",
     )
     parser.add_argument(
-        "index", metavar="PHONE_INDEX", type=int, nargs="?", default=None, help="which session; not for list"
+        "index", metavar="PHONE_INDEX", type=whole(0), nargs="?", default=None, help="which session; not for list"
     )
     parser.add_argument("--company", metavar="ID", default="", help="of this company (COMPANY_ID)")
     parser.add_argument(
         "--phone", metavar="NUMBER", default="", help="number of the phone that the code is typed into (pair)"
     )
     parser.add_argument(
-        "--within", metavar="SECONDS", type=float, default=300.0, help="longest wait for a scan (%(default).0f)"
+        "--within", metavar="SECONDS", type=seconds, default=300.0, help="longest wait for a scan (%(default).0f)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line (list)")
 
@@ -58,17 +58,18 @@ def run(context: Context, given: Namespace) -> int:
         sys.stderr.write("pair needs --phone\n")
         return ExitCode.USAGE
     place = f"/api/v2/sessions/{quote(company, safe='')}"
-    try:
-        if given.action == "list":
-            return _list(settings, place, as_json=given.json)
-        return _do(settings, f"{place}/{given.index}", given)
-    except Unanswered as problem:
-        sys.stderr.write(f"{problem}\n")
-        return Answer.UNWELL
+    with operations(context) as api:
+        try:
+            if given.action == "list":
+                return _list(api, place, as_json=given.json)
+            return _do(api, f"{place}/{given.index}", given)
+        except Unanswered as problem:
+            sys.stderr.write(f"{problem}\n")
+            return problem.code
 
 
-def _list(settings: Settings, place: str, *, as_json: bool) -> int:
-    sessions = call(settings, "GET", place)["sessions"]
+def _list(api: Operations, place: str, *, as_json: bool) -> int:
+    sessions = api.call("GET", place)["sessions"]
     if as_json:
         for one in sessions:
             print(json.dumps(one))
@@ -92,11 +93,11 @@ def _list(settings: Settings, place: str, *, as_json: bool) -> int:
     return ExitCode.OK
 
 
-def _do(settings: Settings, place: str, given: Namespace) -> int:
+def _do(api: Operations, place: str, given: Namespace) -> int:
     if given.action == "link":
-        return _link(settings, place, given.within)
+        return _link(api, place, given.within)
     if given.action == "pair":
-        task = call(settings, "POST", f"{place}/pairing-code", {"phone": given.phone})
+        task = api.call("POST", f"{place}/pairing-code", {"phone": given.phone})
         if task["status"] != "done":
             raise Unanswered("the session did not answer in time; see `bulkhead sessions list`")
         print(
@@ -104,7 +105,7 @@ def _do(settings: Settings, place: str, given: Namespace) -> int:
             "with phone number instead."
         )
         return ExitCode.OK
-    answer = call(settings, "POST", f"{place}/{given.action}")
+    answer = api.call("POST", f"{place}/{given.action}")
     print(
         _ACTIONS[given.action]
         if answer.get("status", "done") == "done"
@@ -113,22 +114,22 @@ def _do(settings: Settings, place: str, given: Namespace) -> int:
     return ExitCode.OK
 
 
-def _link(settings: Settings, place: str, within_s: float) -> int:
+def _link(api: Operations, place: str, within_s: float) -> int:
     """Set the desired state to linked, and show the newest code until it is scanned."""
-    session = call(settings, "POST", place, {"desired": "linked"})
+    session = api.call("POST", place, {"desired": "linked"})
     by, drawn = time.monotonic() + within_s, ""
     while time.monotonic() < by:
-        session = call(settings, "GET", place)
+        session = api.call("GET", place)
         if session["state"] in ("syncing", "ready"):
             print(f"Linked: the session is {session['state']}.")
             return ExitCode.OK
         # Drawn only when it changed: a picture that flickers cannot be scanned.
         if session["qr"] and session["qr"] != drawn:
-            status, picture = ask(settings, "GET", f"{place}/qr?format=txt")
+            status, picture = api.ask("GET", f"{place}/qr?format=txt")
             # Otherwise the code was replaced or scanned in between: the next round sees which.
             if status == http.client.OK:
                 drawn = session["qr"]
-                print(f"{_CLEAR if sys.stdout.isatty() else ''}{picture.decode()}\n{_HOW}", flush=True)
+                print(f"{_CLEAR if sys.stdout.isatty() else ''}{picture}\n{_HOW}", flush=True)
         time.sleep(_LOOK_EACH_S)
     sys.stderr.write(
         f"not linked within {within_s:.0f} s; the session is "

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -18,7 +18,6 @@ from shared.process.beats import Beats
 from shared.process.heartbeat import Heartbeat
 from shared.process.metrics import Metrics
 from shared.process.service import Child
-from shared.process.supervised import Supervised
 from shared.process.tasks import Handler, TaskRunner
 from shared.secrets import Sealed, SecretUnreadable, Vault
 from shared.settings import ChildEnvironment, Settings
@@ -81,7 +80,7 @@ class Process:
             kind=kind_named("meta"),
             settings=Settings(),
             identity=identity,
-            supervised=cast(Supervised, None),
+            supervision=None,
             store=store,
             metrics=metrics,
             beats=Beats(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -44,7 +43,7 @@ from tests.support import environment
         ("--json status", {"json": True}),
         ("--only api,meta", {"only": "api,meta"}),
         ("webhooks list --failed -n 3", {"words": ["list", "--failed", "-n", "3"]}),
-        ("dead-letters redrive --company demo", {"words": ["redrive", "--company", "demo"]}),
+        ("--company demo dead-letters redrive", {"action": "redrive", "company": "demo"}),
         ("chaos --plan calm", {"words": ["--plan", "calm"]}),
     ],
 )
@@ -67,12 +66,17 @@ NEED_AN_INSTANCE = (
     "restart api",
     "drain",
     "stop",
+)
+OF_THE_EMBEDDED_DATABASE = (
+    "migrate",
+    "dead-letters list",
+    "webhooks list",
+    "connections reseal",
     "connections list",
     "companies list",
     "keys list",
     "sessions list",
 )
-OF_THE_EMBEDDED_DATABASE = ("migrate", "dead-letters list", "webhooks list", "connections reseal")
 
 
 @pytest.mark.parametrize("words", NEED_AN_INSTANCE)
@@ -117,23 +121,6 @@ def test_a_home_that_is_not_there_is_not_made(home: Path, words: str) -> None:
         timeout=60,
         check=False,
     )
-    assert not gone.exists()
-
-
-@pytest.mark.parametrize("words", NEED_AN_INSTANCE[5:])
-def test_another_copy_at_the_port_is_not_taken_for_this_one(home: Path, words: str) -> None:
-    gone = home / "gone"
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        answer = subprocess.run(
-            [sys.executable, "orchestrator.py", *words.split()],
-            cwd=environment.REPOSITORY,
-            env=environment.clean(bulkhead_home=gone, api_port=other.getsockname()[1]),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert (answer.returncode, answer.stdout + answer.stderr) == (Answer.NOT_RUNNING, f"Nothing runs over {gone}.\n")
     assert not gone.exists()
 
 

@@ -1,4 +1,4 @@
-"""`bulkhead sessions`, against an API that answers what the test says."""
+"""`bulkhead sessions`, over an entry file that answers what the test says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,28 @@ import pytest
 from shared.process.exit_codes import ExitCode
 from tests.support import environment
 
-KEY = "key-of-the-tests"
+ENTRY = """
+import http.client, json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    server = http.client.HTTPConnection("127.0.0.1", PORT)
+    body = None if asked["body"] is None else json.dumps(asked["body"])
+    server.request(asked["method"], asked["path"], body)
+    answer = server.getresponse()
+    print(json.dumps({"status": answer.status, "body": answer.read().decode()}), flush=True)
+"""
+"""In place of the API's entry file: hands the requests on to the test."""
+RUN = """
+import os, sys
+from pathlib import Path
+from embedded import addresses
+from shared.kinds import KINDS
+from supervision.commands.context import Context
+from supervision.commands.entry import main
+from supervision.decisions.restart_policy import Policy
+context = Context(environ=os.environ, rows=KINDS, entries=Path(sys.argv[1]), embedded=addresses, policy=Policy())
+sys.exit(main(sys.argv[2:], context))
+"""
 ONE = {
     "phoneIndex": 1,
     "desired": "linked",
@@ -38,7 +59,6 @@ class Api:
         class Handler(BaseHTTPRequestHandler):
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                assert self.headers["Authorization"] == f"Bearer {KEY}"
                 api.asked.append((self.command, self.path, json.loads(body) if body else None))
                 status, expected = answer(self.command, self.path)
                 data = expected.encode() if isinstance(expected, str) else json.dumps(expected).encode()
@@ -78,16 +98,17 @@ def api() -> Iterator[Callable[[Callable[[str, str], tuple[int, Any]]], Api]]:
         one.close()
 
 
-def ask(home: Path, port: int, *words: str) -> tuple[int, str, str]:
+def ask(home: Path, port: int, *words: str, entry: str = ENTRY) -> tuple[int, str, str]:
     """Run the command and return its exit code, output and errors."""
+    entries = home / "entries"
+    entries.mkdir(parents=True, exist_ok=True)
+    (entries / "proc_api.py").write_text(entry.replace("PORT", str(port)))
     variables = {
         "bulkhead_home": home,
-        "api_key": KEY,
-        "api_port": port,
         "redis_url": "redis://127.0.0.1:1",
         "database_url": "postgresql://x@127.0.0.1:1/x",
     }
-    command = [sys.executable, "orchestrator.py", "sessions", *words]
+    command = [sys.executable, "-c", RUN, str(entries), "sessions", *words]
     done = subprocess.run(
         command,
         cwd=environment.REPOSITORY,
@@ -172,10 +193,14 @@ def test_actions(
 
 def test_what_cannot_be_done_is_said(home: Path, api: Any) -> None:
     server = api(lambda method, path: (404, {"detail": "The company has no connection with this index."}))
-    assert ask(home, server.port, "restart", "9")[::2] == (1, "The company has no connection with this index.\n")
+    assert ask(home, server.port, "restart", "9")[::2] == (
+        ExitCode.USAGE,
+        "The company has no connection with this index.\n",
+    )
     assert ask(home, server.port, "restart")[0] == ExitCode.USAGE
     assert ask(home, server.port, "pair", "1")[0] == ExitCode.USAGE
-    port = server.port
-    server.close()
-    code, _, errors = ask(home, port, "list")
-    assert (code, errors) == (3, f"Nothing runs over {home}.\n")
+
+
+def test_a_process_that_cannot_start_ends_the_command(home: Path) -> None:
+    code, _, errors = ask(home, 1, "list", entry="import sys; sys.exit('API_KEY is wrong')")
+    assert (code, errors) == (ExitCode.CRASH, "API_KEY is wrong\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -24,12 +25,15 @@ def env(database_url: str) -> Iterator[StoreEnv]:
     made.close()
 
 
+SEALED_WITH = base64.b64encode(bytes(32)).decode()
+
+
 def command(home: Path, database_url: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the orchestrator's command and wait for it."""
     return subprocess.run(
         [sys.executable, "orchestrator.py", "dead-letters", *words],
         cwd=environment.REPOSITORY,
-        env=environment.clean(bulkhead_home=home, database_url=database_url),
+        env=environment.clean(bulkhead_home=home, database_url=database_url, secret_encryption_key=SEALED_WITH),
         capture_output=True,
         text=True,
         timeout=60,
@@ -73,8 +77,8 @@ def test_what_failed_is_listed_and_queued_again(env: StoreEnv, home: Path) -> No
     ("words", "sentence"),
     [
         (["redrive"], "redrive needs --company"),
-        (["redrive", "--company", "nobody"], "there is no company 'nobody'"),
-        (["redrive", "--company", "acme", "--limit", "0"], "--limit is from 1 to 1000"),
+        (["redrive", "--company", "nobody"], "There is no such company"),
+        (["redrive", "--company", "acme", "--limit", "0"], "from 1 to 1000"),
         (["bury"], "invalid choice"),
     ],
 )
