@@ -18,6 +18,7 @@ from api.connections.signup import SignupOperations
 from api.connections.tasks import TaskOperations
 from api.connections.templates import TemplateOperations
 from api.events.feed import FeedOperations
+from api.events.hooks import HookOperations
 from api.http import cors, openapi, pages, reference
 from api.http.addresses import ClientAddresses, read_networks
 from api.http.middleware import RequestMiddleware
@@ -138,6 +139,7 @@ def build_app(
         TemplateOperations(connections, task_operations, child.store),
         SessionOperations(directory, child.store, tasks),
         FeedOperations(directory, child.store, tail),
+        HookOperations(directory, child.store, vault),
         tasks,
         health,
         Dashboard(child.store, health),

@@ -8,11 +8,12 @@ import sys
 from typing import Final
 
 from recorder.command_context import run_command
+from shared.kinds import KINDS, Sealing
 from shared.process.exit_codes import ExitCode
 from shared.secrets import Sealed, SecretUnreadable, Vault
 from shared.settings import Settings
 from shared.store import connections
-from shared.store.pool import Row
+from shared.store.pool import Row, Transaction
 from shared.store.store import Store
 
 _BATCH: Final = 200
@@ -50,7 +51,35 @@ def _all(store: Store, vault: Vault) -> tuple[int, list[str]]:
             except SecretUnreadable as problem:
                 problems.append(f"connection {row['phone_index']} of company {row['company_id']}: {problem}")
         after = rows[-1]["id"]
+    for sealing in (sealing for kind in KINDS for sealing in kind.sealings):
+        resealed += _of_kind(store, vault, sealing, problems)
     return resealed, problems
+
+
+def _of_kind(store: Store, vault: Vault, sealing: Sealing, problems: list[str]) -> int:
+    """Seal anew what a kind's row names. Returns how many were."""
+    resealed, after = 0, 0
+    while rows := store.run(_listed, sealing.listing, after=after):
+        for row in rows:
+            try:
+                sealed = Sealed.from_text(row["sealed"])
+                opened = vault.open(sealed, context=row["context"])
+            except SecretUnreadable as problem:
+                problems.append(f"{row['name']}: {problem}")
+                continue
+            if sealed.key_id != vault.key_id:
+                new = vault.seal(opened, context=row["context"]).to_text()
+                resealed += store.run(_replace, sealing.replacement, row["id"], old=row["sealed"], new=new)
+        after = rows[-1]["id"]
+    return resealed
+
+
+def _listed(transaction: Transaction, statement: str, *, after: int) -> list[Row]:
+    return transaction.rows(statement, after=after, most=_BATCH)
+
+
+def _replace(transaction: Transaction, statement: str, row_id: int, *, old: str, new: str) -> int:
+    return len(transaction.rows(statement, id=row_id, old=old, new=new))
 
 
 def _one(store: Store, vault: Vault, row: Row) -> bool:

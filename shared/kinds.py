@@ -44,6 +44,19 @@ class Retention:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sealing:
+    """Secrets in a table of the kind, which `connections reseal` seals with the newest key.
+
+    Attributes:
+        listing: named statement that returns (id, sealed, context, name) of at most `most` rows with ids beyond
+            `after`. replacement: named statement that writes `new` in place of `old` into the row `id`.
+    """
+
+    listing: str
+    replacement: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProcessKind:
     """How one kind of process is run.
 
@@ -92,6 +105,7 @@ class ProcessKind:
     secrets: tuple[str, ...] = ()
     """Settings among `settings` that are secrets: named apart, so that each is a decision."""
     retention: tuple[Retention, ...] = ()
+    sealings: tuple[Sealing, ...] = ()
     reclaims: tuple[str, ...] = ()
     """Named statements that give back what a dead incarnation had leased, and return one row for each; parameter:
     `incarnation`."""
@@ -494,6 +508,47 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         restart_base_s=0.2,
         # Redis holds hints only, which are derived again from rows
         oom_score_adj=-300,
+    ),
+    ProcessKind(
+        name="hooks",
+        entry="proc_hooks.py",
+        needed="rows",
+        needed_when="hooks_needed",
+        after=("postgres", "recorder"),
+        instances_most=10,
+        admin_offset=70,
+        pool_size=8,
+        settings=(
+            "secret_key_id",
+            "media_fetch_private",
+            "graph_base_url",
+            "d360_base_url",
+            "sandbox",
+            *_DATABASE,
+        ),
+        variables=(
+            Variable(
+                name="HOOKS_PRIVATE",
+                default="off",
+                choices=("on", "off"),
+                purpose="Whether webhooks may be delivered to private addresses.",
+            ),
+            Variable(
+                name="HOOKS_DISABLE_DAYS",
+                default=5.0,
+                low=0.01,
+                purpose="Days for which a webhook may take nothing before it is disabled.",
+            ),
+        ),
+        secrets=("database_url", *_VAULT),
+        retention=(
+            Retention(table="hook_deliveries", statement="prune_hook_deliveries"),
+            Retention(table="hook_retries", statement="prune_dead_hook_retries"),
+        ),
+        reclaims=("release_hooks",),
+        sealings=(Sealing(listing="sealed_hooks", replacement="reseal_hook"),),
+        memory_soft_mb=600,
+        memory_hard_mb=800,
     ),
 )
 

@@ -22,6 +22,7 @@ _PURPOSES: Final = {
     "messageId": "Our id of the message.",
     "phoneIndex": "Index of the connection within the company.",
     "keyId": "Id of the key, not the key itself.",
+    "hookId": "Id of the webhook.",
     "taskId": "Id of the task, from the `Location` header of the answer that began it.",
     "name": "Name of the template.",
     "process": "A process kind.",
@@ -34,6 +35,7 @@ _FORMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "chatId": {"type": "string", "minLength": 1, "maxLength": 128},
     "messageId": _ID,
     "taskId": _ID,
+    "hookId": _ID,
     "phoneIndex": {"type": "integer", "minimum": 0, "maximum": 9999},
     "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 }

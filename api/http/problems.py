@@ -101,6 +101,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Template not found",
         remedy="GET /api/v2/templates/{companyId}/{phoneIndex} lists the known ones.",
     ),
+    "hook_unknown": ProblemType(
+        status=404, title="Webhook not found", remedy="GET /api/v2/hooks/{companyId} lists its webhooks."
+    ),
     "process_unknown": ProblemType(status=404, title="Process kind not found", remedy="`known` lists the kinds."),
     "method_not_allowed": ProblemType(
         status=405, title="Method not allowed", remedy="The `Allow` header lists the methods."
@@ -144,6 +147,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=409,
         title="API key was revoked",
         remedy="Create another key; a revoked one stays revoked.",
+    ),
+    "too_many_hooks": ProblemType(
+        status=409, title="Company has too many webhooks", remedy="Remove one, or let one serve several purposes."
     ),
     "company_exists": ProblemType(
         status=409, title="Company already exists", remedy="Use it, or choose another `companyId`."

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Shape = Literal["message", "session", "connection", "template", "process"]
+Shape = Literal["message", "session", "connection", "template", "process", "hook"]
 """What `data` holds; each has a schema (`shared.events.schemas`)."""
 
 
@@ -76,6 +76,12 @@ PUBLIC_TYPES: Final[tuple[PublicType, ...]] = (
         shape="template",
         purpose="The provider reported another status, quality or category of a template.",
     ),
+    PublicType(
+        name="hook.disabled",
+        shape="hook",
+        purpose="A webhook gets nothing more: it answered 410 (`gone`), or took nothing for days (`failing`).",
+    ),
+    PublicType(name="hook.test", shape="hook", purpose="A test, asked for by an operator; sent to that webhook alone."),
     PublicType(
         name="process.*",
         shape="process",

@@ -88,6 +88,11 @@ def reader_of(selection: Selection) -> EventReader:
     return EventReader(company_id=selection.company_id, types=types, subjects=subjects)
 
 
+def at(transaction: Transaction, positions: Sequence[Position]) -> list[PublicEvent]:
+    """Return the events at these positions; those that are gone, or not public, are left out."""
+    return serialise(transaction, events.at(transaction, [(one.xid, one.id) for one in positions]))
+
+
 def _require_kept(transaction: Transaction, selection: Selection, position: Position) -> None:
     # from the beginning is from what there is
     if not position.xid:
@@ -213,10 +218,15 @@ def _process_data(event: Event, _: Row | None, __: JsonObject | None) -> JsonObj
     }
 
 
+def _hook_data(event: Event, _: Row | None, __: JsonObject | None) -> JsonObject:
+    return {"hookId": str((event.data or {}).get("hookId", "")), "reason": event.detail}
+
+
 _DATA: Final[Mapping[Shape, Callable[[Event, Row | None, JsonObject | None], JsonObject]]] = {
     "message": _message_data,
     "session": _session_data,
     "connection": _connection_data,
     "template": _template_data,
     "process": _process_data,
+    "hook": _hook_data,
 }

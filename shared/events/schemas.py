@@ -29,6 +29,25 @@ _CONNECTION: Final = {
     "connectionType": _TEXT_OR_NULL,
 }
 
+_AT: Final = {"type": "string", "format": "date-time"}
+_AT_OR_NULL: Final = {"type": ["string", "null"], "format": "date-time"}
+_HOOK: Final = {
+    "id": _TEXT,
+    "url": _TEXT,
+    "types": {"type": "array", "items": _TEXT, "description": "Empty: all."},
+    "phoneIndexes": {"type": "array", "items": {"type": "integer"}, "description": "Empty: all connections."},
+    "headers": {"type": "array", "items": _TEXT, "description": "Names; the values are not shown."},
+    "state": {"type": "string", "enum": ["active", "paused", "disabled"]},
+    "stateReason": {**_TEXT_OR_NULL, "description": "Of a disabled one: `gone` (410) or `failing`."},
+    "position": {"type": "string", "description": "Everything up to here was delivered, or waits to be tried again."},
+    "waiting": {"type": "integer", "description": "Events that wait to be tried again."},
+    "deadLetters": {"type": "integer", "description": "Events that were given up."},
+    "failingSince": {**_AT_OR_NULL, "description": "Since when nothing was taken."},
+    "formerSecretUntil": {**_AT_OR_NULL, "description": "Until when the secret before the last also signs."},
+    "createdAt": _AT,
+    "updatedAt": _AT,
+}
+
 EVENT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
     "Event": {
         "type": "object",
@@ -89,6 +108,41 @@ EVENT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
             "category": _TEXT_OR_NULL,
         }
     ),
+    "Hook": _object(_HOOK),
+    "NewHook": _object({**_HOOK, "secret": {"type": "string", "description": "Signs deliveries; not shown again."}}),
+    "Hooks": _object({"hooks": {"type": "array", "items": {"$ref": "#/components/schemas/Hook"}}}),
+    "HookTest": _object({"eventId": _TEXT}),
+    "HookReplay": _object(
+        {
+            "events": {**_COUNT_OR_NULL, "description": "How many; null: everything after `after`."},
+            "after": _TEXT_OR_NULL,
+        }
+    ),
+    "HookDeliveries": _object(
+        {
+            "deliveries": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "eventId": _TEXT,
+                        "type": _TEXT,
+                        "at": _AT,
+                        "attempt": _COUNT_OR_NULL,
+                        "outcome": {
+                            "type": "string",
+                            "enum": ["taken", "failed", "dead"],
+                            "description": "`dead`: it was given up, and can be replayed.",
+                        },
+                        "statusCode": _COUNT_OR_NULL,
+                        "error": _TEXT_OR_NULL,
+                        "tookMs": _COUNT_OR_NULL,
+                    }
+                ),
+            },
+            "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
+        }
+    ),
+    "HookEventData": _object({"hookId": _TEXT, "reason": _TEXT_OR_NULL}),
     "ProcessEventData": _object(
         {"kind": _TEXT_OR_NULL, "slot": _TEXT_OR_NULL, "incarnation": _TEXT_OR_NULL, "detail": {"type": "object"}}
     ),
@@ -101,6 +155,7 @@ SCHEMA_OF: Final[Mapping[Shape, str]] = {
     "connection": "ConnectionEventData",
     "template": "TemplateEventData",
     "process": "ProcessEventData",
+    "hook": "HookEventData",
 }
 
 _MESSAGE: Final = {
@@ -136,6 +191,7 @@ _DATA: Final[Mapping[Shape, Mapping[str, Any]]] = {
         "quality": None,
         "category": "UTILITY",
     },
+    "hook": {"hookId": "3", "reason": "failing"},
     "process": {"kind": "meta", "slot": "meta-0", "incarnation": "meta-0.7f3a", "detail": {}},
 }
 

@@ -20,6 +20,7 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "contact": "A customer, by `data.aliases`: the ids that the event is about.",
     "audit": "A key changed something; the rest of the type is what (docs/keys.md), `data` which key did it, from "
     "where, and what was so before and after.",
+    "hook": "A subscriber of webhooks, `data.hookId`.",
     "process": "A slot, or the orchestrator itself; `data` has its journal's `boot`, `seq` and `detail`.",
 }
 """First parts of types."""
@@ -48,6 +49,8 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "contact.contradicted": "The provider named two ids as one person that cannot be, such as a user id with a second "
     "number. `code`: `moved` (the id belongs to the new number's chat from now on) or `refused` (nothing was changed). "
     "No chats were joined.",
+    "hook.disabled": "It gets nothing more; `detail` is the reason: `gone`, `failing`.",
+    "hook.test": "An operator asked for a test.",
     "template.updated": "The provider reported another status, quality or category.",
 }
 """Types with one meaning in every kind. Those of sessions and processes are listed where they arise (`webdriver`,

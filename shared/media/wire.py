@@ -1,4 +1,5 @@
-"""HTTP client of `shared.media.fetch`, which imports this module on first use; one of the doors to aiohttp.
+"""HTTP client of `shared.media.fetch`, which imports this module on first use, and the guard of every client that
+connects to addresses from outside; one of the doors to aiohttp.
 
 Whether an address may be reached is decided where the socket is made, on the address that it will connect to. URL
 parsers and resolvers read one host name differently (full-width digits, `127.1`, a name that resolves anew), so that a
@@ -26,7 +27,7 @@ _READ_S: Final = 20.0
 """Longest silence within a response, in seconds; the whole file has a deadline of its own (`fetch`)."""
 
 
-class _SocketGuard:
+class SocketGuard:
     """Makes sockets for reachable addresses only.
 
     Attributes:
@@ -38,6 +39,7 @@ class _SocketGuard:
         self.refusal: FetchFailed | None = None
 
     def __call__(self, info: tuple[Any, ...]) -> socket.socket:
+        """Return a socket for one address of a name. Raises `PermissionError` when it may not be reached."""
         family, kind, protocol, _, address = info
         try:
             require_reachable(str(address[0]), self._reach)
@@ -73,7 +75,7 @@ class Answer:
 class Client:
     """Makes requests, one at a time."""
 
-    def __init__(self, session: aiohttp.ClientSession, guard: _SocketGuard) -> None:
+    def __init__(self, session: aiohttp.ClientSession, guard: SocketGuard) -> None:
         self._session, self._guard = session, guard
 
     @asynccontextmanager
@@ -102,7 +104,7 @@ class Client:
 @asynccontextmanager
 async def client(reach: Reach) -> AsyncIterator[Client]:
     """Open a client that connects only to addresses that `reach` allows."""
-    guard = _SocketGuard(reach)
+    guard = SocketGuard(reach)
     # a kept connection or a cached name would skip the guard
     connector = aiohttp.TCPConnector(socket_factory=guard, use_dns_cache=False, force_close=True)
     # identity: the size limit counts bytes of the file, not of its packed form

@@ -99,6 +99,12 @@ def read(
     return [Event(**{name: row[name] for name in _FIELDS}) for row in rows]
 
 
+def at(transaction: Transaction, positions: Sequence[tuple[int, int]]) -> list[Event]:
+    """Return the events at these positions (xid, id), in their order; those that are gone are left out."""
+    rows = transaction.rows("events_at", xids=[xid for xid, _ in positions], ids=[number for _, number in positions])
+    return [Event(**{name: row[name] for name in _FIELDS}) for row in rows]
+
+
 def dropped(transaction: Transaction) -> Mapping[str, tuple[int, int]]:
     """Return by part of the events (`events_messages`, `events_others`) the last event (xid, id) that retention has
     dropped; parts of which nothing was dropped are left out.

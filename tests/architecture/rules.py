@@ -78,7 +78,14 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     # pyppeteer, and the library of its own that it leaks
     "pyppeteer": ("webdriver.chromium.browser",),
     "pyee": ("webdriver.chromium.browser",),
-    "aiohttp": ("meta.graph", "sandbox.webhooks", "sandbox.media_links", "chaos.calls", "shared.media.wire"),
+    "aiohttp": (
+        "meta.graph",
+        "sandbox.webhooks",
+        "sandbox.media_links",
+        "chaos.calls",
+        "shared.media.wire",
+        "hooks.sending",
+    ),
     "filetype": ("shared.media.kinds",),
     "python_multipart": ("api.http.multipart",),
     "regex": ("shared.compose.checks",),

@@ -42,7 +42,9 @@ class TestParse:
 def names_used() -> Iterator[tuple[str, str]]:
     """Yield each statement's name that the store's code, the kinds' rooms or their rows use, with the place."""
     for row in KINDS:
-        named = (*row.reclaims, *(rule.statement for rule in row.retention))
+        sealings = (name for rule in row.sealings for name in (rule.listing, rule.replacement))
+        needed = [row.needed_when] if row.needed_when else []
+        named = (*row.reclaims, *(rule.statement for rule in row.retention), *sealings, *needed)
         yield from ((name, f"row of {row.name}") for name in named)
     rooms = {environment.REPOSITORY / row.room for row in KINDS}
     for path in (path for folder in (STORE, *sorted(rooms)) for path in folder.rglob("*.py")):

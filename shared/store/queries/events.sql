@@ -31,6 +31,13 @@ WHERE xid >= %(xid)s AND xid < %(before)s AND (xid, id) > (%(xid)s, %(id)s)
   AND (%(types)s::text[] IS NULL OR type = ANY(%(types)s::text[]) OR subject = ANY(%(subjects)s::text[]))
 ORDER BY xid, id LIMIT %(most)s;
 
+-- events_at --
+-- The events at given positions.
+SELECT e.id, e.xid, e.written_at, e.at, e.type, e.company_id, e.kind, e.connection_id, e.message_id, e.slot,
+       e.incarnation, e.state, e.attempt, e.code, e.detail, e.data
+FROM unnest(%(xids)s::bigint[], %(ids)s::bigint[]) AS p(xid, id) JOIN events e ON e.xid = p.xid AND e.id = p.id
+ORDER BY e.xid, e.id;
+
 -- dropped_events --
 -- The last event of each part that retention has dropped.
 SELECT parent, xid, id FROM event_horizons;

@@ -1,0 +1,90 @@
+-- add_hook --
+-- Add a subscriber, from the end of the stream on; no row when the company has as many as it may.
+INSERT INTO hooks (company_id, url, types, phone_indexes, header_names, sealed, xid, event_id)
+SELECT %(company_id)s, %(url)s, %(types)s::text[], %(phone_indexes)s::integer[], %(header_names)s::text[], '',
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 0
+WHERE (SELECT count(*) FROM hooks WHERE company_id = %(company_id)s) < %(most)s
+RETURNING id;
+
+-- seal_hook --
+-- Write the sealed secrets of a subscriber; its server reads it again.
+UPDATE hooks SET sealed = %(sealed)s, header_names = %(header_names)s::text[],
+    former_until = CASE WHEN %(former_s)s::float IS NULL THEN former_until
+                        ELSE now() + make_interval(secs => %(former_s)s) END,
+    version = version + 1, updated_at = now()
+WHERE id = %(id)s;
+
+-- hooks_of_company --
+-- Subscribers of a company, one or all, with what waits for them. Locked: what is changed was seen as it is.
+SELECT h.id, h.url, h.types, h.phone_indexes, h.header_names, h.sealed, h.state, h.state_reason, h.xid, h.event_id,
+       h.failing_since, h.former_until, h.created_at, h.updated_at,
+       (SELECT count(*) FROM hook_retries r WHERE r.hook_id = h.id AND r.state = 'waiting') AS waiting,
+       (SELECT count(*) FROM hook_retries r WHERE r.hook_id = h.id AND r.state = 'dead') AS dead
+FROM hooks h WHERE h.company_id = %(company_id)s AND (%(id)s::bigint IS NULL OR h.id = %(id)s)
+ORDER BY h.id FOR UPDATE OF h;
+
+-- change_hook --
+-- Change what is given about a subscriber; its server reads it again.
+UPDATE hooks
+SET url = coalesce(%(url)s, url), types = coalesce(%(types)s::text[], types),
+    phone_indexes = coalesce(%(phone_indexes)s::integer[], phone_indexes), state = coalesce(%(state)s, state),
+    state_reason = CASE WHEN %(state)s::text IS NULL THEN state_reason ELSE '' END,
+    failing_since = CASE WHEN %(state)s = 'active' THEN NULL ELSE failing_since END,
+    version = version + 1, updated_at = now()
+WHERE id = %(id)s;
+
+-- remove_hook --
+-- Remove a subscriber with everything that waits for it.
+DELETE FROM hooks WHERE company_id = %(company_id)s AND id = %(id)s RETURNING id;
+
+-- test_hook --
+-- Write a test event and let it be delivered to one subscriber.
+WITH written AS (
+    INSERT INTO events (subject, type, company_id, kind, data)
+    VALUES ('hook', 'hook.test', %(company_id)s, 'hooks', jsonb_build_object('hookId', %(id)s::bigint))
+    RETURNING xid, id
+), kept AS (
+    INSERT INTO hook_retries (hook_id, xid, event_id, conversation) SELECT %(id)s, xid, id, 'test' FROM written
+), noticed AS (
+    UPDATE hooks SET version = version + 1 WHERE id = %(id)s
+)
+SELECT xid, id FROM written;
+
+-- replay_hook_events --
+-- Let events of its company be delivered to a subscriber once more.
+WITH found AS (
+    SELECT DISTINCT e.xid, e.id
+    FROM unnest(%(xids)s::bigint[], %(ids)s::bigint[]) AS p(xid, id) JOIN events e ON e.xid = p.xid AND e.id = p.id
+    WHERE e.company_id = %(company_id)s
+), kept AS (
+    INSERT INTO hook_retries AS r (hook_id, xid, event_id, conversation) SELECT %(id)s, xid, id, 'replay' FROM found
+    -- what waits already keeps its place in its conversation
+    ON CONFLICT (hook_id, xid, event_id) DO UPDATE
+    SET state = 'waiting', attempts = 0, first_at = NULL, next_at = now(), updated_at = now()
+), noticed AS (
+    UPDATE hooks SET version = version + 1 WHERE id = %(id)s
+)
+SELECT count(*) AS events FROM found;
+
+-- replay_hook_since --
+-- Move a subscriber back to the first event of its company that was written after an instant.
+UPDATE hooks h SET xid = first.xid, event_id = 0, version = version + 1, updated_at = now()
+FROM (SELECT min(xid) AS xid FROM events WHERE company_id = %(company_id)s AND written_at >= %(since)s) AS first
+WHERE h.id = %(id)s AND first.xid < h.xid
+RETURNING h.xid;
+
+-- replay_dead_hook_retries --
+-- Let what was given up be delivered once more.
+WITH again AS (
+    UPDATE hook_retries SET state = 'waiting', attempts = 0, first_at = NULL, next_at = now(), updated_at = now()
+    WHERE hook_id = %(id)s AND state = 'dead' RETURNING hook_id
+), noticed AS (
+    UPDATE hooks SET version = version + 1 WHERE id = %(id)s
+)
+SELECT count(*) AS events FROM again;
+
+-- hook_deliveries_of --
+-- Attempts of deliveries to a subscriber, newest first.
+SELECT id, xid, event_id, type, at, attempt, outcome, status, error, took_ms FROM hook_deliveries
+WHERE hook_id = %(hook_id)s AND id < %(before)s AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
+ORDER BY id DESC LIMIT %(most)s;

@@ -1,0 +1,112 @@
+-- hooks_needed --
+-- A row while there is a subscriber to serve.
+SELECT id FROM hooks WHERE state = 'active' LIMIT 1;
+
+-- lease_hooks --
+-- Make one incarnation the server of subscribers that have none.
+WITH free AS (
+    SELECT id FROM hooks
+    WHERE state = 'active' AND NOT id = ANY(%(in_hand)s::bigint[])
+      AND (leased_until < now() OR incarnation = %(incarnation)s)
+    ORDER BY leased_until LIMIT %(most)s FOR UPDATE SKIP LOCKED
+)
+UPDATE hooks h SET incarnation = %(incarnation)s, leased_until = now() + make_interval(secs => %(lease_s)s)
+FROM free WHERE h.id = free.id
+RETURNING h.id, h.company_id, h.url, h.types, h.phone_indexes, h.sealed, h.former_until, h.xid, h.event_id,
+          h.failing_since, h.version;
+
+-- renew_hooks --
+-- Keep what one incarnation serves. What is not returned is served by another one, or by none any more.
+UPDATE hooks SET leased_until = now() + make_interval(secs => %(lease_s)s)
+WHERE incarnation = %(incarnation)s AND state = 'active' AND id = ANY(%(ids)s::bigint[])
+RETURNING id, version;
+
+-- release_hooks --
+-- Give back what a dead incarnation served.
+UPDATE hooks SET incarnation = '', leased_until = now() WHERE incarnation = %(incarnation)s RETURNING id;
+
+-- waiting_conversations --
+-- How many events of which conversations wait for a subscriber.
+SELECT conversation, count(*) AS events FROM hook_retries WHERE hook_id = %(hook_id)s AND state = 'waiting'
+GROUP BY conversation;
+
+-- due_hook_retries --
+-- Events that are due again, each the first of its conversation.
+SELECT first.* FROM (
+    SELECT DISTINCT ON (conversation) conversation, xid, event_id, attempts, first_at, next_at FROM hook_retries
+    WHERE hook_id = %(hook_id)s AND state = 'waiting' ORDER BY conversation, xid, event_id
+) AS first
+WHERE next_at <= now() ORDER BY next_at LIMIT %(most)s;
+
+-- settle_hook --
+-- Write in one statement how far a subscriber has come: position, attempts, what waits and what is done with. Nothing,
+-- and no row, when another incarnation serves it or it was changed meanwhile.
+WITH mine AS (
+    UPDATE hooks
+    SET xid = coalesce(%(xid)s, xid), event_id = coalesce(%(event_id)s, event_id),
+        failing_since = CASE WHEN %(taken)s THEN NULL
+                             WHEN %(failed)s THEN coalesce(failing_since, now()) ELSE failing_since END
+    WHERE id = %(hook_id)s AND incarnation = %(incarnation)s AND version = %(version)s AND state = 'active'
+    RETURNING id, failing_since
+), logged AS (
+    INSERT INTO hook_deliveries (hook_id, xid, event_id, type, at, attempt, outcome, status, error, took_ms)
+    SELECT mine.id, r.xid, r.event_id, r.type, r.at, r.attempt, r.outcome, r.status, r.error, r.took_ms
+    FROM mine, jsonb_to_recordset(%(attempts)s::jsonb)
+        AS r(xid bigint, event_id bigint, type text, at timestamptz, attempt integer, outcome text, status integer,
+             error text, took_ms integer)
+), kept AS (
+    INSERT INTO hook_retries AS k (hook_id, xid, event_id, conversation, state, attempts, first_at, next_at, status,
+                                   error)
+    SELECT mine.id, r.xid, r.event_id, r.conversation, r.state, r.attempts, r.first_at,
+           now() + make_interval(secs => r.after_s), r.status, r.error
+    FROM mine, jsonb_to_recordset(%(kept)s::jsonb)
+        AS r(xid bigint, event_id bigint, conversation text, state text, attempts integer, first_at timestamptz,
+             after_s double precision, status integer, error text)
+    ON CONFLICT (hook_id, xid, event_id) DO UPDATE
+    SET state = excluded.state, attempts = excluded.attempts, first_at = excluded.first_at, next_at = excluded.next_at,
+        status = excluded.status, error = excluded.error, updated_at = now()
+), gone AS (
+    DELETE FROM hook_retries r
+    USING mine, unnest(%(done_xids)s::bigint[], %(done_ids)s::bigint[]) AS d(xid, event_id)
+    WHERE r.hook_id = mine.id AND r.xid = d.xid AND r.event_id = d.event_id
+)
+SELECT id, extract(epoch FROM now() - failing_since)::float AS failing_s FROM mine;
+
+-- hurry_hook_retries --
+-- Let everything that waits for a subscriber be due now: it takes events again.
+UPDATE hook_retries SET next_at = now() WHERE hook_id = %(hook_id)s AND state = 'waiting' AND next_at > now();
+
+-- disable_hook --
+-- End a subscriber, with an event.
+WITH ended AS (
+    UPDATE hooks SET state = 'disabled', state_reason = %(reason)s, version = version + 1, updated_at = now()
+    WHERE id = %(hook_id)s AND incarnation = %(incarnation)s AND state = 'active'
+    RETURNING id, company_id
+)
+INSERT INTO events (subject, type, company_id, kind, detail, data)
+SELECT 'hook', 'hook.disabled', company_id, 'hooks', %(reason)s, jsonb_build_object('hookId', id) FROM ended;
+
+-- prune_hook_deliveries --
+-- Delete the oldest attempts that are older than so many seconds, at most so many.
+DELETE FROM hook_deliveries WHERE id IN (
+    SELECT id FROM (SELECT id, at FROM hook_deliveries ORDER BY id LIMIT %(most)s) AS oldest
+    WHERE at < now() - make_interval(secs => %(age_s)s)
+)
+RETURNING id;
+
+-- prune_dead_hook_retries --
+-- Delete the oldest events that were given up so many seconds ago, at most so many.
+DELETE FROM hook_retries WHERE (hook_id, xid, event_id) IN (
+    SELECT hook_id, xid, event_id FROM hook_retries
+    WHERE state = 'dead' AND updated_at < now() - make_interval(secs => %(age_s)s) ORDER BY updated_at LIMIT %(most)s
+)
+RETURNING hook_id;
+
+-- sealed_hooks --
+-- Sealed secrets of subscribers, a page by id.
+SELECT id, sealed, 'hooks/' || id AS context, 'webhook ' || id || ' of company ' || company_id AS name FROM hooks
+WHERE id > %(after)s ORDER BY id LIMIT %(most)s;
+
+-- reseal_hook --
+-- Replace the sealed secrets of one subscriber, unless they were changed meanwhile.
+UPDATE hooks SET sealed = %(new)s WHERE id = %(id)s AND sealed = %(old)s RETURNING id;

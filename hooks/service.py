@@ -1,0 +1,172 @@
+"""The service of kind `hooks`: takes subscribers that have no server, and serves each until it is another's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from hooks import rows
+from hooks.sending import Poster
+from hooks.subscriber import DeliveryMetrics, Subscriber, SubscriberLoop
+from shared.clock import left, utc_now
+from shared.errors import StoreUnavailable
+from shared.events.catalogue import Selection
+from shared.events.hook_secrets import HookSecrets
+from shared.events.reader import Position
+from shared.events.tail import EventTail
+from shared.logs import logger
+from shared.media.reach import Reach, reach_of
+from shared.process.leased_work import Intervals, LeasedRows, LeasedWork
+from shared.process.periodic import repeat, wait_for_event
+from shared.process.service import Child, Service, Severity
+from shared.secrets import SecretUnreadable, Vault
+from shared.store.pool import Row
+
+log = logger(__name__)
+
+LEASE_S: Final = 15.0
+"""Seconds after which another process serves what this one has not renewed; a death on this host is proved sooner."""
+_RENEW_S: Final = 2.0
+"""Seconds between two renewals: a change by an operator takes effect within them."""
+_SUBSCRIBERS_MOST: Final = 2000
+"""Subscribers of one process: each costs a loop and a place in memory."""
+_UNUSABLE_S: Final = 60.0
+"""Seconds until a row is looked at again whose secrets do not open."""
+_DAY_S: Final = 86400.0
+
+
+class HooksService:
+    """See `shared.process.service.Service`."""
+
+    app: Any = None
+
+    def __init__(self, child: Child) -> None:
+        settings = child.settings
+        self._child, self._store = child, child.store
+        self._incarnation = child.identity.process_incarnation
+        self._vault = Vault.from_settings(settings)
+        reach = Reach.PRIVATE if settings.own("HOOKS_PRIVATE") == "on" else reach_of(settings)
+        self._poster = Poster(reach)
+        self._tail = EventTail(child.store, child.stopping)
+        self._metrics = DeliveryMetrics(child.metrics)
+        self._disable_after_s = float(settings.own("HOOKS_DISABLE_DAYS")) * _DAY_S
+        self._unusable: set[int] = set()
+        self._served: dict[int, tuple[SubscriberLoop, int]] = {}
+        self._work: LeasedWork[Row] = LeasedWork(
+            child,
+            "hooks",
+            LeasedRows(release=self._release, take=self._take, key=lambda row: row["id"], work=self._serve),
+            capacity=_SUBSCRIBERS_MOST,
+            intervals=Intervals(busy_s=1.0, idle_s=1.0),
+            beat_limit_s=30.0,
+        )
+
+    async def start(self) -> None:
+        """Begin to take subscribers."""
+        self._child.spawn(self._tail.run(), "event-tail")
+        self._child.spawn(repeat("hook-leases", self._renew, _RENEW_S), "hook-leases")
+        self._work.start()
+
+    async def drain(self, by: float) -> bool:
+        """Finish the deliveries under way, and give the subscribers back."""
+        for loop, _ in self._served.values():
+            loop.stop.set()
+        done = await self._work.drain(by)
+        if left(by):
+            try:
+                await self._store.call(rows.release, incarnation=self._incarnation)
+            # the leases end by themselves
+            except StoreUnavailable as error:
+                log.warning("hooks_not_released", reason=str(error))
+        return done
+
+    async def close(self) -> None:
+        """Cut what is still under way."""
+        await self._work.close()
+        await self._poster.close()
+
+    def readiness(self) -> Mapping[str, str]:
+        """Nothing beyond the database, which every child watches."""
+        return {}
+
+    def health(self) -> Mapping[str, Any]:
+        """Return how many subscribers are served, and how many of them take nothing."""
+        return {
+            "subscribers": len(self._served),
+            "subscribersDown": sum(loop.is_down for loop, _ in self._served.values()),
+        }
+
+    def classify(self, error: BaseException) -> Severity:
+        """A database that is away is survived; anything else is a bug."""
+        return Severity.RECOVERABLE if isinstance(error, StoreUnavailable) else Severity.CRITICAL
+
+    async def _release(self) -> None:
+        # what an earlier life of the slot served is given back by the recorder (`reclaims`), or by the end of its lease
+        return None
+
+    async def _take(self, most: int) -> Sequence[Row]:
+        return await self._store.call(
+            rows.lease,
+            incarnation=self._incarnation,
+            in_hand=[*self._served, *self._unusable],
+            most=most,
+            lease_s=LEASE_S,
+        )
+
+    async def _renew(self) -> None:
+        if not self._served:
+            return
+        kept = await self._store.call(
+            rows.renew, incarnation=self._incarnation, ids=list(self._served), lease_s=LEASE_S
+        )
+        for hook_id, (loop, version) in list(self._served.items()):
+            if kept.get(hook_id) != version:
+                # removed, paused, or changed: it is taken again as it is now
+                loop.stop.set()
+
+    async def _serve(self, row: Row) -> None:
+        try:
+            secrets = HookSecrets.opened(self._vault, row["id"], row["sealed"])
+            selection = Selection(company_id=row["company_id"], types=frozenset(row["types"]))
+        except (SecretUnreadable, ValueError) as error:
+            # an operator has to act: tried again, but not each second
+            log.error("hook_not_served", hook_id=row["id"], reason=str(error))
+            self._unusable.add(row["id"])
+            await wait_for_event(self._child.stopping, _UNUSABLE_S)
+            self._unusable.discard(row["id"])
+            return
+        rotating = row["former_until"] is not None and row["former_until"] > utc_now()
+        subscriber = Subscriber(
+            id=row["id"],
+            url=row["url"],
+            selection=selection,
+            phone_indexes=frozenset(row["phone_indexes"]),
+            secrets=secrets.secrets if rotating else secrets.secrets[:1],
+            headers=secrets.headers,
+            position=Position(row["xid"], row["event_id"]),
+            version=row["version"],
+            failing_since=row["failing_since"],
+        )
+        loop = SubscriberLoop(
+            subscriber,
+            store=self._store,
+            tail=self._tail,
+            poster=self._poster,
+            metrics=self._metrics,
+            incarnation=self._incarnation,
+            stop=asyncio.Event(),
+            disable_after_s=self._disable_after_s,
+        )
+        self._served[row["id"]] = (loop, row["version"])
+        if self._child.stopping.is_set():
+            loop.stop.set()
+        try:
+            await loop.run()
+        finally:
+            del self._served[row["id"]]
+
+
+async def open_service(child: Child) -> Service:
+    """Return the service of this process. Raises `SettingsInvalid` when the encryption key is missing or wrong."""
+    return HooksService(child)

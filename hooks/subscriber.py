@@ -1,0 +1,331 @@
+"""Serves one subscriber: follows the stream from its position, delivers side by side and in order within each
+conversation, and keeps what was not taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from hooks import rows
+from hooks.rows import Settlement
+from hooks.schedule import DOWN_AFTER, wait_s
+from hooks.sending import Poster, Result
+from hooks.signature import signature
+from shared.clock import monotonic, utc_now
+from shared.events import public
+from shared.events.catalogue import Selection
+from shared.events.public import PositionExpired, PositionUnknown, PublicEvent
+from shared.events.reader import Position
+from shared.events.tail import EventTail
+from shared.logs import logger
+from shared.process.metrics import Metrics
+from shared.process.periodic import until_available, wait_for_event
+from shared.store import events as stream
+from shared.store.store import Store
+
+log = logger(__name__)
+
+PAGE: Final = 100
+"""Events read at once: what may be delivered again after the death of the process."""
+SIDE_BY_SIDE: Final = 20
+"""Deliveries to one subscriber at once."""
+_WAIT_S: Final = 10.0
+"""Longest wait for an event; after it the position is written, so that it follows an idle stream."""
+_RETRIES_S: Final = 1.0
+"""Seconds between two looks for what is due again."""
+OPEN_MOST: Final = 1000
+"""Events that wait, beyond which the subscriber takes nothing: further ones wait in the stream."""
+_TEST: Final = "hook.test"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subscriber:
+    """One row of `hooks`, opened."""
+
+    id: int
+    url: str
+    selection: Selection
+    phone_indexes: frozenset[int]
+    secrets: tuple[str, ...] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    position: Position
+    version: int
+    failing_since: datetime | None = None
+
+
+class DeliveryMetrics:
+    """Counts what is delivered."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.deliveries = metrics.counter("hook_deliveries", "Deliveries tried, by outcome.", ("outcome",))
+        self.seconds = metrics.histogram("hook_delivery_seconds", "Time from request to answer of a delivery.")
+
+
+class SubscriberLoop:
+    """Serves one subscriber until it is not this incarnation's any more, or the process stops.
+
+    Args:
+        stop: set when either is so.
+    """
+
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        *,
+        store: Store,
+        tail: EventTail,
+        poster: Poster,
+        metrics: DeliveryMetrics,
+        incarnation: str,
+        stop: asyncio.Event,
+        disable_after_s: float,
+    ) -> None:
+        self._one, self._store, self._tail, self._poster = subscriber, store, tail, poster
+        self._metrics, self._incarnation, self.stop, self._disable_after_s = metrics, incarnation, stop, disable_after_s
+        self._position = subscriber.position
+        self._places = asyncio.Semaphore(SIDE_BY_SIDE)
+        # Events that wait, by conversation: a later one of the same is kept behind them. Counted when it is decided,
+        # before it is written, so that no event of the conversation passes meanwhile.
+        self._waiting: Counter[str] = Counter()
+        self._failures = DOWN_AFTER if subscriber.failing_since else 0
+
+    @property
+    def is_down(self) -> bool:
+        """Whether nothing but one probe at a time is sent: nothing is taken, or too much waits."""
+        return self._failures >= DOWN_AFTER or self._waiting.total() >= OPEN_MOST
+
+    async def run(self) -> None:
+        """Serve it. Raises nothing but bugs."""
+        self._waiting = await until_available("hook-waiting", lambda: self._store.call(rows.waiting, self._one.id))
+        retries = asyncio.create_task(self._retry(), name=f"hook-retries-{self._one.id}")
+        try:
+            with self._tail.following():
+                while not self.stop.is_set():
+                    if self.is_down and self._waiting.total():
+                        await wait_for_event(self.stop, _RETRIES_S)
+                    else:
+                        await self._next_page()
+        finally:
+            # first what is under way there: its outcome is worth a second delivery less
+            self.stop.set()
+            await retries
+
+    async def _next_page(self) -> None:
+        try:
+            page = await until_available("hook-events", self._read)
+        except PositionExpired:
+            log.warning("hook_events_expired", hook_id=self._one.id)
+            self._position = Position()
+            return
+        except PositionUnknown:
+            # a database that was restored to an earlier state: from its end on
+            self._position = Position((await until_available("hook-horizon", self._horizon)).oldest)
+            return
+        settlement = Settlement(position=page.position)
+        chosen = [event for event in page.events if self._is_chosen(event)]
+        by_conversation: dict[str, list[PublicEvent]] = {}
+        for event in chosen:
+            by_conversation.setdefault(event.conversation, []).append(event)
+        await asyncio.gather(*(self._in_order(one, settlement) for one in by_conversation.values()))
+        await self._settle(settlement)
+        self._position = page.position
+
+    async def _read(self) -> public.PublicPage:
+        return await self._tail.page(self._one.selection, self._position, most=PAGE, wait_by=monotonic() + _WAIT_S)
+
+    async def _horizon(self) -> stream.Horizon:
+        return await self._store.call(stream.horizon)
+
+    def _is_chosen(self, event: PublicEvent) -> bool:
+        # a test is for one subscriber alone, and is kept for it when it is asked for
+        if event.type == _TEST:
+            return False
+        return not self._one.phone_indexes or event.phone_index in self._one.phone_indexes
+
+    async def _in_order(self, found: Sequence[PublicEvent], settlement: Settlement) -> None:
+        """Deliver events of one conversation, one after the other; what is not taken is kept, with all behind it."""
+        for event in found:
+            async with self._places:
+                if self._waiting[event.conversation] > 0 or self.is_down:
+                    self._keep(settlement, event.position, event.conversation)
+                else:
+                    await self._try(event, event.conversation, settlement, attempts=0, first_at=None)
+
+    async def _retry(self) -> None:
+        """Deliver again what is due, until the stop."""
+        while not self.stop.is_set():
+            again = 0
+            if self._waiting.total():
+                again = await self._retry_due()
+            # the next of each conversation that went on is due at once
+            await wait_for_event(self.stop, 0.0 if again else _RETRIES_S)
+
+    async def _retry_due(self) -> int:
+        """Deliver what is due, one probe while the subscriber is down. Returns how many were taken."""
+        was_down = self.is_down
+        found = await until_available("hook-retries", self._due)
+        if not found:
+            return 0
+        positions = [Position(row["xid"], row["event_id"]) for row in found]
+        events = await until_available("hook-events", lambda: self._store.call(public.at, positions))
+        by_position = {event.position: event for event in events}
+        settlement = Settlement()
+
+        async def one(row: Mapping[str, Any], position: Position) -> None:
+            event = by_position.get(position)
+            if event is None:
+                # retention was quicker, or its type is not public any more: nothing is left to deliver
+                log.warning("hook_event_gone", hook_id=self._one.id, position=str(position))
+                self._done(settlement, position, row["conversation"])
+                return
+            async with self._places:
+                await self._try(
+                    event,
+                    row["conversation"],
+                    settlement,
+                    attempts=row["attempts"],
+                    first_at=row["first_at"],
+                    kept=True,
+                )
+
+        await asyncio.gather(*(one(row, position) for row, position in zip(found, positions, strict=True)))
+        await self._settle(settlement)
+        if settlement.taken and was_down:
+            await until_available("hook-hurry", lambda: self._store.call(rows.hurry, self._one.id))
+        return len(settlement.done)
+
+    async def _due(self) -> Sequence[Mapping[str, Any]]:
+        return await self._store.call(rows.due, self._one.id, most=1 if self.is_down else SIDE_BY_SIDE)
+
+    async def _try(
+        self,
+        event: PublicEvent,
+        conversation: str,
+        settlement: Settlement,
+        *,
+        attempts: int,
+        first_at: datetime | None,
+        kept: bool = False,
+    ) -> None:
+        """Deliver one event and note how it went. `kept`: it is a row that waits."""
+        began, at = monotonic(), utc_now()
+        result = await self._post(event)
+        took_s = monotonic() - began
+        attempts, first_at = attempts + 1, first_at or at
+        after_s = None
+        if result.is_taken:
+            self._failures, settlement.taken = 0, True
+            if kept:
+                self._done(settlement, event.position, conversation)
+        else:
+            self._failures, settlement.failed = self._failures + 1, True
+            after_s = wait_s(
+                attempts,
+                (utc_now() - first_at).total_seconds(),
+                retry_after_s=result.retry_after_s,
+                is_down=self.is_down,
+            )
+            # counted once, whether it waits already or from now on; a dead letter lets its conversation go on
+            self._count(conversation, (after_s is not None) - kept)
+            settlement.kept.append(
+                _kept(
+                    event.position, conversation, attempts=attempts, first_at=first_at, after_s=after_s, result=result
+                )
+            )
+        outcome = "taken" if result.is_taken else "dead" if after_s is None else "failed"
+        self._metrics.deliveries.labels(outcome).inc()
+        self._metrics.seconds.observe(took_s)
+        settlement.attempts.append(
+            {
+                "xid": event.position.xid,
+                "event_id": event.position.id,
+                "type": event.type,
+                "at": at.isoformat(),
+                "attempt": attempts,
+                "outcome": outcome,
+                "status": result.status,
+                "error": result.error,
+                "took_ms": round(took_s * 1000),
+            }
+        )
+        settlement.gone = settlement.gone or result.is_gone
+
+    async def _post(self, event: PublicEvent) -> Result:
+        timestamp = int(utc_now().timestamp())
+        webhook_id = str(event.position)
+        headers = {
+            **self._one.headers,
+            "Content-Type": "application/json",
+            "User-Agent": "bulkhead",
+            "webhook-id": webhook_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature(self._one.secrets, webhook_id, timestamp, event.body),
+        }
+        return await self._poster.post(self._one.url, event.body, headers)
+
+    def _keep(self, settlement: Settlement, position: Position, conversation: str) -> None:
+        self._count(conversation, 1)
+        settlement.kept.append(_kept(position, conversation, attempts=0, first_at=None, after_s=0.0, result=None))
+
+    def _done(self, settlement: Settlement, position: Position, conversation: str) -> None:
+        self._count(conversation, -1)
+        settlement.done.append(position)
+
+    def _count(self, conversation: str, change: int) -> None:
+        self._waiting[conversation] += change
+        if not self._waiting[conversation]:
+            del self._waiting[conversation]
+
+    async def _settle(self, settlement: Settlement) -> None:
+        """Write it; a subscriber that is not ours any more is left alone."""
+        written = await until_available(
+            "hook-settlement",
+            lambda: self._store.call(
+                rows.settle,
+                settlement,
+                hook_id=self._one.id,
+                incarnation=self._incarnation,
+                version=self._one.version,
+            ),
+        )
+        if written is None:
+            self.stop.set()
+        elif settlement.gone:
+            await self._disable("gone")
+        elif (written["failing_s"] or 0.0) >= self._disable_after_s:
+            await self._disable("failing")
+
+    async def _disable(self, reason: str) -> None:
+        log.warning("hook_disabled", hook_id=self._one.id, reason=reason)
+        await until_available(
+            "hook-end",
+            lambda: self._store.call(rows.disable, hook_id=self._one.id, incarnation=self._incarnation, reason=reason),
+        )
+        self.stop.set()
+
+
+def _kept(
+    position: Position,
+    conversation: str,
+    *,
+    attempts: int,
+    first_at: datetime | None,
+    after_s: float | None,
+    result: Result | None,
+) -> Mapping[str, Any]:
+    return {
+        "xid": position.xid,
+        "event_id": position.id,
+        "conversation": conversation,
+        "state": "dead" if after_s is None else "waiting",
+        "attempts": attempts,
+        "first_at": None if first_at is None else first_at.isoformat(),
+        "after_s": after_s or 0.0,
+        "status": None if result is None else result.status,
+        "error": "" if result is None else result.error,
+    }

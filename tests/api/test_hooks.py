@@ -1,0 +1,130 @@
+"""Webhooks over HTTP: what operators do with them. What is delivered is tested in `tests/hooks`."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from shared.events.hook_secrets import HookSecrets
+from shared.secrets import Vault
+from shared.settings import Settings
+from tests.api.api_env import SEALING_KEY, ApiEnv, problem
+
+HOOKS = "/api/v2/hooks/alpha"
+NEW = {"url": "https://example.com/hook", "types": ["message.*"], "headers": {"Authorization": "Bearer mine"}}
+VAULT = Vault.from_settings(Settings(secret_encryption_key=SEALING_KEY))
+
+
+@pytest.fixture
+def hook(api_env: ApiEnv) -> dict[str, Any]:
+    made = api_env.call("POST", HOOKS, json=NEW)
+    assert made.status_code == 201, made.text
+    body: dict[str, Any] = made.json()
+    assert made.headers["Location"] == f"{HOOKS}/{body['id']}"
+    return body
+
+
+def opened(env: ApiEnv, hook_id: str) -> HookSecrets:
+    (row,) = env.sql("SELECT sealed FROM hooks WHERE id = %s", int(hook_id))
+    return HookSecrets.opened(VAULT, int(hook_id), row["sealed"])
+
+
+def version(env: ApiEnv, hook_id: str) -> int:
+    number: int = env.sql("SELECT version FROM hooks WHERE id = %s", int(hook_id))[0]["version"]
+    return number
+
+
+def test_its_secrets_are_shown_once_and_sealed(api_env: ApiEnv, hook: dict[str, Any]) -> None:
+    assert len(base64.b64decode(hook["secret"].removeprefix("whsec_"))) == 32
+    assert hook["headers"] == ["Authorization"]
+    shown = api_env.call("GET", f"{HOOKS}/{hook['id']}")
+    assert "secret" not in shown.json()
+    assert "Bearer mine" not in shown.text
+    assert hook["id"] in [one["id"] for one in api_env.call("GET", HOOKS).json()["hooks"]]
+    kept = opened(api_env, hook["id"])
+    assert (kept.secrets, kept.headers) == ((hook["secret"],), {"Authorization": "Bearer mine"})
+    assert hook["secret"] not in str(api_env.sql("SELECT * FROM hooks WHERE id = %s", int(hook["id"])))
+
+
+def test_a_rotation_keeps_the_secret_before(api_env: ApiEnv, hook: dict[str, Any]) -> None:
+    rotated = api_env.call("POST", f"{HOOKS}/{hook['id']}/rotate").json()
+    assert rotated["formerSecretUntil"] is not None
+    kept = opened(api_env, hook["id"])
+    assert kept.secrets == (rotated["secret"], hook["secret"])
+    assert kept.headers == {"Authorization": "Bearer mine"}
+
+
+def test_changes_reach_the_process_that_serves_it(api_env: ApiEnv, hook: dict[str, Any]) -> None:
+    before = version(api_env, hook["id"])
+    changed = api_env.call("PATCH", f"{HOOKS}/{hook['id']}", json={"state": "paused", "headers": {"X-Own": "1"}})
+    assert (changed.json()["state"], changed.json()["headers"]) == ("paused", ["X-Own"])
+    assert changed.json()["url"] == NEW["url"]
+    assert opened(api_env, hook["id"]).secrets == (hook["secret"],)
+    assert version(api_env, hook["id"]) > before
+    assert api_env.call("DELETE", f"{HOOKS}/{hook['id']}").status_code == 200
+    assert problem(api_env.call("GET", f"{HOOKS}/{hook['id']}"))["type"] == "hook_unknown"
+
+
+def test_another_company_has_it_not(api_env: ApiEnv, hook: dict[str, Any]) -> None:
+    for method, path in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/test"), ("GET", "/deliveries")):
+        body = {"state": "paused"} if method == "PATCH" else None
+        refused = api_env.call(method, f"/api/v2/hooks/beta/{hook['id']}{path}", json=body)
+        assert problem(refused)["type"] == "hook_unknown"
+    assert problem(api_env.call("GET", "/api/v2/hooks/nobody"))["type"] == "company_unknown"
+
+
+def test_tests_and_replays_are_rows_that_wait(api_env: ApiEnv, hook: dict[str, Any]) -> None:
+    path = f"{HOOKS}/{hook['id']}"
+    event = api_env.call("POST", f"{path}/test").json()["eventId"]
+    assert api_env.call("GET", path).json()["waiting"] == 1
+    api_env.sql("UPDATE hook_retries SET state = 'dead', attempts = 9 WHERE hook_id = %s", int(hook["id"]))
+    assert api_env.call("GET", path).json()["deadLetters"] == 1
+    assert api_env.call("POST", f"{path}/replay", json={"deadLetters": True}).json() == {"events": 1, "after": None}
+    assert api_env.call("GET", path).json()["waiting"] == 1
+    again = api_env.call("POST", f"{path}/replay", json={"eventIds": [event, event]})
+    assert (again.status_code, again.json()["events"]) == (202, 1)
+    back = api_env.call("POST", f"{path}/replay", json={"since": "2026-01-01T00:00:00Z"})
+    assert back.status_code == 202
+    position = api_env.call("GET", path).json()["position"]
+    assert position == back.json()["after"]
+    assert int(position.split("-")[0]) < int(hook["position"].split("-")[0])
+    assert api_env.call("GET", f"{path}/deliveries?outcome=dead").json() == {"deliveries": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"url": "ftp://example.com"},
+        {"url": "https://user:password@example.com/"},
+        {"url": None},
+        {"types": ["message.recieved"]},
+        {"types": ["process.*"]},
+        {"headers": {"webhook-id": "1"}},
+        {"headers": {"Content-Length": "1"}},
+        {"headers": {"X-Own": "line\r\nbreak"}},
+        {"headers": {"X-Own": 1}},
+        {"surplus": 1},
+    ],
+)
+def test_what_cannot_be_delivered_is_refused(api_env: ApiEnv, change: dict[str, Any]) -> None:
+    refused = api_env.call("POST", HOOKS, json=NEW | change)
+    assert refused.status_code == 422, refused.text
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"since": "yesterday"}, {"eventIds": ["x"]}, {"since": "2026-01-01T00:00:00Z", "deadLetters": True}]
+)
+def test_a_replay_says_what(api_env: ApiEnv, hook: dict[str, Any], body: dict[str, Any]) -> None:
+    assert api_env.call("POST", f"{HOOKS}/{hook['id']}/replay", json=body).status_code == 422
+
+
+def test_a_company_has_so_many(api_env: ApiEnv) -> None:
+    api_env.sql(
+        "INSERT INTO hooks (company_id, url, sealed, state, xid, event_id) "
+        "SELECT 'beta', 'https://example.com', '', 'paused', 0, 0 FROM generate_series(1, 100)"
+    )
+    refused = api_env.call("POST", "/api/v2/hooks/beta", json=NEW)
+    assert (refused.status_code, problem(refused)["type"]) == (409, "too_many_hooks")
+    api_env.sql("DELETE FROM hooks WHERE company_id = 'beta'")

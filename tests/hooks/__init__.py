@@ -1,0 +1,1 @@
+"""Kind `hooks`: the real process, a real database and real receivers."""
