@@ -10,6 +10,7 @@ from shared.clock import left, monotonic
 from shared.process.exit_codes import ExitCode
 from shared.states import SlotState
 from supervision.commands.context import Answer, Context
+from supervision.commands.numbers import seconds
 
 HELP = "finish work in progress and stay stopped until restart"
 # Seconds between two requests for the status, which cost the orchestrator next to nothing.
@@ -21,7 +22,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("target", metavar="KIND[-N]", nargs="?", default="", help="a kind or one slot; without it: all")
     parser.add_argument(
         "--within",
-        type=float,
+        type=seconds,
         default=120.0,
         metavar="S",
         help="how long to wait, in seconds (%(default)s); 0: do not wait",

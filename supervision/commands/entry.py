@@ -6,6 +6,8 @@ from __future__ import annotations
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from configparser import ConfigParser
+from importlib.metadata import version
 from io import TextIOWrapper
 from types import ModuleType
 from typing import Final
@@ -75,6 +77,9 @@ def main(argv: Sequence[str], context: Context) -> int:
         if isinstance(stream, TextIOWrapper):
             # A terminal or a file that takes ASCII alone is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
+    if list(argv) == ["--version"]:
+        print(f"bulkhead {_version(context)}")
+        return ExitCode.OK
     name, words = _command_of(argv)
     given = _given(name, words)
     try:
@@ -90,6 +95,15 @@ def main(argv: Sequence[str], context: Context) -> int:
         # The reader of our output (head, less) has closed it. The interpreter would fail again when it flushes at exit.
         sys.stderr.close()
         return ExitCode.OK
+
+
+def _version(context: Context) -> str:
+    """Return the version that is installed, or that the checkout beside the entry files declares."""
+    declared = ConfigParser()
+    # a checkout is not installed, and an older installation beside it has another version
+    if declared.read(context.entries / "setup.cfg", encoding="utf-8"):
+        return declared["metadata"]["version"]
+    return version("bulkhead")
 
 
 def _command_of(argv: Sequence[str]) -> tuple[str, list[str]]:

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import JournalEntry, JournalReader, entries_in
 from supervision.commands.context import Context
+from supervision.commands.numbers import whole
 from supervision.decisions.plan import KindUnknown
 
 HELP = "show supervision events"
@@ -22,7 +23,7 @@ _LOOK_EACH_S = 0.5
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("target", metavar="KIND[-N]", nargs="?", default="", help="only of this kind or slot")
-    parser.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="how many (%(default)s)")
+    parser.add_argument("-n", "--lines", type=whole(1), default=50, metavar="N", help="how many (%(default)s)")
     parser.add_argument("-f", "--follow", action="store_true", help="keep printing new ones")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
@@ -31,7 +32,7 @@ def run(context: Context, given: Namespace) -> int:
     """Print the last events, oldest first."""
     settings = context.settings()
     home = settings.bulkhead_home
-    last, shown = 0, deque[JournalEntry](maxlen=max(1, given.lines))
+    last, shown = 0, deque[JournalEntry](maxlen=given.lines)
     known = {"orchestrator", *(row.name for row in settings.kinds)}
     is_used = (home / "run").is_dir()
     for entry in entries_in(home) if is_used else ():

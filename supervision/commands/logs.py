@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shared.process.exit_codes import ExitCode
 from supervision.commands.context import Answer, Context
+from supervision.commands.numbers import whole
 from supervision.decisions.plan import KindUnknown
 
 HELP = "show the end of a kind's logs"
@@ -21,7 +22,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("target", metavar="KIND[-N]", help="a kind, one slot, or orchestrator")
     parser.add_argument("-f", "--follow", action="store_true", help="keep printing new lines")
     parser.add_argument("--err", action="store_true", help="only the error file (warnings, errors, tracebacks)")
-    parser.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="lines of each file (%(default)s)")
+    parser.add_argument(
+        "-n", "--lines", type=whole(1), default=50, metavar="N", help="lines of each file (%(default)s)"
+    )
 
 
 def run(context: Context, given: Namespace) -> int:

@@ -12,6 +12,7 @@ from shared.clock import left, monotonic
 from shared.process.exit_codes import ExitCode
 from shared.states import SlotState
 from supervision.commands.context import Answer, Context
+from supervision.commands.numbers import seconds
 
 HELP = "replace the processes of a kind, one at a time"
 # Seconds between two requests for the status.
@@ -23,7 +24,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("target", metavar="KIND[-N]", help="a kind (meta) or one slot (meta-0)")
     parser.add_argument(
         "--within",
-        type=float,
+        type=seconds,
         default=180.0,
         metavar="S",
         help="how long to wait for readiness, in seconds (%(default)s); 0: do not",

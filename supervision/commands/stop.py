@@ -13,6 +13,7 @@ from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import read_holder
 from supervision.commands.context import Answer, Context, is_running
+from supervision.commands.numbers import seconds
 from supervision.commands.run import supervise
 from supervision.commands.status import without_orchestrator
 from supervision.ipc import control
@@ -24,7 +25,7 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("--now", action="store_true", help="do not wait for work in progress")
     parser.add_argument(
-        "--within", type=float, default=180.0, metavar="S", help="how long to wait, in seconds (%(default)s)"
+        "--within", type=seconds, default=180.0, metavar="S", help="how long to wait, in seconds (%(default)s)"
     )
 
 

@@ -52,7 +52,21 @@ def test_options_may_stand_anywhere(words: str, expected: dict[str, object]) -> 
     assert given.items() >= expected.items()
 
 
-@pytest.mark.parametrize("words", [["nosuch"], ["restart"], ["connections", "test", "--colour"], ["status", "extra"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nosuch"],
+        ["restart"],
+        ["connections", "test", "--colour"],
+        ["status", "extra"],
+        *(["events", "-n", number] for number in ("-1", "0", "1_0", "²", "9" * 40)),
+        ["logs", "api", "-n", "-1"],
+        ["connections", "pause", "-1"],
+        ["dead-letters", "list", "-n", "1001"],
+        ["stop", "--within", "-1"],
+        ["stop", "--within", "nan"],
+    ],
+)
 def test_what_is_no_command_line_is_a_usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         entry._given(*entry._command_of(words))
@@ -194,3 +208,18 @@ def test_no_variable_of_libpq_reaches_a_child(home: Path) -> None:
     for row in KINDS:
         environ = child_environ(child_config(home), row, ChildEnvironment(process_name=row.name), ours)
         assert not [name for name in environ if name.startswith("PG")]
+
+
+def test_the_version_is_that_of_the_program() -> None:
+    answer = subprocess.run(
+        [sys.executable, "orchestrator.py", "--version"],
+        cwd=environment.REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (
+        f"version = {answer.stdout.removeprefix('bulkhead ').strip()}\n"
+        in (environment.REPOSITORY / "setup.cfg").read_text()
+    )
