@@ -38,6 +38,7 @@ class Walked:
             phoneIndex=9,
             process="api",
             taskId=999_999,
+            hookId=999_999,
             keyId=999_999,
             name="hello",
             sha256="0" * 64,
