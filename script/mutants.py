@@ -438,6 +438,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/store/test_message_ends.py",
     ),
+    "size-of-the-page": Mutation(
+        "a file that the browser sees with another size than ours is not sent",
+        (Edit("webdriver/page/bridge.js", '        if (given.size !== size) refuse("file_incomplete");\n', ""),),
+        "tests/webdriver/test_operations.py",
+    ),
     "reclaim-writing": Mutation(
         "a dead process's row whose request may have left is in doubt",
         (Edit(_SQL, "WHEN f.stage = 'WRITING' THEN 'in_doubt'\n", ""),),
