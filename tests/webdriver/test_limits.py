@@ -14,8 +14,8 @@ from tests.webdriver.env import QUICK, Web, chromiums, message, run, session_env
 from webdriver.chromium import processes
 from webdriver.chromium.process import Chromium, ChromiumFailed
 from webdriver.chromium.processes import Memory, Sample
+from webdriver.session import events
 from webdriver.session.connects import Connects
-from webdriver.session.model import LifeFailed
 from webdriver.session.outcome_feedback import OutcomeFeedback
 from webdriver.session.policy import SessionPolicy
 from webdriver.session.resource_usage import ResourceUsage
@@ -227,7 +227,7 @@ def test_a_quarantine_outlives_the_process_and_an_operator_can_end_it(home: Path
     async def scenario() -> None:
         async with session_env(home, web, policy) as here:
             await here.link()
-            here.session()._happen(LifeFailed("for the test"))
+            here.session()._happen(events.LifeFailed("for the test"))
             await soon(lambda: here.session().restarts == 1 and here.session().page(), 40)
         async with session_env(home, web, policy) as here:
             here.store.want(1)
@@ -261,7 +261,7 @@ def test_a_browser_that_does_not_end_in_time_is_a_failure_of_its_session_alone(
                 raise ChromiumFailed("processes [1] survived SIGKILL")
 
             monkeypatch.setattr(Chromium, "end", late)
-            here.session().replace("for the test")
+            here.session().resources.replace("for the test")
             await soon(lambda: here.session().restarts == 1, 40)
             await here.until(S.READY, within_s=40)
             assert [state for state in here.store.states(1) if state is not S.SYNCING][-4:] == [
@@ -281,7 +281,7 @@ def test_a_logout_does_not_wait_for_the_end_of_a_quarantine(home: Path, web: Web
         async with session_env(home, web, policy) as here:
             await here.link()
             for lives in (1, 2):
-                here.session()._happen(LifeFailed("for the test"))
+                here.session()._happen(events.LifeFailed("for the test"))
                 # the default binds the number
                 await soon(lambda lives=lives: here.session().restarts == lives, 40)  # type: ignore[misc]
                 if lives == 1:

@@ -14,38 +14,8 @@ from typing import Any, Final
 from shared.backoff import BackoffPolicy
 from shared.states import SESSION_TRANSITIONS, DesiredSession, SessionState, require_transition
 from webdriver.page.bridge import PageState
-from webdriver.session.model import (
-    Action,
-    BrowserEnded,
-    BrowserStarted,
-    DesiredChanged,
-    EndBrowser,
-    Ending,
-    Event,
-    KillBrowser,
-    LifeFailed,
-    LinkEnded,
-    LogOut,
-    LogOutAnswered,
-    PageAnswered,
-    PageChanged,
-    PageReported,
-    PageUnanswered,
-    Phase,
-    Probe,
-    Quarantined,
-    Record,
-    ReleaseStartSlot,
-    ReplacementDue,
-    RestartAsked,
-    SendEnded,
-    SessionModel,
-    SlotAcquired,
-    StartBrowser,
-    Stopped,
-    Tick,
-    TooMuchUsed,
-)
+from webdriver.session import decisions, events
+from webdriver.session.model import Ending, Phase, SessionModel
 from webdriver.session.policy import SessionPolicy
 
 S = SessionState
@@ -75,11 +45,11 @@ _UNPROVED: Final = frozenset({S.STARTING, S.DEGRADED})
 
 def decide(
     model: SessionModel,
-    event: Event,
+    event: events.Event,
     now: float,
     policy: SessionPolicy,
     uniform: Callable[[float, float], float] = random.uniform,
-) -> tuple[SessionModel, tuple[Action, ...]]:
+) -> tuple[SessionModel, tuple[decisions.Action, ...]]:
     """Return the session after `event` and what is to be done, in order.
 
     Args:
@@ -105,50 +75,50 @@ class _Decision:
         self, model: SessionModel, now: float, policy: SessionPolicy, uniform: Callable[[float, float], float]
     ) -> None:
         self.model, self._now, self._policy, self._uniform = model, now, policy, uniform
-        self.actions: list[Action] = []
+        self.actions: list[decisions.Action] = []
 
-    def handle(self, event: Event) -> None:  # noqa: PLR0912 - one branch for each event that there is
+    def handle(self, event: events.Event) -> None:  # noqa: PLR0912 - one branch for each event that there is
         match event:
-            case Tick():
+            case events.Tick():
                 self._tick(event)
-            case DesiredChanged(desired):
+            case events.DesiredChanged(desired):
                 self._desire(desired)
-            case RestartAsked():
+            case events.RestartAsked():
                 self._change(restart_asked=True)
                 self._hurry()
             # the wait for a slot is no part of the time that a browser takes to be ready
-            case SlotAcquired():
+            case events.SlotAcquired():
                 self._change(browser_began_at=self._now)
             # since the clock of `silent_s` begins here, the start of Chromium does not count against the page
-            case BrowserStarted() if self.model.phase is Phase.STARTING:
+            case events.BrowserStarted() if self.model.phase is Phase.STARTING:
                 self._change(phase=Phase.FOLLOWING, followed_at=self._now, answered_at=self._now, probe_at=self._now)
-            case LifeFailed():
+            case events.LifeFailed():
                 self._fail(event.reason, Ending.CHROMIUM_MISSING if event.chromium_missing else Ending.FAILED)
-            case BrowserEnded():
+            case events.BrowserEnded():
                 self._ended(event)
-            case PageAnswered(page):
+            case events.PageAnswered(page):
                 self._answered(page)
-            case PageUnanswered():
+            case events.PageUnanswered():
                 self._unanswered(event)
-            case PageChanged():
+            case events.PageChanged():
                 self._change(probe_at=self._now)
-            case PageReported():
+            case events.PageReported():
                 # what came from elsewhere proves that the page's connection to WhatsApp lives
                 unanswered = 0 if event.foreign else self.model.unanswered_sends
                 self._change(reported_at=self._now, unanswered_sends=unanswered)
             # only noted: `_follow` ends the life in order, at the next tick
-            case LinkEnded():
+            case events.LinkEnded():
                 self._change(link_ended=True, probe_at=self._now)
-            case LogOutAnswered() if self.model.phase is Phase.FOLLOWING:
+            case events.LogOutAnswered() if self.model.phase is Phase.FOLLOWING:
                 self._end(Ending.LOGGED_OUT, "logged out")
-            case SendEnded():
+            case events.SendEnded():
                 self._send_ended(event)
-            case TooMuchUsed():
+            case events.TooMuchUsed():
                 self._too_much_used(event)
-            case Stopped():
+            case events.Stopped():
                 self._enter(S.ABSENT, "stopped")
                 self._change(phase=Phase.ENDING)
-            case BrowserStarted() | LogOutAnswered():
+            case events.BrowserStarted() | events.LogOutAnswered():
                 # the life ended meanwhile
                 return
 
@@ -168,7 +138,7 @@ class _Decision:
         else:
             self._change(probe_at=self._now)
 
-    def _begin(self, tick: Tick) -> None:
+    def _begin(self, tick: events.Tick) -> None:
         model = self.model
         decided = model.restart_asked or model.desired is DesiredSession.LOGGED_OUT
         # the limit guards against loops: what an operator asks for does not wait
@@ -191,9 +161,9 @@ class _Decision:
             ready_after_s=None,
         )
         self._enter(S.STARTING, "")
-        self.actions.append(StartBrowser())
+        self.actions.append(decisions.StartBrowser())
 
-    def _ended(self, event: BrowserEnded) -> None:
+    def _ended(self, event: events.BrowserEnded) -> None:
         model, policy = self.model, self._policy
         if event.problem:
             if model.state not in (S.BACKING_OFF, S.QUARANTINED):
@@ -228,14 +198,14 @@ class _Decision:
 
     # while a browser runs
 
-    def _tick(self, tick: Tick) -> None:
+    def _tick(self, tick: events.Tick) -> None:
         model = self.model
         if model.phase is Phase.WAITING and self._now >= model.next_life_at:
             self._begin(tick)
         elif model.phase is Phase.FOLLOWING:
             self._follow(tick)
 
-    def _follow(self, tick: Tick) -> None:
+    def _follow(self, tick: events.Tick) -> None:
         """Hold the session to its limits, in the order of what they prove about the page."""
         model, policy, now = self.model, self._policy, self._now
         # first: without a link nothing below can succeed
@@ -258,11 +228,11 @@ class _Decision:
         # never during a send, which would end in doubt; past `replace_by` new sends wait for it (`Session.page`)
         elif model.replace_for and not tick.is_sending and self._may_replace():
             self._end(Ending.REPLACED, model.replace_for)
-            self.actions.append(Record("replaced", S.ABSENT, model.replace_for))
+            self.actions.append(decisions.Record("replaced", S.ABSENT, model.replace_for))
         elif now >= model.probe_at:
             # set again by the answer
             self._change(probe_at=now + SOON_S)
-            self.actions.append(Probe())
+            self.actions.append(decisions.Probe())
 
     def _may_replace(self) -> bool:
         # whatever arrives during a replacement is only found again by catch-up: rather in a pause
@@ -277,7 +247,7 @@ class _Decision:
         # once: a page that was asked and does not answer is left to the limit below
         elif model.state is S.READY and not model.asked_to_log_out:
             self._change(asked_to_log_out=True)
-            self.actions.append(LogOut())
+            self.actions.append(decisions.LogOut())
         elif self._now - model.since >= LOG_OUT_S:
             self._end(Ending.LOGGED_OUT, "the phone could not be notified; remove the device there")
         else:
@@ -319,14 +289,14 @@ class _Decision:
         self._change(link=page.link, was_unlinked=state is S.NEEDS_LINK or (self.model.was_unlinked and not is_new))
         self._enter(state, "", qr=page.code if state is S.NEEDS_LINK else "", event="linked" if is_new else "state")
 
-    def _unanswered(self, event: PageUnanswered) -> None:
+    def _unanswered(self, event: events.PageUnanswered) -> None:
         if self.model.phase is not Phase.FOLLOWING:
             return
         # a busy page may miss one probe; a hung one is found by `silent_s` in any state
         if event.timed_out and self.model.state not in _BUSY | _UNPROVED:
             self._enter(S.DEGRADED, "the page does not answer")
 
-    def _send_ended(self, event: SendEnded) -> None:
+    def _send_ended(self, event: events.SendEnded) -> None:
         if event.answered is None or self.model.phase is not Phase.FOLLOWING:
             return
         unanswered = 0 if event.answered else self.model.unanswered_sends + 1
@@ -334,13 +304,13 @@ class _Decision:
         if unanswered >= self._policy.deaf_after:
             self._fail(f"the page reports that it works, but {unanswered} sends in a row were not answered")
 
-    def _too_much_used(self, event: TooMuchUsed) -> None:
+    def _too_much_used(self, event: events.TooMuchUsed) -> None:
         model, policy = self.model, self._policy
         if model.phase is not Phase.FOLLOWING:
             return
         if event.hard:
             # at once and beside the queue: an orderly end would wait behind a probe while the memory grows
-            self.actions.append(KillBrowser())
+            self.actions.append(decisions.KillBrowser())
             self._fail(event.reason)
         elif (
             not model.replace_for
@@ -349,7 +319,7 @@ class _Decision:
             and event.connects * 2 <= policy.connects_an_hour
         ):
             self._change(replace_for=event.reason, replace_by=self._now + policy.recycle_within_s)
-            self.actions.append(ReplacementDue(event.reason))
+            self.actions.append(decisions.ReplacementDue(event.reason))
 
     # the end of a life
 
@@ -369,14 +339,14 @@ class _Decision:
             case _:
                 self._enter(S.BACKING_OFF, reason)
         self._change(phase=Phase.ENDING, ending=ending)
-        self.actions += [ReleaseStartSlot(), EndBrowser(ending, reason)]
+        self.actions += [decisions.ReleaseStartSlot(), decisions.EndBrowser(ending, reason)]
 
     def _quarantine(self, reason: str, for_s: float) -> None:
         # where the table has no direct step, the history shows the one between
         if S.QUARANTINED not in SESSION_TRANSITIONS[self.model.state] and self.model.state is not S.QUARANTINED:
             self._enter(S.BACKING_OFF, reason)
         self._enter(S.QUARANTINED, reason)
-        self.actions.append(Quarantined(reason, for_s))
+        self.actions.append(decisions.Quarantined(reason, for_s))
 
     # the model
 
@@ -385,10 +355,10 @@ class _Decision:
         if state is not model.state:
             require_transition(SESSION_TRANSITIONS, model.state, state)
             self._change(since=self._now)
-            self.actions.append(Record(event, state, detail))
+            self.actions.append(decisions.Record(event, state, detail))
             if model.state is S.STARTING:
                 # left STARTING: the page has loaded or failed, and the next browser may start
-                self.actions.append(ReleaseStartSlot())
+                self.actions.append(decisions.ReleaseStartSlot())
         # a code that the page does not show now must not be scanned
         self._change(state=state, detail=detail, qr=qr)
 

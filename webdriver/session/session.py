@@ -1,6 +1,7 @@
 """One browser session: drives Chromium and page as `decide` says.
 
-It restarts itself and never touches another session.
+It restarts itself and never touches another session. What is decided is `decide`'s, the browser is `BrowserLife`'s, its
+limits are `ResourceMonitor`'s, and what is written about it is `StateReporter`'s.
 """
 
 from __future__ import annotations
@@ -18,48 +19,20 @@ from shared.logs import logger
 from shared.messages import InDoubt, Outcome, Retry
 from shared.process.periodic import wait_for_event
 from shared.states import DesiredSession, SessionState
-from webdriver.chromium import processes, profile
+from webdriver.chromium import profile
 from webdriver.chromium.browser import CallTimedOut
 from webdriver.chromium.process import ChromiumMissing
-from webdriver.chromium.processes import Memory, Sample
 from webdriver.page.bridge import Bridge, PageEvent
 from webdriver.page.page_events import PageEventHandler
+from webdriver.session import decisions, events
 from webdriver.session.browser_life import BrowserLife
 from webdriver.session.connects import Connects
 from webdriver.session.decide import decide, wake_at
-from webdriver.session.model import (
-    Action,
-    BrowserEnded,
-    BrowserStarted,
-    DesiredChanged,
-    EndBrowser,
-    Ending,
-    Event,
-    KillBrowser,
-    LifeFailed,
-    LinkEnded,
-    LogOut,
-    LogOutAnswered,
-    PageAnswered,
-    PageChanged,
-    PageReported,
-    PageUnanswered,
-    Phase,
-    Probe,
-    ReleaseStartSlot,
-    RestartAsked,
-    SendEnded,
-    SessionModel,
-    SlotAcquired,
-    StartBrowser,
-    Stopped,
-    Tick,
-    TooMuchUsed,
-)
+from webdriver.session.model import Ending, Phase, SessionModel
 from webdriver.session.policy import SessionContext
 from webdriver.session.ports import DesiredSessionRow
 from webdriver.session.reports import Reports
-from webdriver.session.resource_usage import ResourceUsage
+from webdriver.session.resource_monitor import ResourceMonitor
 from webdriver.session.start_slots import StartSlot
 from webdriver.session.state_reporter import StateReporter
 
@@ -76,11 +49,12 @@ class NotNow(BulkheadError):
 
 
 class Session:
-    """The session of one connection. `run` is its life; the other methods are called on the same event loop.
+    """The session of one connection: the only holder of its model, which every event goes through and every action
+    comes from. `run` is its life; the other methods are called on the same event loop.
 
     Attributes:
         sending, uploading: send slots, so that one message at a time is under way, and one with a file beside it.
-        reports: the way to the store. page_events: handles what the page reports.
+        reports: the way to the store. page_events: handles what the page reports. resources: measures its browser.
     """
 
     def __init__(
@@ -103,10 +77,10 @@ class Session:
         self._reporter = StateReporter(self.reports, row.connection_id, self._policy.prove_every_s, self.browser_stats)
         self._model = SessionModel(desired=row.desired, since=monotonic(), next_life_at=monotonic())
         # actions that take time, in order of decision; only `run` takes from it
-        self._pending: deque[Action] = deque()
+        self._pending: deque[decisions.Action] = deque()
         self._wake = asyncio.Event()
         self._life: BrowserLife | None = None
-        self._usage: ResourceUsage | None = None
+        self.resources = ResourceMonitor(self._policy, self._connects, exceeded=self._happen)
         self._slot = StartSlot(context.starts)
 
     # what others read
@@ -142,9 +116,9 @@ class Session:
         return None if self._model.proved_at is None else monotonic() - self._model.proved_at
 
     @property
-    def usage(self) -> ResourceUsage | None:
-        """What its browser uses; None while there is none."""
-        return self._usage
+    def may_burn(self) -> bool:
+        """Whether its page may use the processor for long."""
+        return self._model.state in _BUSY
 
     @property
     def pid(self) -> int | None:
@@ -183,55 +157,27 @@ class Session:
 
     def browser_stats(self) -> dict[str, Any]:
         """Return what its browser uses, as last measured, and how its life goes; empty while there is none."""
-        if self._usage is None:
+        usage = self.resources.stats()
+        if not usage:
             return {}
-        life = {
+        return {
+            **usage,
             "readyAfterSeconds": self._model.ready_after_s,
             "connectsLastHour": self._connects.count(),
             "restarts": self.restarts,
         }
-        return self._usage.stats(monotonic()) | life
-
-    # measurements
-
-    def sampled(self, sample: Sample) -> bool:
-        """Take over what its browser uses now. Returns whether its memory is due to be measured."""
-        return self._usage is not None and self._usage.sampled(sample, monotonic(), may_burn=self.state in _BUSY)
-
-    def measure_memory(self) -> Memory | None:
-        """Return the memory of its browser, helpers included.
-
-        Reads /proc for many milliseconds: call it in a thread.
-        """
-        # read once: the loop may end its browser meanwhile
-        chromium = self._life.chromium if self._life else None
-        return processes.memory(chromium.pids()) if chromium else None
-
-    def hold_to_limits(self, memory: Memory | None) -> None:
-        """Take over the memory of its browser, where it was measured, and act on what exceeds a limit."""
-        if self._usage is None:
-            return
-        if memory is not None:
-            self._usage.measured(memory, monotonic())
-        excess, reason = self._usage.excess(monotonic())
-        if excess:
-            self._happen(TooMuchUsed(reason, hard=excess == "kill", connects=self._connects.count()))
-
-    def replace(self, reason: str) -> None:
-        """Replace the browser at a quiet moment, unless that was done just now or the account connects too often."""
-        self._happen(TooMuchUsed(reason, hard=False, connects=self._connects.count()))
 
     # what operators and senders report
 
     def want(self, desired: DesiredSession) -> None:
         """Take over a changed desired state."""
-        self._happen(DesiredChanged(desired))
+        self._happen(events.DesiredChanged(desired))
 
     def record_outcome(self, outcome: Outcome) -> None:
         """Record the outcome of a send: after some unanswered ones in a row the page is restarted."""
         # a Retry proves nothing: nearly all are refused before the page is asked; all else but a doubt is an answer
         answered = None if isinstance(outcome, Retry) else not isinstance(outcome, InDoubt)
-        self._happen(SendEnded(answered))
+        self._happen(events.SendEnded(answered))
 
     def repeat_state(self) -> None:
         """Write the state again if the last time is long ago: readers treat an old state as unknown."""
@@ -245,7 +191,7 @@ class Session:
         """
         # a new life is recognised by its beginning, whatever states lie between
         life = self._model.life_began_at
-        self._happen(RestartAsked())
+        self._happen(events.RestartAsked())
         while self._model.life_began_at == life:
             if monotonic() >= by:
                 raise NotNow(f"the session is {self.state} and did not end in time")
@@ -296,20 +242,20 @@ class Session:
                 # a cancellation that met an error on its way out goes on here
                 _raise_if_cancelled()
         except asyncio.CancelledError:
-            self._happen(Stopped())
+            self._happen(events.Stopped())
             # nothing is wrong: Chromium may write its profile
             # within the cancellation: the caller waits for this, with its own deadline
             await self._end_browser(politely=True)
             raise
 
-    def _tick(self) -> Tick:
-        return Tick(
+    def _tick(self) -> events.Tick:
+        return events.Tick(
             connects=self._connects.count(),
             connect_wait_s=self._connects.wait_s(),
             is_sending=self.sending.locked() or self.uploading.locked(),
         )
 
-    def _happen(self, event: Event) -> None:
+    def _happen(self, event: events.Event) -> None:
         """Decide about an event and do at once what takes no time; the rest is done by `run`, in order."""
         # no await in here: events of the page, of senders and of `run` are decided one after the other
         now, old = monotonic(), self._model
@@ -319,59 +265,61 @@ class Session:
         for action in actions:
             self._reporter.acted(self._model, action)
             match action:
-                case KillBrowser():
+                case decisions.KillBrowser():
                     if self._life:
                         self._life.kill()
-                case ReleaseStartSlot():
+                case decisions.ReleaseStartSlot():
                     self._slot.release()
-                case StartBrowser() | Probe() | LogOut() | EndBrowser():
+                case decisions.StartBrowser() | decisions.Probe() | decisions.LogOut() | decisions.EndBrowser():
                     self._pending.append(action)
         self._wake.set()
 
-    async def _perform(self, action: Action) -> None:
+    async def _perform(self, action: decisions.Action) -> None:
         """Carry out what takes time, to the event that it ends in."""
         try:
             match action:
-                case StartBrowser():
+                case decisions.StartBrowser():
                     await self._start_browser()
-                case Probe():
+                case decisions.Probe():
                     await self._probe()
-                case LogOut() if self._life:
+                case decisions.LogOut() if self._life:
                     await self._life.log_out()
-                    self._happen(LogOutAnswered())
-                case EndBrowser():
+                    self._happen(events.LogOutAnswered())
+                case decisions.EndBrowser():
                     await self._end_browser(politely=action.ending is Ending.REPLACED)
                     if action.ending is Ending.LOGGED_OUT:
                         await self.wipe()
                     # also when the wipe failed, which is logged there: the life is over in any case
-                    self._happen(BrowserEnded())
+                    self._happen(events.BrowserEnded())
         except ChromiumMissing as error:
-            self._happen(LifeFailed(str(error), chromium_missing=True))
+            self._happen(events.LifeFailed(str(error), chromium_missing=True))
         except Exception as error:  # noqa: BLE001 - one session's error ends this life alone
             self._failed(action, error)
 
-    def _failed(self, action: Action, error: Exception) -> None:
+    def _failed(self, action: decisions.Action, error: Exception) -> None:
         """Report that an action failed; an unforeseen one is logged with its traceback."""
         if not isinstance(error, BulkheadError | OSError):
             log.error("session_error", connection_id=self.connection_id, exc_info=error)
         reason = str(error) or type(error).__name__
-        self._happen(BrowserEnded(reason) if isinstance(action, EndBrowser) else LifeFailed(reason))
+        self._happen(
+            events.BrowserEnded(reason) if isinstance(action, decisions.EndBrowser) else events.LifeFailed(reason)
+        )
 
     async def _start_browser(self) -> None:
         # one of few: starting Chromiums compete with the pages that run for the processor
         await self._slot.acquire()
-        self._happen(SlotAcquired())
+        self._happen(events.SlotAcquired())
         self._life = BrowserLife(
             self._context,
             self.connection_id,
             self._profile,
             handle=self._handle_event,
             moved=self._moved,
-            lost=lambda reason: self._happen(LifeFailed(reason)),
+            lost=lambda reason: self._happen(events.LifeFailed(reason)),
         )
         await self._life.start(self._connects)
-        self._usage = ResourceUsage(self._policy, monotonic())
-        self._happen(BrowserStarted())
+        self.resources.browser_started(self._life.chromium)
+        self._happen(events.BrowserStarted())
 
     async def _probe(self) -> None:
         # decided while another action was under way: the life that it was about may be over
@@ -380,9 +328,9 @@ class Session:
         try:
             page = await self._life.probe()
         except CallTimedOut:
-            self._happen(PageUnanswered(timed_out=True))
+            self._happen(events.PageUnanswered(timed_out=True))
             return
-        self._happen(PageUnanswered(timed_out=False) if page is None else PageAnswered(page))
+        self._happen(events.PageUnanswered(timed_out=False) if page is None else events.PageAnswered(page))
         self.repeat_state()
         bridge = self._life.bridge
         if self.state is SessionState.READY and bridge is not None and bridge.lost_events:
@@ -390,7 +338,7 @@ class Session:
 
     async def _end_browser(self, *, politely: bool) -> None:
         self._slot.release()
-        self._usage = None
+        self.resources.browser_ended()
         if self._life is not None:
             await self._life.end(politely=politely)
             # only now: an end that failed is repeated on the same object
@@ -400,18 +348,18 @@ class Session:
 
     def _handle_event(self, event: PageEvent) -> None:
         if event.kind == "logout":
-            self._happen(LinkEnded())
+            self._happen(events.LinkEnded())
         elif event.kind == "changed":
-            self._happen(PageChanged())
+            self._happen(events.PageChanged())
         else:
             # our own message is no proof: the page shows it before WhatsApp has it
             own = event.kind == "message" and isinstance(event.data, dict) and event.data.get("fromMe")
-            self._happen(PageReported(foreign=not own))
+            self._happen(events.PageReported(foreign=not own))
             self.page_events.receive(event)
 
     def _moved(self, url: str) -> None:
         # WhatsApp Web goes to this address after a logout; its event about it may be lost with the document
-        self._happen(LinkEnded() if "post_logout=1" in url else PageChanged())
+        self._happen(events.LinkEnded() if "post_logout=1" in url else events.PageChanged())
 
     def _missed_something(self) -> None:
         if self._life and self._life.bridge:

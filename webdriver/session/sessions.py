@@ -149,21 +149,24 @@ class Sessions:
 
     @staticmethod
     async def _hold(session: Session, sample: Sample) -> None:
-        due = session.sampled(sample)
-        session.hold_to_limits(await asyncio.to_thread(session.measure_memory) if due else None)
+        resources = session.resources
+        due = resources.sampled(sample, may_burn=session.may_burn)
+        resources.hold_to_limits(await asyncio.to_thread(resources.measure_memory) if due else None)
 
     def _relieve(self) -> None:
         """Replace the browser that uses most when all together exceed their limit."""
         most = self._context.memory_all_mb
-        used = {session: usage.memory.pss for session in self.all() if (usage := session.usage) and usage.memory}
+        used = {
+            session: usage.memory.pss for session in self.all() if (usage := session.resources.usage) and usage.memory
+        }
         if not most or sum(used.values()) < most:
             return
         greediest = max(used, key=lambda session: used[session])
-        usage = greediest.usage
+        usage = greediest.resources.usage
         # where all are alike, replacing one gains nothing: it would be as large again soon
         stands_out = used[greediest] >= _GREEDY * statistics.median(used.values()) or len(used) == 1
         if usage is not None and usage.age_s(monotonic()) >= _SETTLED_S and stands_out:
-            greediest.replace(
+            greediest.resources.replace(
                 f"all browsers use {sum(used.values()):.0f} MB of {most:.0f}, and this one {used[greediest]:.0f}"
             )
 
@@ -241,7 +244,7 @@ class Sessions:
 
     def memory_mb(self) -> float:
         """Return the memory of all browsers as last measured: proportional set size, megabytes."""
-        return sum(usage.memory.pss for session in self.all() if (usage := session.usage) and usage.memory)
+        return sum(usage.memory.pss for session in self.all() if (usage := session.resources.usage) and usage.memory)
 
     def _apply(self, desired: Mapping[int, DesiredSessionRow]) -> None:
         for connection_id, running in list(self._running.items()):

@@ -8,16 +8,8 @@ from typing import Any, Final
 from shared.clock import monotonic
 from shared.logs import logger
 from shared.states import SessionState
-from webdriver.session.model import (
-    Action,
-    EndBrowser,
-    Ending,
-    Phase,
-    Quarantined,
-    Record,
-    ReplacementDue,
-    SessionModel,
-)
+from webdriver.session import decisions
+from webdriver.session.model import Ending, Phase, SessionModel
 from webdriver.session.reports import Reports
 
 log = logger(__name__)
@@ -59,24 +51,24 @@ class StateReporter:
         if now - self._written_at >= self._every_s and self._reports.are_taken:
             self._write(model, now)
 
-    def acted(self, model: SessionModel, action: Action) -> None:
+    def acted(self, model: SessionModel, action: decisions.Action) -> None:
         """Record what is done for the session, in its history or for operators."""
         match action:
-            case Record():
+            case decisions.Record():
                 self._reports.event(action.event, action.state, action.detail)
-            case ReplacementDue():
+            case decisions.ReplacementDue():
                 log.info("session_replacement_due", connection_id=self._connection_id, reason=action.reason)
-            case Quarantined():
+            case decisions.Quarantined():
                 log.error(
                     "session_quarantined",
                     connection_id=self._connection_id,
                     reason=action.reason,
                     for_s=round(action.for_s, 1),
                 )
-            case EndBrowser():
+            case decisions.EndBrowser():
                 self._ending(model, action)
 
-    def _ending(self, model: SessionModel, action: EndBrowser) -> None:
+    def _ending(self, model: SessionModel, action: decisions.EndBrowser) -> None:
         if action.ending is Ending.REPLACED:
             log.info("session_replaced", connection_id=self._connection_id, reason=action.reason)
         elif action.ending is Ending.CHROMIUM_MISSING:
