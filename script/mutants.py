@@ -165,6 +165,27 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("meta/inbound/webhooks.py", "            await admit()\n            event", "            event"),),
         "tests/meta/test_webhooks.py::test_without_a_signature_or_the_right_secret_no_body_is_read",
     ),
+    "hooks-order": Mutation(
+        "a webhook gets no later event of a conversation while one of it waits",
+        (Edit("hooks/subscriber.py", "self._waiting[event.conversation] > 0 or self.is_down", "self.is_down"),),
+        "tests/hooks/test_delivery.py::test_what_is_not_taken_waits_with_all_behind_it_and_no_other_chat_waits",
+    ),
+    "hooks-redirects": Mutation(
+        "a delivery follows no redirect",
+        (Edit("hooks/sending.py", "allow_redirects=False", "allow_redirects=True"),),
+        "tests/hooks/test_delivery.py::test_statuses",
+    ),
+    "events-of-their-company": Mutation(
+        "an event shows no message of another company",
+        (
+            Edit(
+                "shared/events/public.py",
+                'found if found is not None and found["company_id"] == event.company_id else None',
+                "found",
+            ),
+        ),
+        "tests/events/test_public.py::test_an_event_shows_no_message_of_another_company",
+    ),
     "instants-in-range": Mutation(
         "an instant in a cursor is one that the database can hold",
         (Edit("api/messages/history.py", "instant = read_timestamp(at)", "instant = datetime.fromisoformat(at)"),),
