@@ -1,7 +1,6 @@
 """The calls of the Graph API about accounts, numbers and tokens. Each has a route of its own, before those of messages.
 
-An armed `error`, `hang` or `cut_before` with `call` set to a call's name (see `CALLS`) takes hold here; one without,
-never.
+An armed `error`, `hang` or `cut_before` applies here only if its `call` names one of `CALLS`.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ CALLS: Final = (
 )
 """Names of calls for faults."""
 _PIN_TRIES: Final = 10
-"""Registrations of one number before Meta refuses further ones (133016); Meta counts them per 72 hours, the sandbox
-until the number is made `fresh`.
+"""Registrations of one number before further ones are refused (133016). Meta counts them per 72 hours, the sandbox
+until the number is reset with `fresh`.
 """
 _VERSION: Final = re.compile(r"v(1[7-9]|2[0-6])\.0")
 _PROFILE: Final = ("about", "address", "description", "email", "profile_picture_handle", "websites", "vertical")
@@ -50,8 +49,8 @@ Serve = Callable[[Request], Awaitable[Response]]
 
 
 def gate(sandbox: Sandbox, name: str, serve: Serve, *, needs_token: bool = True) -> Serve:
-    """Return an endpoint that checks version and token, does what an armed fault says, and turns errors into Meta's
-    answers.
+    """Return an endpoint that checks version and token, applies armed faults, and converts errors to Meta's
+    responses.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -59,7 +58,7 @@ def gate(sandbox: Sandbox, name: str, serve: Serve, *, needs_token: bool = True)
             _require_version(request)
             if needs_token:
                 await sandbox.accounts.require_token(request)
-            # before the call does anything: only messages and uploads have faults that follow the act
+            # before the call does anything: only messages and uploads have faults that apply afterwards
             fault = sandbox.faults.take(("before",), channel="graph", phone_number_id="", to="", call=name)
             if fault is not None:
                 sandbox.ledger.append("account", "refused", call=name, fault=fault.name, code=fault.code)
@@ -107,8 +106,8 @@ def account_routes(sandbox: Sandbox) -> list[BaseRoute]:
     ]
     for number in sandbox.config.numbers:
         if number.channel == "graph":
-            # routes with the ids spelt out: they come before the general ones of messages and do not take other
-            # objects' calls
+            # routes with literal ids: they are matched before the general routes of messages, and match no other
+            # object's calls
             node = f"/graph/{{version}}/{number.phone_number_id}"
             routes += [
                 Route(node, gate(sandbox, "number", calls.node(number)), methods=["GET"]),
@@ -120,7 +119,7 @@ def account_routes(sandbox: Sandbox) -> list[BaseRoute]:
                     methods=["GET", "POST"],
                 ),
             ]
-    # several numbers may belong to one account; a route must exist once
+    # several numbers may share one account; its route is added once
     for waba_id in sorted({number.waba_id for number in sandbox.config.numbers if number.channel == "graph"}):
         node = f"/graph/{{version}}/{waba_id}"
         routes += [
@@ -141,7 +140,7 @@ def account_routes(sandbox: Sandbox) -> list[BaseRoute]:
 
 
 class AccountCalls:
-    """What the routes do."""
+    """The endpoints behind the routes."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox, self._accounts = sandbox, sandbox.accounts
@@ -158,7 +157,7 @@ class AccountCalls:
                 message="Error validating application. Cannot get application info due to a system error.",
                 http_status=400,
             )
-        # in constant time, as a real server would: the app's secret is the one that signs webhooks too
+        # compared in constant time, as a real server would: the app secret also signs webhooks
         if not secrets.compare_digest(given.get("client_secret", "").encode(), config.app_secret.encode()):
             raise GraphError(1, message="Error validating client secret.", http_status=400)
         token = self._accounts.exchange(given.get("code", ""))
@@ -166,14 +165,14 @@ class AccountCalls:
         return JSONResponse({"access_token": token, "token_type": "bearer"})
 
     async def debug(self, request: Request) -> Response:
-        """Show what is known about a token."""
+        """Describe a token (`debug_token`)."""
         await self._accounts.require_app(request)
         if not (token := request.query_params.get("input_token", "")):
             raise GraphError(100, message="(#100) The parameter input_token is required.")
         return JSONResponse({"data": self._accounts.about(token)})
 
     def node(self, number: Number) -> Serve:
-        """Show what is known about a number."""
+        """Describe a number."""
 
         async def serve(request: Request) -> Response:
             default = "id,display_phone_number,verified_name,quality_rating"
@@ -195,7 +194,7 @@ class AccountCalls:
                 "message_template_namespace": f"sandbox_{waba_id}",
                 "account_review_status": "APPROVED",
             }
-            # the fields that Meta shows when a call names none
+            # Meta's default fields
             default = "id,name,currency,timezone_id,message_template_namespace"
             return JSONResponse(chosen(account, request.query_params.get("fields", default)))
 
@@ -227,13 +226,13 @@ class AccountCalls:
             tries = kept.get("tries", 0) + 1
             if tries > _PIN_TRIES:
                 raise GraphError(133016)
-            # counted before the PIN is compared: wrong guesses are what the limit is for
+            # counted before the PIN is compared, since the limit is there for wrong guesses
             kept["tries"] = tries
             # a number without a PIN takes the first one that it is registered with
             if kept.get("pin") not in (None, body["pin"]):
                 self._accounts.save()
                 raise GraphError(133005)
-            # saved before the answer, so that a killed sandbox still knows what a client was promised
+            # saved before the response, so that a confirmed registration survives a kill of the sandbox
             kept |= {"registered": True, "pin": body["pin"]}
             self._accounts.save()
             self._sandbox.ledger.append("account", "registered", phone_number_id=number.phone_number_id)
@@ -242,7 +241,7 @@ class AccountCalls:
         return serve
 
     def deregister(self, number: Number) -> Serve:
-        """Take a number off."""
+        """Deregister a number."""
 
         async def serve(_: Request) -> Response:
             if not self._accounts.is_registered(number.phone_number_id):
@@ -275,8 +274,8 @@ class AccountCalls:
                 )
             if (
                 request.method == "POST"
-                # Meta takes a subscription without any body; only a body that is given is checked (it may set another
-                # webhook address)
+                # Meta accepts a subscription without a body. A body may set another webhook address, so one that is
+                # given is checked.
                 and await request.body()
                 and (violation := self._subscription.violation(await read_body(request)))
             ):
@@ -301,7 +300,7 @@ class AccountCalls:
                 self._accounts.save()
                 self._sandbox.ledger.append("account", "profile_changed", phone_number_id=number.phone_number_id)
                 return JSONResponse({"success": True})
-            # without `fields` Meta shows nothing of a profile but the product
+            # without `fields`, Meta's profile has only `messaging_product`
             asked = request.query_params.get("fields", "").split(",")
             return JSONResponse(
                 {
@@ -315,7 +314,7 @@ class AccountCalls:
 
 
 def _change(profile: dict[str, Any], body: Mapping[str, Any]) -> None:
-    """Take over what is given of a profile. Raises `GraphError`."""
+    """Apply the given fields to a profile. Raises `GraphError`."""
     if body.get("messaging_product") != "whatsapp":
         raise GraphError(100, message="(#100) The parameter messaging_product is required.")
     for name, value in body.items():

@@ -1,5 +1,5 @@
-"""What Meta knows about accounts beside messages: tokens, registered numbers, subscriptions, profiles, templates. Kept
-in a file across restarts.
+"""Account data apart from messages: tokens, registered numbers, subscriptions, profiles, templates. Kept in a file
+across restarts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sandbox.graph_errors import GraphError
 from sandbox.request_bodies import token_in_body
 
 CODE_S: Final = 30.0
-"""How long the code of an embedded signup lives."""
+"""Lifetime of an embedded signup's code."""
 SCOPES: Final = ("business_management", "whatsapp_business_management", "whatsapp_business_messaging")
 """Permissions of every token: what embedded signup asks for."""
 _FILE: Final = "accounts.json"
@@ -41,12 +41,12 @@ _NUMBER: Final = {
     "name_status": "APPROVED",
     "platform_type": "CLOUD_API",
 }
-"""What Meta shows of a number that is in order; the control API can change single fields."""
+"""Meta's fields of a number in good standing; the control API can change them one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What a browser got at the end of an embedded signup. `until`: monotonic."""
+    """The code that a browser gets at the end of an embedded signup. `until`: monotonic."""
 
     waba_id: str
     phone_number_id: str
@@ -64,28 +64,28 @@ class Accounts:
         self._config, self._clock = config, clock
         self._path = config.data_directory / _FILE
         self._codes: dict[str, Code] = {}
-        # digests only: the file of given tokens must be no list of secrets either
+        # digests only, since the file of issued tokens must not be a list of secrets either
         self._own = {_digest(token) for token in config.access_tokens}
         self._kept: dict[str, Any] = {"tokens": {}, "numbers": {}, "wabas": {}, "revoked": False, "expires_at": 0}
         if self._path.exists():
             self._kept |= json.loads(self._path.read_bytes())
 
     def save(self) -> None:
-        """Keep everything for the next life."""
+        """Write the file that the next start reads."""
         fresh = self._path.with_suffix(".new")
-        # made with its mode before anything is written, then renamed: readers see all or nothing, also when the process
-        # is killed here
+        # created with its mode before anything is written, then renamed: a reader sees the old or the new file, even
+        # after a kill here
         fresh.touch(mode=0o600)
         fresh.write_text(json.dumps(self._kept), encoding="utf-8")
         fresh.replace(self._path)
 
     async def require_token(self, request: Request) -> str:
-        """Return the token of a call: in its header, its query or its body. Raises `GraphError` when there is none that
-        works.
+        """Return the token of a call: from its header, its query or its body. Raises `GraphError` without a
+        valid one.
         """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         given = ((token if scheme.lower() == "bearer" else "") or request.query_params.get("access_token", "")).strip()
-        # last, since it reads the body: Meta's own examples pass `access_token` as a parameter of a POST
+        # last, since this reads the body: Meta's examples pass `access_token` as a parameter of a POST
         given = given or await token_in_body(request)
         if not given:
             raise GraphError(104)
@@ -94,9 +94,7 @@ class Accounts:
         return given
 
     async def require_app(self, request: Request) -> None:
-        """Raise `GraphError` unless the call comes from the app itself (`APP_ID|APP_SECRET`), or shows a token that
-        works.
-        """
+        """Raise `GraphError` unless the call comes from the app itself (`APP_ID|APP_SECRET`), or has a valid token."""
         # an app authenticates by `APP_ID|APP_SECRET` in place of a token (Meta's page about access tokens)
         given = request.headers.get("authorization", "").removeprefix("Bearer ").strip() or request.query_params.get(
             "access_token", ""
@@ -105,12 +103,12 @@ class Accounts:
             await self.require_token(request)
 
     def is_known(self, token: str) -> bool:
-        """Whether a token was ever given out."""
-        # by digest, so that the time of a look-up reveals nothing about known tokens
+        """Whether a token was ever issued."""
+        # by digest, so that the timing of a look-up reveals nothing about known tokens
         return _digest(token) in self._own or _digest(token) in self._kept["tokens"]
 
     def is_valid(self, token: str) -> bool:
-        """Whether a token works now."""
+        """Whether a token is valid now."""
         expires_at = self._kept["expires_at"]
         return self.is_known(token) and not self._kept["revoked"] and not (expires_at and expires_at <= time.time())
 
@@ -148,7 +146,7 @@ class Accounts:
         }
 
     def turn_tokens(self, *, valid: bool | None, expires_at: int | None) -> None:
-        """Let every token stop working, or work again, or end at an instant (seconds since 1970; 0: never)."""
+        """Revoke or restore every token, or set when they expire (seconds since 1970; 0: never)."""
         if valid is not None:
             self._kept["revoked"] = not valid
         if expires_at is not None:
@@ -156,14 +154,14 @@ class Accounts:
         self.save()
 
     def new_code(self, waba_id: str, phone_number_id: str) -> str:
-        """Return a code as a browser gets it at the end of an embedded signup."""
+        """Return a new code, as a browser gets it at the end of an embedded signup."""
         code = "AQB" + secrets.token_urlsafe(24)
         self._codes[code] = Code(waba_id, phone_number_id, self._clock() + CODE_S)
         return code
 
     def exchange(self, code: str) -> str:
-        """Return the token that a code buys, once. Raises `GraphError`."""
-        # removed even if it is too old: a code works once
+        """Exchange a code, once, for a token. Raises `GraphError`."""
+        # removed even if it has expired: a code works once
         bought = self._codes.pop(code, None)
         if bought is None:
             raise GraphError(100, message="This authorization code has been used.", subcode=36009)
@@ -175,10 +173,10 @@ class Accounts:
         return token
 
     def number(self, phone_number_id: str) -> dict[str, Any]:
-        """Return what is kept about a number; what is changed in it is kept by `save`."""
+        """Return a number's mutable state; call `save` after a change."""
         configured = next(number for number in self._config.numbers if number.phone_number_id == phone_number_id)
         kept: dict[str, Any] = self._kept["numbers"].setdefault(phone_number_id, {})
-        # after `fresh` has cleared it, a number is again as it is configured
+        # after `fresh` has cleared it, a number has its configured values again
         kept.setdefault("registered", configured.registered)
         return kept
 
@@ -200,8 +198,8 @@ class Accounts:
         }
 
     def waba(self, waba_id: str) -> dict[str, Any]:
-        """Return what is kept about a WhatsApp Business Account, or a Page: `apps` (subscribed), `templates`. Kept by
-        `save`.
+        """Return the mutable state of a WhatsApp Business Account or a Page: `apps` (subscribed), `templates`. Call
+        `save` after a change.
         """
         kept: dict[str, Any] = self._kept["wabas"].setdefault(
             waba_id, {"apps": [self._config.app_id], "templates": [dict(_HELLO)]}
@@ -213,14 +211,14 @@ class Accounts:
         return self._config.app_id in self.waba(waba_id)["apps"]
 
     def unsubscribed(self, waba_id: str) -> None:
-        """Begin an account to which nothing is subscribed, if it is new."""
+        """Add an account without subscriptions, unless it exists."""
         if waba_id not in self._kept["wabas"]:
             self.waba(waba_id)["apps"] = []
 
 
 def chosen(everything: Mapping[str, Any], fields: str) -> dict[str, Any]:
-    """Return the fields that a call asked for, and the id, as the Graph API does; all of them when it names none."""
-    # `fields=owner{id,name}` asks for parts of a field; the whole field is given then
+    """Return the requested fields and the id, as the Graph API does; all fields if none is requested."""
+    # `fields=owner{id,name}` requests parts of a field; the whole field is returned
     names = [name.partition("{")[0].strip() for name in fields.split(",") if name.strip()]
     return (
         {"id": everything["id"], **{name: everything[name] for name in names if name in everything}}

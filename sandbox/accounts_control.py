@@ -1,4 +1,4 @@
-"""The control calls about accounts: sign up as a customer's browser, review templates, turn numbers and tokens."""
+"""The control calls about accounts: complete an embedded signup, review templates, change numbers and tokens."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ TOKENS: Final[Mapping[str, type | tuple[type, ...]]] = {"valid": bool, "expires_
 
 
 class AccountsControl:
-    """What the control API can turn about accounts. Methods raise `ValueError` with a sentence when it cannot be
-    done.
-    """
+    """The control API's operations on accounts. Methods raise `ValueError` with a message for the tester."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
 
     def signup(self, number: Number) -> dict[str, str]:
-        """Go through embedded signup in a browser: the result is what a web page hands to its server."""
+        """Complete an embedded signup; the result is what a web page passes to its server."""
         if number.channel != "graph":
             raise ValueError("phone_number_id: not a number of the Graph API")
         # after a real signup no app is subscribed either: the product must do that itself
@@ -60,7 +58,7 @@ class AccountsControl:
         return {"seq": entry.seq, "value": value}
 
     def number(self, number: Number, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Change Meta's data of a number, and return all of it; `fresh`: as if it had never been registered."""
+        """Change Meta's data of a number and return all of it; `fresh` resets it to never registered."""
         accounts = self._sandbox.accounts
         # the dictionary itself is cleared, since the accounts keep a reference to it
         if body.get("fresh"):
@@ -72,6 +70,6 @@ class AccountsControl:
         return accounts.fields(number.phone_number_id)
 
     def tokens(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Let every token stop working, work again, or end at an instant."""
+        """Revoke or restore every token, or set when they expire."""
         self._sandbox.accounts.turn_tokens(valid=body.get("valid"), expires_at=body.get("expires_at"))
         return {"turned": sorted(body)}

@@ -26,7 +26,7 @@ def build_app(config: SandboxConfig) -> Starlette:
     sandbox = Sandbox(config)
     accounts = [*account_routes(sandbox), *template_routes(sandbox), *messenger_routes(sandbox)]
     routes = [
-        # before those of messages, whose `/graph/{version}/{object_id}/{edge}` would match them too
+        # before the routes of messages, whose `/graph/{version}/{object_id}/{edge}` would match them too
         *accounts,
         *graph_routes(sandbox),
         *d360_routes(sandbox),

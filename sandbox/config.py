@@ -1,4 +1,4 @@
-"""What one sandbox is: its numbers, secrets, and where its webhooks go."""
+"""A sandbox's configuration: numbers, secrets, and webhook addresses."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class SandboxConfig:
             empty: nowhere.
         numbers: business numbers; the one of channel `d360` belongs to the API key. pages: Pages and Instagram
             accounts. app_id: the Meta app.
-        latency_s: time between taking a message and answering, in seconds.
+        latency_s: time between accepting a message and responding, in seconds.
     """
 
     data_directory: Path

@@ -1,4 +1,4 @@
-"""Answers that are none: a connection that is cut, a request that is never answered."""
+"""Failures below HTTP: a connection that is cut, a request that is never answered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _abort(receive: Receive) -> None:
             "this server does not show its connection; the sandbox's connection faults need uvicorn without wrapping "
             "middleware"
         )
-    # abort, not close: close would first flush what is written, and end the connection in order
+    # abort, not close: close would flush the buffer and end the connection in order
     transport.abort()
 
 
@@ -42,15 +42,15 @@ class Hang(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait."""
-        # both are waited for: a client that gives up must not leave a request here until the next reset
+        # both are awaited: after a client has given up, its request must not stay here until the next reset
         gone = asyncio.ensure_future(self._gone(receive))
         released = asyncio.ensure_future(self._released.wait())
         try:
             await asyncio.wait((gone, released), return_when=asyncio.FIRST_COMPLETED)
             if not gone.done():
                 _abort(receive)
-                # the server must have seen the end before this returns, or it complains about a response that was never
-                # begun
+                # the server must have processed the disconnect before this returns, or it logs a response that was
+                # never started
                 await gone
         finally:
             # also when this request itself is cancelled, as at the server's stop

@@ -1,5 +1,5 @@
-"""The control API under `/control/…`: read the ledger, write as a customer, turn knobs, arm faults. For this machine
-only; see docs/sandbox.md.
+"""The control API under `/control/…`: read the ledger, write as a customer, change settings, arm faults. Reachable from
+this machine only; see docs/sandbox.md.
 """
 
 from __future__ import annotations
@@ -73,8 +73,7 @@ def _from_here(scope: Scope) -> bool:
     return (
         scope["client"] is not None
         and _is_loopback(scope["client"][0])
-        # a foreign name that resolves to 127.0.0.1 (DNS rebinding) stands in Host; a foreign page's own name stands in
-        # Origin
+        # Host reveals a foreign name that resolves to 127.0.0.1 (DNS rebinding), Origin a foreign page
         and _is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")
         and (origin is None or _is_loopback(urlsplit(origin).hostname or ""))
     )
@@ -92,12 +91,12 @@ def _is_loopback(host: str) -> bool:
 async def _body(
     request: Request, allowed: Mapping[str, type | tuple[type, ...]], needed: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Return the JSON object of a call; refuse unknown names, wrong types and what is missing, so that no typing error
-    goes unnoticed.
+    """Return the JSON object of a call. Unknown names, wrong types and missing fields are refused, so that no typing
+    error goes unnoticed.
     """
     try:
         body = json.loads(await request.body() or b"{}")
-    # RecursionError: the decoder's answer to JSON that is nested a thousand levels deep
+    # RecursionError: the decoder raises it for JSON that is nested a thousand levels deep
     except (ValueError, RecursionError):
         raise ControlRefused("the body is not JSON") from None
     if not isinstance(body, dict):
@@ -119,7 +118,7 @@ def _number_of(request: Request, name: str, default: float, high: float) -> floa
     try:
         value = float(text) if text else default
     except ValueError:
-        # below the range: it is refused with the same sentence as a number that is too small
+        # below the range, so that it is refused with the same message as a number that is too small
         value = -1.0
     if not 0 <= value <= high:
         raise ControlRefused(f"{name}: a number from 0 to {high:g}")
@@ -158,7 +157,7 @@ class Control:
         self._customers = customer_calls.CustomerCalls(sandbox)
         self._accounts = accounts_control.AccountsControl(sandbox)
         self._tally = Tally()
-        # one count at a time: it runs in a thread, and two of them would count the same entries twice
+        # one count at a time: each runs in a thread, and two would count the same entries twice
         self._counting = asyncio.Lock()
 
     def routes(self) -> list[BaseRoute]:
@@ -207,11 +206,11 @@ class Control:
     async def _counted(self, request: Request) -> Tally:
         since = int(_number_of(request, "since", 0, 1e15))
         async with self._counting:
-            # a count is kept and continued, since tests ask again and again with the same `since`
+            # kept and continued, since tests repeat the call with the same `since`
             if self._tally.since != since:
                 self._tally = Tally(since)
             tally = self._tally
-            # a long ledger takes seconds to read; sends must be answered meanwhile
+            # in a thread: a long ledger takes seconds to read, and sends must be answered meanwhile
             await asyncio.to_thread(tally.catch_up, self._sandbox.ledger)
         return tally
 
@@ -232,7 +231,7 @@ class Control:
         number = self._number(body["phone_number_id"])
         sender = "".join(filter(str.isdecimal, body["from"]))
         content = body.get("message") or {"type": "text", "text": {"body": body.get("text", "")}}
-        # after the digits are taken out of any spelling
+        # the sender is reduced to its digits first, however it is written
         if not sender:
             raise ControlRefused("from: digits")
         if not isinstance(content.get("type"), str) or not (body.get("message") or body.get("text")):
@@ -262,7 +261,7 @@ class Control:
         return await _done(self._customers.post(await _body(request, customer_calls.POST)))
 
     async def signup(self, request: Request) -> Any:
-        """Go through embedded signup as a customer's browser does."""
+        """Complete an embedded signup as a customer's browser does."""
         body = await _body(request, accounts_control.SIGNUP, ("phone_number_id",))
         return _tried(lambda: self._accounts.signup(self._number(body["phone_number_id"])))
 
@@ -277,11 +276,11 @@ class Control:
         return _tried(lambda: self._accounts.number(self._number(body["phone_number_id"]), body))
 
     async def turn_tokens(self, request: Request) -> Any:
-        """Let tokens stop working, work again, or end."""
+        """Revoke or restore tokens, or set when they expire."""
         return self._accounts.tokens(await _body(request, accounts_control.TOKENS))
 
     async def statuses(self, request: Request) -> Any:
-        """Let a message that was taken go on to a status: `read`, `played`, `failed` …"""
+        """Move an accepted message on to a status: `read`, `played`, `failed` …"""
         body = await _body(request, {"id": str, "callback": str, "status": str, "code": int})
         status = body.get("status", "read")
         if status not in STATUSES:
@@ -330,7 +329,7 @@ class Control:
 
     async def turn(self, request: Request) -> Any:
         """Turn knobs; all of them or none."""
-        # types roughly here, values exactly in `turn`, which knows each knob
+        # only types are checked here; `turn` checks the values
         changes = await _body(request, dict.fromkeys(asdict(self._sandbox.knobs), (int, float, list, dict)))
         try:
             self._sandbox.knobs.turn(changes)
@@ -373,12 +372,12 @@ class Control:
             raise ControlRefused(f"fault: one of {', '.join(FAULTS)}")
         if body.get("call", "messages") not in (calls := ("messages", "media", "read", *CALLS)):
             raise ControlRefused(f"call: one of {', '.join(calls)}")
-        # null is endless: such a fault ends by DELETE alone
+        # null has no limit: such a fault ends only by DELETE
         if left is not None and left < 1:
             raise ControlRefused("count: 1 or more, or null for as long as it is armed")
         if not 0 < body.get("probability", 1) <= 1:
             raise ControlRefused("probability: above 0, at most 1")
-        # a fault is an error: 2xx would be an acceptance that is not in the ledger
+        # an error status only: 2xx would be an acceptance that is missing from the ledger
         if body.get("http_status", 500) not in range(400, 600):
             raise ControlRefused("http_status: from 400 to 599")
         if not 0 <= body.get("latency_ms", 0) < 1e9:
@@ -398,7 +397,7 @@ class Control:
         return asdict(self._sandbox.limits.values)
 
     async def limit(self, request: Request) -> Any:
-        """Put rate limits in force; what is not named is off."""
+        """Set the rate limits; a limit that is not named is off."""
         number = (int, float)
         body = await _body(request, {"messages_per_second": number, "pair_period_s": number, "pair_burst": int})
         if not all(0 <= value < 1e9 for value in body.values()) or body.get("pair_burst", 1) < 1:
@@ -414,8 +413,8 @@ class Control:
         return await self._sandbox.outbox.verify(body.get("verify_token", self._sandbox.config.verify_token))
 
     async def reset(self, request: Request) -> Any:
-        """Put knobs, limits and faults back; the ledger stays. Returns its newest number, to read on from."""
+        """Reset knobs, limits and faults; the ledger stays. Returns its newest number, for `since` in later calls."""
         body = await _body(request, {"seed": int})
-        # the ledger stays: it is the evidence, and numbers in it must never be used twice
+        # the ledger stays: it is the evidence, and its numbers must never be used twice
         self._sandbox.reset(body.get("seed"))
         return {"seq": self._sandbox.ledger.append("control", "reset", **body).seq}

@@ -1,5 +1,5 @@
-"""The control calls that let customers act, and those that post whatever a tester likes: `sandbox/customers.py` has
-their messages.
+"""The control calls that act as customers, and those that post arbitrary bodies; `sandbox/customers.py` has the
+messages.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sandbox.state import Sandbox
 from sandbox.updates import MESSAGING
 
 COUNT_MOST: Final = 1000
-"""Most messages, or copies of a POST, that one control call makes: a bound on what a typing error costs."""
+"""Most messages, or copies of a POST, that one control call makes: bounds the cost of a typing error."""
 SIGNATURES: Final = ("right", "wrong", "none", "sha1")
 """How a POST may be signed; `sha1` is Meta's older header alone, which is not to be trusted."""
 _FILES: Final[Mapping[str, tuple[str, bytes]]] = {
@@ -42,7 +42,7 @@ _FILES: Final[Mapping[str, tuple[str, bytes]]] = {
         b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00\x2f\x00\x00\x00\x10\x07\x10\x11\x11\x88\x88\xfe\x07\x00",
     ),
 }
-"""The file of a customer's message where the tester gives none: its mimetype, and the smallest thing that is one."""
+"""The default file of a customer's message: its mimetype, and the smallest valid content."""
 
 WRITE: Final[Mapping[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(
@@ -83,22 +83,20 @@ POST: Final[Mapping[str, type | tuple[type, ...]]] = {
 
 
 class CustomerCalls:
-    """What the control API lets customers do. Each method raises `ValueError` with a sentence when it cannot be
-    done.
-    """
+    """The control API's operations as a customer. Methods raise `ValueError` with a message for the tester."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
 
     async def write(self, number: Number, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Let a customer write, or something happen around messages, `count` times."""
+        """Write as a customer, or post an event around messages, `count` times."""
         kind, count = body.get("kind", "text"), _count(body)
         if kind not in MESSAGES and kind not in AROUND:
             raise ValueError(f"kind: one of {', '.join([*MESSAGES, *AROUND])}")
         sender = re.sub(r"\D", "", body.get("from", ""))
         if not (sender or body.get("user_id")):
             raise ValueError("from or user_id: the customer")
-        # one file for all of `count`: it is what its messages share, and a thousand files would only cost disk
+        # all `count` messages share one file: a thousand files would only cost disk
         file = await self._file(number, kind, body)
         made = []
         for _ in range(count):
@@ -118,9 +116,8 @@ class CustomerCalls:
     def _written(self, number: Number, kind: str, wish: Wish, sender: str, body: Mapping[str, Any]) -> LedgerEntry:
         quoted = body.get("quoted", "")
         if not quoted and kind in ANSWERS:
-            # what a button stands on: the message that is named, else one that this sandbox no longer knows
-            # an id of the right form that nothing has: the product must bear an answer to a message that it does not
-            # know
+            # the message that an answer refers to: `target`, else a valid id that no message has, since the product
+            # must accept answers to unknown messages
             quoted = wish.target or wamid(wish.sender, outgoing=True)
         message = customer_message(number, wish.sender, MESSAGES[kind](wish), quoted)
         # a customer who hides the phone number is known by a business-scoped user id alone
@@ -153,7 +150,7 @@ class CustomerCalls:
         # a kind without a file: text, location, reaction and the like
         if kind not in _FILES:
             return None
-        # a real beginning of its kind, since the product looks at the bytes and not at the declared type
+        # a valid header of its type, since the product checks the bytes and not the declared type
         mime_type, content = _FILES[kind]
         if "data" in body:
             try:
@@ -165,7 +162,7 @@ class CustomerCalls:
         )
 
     async def act(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Let a person act on Messenger or Instagram, `count` times."""
+        """Act as a person on Messenger or Instagram, `count` times."""
         # Messenger and Instagram differ only in `object` and in the account's id
         kind, about = body.get("kind", "text"), body.get("object", "page")
         if kind not in PEOPLE or about not in MESSAGING:
@@ -205,10 +202,10 @@ class CustomerCalls:
 
     def _begin(self, made: list[LedgerEntry], body: Mapping[str, Any]) -> dict[str, Any]:
         delay_s = float(body.get("delay_ms", 0)) / 1000
-        # an hour: what is due later than a test runs is a mistake in milliseconds
+        # one hour at most: a longer delay is probably a mistake in units
         if not 0 <= delay_s < 3600:
             raise ValueError("delay_ms: from 0 to an hour")
-        # all entries stand in the ledger before the first is due, so that `count` messages can share one POST
+        # all entries are in the ledger before the first is due, so that `count` messages can share one POST
         for entry in made:
             self._sandbox.outbox.schedule(entry, after_s=delay_s)
         return {
@@ -220,7 +217,7 @@ class CustomerCalls:
     async def post(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post a body as it is to Meta's webhook, once, signed rightly or not. Returns the answers."""
         given = [name for name in ("body", "base64", "json") if name in body]
-        # bytes that are no JSON, or no UTF-8, are wanted too: `body` and `base64` are taken as they are
+        # invalid JSON and invalid UTF-8 are legitimate test input: `body` and `base64` are posted unchanged
         if len(given) != 1:
             raise ValueError("one of body, base64 and json")
         signature = body.get("signature", "right")

@@ -1,7 +1,7 @@
-"""What customers do, each by one name: messages of every type on WhatsApp, what happens around them, and people on
+"""Customers' actions, by name: messages of every type on WhatsApp, events around them, and people's actions on
 Messenger and Instagram.
 
-Pure: each row of the tables makes what stands in a webhook. Ids and instants are new each time.
+Pure functions: each row of the tables builds the content of a webhook, with new ids and instants each time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sandbox.media import Media
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
-    """What a tester asks for.
+    """Parameters of a customer's action.
 
     Attributes:
         sender: digits, a user id, or a scoped id. text, target, emoji: its content, and the message that it refers to.
@@ -55,7 +55,7 @@ def _own(kind: str, own: Callable[[Wish], Any]) -> Callable[[Wish], dict[str, An
     return lambda wish: {"type": kind, kind: own(wish)}
 
 
-# values of the kind that the examples on Meta's pages show
+# values as in the examples of Meta's pages
 _PRODUCTS: Final = [{"product_retailer_id": "sku-1", "quantity": 2, "item_price": 30, "currency": "USD"}]
 _AD: Final = {
     "source_url": "https://fb.me/ad",
@@ -86,7 +86,7 @@ MESSAGES: Final[Mapping[str, Callable[[Wish], dict[str, Any]]]] = {
         ],
     ),
     "reaction": _own("reaction", lambda wish: {"message_id": _target(wish), "emoji": wish.emoji}),
-    # WhatsApp removes a reaction by one without `emoji`
+    # in WhatsApp a reaction without `emoji` removes the reaction
     "unreaction": _own("reaction", lambda wish: {"message_id": _target(wish)}),
     "button": _own("button", lambda wish: {"text": wish.text or "Yes", "payload": "YES"}),
     "button_reply": _own(
@@ -129,7 +129,7 @@ MESSAGES: Final[Mapping[str, Callable[[Wish], dict[str, Any]]]] = {
         ],
         "unsupported": {"type": "poll"},
     },
-    # a type that no version knows: Meta adds types without notice, and readers must bear them
+    # a type that no version has: Meta adds types without notice, and readers must accept them
     "new_kind": _own("hologram", lambda _: {"depth": 3}),
     "ad": lambda wish: {"type": "text", "text": {"body": wish.text or "About the ad"}, "referral": _AD},
     "forwarded": lambda wish: {"type": "text", "text": {"body": wish.text or "Look"}, "context": {"forwarded": True}},
@@ -168,7 +168,7 @@ def _history(number: Number, wish: Wish) -> tuple[str, dict[str, Any]]:
         {
             "from": sender,
             "id": f"wamid.{secrets.token_hex(12)}",
-            # long ago: history is delivered after the connection was made, and must not be taken for new messages
+            # long ago: history is delivered after the connection was made, and must not count as new messages
             "timestamp": "1739230955",
             "type": "text",
             "text": {"body": body},
@@ -241,7 +241,7 @@ AROUND: Final[Mapping[str, Callable[[Number, Wish], tuple[str, dict[str, Any]]]]
         },
     ),
 }
-"""What happens around messages: a field, and the value beside whose number it is about."""
+"""Events around messages: a webhook field and its value, which concerns the number."""
 
 
 def _attachment(wish: Wish) -> dict[str, Any]:

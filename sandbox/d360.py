@@ -1,5 +1,5 @@
-"""Stand-in for 360dialog under `/d360/…`: the same messages without version and number, a key of its own, errors of its
-own.
+"""Stand-in for 360dialog under `/d360/…`: Meta's messages with a key in place of version and number, and errors of
+360dialog's form.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def _own_error(http_status: int, words: str) -> Response:
 
 def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
     """Return the routes of 360dialog. Without a number of channel `d360` every key is unknown."""
-    # at 360dialog the key stands for the number: no path names it
+    # at 360dialog the key identifies the number; no path has it
     number = next((number for number in sandbox.config.numbers if number.channel == "d360"), None)
     key = sandbox.config.d360_api_key.encode()
 
     def known(request: Request) -> bool:
-        # in constant time, as for every secret that a stranger may guess at
+        # compared in constant time, as every secret that can be guessed at from outside
         return number is not None and hmac.compare_digest(request.headers.get("d360-api-key", "").encode(), key)
 
     async def send(request: Request) -> Response:
@@ -57,13 +57,13 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
             return JSONResponse({"url": target.url, "headers": dict(target.headers)})
         try:
             body = await read_body(request)
-        # an unreadable body is refused in 360dialog's own form, while errors of messages are Meta's, handed on
+        # an unreadable body is refused in 360dialog's own form; errors of messages are Meta's, passed on
         except GraphError:
             return _own_error(400, "The body is not a JSON object")
         url, headers = body.get("url"), body.get("headers", {})
         if not isinstance(url, str) or not url.startswith(("http://", "https://")):
             return _own_error(400, "url must be an http or https address")
-        # headers are put on every webhook: a line break in one would split the request
+        # the headers go on every webhook: a line break in one would split the request
         if not isinstance(headers, dict) or not all(
             _NAME.fullmatch(name) and _is_header(value) for name, value in headers.items()
         ):
@@ -114,7 +114,7 @@ def d360_routes(sandbox: Sandbox) -> list[BaseRoute]:
         except GraphError as error:
             return messages.error_response(error)
         offset, limit = (
-            # what is no number counts as 0
+            # a value that is not a number counts as 0
             int(query.get(name, default)) if re.fullmatch("[0-9]{1,9}", query.get(name, default)) else 0
             for name, default in (("offset", "0"), ("limit", "1000"))
         )

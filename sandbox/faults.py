@@ -1,4 +1,4 @@
-"""Faults by name: armed by the control API, taken by the next sends or webhooks that match."""
+"""Faults by name: armed by the control API, applied to the next sends or webhooks that match."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAULTS: Final[Mapping[str, tuple[Where, str]]] = {
     "webhook_duplicate": ("update", "the update is posted twice"),
     "webhook_reorder": ("updates", "the message's updates come in reverse order"),
 }
-"""Every fault: where it takes hold, and what happens."""
+"""Every fault: where it applies, and its effect."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -37,13 +37,12 @@ class Fault:
     """One armed fault.
 
     Attributes:
-        left: how often it will still be taken; None: until it is disarmed. probability: of being taken by a send or
-            update that matches.
+        left: how often it still applies; None: until it is disarmed. probability: that it applies to a matching send or
+            update.
         channel, phone_number_id, to, status: only these; empty: all. `status` is for webhook faults.
         call: which call: `messages`, `media` for uploads, or `read` for read receipts and typing.
-        code, http_status, details, latency_ms: parameters of the named fault; None, 0 and "" leave it to the
-            name.
-        taken: how often it was.
+        code, http_status, details, latency_ms: parameters of the named fault; None, 0 and "" mean its defaults.
+        taken: how often it has been applied.
     """
 
     id: int
@@ -63,7 +62,7 @@ class Fault:
 
     @property
     def is_before(self) -> bool:
-        """Whether a send with this fault is not taken."""
+        """Whether this fault prevents a send from being accepted."""
         return FAULTS[self.name][0] == "before"
 
 
@@ -76,7 +75,7 @@ class Faults:
         self._dice = random.Random()  # noqa: S311 - dice, not secrets
 
     def seed(self, seed: int) -> None:
-        """Make the dice repeatable from here on."""
+        """Seed the random numbers, so that they repeat."""
         self._dice.seed(seed)
 
     def arm(self, name: str, **details: Any) -> Fault:
@@ -112,10 +111,10 @@ class Faults:
         status: str = "",
         call: str = "messages",
     ) -> Fault | None:
-        """Return the first armed fault that takes hold at `where` for this send or update, counted as taken; None when
-        there is none.
+        """Return the first armed fault that applies at `where` to this send or update, and count it as applied; None
+        when there is none.
         """
-        # the normal case costs nothing
+        # the normal case: no fault is armed
         if not self._armed:
             return None
         for fault in self._armed:
@@ -126,8 +125,8 @@ class Faults:
                 and fault.phone_number_id in {"", phone_number_id}
                 and fault.to in {"", to}
                 and fault.status in {"", status}
-                # last: dice are thrown for matching calls only, so that a seed gives the same faults whatever else is
-                # going on
+                # last: random numbers are drawn for matching calls only, so that a seed gives the same faults whatever
+                # other calls come
                 and (fault.probability >= 1.0 or self._dice.random() < fault.probability)
             ):
                 fault.taken += 1

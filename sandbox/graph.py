@@ -20,12 +20,12 @@ from sandbox.state import Sandbox
 
 _VERSION: Final = re.compile(r"v(\d{1,2})\.0")
 _KNOWN_VERSIONS: Final = range(17, 27)
-"""Versions that Meta serves now, from v17.0 to v26.0; another one is an unknown path."""
+"""Versions that Meta serves now, v17.0 to v26.0; any other is an unknown path."""
 _METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 
 
 class GraphCall(NamedTuple):
-    """A call that has passed the gate: known version, valid token, a number of ours."""
+    """A call with a known version, a valid token and a configured number."""
 
     sandbox: Sandbox
     request: Request
@@ -54,7 +54,7 @@ _EDGES: Final[Mapping[tuple[str, str], Edge]] = {("POST", "messages"): _send, ("
 
 
 def graph_routes(sandbox: Sandbox) -> list[BaseRoute]:
-    """Return the routes of the Graph API. The one that matters for speed comes first."""
+    """Return the routes of the Graph API, the most frequent one first."""
     numbers = {number.phone_number_id: number for number in sandbox.config.numbers if number.channel == "graph"}
 
     async def edge(request: Request) -> Response:
@@ -62,7 +62,7 @@ def graph_routes(sandbox: Sandbox) -> list[BaseRoute]:
         if not _is_known(version):
             raise GraphError(2500, message=f"Unknown path components: /{object_id}/{name}")
         await sandbox.accounts.require_token(request)
-        # after the token: whether a number exists is not shown to strangers
+        # after the token check: without a token, a client does not learn which numbers exist
         number = numbers.get(object_id)
         if number is None:
             raise _unsupported(request.method, object_id)
@@ -103,13 +103,13 @@ def graph_routes(sandbox: Sandbox) -> list[BaseRoute]:
 
 
 def _answered(serve: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Turn what `serve` raises into Meta's answer, and put Meta's headers on every answer."""
+    """Convert what `serve` raises to Meta's response, and add Meta's headers to every response."""
 
     async def endpoint(request: Request) -> Response:
         try:
             answer = await serve(request)
         except GraphError as error:
-            # errors are answers of Meta's own form, whatever call they come from
+            # every call's errors have Meta's form
             answer = messages.error_response(error)
         return _with_headers(answer, request.path_params.get("version", ""))
 
@@ -136,7 +136,7 @@ def _unsupported(method: str, object_id: str) -> GraphError:
 
 
 def _with_headers(answer: Response, version: str) -> Response:
-    """Add the headers of Meta's that are worth logging."""
+    """Add those headers of Meta's that clients log."""
     trace = trace_id().encode()
     answer.raw_headers += [
         (b"facebook-api-version", version.encode() if _is_known(version) else b"v23.0"),

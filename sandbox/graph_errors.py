@@ -1,4 +1,4 @@
-"""Meta's errors: the codes as data, and the body that they stand in."""
+"""Meta's errors: the codes as data, and the body of the response."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from shared.errors import BulkheadError
 
 CLOUD_API_FIRST: Final = 130000
-"""Codes from here on are WhatsApp's own: their bodies carry `error_data`."""
+"""Codes from here on are WhatsApp's own: their bodies have `error_data`."""
 
 
 class ErrorRow(NamedTuple):
@@ -97,12 +97,12 @@ ERRORS: Final[Mapping[int, ErrorRow]] = {
     135000: ErrorRow(400, "Generic user error"),
     137000: ErrorRow(400, "Recipient identity key hash mismatch"),
 }
-"""Statuses and meanings are Meta's; where its pages give two (throttling: 400 or 429), one of them. Nothing may be
-decided by a title.
+"""Statuses and meanings are Meta's; where its pages give two statuses (throttling: 400 or 429), one of them. Clients
+must not decide by a title.
 """
 
 _UNLISTED: Final = ErrorRow(400, "Unknown error")
-"""How a code is answered that the table does not have, for example one that a fault names."""
+"""The response to a code that is missing from the table, for example one that a fault names."""
 
 DETAILS: Final[Mapping[int, str]] = {
     130429: "Cloud API message throughput has been reached.",
@@ -121,7 +121,7 @@ def trace_id() -> str:
 
 
 class GraphError(BulkheadError):
-    """Raised where a request is refused as Meta would; becomes the answer.
+    """Raised where Meta would refuse a request; becomes the response.
 
     Args:
         code: Meta's code. message: in place of the code's title; Graph's own errors carry their words without a number.
@@ -135,7 +135,7 @@ class GraphError(BulkheadError):
         self.code = code
         self.details = details or DETAILS.get(code, "")
         self.message = message or (f"(#{code}) {row.title}" if code not in {104, 190} else row.title)
-        # what a call or a fault names goes before the table
+        # the arguments take precedence over the table
         self.http_status = http_status or row.http_status
         self.type = type or row.type
         self.subcode = subcode or row.subcode

@@ -1,4 +1,4 @@
-"""What can be turned while the sandbox runs: latency and how webhooks behave."""
+"""Settings that can be changed while the sandbox runs: latency and the behaviour of webhooks."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class Knobs:
     """Times are milliseconds, as in the control API.
 
     Attributes:
-        latency_ms: from taking a message to answering.
-        statuses: what every accepted message goes through. delays_ms: for each, how long after the answer it is due.
+        latency_ms: from accepting a message to responding.
+        statuses: the sequence of every accepted message. delays_ms: for each, how long after the response it is due.
         batch_max: most updates in one POST (Meta: up to 1,000). linger_ms: how long the first due update waits for
-            company.
-        posts_max: POSTs under way at once, for each provider. post_timeout_ms: longest wait for the answer to one.
-        retry_first_ms: wait before the first retry; it is added to the others. retry_base_ms, retry_cap_ms: the second
-            retry comes after the base, doubled each time up to the cap.
-        wa_ids: numbers that WhatsApp knows otherwise than they are dialled (Brazil's ninth digit, Mexico's 1): answers,
-            statuses and ids hold the second.
+            others to share its POST.
+        posts_max: concurrent POSTs of each provider. post_timeout_ms: longest wait for the answer to one.
+        retry_first_ms: wait before the first retry, added to every later one. retry_base_ms, retry_cap_ms: the second
+            retry waits for the base, which doubles each time up to the cap.
+        wa_ids: dialled number → WhatsApp's number where they differ (Brazil's ninth digit, Mexico's 1). Responses,
+            statuses and ids have WhatsApp's.
         user_ids: 1: business-scoped user ids stand in every webhook, as since April 2026; 0: the older, shorter form.
-        retry_for_s: an update that was not taken for so long is given up (Meta: 7 days).
+        retry_for_s: after this long without success an update is abandoned (Meta: 7 days).
     """
 
     latency_ms: float = 0.0
@@ -45,13 +45,13 @@ class Knobs:
     wa_ids: Mapping[str, str] = field(default_factory=dict)
 
     def turn(self, changes: Mapping[str, Any]) -> None:
-        """Make all of `changes`, or none; `delays_ms` may name only some statuses.
+        """Apply all of `changes`, or none; `delays_ms` may name only some statuses.
 
         Raises:
             ValueError: a name is not known or a value cannot be used; the message names it.
         """
         known = {row.name for row in fields(self)}
-        # collected first: a call with one wrong value changes nothing
+        # collected first, so that a call with one invalid value changes nothing
         new: dict[str, Any] = {}
         for name, value in changes.items():
             if name not in known:
@@ -70,7 +70,7 @@ class Knobs:
 
 
 def _is_amount(value: object) -> bool:
-    # below 1e9 excludes infinity and NaN, which JSON decoders of Python let through
+    # the upper bound excludes infinity and NaN, which Python's JSON decoder accepts
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
 
 
@@ -114,4 +114,4 @@ _READERS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "posts_max": _whole,
     "wa_ids": _numbers,
 }
-"""How a knob's new value is checked; every other one is an amount."""
+"""How new values are checked; knobs that are not listed are amounts."""

@@ -1,9 +1,9 @@
-"""What truly arrived and what was sent out, as an append-only file of JSON lines. Tests and chaos runs judge by it
-alone.
+"""What arrived at the providers and what they sent, as an append-only file of JSON lines. Tests and chaos runs judge by
+it alone.
 
-A line is handed to the operating system before `append` returns, and the stand-ins append before they answer: what a
-client received an answer for is in the file, also when this process is killed in the next instant. (No fsync: a power
-cut is not what is being tested.)
+A line is handed to the operating system before `append` returns, and the stand-ins append before they answer: when a
+client has a response, its entry is in the file, even if this process is killed in the next instant. (No fsync: power
+cuts are not part of the test.)
 
 One event loop owns a ledger; `scan` alone may run in another thread.
 """
@@ -22,7 +22,7 @@ _TAIL: Final = 4_000
 """Entries kept in memory at least; older ones are read from the file."""
 
 _RESERVED: Final = frozenset({"seq", "at"})
-# made once, and without the check for cycles: entries are made here, and `append` stands in the way of each send
+# one encoder, without the check for cycles: entries are built here, and each send waits for `append`
 _encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -31,7 +31,7 @@ class LedgerEntry(NamedTuple):
 
     Attributes:
         seq: 1, 2, 3 … without gaps, also across restarts. at: seconds since 1970. channel: `graph`, `d360`, `web`,
-            `webhook` or `control`. event: what happened, by that channel's name for it. fields: the rest.
+            `webhook` or `control`. event: its name in that channel. fields: the rest.
     """
 
     seq: int
@@ -54,7 +54,7 @@ class Ledger:
     """The ledger in `directory`/ledger.jsonl, created or continued.
 
     Args:
-        directory: made if missing; readable by its owner only, since messages stand in it.
+        directory: created if missing; readable by its owner only, since it contains messages.
         clock: wall clock in seconds since 1970.
     Raises:
         OSError: the file cannot be opened or written.
@@ -64,9 +64,9 @@ class Ledger:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = directory / "ledger.jsonl"
         self._clock = clock
-        # O_APPEND: a line goes to the end even if two processes should ever hold the file
+        # O_APPEND: a line goes to the end even if two processes have the file open
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        # before anything is read: a torn last line would be joined with the next entry
+        # before the first read: a torn last line would merge with the next entry
         self._size = self._drop_torn_line()
         last = self._last_line()
         self._seq = _entry(last).seq if last else 0
@@ -79,28 +79,28 @@ class Ledger:
         return self._seq
 
     def append(self, channel: str, event: str, **fields: Any) -> LedgerEntry:
-        """Write one entry and return it; the operating system has it when this returns.
+        """Write one entry, without buffering, and return it.
 
         Args:
             channel, event: see `LedgerEntry`.
-            fields: values that JSON can hold, taken over as they are: do not change them afterwards.
+            fields: JSON values; not copied: do not change them afterwards.
         Raises:
             ValueError: a field is called `seq` or `at`.
-            OSError: the file cannot take the whole line; then nothing of it stays.
+            OSError: the line cannot be written whole; then no part of it stays in the file.
         """
         if not _RESERVED.isdisjoint(fields):
             raise ValueError(f"{', '.join(sorted(_RESERVED & fields.keys()))}: the ledger sets this itself")
         entry = LedgerEntry(self._seq + 1, self._clock(), channel, event, fields)
         line = _encode(entry.flat()).encode() + b"\n"
         written = os.write(self._fd, line)
-        # a full disk can take part of a line; without this it would make the next entry unreadable
+        # a full disk may accept part of a line, which would make the next entry unreadable
         if written != len(line):
             os.ftruncate(self._fd, self._size)
             raise OSError(f"only {written} of {len(line)} bytes could be written to {self.path}")
         self._size += written
         self._seq = entry.seq
         self._tail.append(entry)
-        # by halves: cutting one entry at a time would move the list at each append
+        # half at a time: removing single entries would shift the list at each append
         if len(self._tail) >= 2 * _TAIL:
             del self._tail[:_TAIL]
         if self._waiting:
@@ -120,7 +120,7 @@ class Ledger:
             limit: at most so many; None: all.
         """
         found: list[LedgerEntry] = []
-        # numbers have no gaps, so that a number leads to its place in the list without a search
+        # numbers have no gaps, so that a number gives its index in the list without a search
         recent = bool(self._tail) and since >= self._tail[0].seq - 1
         for entry in self._tail[since - self._tail[0].seq + 1 :] if recent else self.scan(since, channel):
             if limit is not None and len(found) >= limit:
@@ -138,7 +138,7 @@ class Ledger:
         loop = asyncio.get_running_loop()
         by = loop.time() + wait_s
         while True:
-            # before looking: what is appended after that is looked at in the next round
+            # noted before the look-up: what is appended later is found in the next round
             seen = self._seq
             found = self.entries(since, channel, event, limit)
             if found or loop.time() >= by:
@@ -159,7 +159,7 @@ class Ledger:
         Args:
             channel: only these; None: all. Lines of other channels are not even parsed.
         """
-        # fixed at the start: an entry that is appended while another thread scans is not read in part
+        # fixed at the start: an entry that is appended during the scan is not read in part
         end = self._size
         prefix = b"" if channel is None else f'"channel":{_encode(channel)},"event":'.encode()
         with self.path.open("rb") as file:
@@ -168,8 +168,8 @@ class Ledger:
             while at < end:
                 line = file.readline()
                 at += len(line)
-                # the channel stands at the line's beginning (`flat` writes it third): a search in bytes costs far less
-                # than parsing
+                # `flat` writes the channel near the start of the line: a search in the bytes costs far less than
+                # parsing
                 if prefix in line[:120]:
                     yield _entry(line)
 
@@ -181,7 +181,7 @@ class Ledger:
             start = max(0, end - 65_536)
             # pread has an offset of its own, so that appending and other readers are not disturbed
             lines = (os.pread(self._fd, end - start, start) + rest).split(b"\n")
-            # the block's first line began in the block before it
+            # the block's first line starts in the block before it
             rest = lines.pop(0) if start else b""
             yield from (_entry(line) for line in reversed(lines) if line)
             end = start
@@ -191,7 +191,7 @@ class Ledger:
         os.close(self._fd)
 
     def _drop_torn_line(self) -> int:
-        """Cut off what a full disk or a power cut left of a last line; return the size of what is whole."""
+        """Truncate an incomplete last line, left by a full disk or a power cut; return the size of the rest."""
         size = os.fstat(self._fd).st_size
         whole = size
         while whole > 0:
@@ -227,7 +227,6 @@ class Ledger:
             line_start = file.tell()
             if line_start >= high:
                 # `middle` lies in the last line of the range: only that line, which starts at or after `low`, is left
-                # to look at
                 file.seek(low)
                 line_start = low
             line = file.readline()

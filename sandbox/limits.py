@@ -1,4 +1,4 @@
-"""Meta's rate limits: so many messages a second from one number, and so many to one user."""
+"""Meta's rate limits: messages a second from one number, and messages from one number to one user."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ THROUGHPUT: Final = 130429
 PAIR: Final = 131056
 """Meta's code: too many messages from one number to one user."""
 _SWEEP: Final = 50_000
-"""Keys kept before those that have rested long enough are forgotten: a load over very many chats must not fill the
-memory.
-"""
+"""Keys kept before idle ones are removed: a load over very many chats must not fill the memory."""
 
 
 class Pace:
-    """Lets one event through each `period_s` on average and `burst` at once (generic cell rate algorithm), for each key
-    by itself.
+    """Allows one event per `period_s` on average and `burst` at once, for each key (generic cell rate algorithm).
 
     Args:
-        period_s: seconds between events in the long run. burst: how many may come together, borrowed from the time
-            after.
+        period_s: seconds between events in the long run. burst: how many may come at once, at the expense of later
+            ones.
     """
 
     def __init__(self, period_s: float, burst: int) -> None:
@@ -31,7 +28,7 @@ class Pace:
         self._free_at: dict[str, float] = {}
 
     def allows(self, key: str, now: float) -> bool:
-        """Return whether an event of `key` may happen at `now`; nothing is counted yet."""
+        """Return whether an event of `key` may happen at `now`, without counting it."""
         # a billionth of a second more, since sums of periods are not exact in floating point
         return self._free_at.get(key, now) - now <= self.period_s * (self.burst - 1) + 1e-9
 
@@ -45,7 +42,7 @@ class Pace:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitValues:
-    """How strict the limits are; zero switches one off.
+    """Values of the limits; zero disables one.
 
     Attributes:
         messages_per_second: of one number (Meta: 80, up to 1,000; coexistence 20).
@@ -69,7 +66,7 @@ class Limits:
         self.set(LimitValues())
 
     def set(self, values: LimitValues) -> None:
-        """Put `values` in force; what was counted before is forgotten."""
+        """Apply `values` and reset the counters."""
         self.values = values
         self._number = (
             # a second's worth at once: Meta counts by the second
@@ -80,13 +77,13 @@ class Limits:
         self._pair = Pace(values.pair_period_s, values.pair_burst) if values.pair_period_s else None
 
     def passed(self, phone_number_id: str, to: str) -> int | None:
-        """Count a message and return None, or return the error code of the limit that it passes and count nothing."""
-        # the usual case: a load test measures the product and not these dictionaries
+        """Count a message and return None; if it exceeds a limit, count nothing and return Meta's error code."""
+        # the usual case, kept fast: a load test measures the product and not these dictionaries
         if self._number is None and self._pair is None:
             return None
         now = self._monotonic()
         pair = f"{phone_number_id}>{to}"
-        # both are asked before either is counted: a message that one limit refuses costs nothing of the other
+        # both are checked before either is counted: a message that one limit refuses does not use up the other
         if self._number and not self._number.allows(phone_number_id, now):
             return THROUGHPUT
         if self._pair and not self._pair.allows(pair, now):

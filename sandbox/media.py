@@ -1,7 +1,7 @@
-"""Files that businesses upload and customers send: kept with what they are, handed out by short-lived addresses, and
-refused as Meta refuses them.
+"""Files that businesses upload and customers send: stored with their metadata, served by short-lived URLs, and refused
+as Meta refuses them.
 
-Uploadable types follow Meta's pages, separately from the product's own table: each checks the other.
+Uploadable types are taken from Meta's pages, independently of the product's table, so that each checks the other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UPLOAD_DAYS: Final = 30
 INBOUND_DAYS: Final = 7
 """Days that Meta keeps a file that a customer sent."""
 ADDRESS_S: Final = 300
-"""Seconds for which the address of a file works (Meta: five minutes)."""
+"""Lifetime of a file's URL in seconds (Meta: five minutes)."""
 _DAY_S: Final = 86_400
 _KB, _MB = 1024, 1024 * 1024
 UPLOAD_MOST: Final = 100 * _MB
@@ -40,8 +40,8 @@ KINDS: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = {
         ("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"), (16 * _MB, ("audio", "document"))
     ),
 }
-"""Bytes at most, and what it may be sent as, by mimetype; with `_DOCUMENT_TYPES` all that Meta's page on supported
-media types names.
+"""By mimetype: largest size in bytes, and the message types it may be sent as. With `_DOCUMENT_TYPES`, Meta's whole
+list of supported media types.
 """
 _DOCUMENT_TYPES: Final = frozenset(
     {
@@ -55,9 +55,9 @@ _DOCUMENT_TYPES: Final = frozenset(
         "application/vnd.openxmlformats-officedocument.presentationml.presentation",
     }
 )
-"""What may be sent as a document only."""
+"""Types that may be sent as a document only."""
 _STILL_STICKER: Final = 100 * _KB
-"""Largest sticker that does not move; animated ones may have 500 KB."""
+"""Largest static sticker; animated ones may have 500 KB."""
 _BEGINNINGS: Final[Mapping[str, tuple[int, bytes]]] = {
     "image/jpeg": (0, b"\xff\xd8\xff"),
     "image/png": (0, b"\x89PNG\r\n\x1a\n"),
@@ -69,7 +69,7 @@ _BEGINNINGS: Final[Mapping[str, tuple[int, bytes]]] = {
     "audio/amr": (0, b"#!AMR"),
     "application/pdf": (0, b"%PDF-"),
 }
-"""How files of these kinds begin: offset and bytes."""
+"""Magic numbers by type: offset and bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +77,7 @@ class Media:
     """One file.
 
     Attributes:
-        sha256: lower hex. until: seconds since 1970. animated: known of stickers only.
+        sha256: lower-case hex. until: seconds since 1970. animated: set for stickers only.
     """
 
     id: str
@@ -90,7 +90,7 @@ class Media:
 
 
 class Shelf:
-    """Every file of one sandbox, also those of its earlier lives.
+    """Every file of one sandbox, including those of its earlier runs.
 
     Args:
         directory: made if missing. clock: seconds since 1970.
@@ -102,12 +102,11 @@ class Shelf:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory, self._clock = directory, clock
         self._known: dict[str, Media] = {}
-        # new in each life: addresses that were given out before a restart stop working, as real ones do after five
-        # minutes
+        # new at each start: URLs from before a restart expire, as real ones do after five minutes
         self._key = secrets.token_bytes(32)
 
     def put(self, phone_number_id: str, content: bytes, mime_type: str, *, days: float = INBOUND_DAYS) -> Media:
-        """Keep a file for so many days: `UPLOAD_DAYS` for a business's own, `INBOUND_DAYS` for a customer's."""
+        """Store a file for `days`: `UPLOAD_DAYS` for a business's upload, `INBOUND_DAYS` for a customer's file."""
         media = Media(
             # sixteen digits, like Meta's
             id=str(10**15 + secrets.randbelow(9 * 10**15)),
@@ -120,13 +119,13 @@ class Shelf:
             animated=mime_type == "image/webp" and b"ANIM" in content[:4096],
         )
         self._content(media.id).write_bytes(content)
-        # written last: a file without this is none
+        # written last: a file without it does not exist yet
         self._facts(media.id).write_text(json.dumps(asdict(media)), encoding="utf-8")
         self._known[media.id] = media
         return media
 
     def find(self, id: str, phone_number_id: str = "") -> Media | None:
-        """Return a file that is still kept; None when it is not, or not this number's."""
+        """Return a stored file; None when it is unknown, has expired, or belongs to another number."""
         # `isdecimal` below also keeps a path out of the file's name
         media = self._known.get(id)
         if media is None and id.isdecimal() and self._facts(id).exists():
@@ -136,22 +135,24 @@ class Shelf:
         return media
 
     def content(self, media: Media) -> Path:
-        """Return where its bytes lie."""
+        """Return the path of its bytes."""
         return self._content(media.id)
 
     def delete(self, media: Media) -> None:
-        """Forget a file."""
+        """Delete a file."""
         self._known.pop(media.id, None)
         self._facts(media.id).unlink(missing_ok=True)
         self._content(media.id).unlink(missing_ok=True)
 
     def query(self, media: Media) -> str:
-        """Return the query of an address under which it can be had for `ADDRESS_S`."""
+        """Return the query of a URL that serves the file for `ADDRESS_S`."""
         ends = int(self._clock() + ADDRESS_S)
         return f"mid={media.id}&ext={ends}&hash={self._signature(media.id, str(ends))}"
 
     def opened(self, query: Mapping[str, str]) -> Media | None:
-        """Return the file that an address of ours names; None when it was changed, is too old, or the file is gone."""
+        """Return the file of a URL made by `query`; None when the URL was altered or has expired, or the file
+        is gone.
+        """
         media_id, ends, signature = (query.get(name, "") for name in ("mid", "ext", "hash"))
         if (
             # the signature is checked first: only then is `ends` known to be a number
@@ -172,7 +173,7 @@ class Shelf:
 
 
 def require_uploadable(content: bytes, mime_type: str) -> None:
-    """Raise `GraphError` when Meta would not take a file of this type."""
+    """Raise `GraphError` when Meta would refuse the file."""
     most, _ = KINDS.get(mime_type, _DOCUMENTS)
     if mime_type not in KINDS and mime_type not in _DOCUMENT_TYPES:
         raise GraphError(
@@ -195,7 +196,9 @@ def require_uploadable(content: bytes, mime_type: str) -> None:
 
 
 def require_sendable(shelf: Shelf, phone_number_id: str, body: Mapping[str, Any]) -> None:
-    """Raise `GraphError` when a message names a file that this number does not have, or that cannot be sent so."""
+    """Raise `GraphError` when a message names a file that this number does not have, or that cannot be sent as this
+    type.
+    """
     for sent_as, media_id in _named(body, ""):
         media = shelf.find(media_id, phone_number_id)
         if media is None:
@@ -205,7 +208,7 @@ def require_sendable(shelf: Shelf, phone_number_id: str, body: Mapping[str, Any]
 
 
 def links(body: Mapping[str, Any]) -> list[str]:
-    """Return the addresses of files that a message names."""
+    """Return the URLs of files in a message."""
     return [value for _, value in _named(body, "", "link")]
 
 
@@ -213,10 +216,10 @@ _SENT_AS: Final = frozenset({"image", "video", "audio", "document", "sticker"})
 
 
 def _named(node: Any, name: str, key: str = "id") -> Iterator[tuple[str, str]]:
-    """Give each file that a message names by `key`: under what name it stands, and the value."""
+    """Yield each file reference of a message: the name of its object, and the value of `key` in it."""
     if isinstance(node, dict):
-        # files stand under their kind's name, at the top of a message and deep in templates and interactive headers
-        # alike
+        # a file's object is named after its type, at the top of a message as well as in templates and interactive
+        # headers
         if name in _SENT_AS and isinstance(value := node.get(key), str):
             yield name, value
         for inner, value in node.items():

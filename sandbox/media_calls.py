@@ -1,4 +1,4 @@
-"""The calls about files: upload, look up, download, delete; the same on the Graph API and at 360dialog."""
+"""The calls about files: upload, look up, download, delete. They are the same at Meta and at 360dialog."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def upload(sandbox: Sandbox, channel: str, number: Number, request: Reques
     """Accept one file, or apply an armed fault.
 
     Raises:
-        GraphError: it is not one that Meta takes.
+        GraphError: Meta would refuse the file.
     """
     about = {"phone_number_id": number.phone_number_id}
     try:
@@ -69,7 +69,7 @@ async def upload(sandbox: Sandbox, channel: str, number: Number, request: Reques
         filename=filename,
         fault=fault.name if fault else "",
     )
-    # the file is kept in each of these cases: an upload whose answer is lost leaves a file behind, as at Meta
+    # the file stays in each of these cases: as at Meta, an upload whose response is lost leaves a file behind
     if fault and fault.name == "cut_after":
         return Cut()
     if fault and fault.name == "hang_after":
@@ -84,11 +84,11 @@ async def upload(sandbox: Sandbox, channel: str, number: Number, request: Reques
 async def _form(request: Request) -> tuple[bytes, str, str]:
     """Return the file, its mimetype and its name. Raises `GraphError`."""
     length = request.headers.get("content-length", "0")
-    # 64 KB for the form's other parts; refused before anything is read into memory
+    # 64 KB for the form's other parts; refused before the body is read into memory
     if length.isdecimal() and int(length) > UPLOAD_MOST + 65_536:
         raise GraphError(131053, details=f"The upload is larger than {UPLOAD_MOST} bytes")
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        # the document's examples name a local path in JSON: no file comes with it
+        # the examples of Meta's document have a local path in JSON, without a file
         raise GraphError(
             100, message="(#100) The parameter file is required.", details="An upload is a form with a file"
         )
@@ -100,7 +100,7 @@ async def _form(request: Request) -> tuple[bytes, str, str]:
             if not isinstance(file, UploadFile):
                 raise GraphError(100, message="(#100) The parameter file is required.")
             content, own, filename = await file.read(), file.content_type or "", file.filename or ""
-    # the answer reaches no client, but the ledger shows the upload that failed
+    # the response reaches no client, but the ledger shows the failed upload
     except ClientDisconnect:
         raise GraphError(131053, details="The upload broke off") from None
     except HTTPException as error:
@@ -111,7 +111,7 @@ async def _form(request: Request) -> tuple[bytes, str, str]:
 
 
 async def describe(sandbox: Sandbox, media: Media, address: str) -> Response:
-    """Return what is known about a file, with an address for five minutes."""
+    """Return a file's metadata, with a URL for five minutes."""
     facts = {"mime_type": media.mime_type, "sha256": media.sha256, "file_size": str(media.size), "id": media.id}
     return JSONResponse({"messaging_product": "whatsapp", "url": f"{address}?{sandbox.shelf.query(media)}", **facts})
 
@@ -124,7 +124,7 @@ async def delete(sandbox: Sandbox, channel: str, media: Media) -> Response:
 
 
 async def download(sandbox: Sandbox, channel: str, request: Request) -> Response:
-    """Hand out the file that an address names; 404 when the address is not (any more) one, as Meta answers then."""
+    """Serve the file of a URL; 404 when the URL is invalid or has expired, as at Meta."""
     media = sandbox.shelf.opened(request.query_params)
     if media is None:
         return Response(status_code=404)
@@ -133,8 +133,8 @@ async def download(sandbox: Sandbox, channel: str, request: Request) -> Response
 
 
 async def of_node(sandbox: Sandbox, channel: str, request: Request, id: str, address: str) -> Response | None:
-    """Answer `GET` and `DELETE` of a file by its id; None when it is none of ours, or not of the number that the query
-    names.
+    """Answer `GET` and `DELETE` of a file by its id; None when the id is unknown, or belongs to another number than the
+    query names.
     """
     media = sandbox.shelf.find(id, request.query_params.get("phone_number_id", ""))
     if media is None:
@@ -145,7 +145,7 @@ async def of_node(sandbox: Sandbox, channel: str, request: Request, id: str, add
 
 
 def fault_answer(fault: Fault, http_status: int = 0) -> Response:
-    """Return the error that `fault` asks for: Meta's body when it names a code, else a bare HTTP status."""
+    """Return the error of `fault`: Meta's body when the fault has a code, else a bare HTTP status."""
     if fault.code is not None or not (fault.http_status or http_status):
         error = GraphError(
             131000 if fault.code is None else fault.code,
@@ -153,5 +153,5 @@ def fault_answer(fault: Fault, http_status: int = 0) -> Response:
             http_status=fault.http_status or http_status,
         )
         return Response(error.encoded(), error.http_status, media_type="application/json")
-    # without a code the answer looks like that of a proxy in front of Meta: no JSON
+    # without a code the response resembles that of a proxy in front of Meta: no JSON
     return Response(status_code=fault.http_status or http_status)

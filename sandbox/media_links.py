@@ -1,5 +1,5 @@
-"""Fetching the files that messages name by address, as Meta does; only when a knob enables it, and only from this
-machine. A door to aiohttp.
+"""Fetches files that messages name by URL, as Meta does; only when a knob enables it, and only from this machine. A
+door to aiohttp.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 import aiohttp
 
 _MOST: Final = 100 * 1024 * 1024
-"""Bytes after which a file is given up: Meta's limit for documents, the largest kind."""
+"""Bytes after which a download is abandoned: Meta's limit for documents, the largest type."""
 _WITHIN_S: Final = 10.0
 """Seconds for one file: the send waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """What an address gave: a file (sha256, size, mime_type), or the problem."""
+    """The result of a download: a file (sha256, size, mime_type), or the problem."""
 
     sha256: str = ""
     size: int = 0
@@ -36,7 +36,7 @@ class Links:
         self._session: aiohttp.ClientSession | None = None
 
     async def fetch(self, address: str) -> Linked:
-        """Fetch a file. Never raises for what the address does."""
+        """Fetch a file; a failure is part of the result, not an exception."""
         if not _is_here(address):
             return Linked(problem="the sandbox fetches from this machine only")
         # made on first use, since a session needs a running event loop and the knob is usually off
@@ -54,8 +54,7 @@ class Links:
                         return Linked(problem="larger than any file that may be sent")
                     digest.update(piece)
                 return Linked(digest.hexdigest(), size, answer.content_type)
-        # whatever an address does is a result: Meta reports it by a `failed` status (ValueError: an address that yarl
-        # refuses)
+        # a failure is a result: Meta reports it by a `failed` status (ValueError: a URL that yarl refuses)
         except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError) as error:
             return Linked(problem=type(error).__name__)
 

@@ -1,4 +1,4 @@
-"""Taking one message of a business: the same on the Graph API and at 360dialog, which hands it on."""
+"""Accepts a message of a business, on the Graph API and at 360dialog alike, since 360dialog passes it on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sandbox.request_bodies import in_lower_case, read_body
 from sandbox.state import Sandbox
 from shared.fail_points import hit
 
-# Meta takes numbers with plus signs, blanks, hyphens and brackets, and keeps the digits
+# Meta accepts numbers with plus signs, blanks, hyphens and brackets, and keeps the digits
 _PHONE: Final = re.compile(r"[+\d\s()-]+")
 _NOT_DIGITS: Final = re.compile(r"\D")
 _BROKEN_PARAMETER: Final = re.compile(r"[\n\r\t]| {5,}")
@@ -39,8 +39,7 @@ def wamid(party: str, *, outgoing: bool) -> str:
     name = secrets.token_hex(9).upper() if outgoing else "3A" + secrets.token_hex(9).upper()
     who = party.encode()
     raw = (
-        # the bytes of real ids, as far as they are known: a binary record of party, direction (0x11 out, 0x12 in) and
-        # name
+        # as real ids, as far as their bytes are known: a binary record of party, direction (0x11 out, 0x12 in) and name
         b"\x1c\x18"
         + bytes((len(who) & 0xFF,))
         + who
@@ -63,11 +62,11 @@ _WORDS: Final[Mapping[str, str]] = {
     "type": "(#100) Param {param} must be of type {limit}.",
     "additionalProperties": "(#100) Unexpected key {limit} on param {param}.",
 }
-"""Meta's wording, nearly, when a parameter breaks this keyword of its schema."""
+"""Approximately Meta's wording when a parameter violates this keyword of its schema."""
 
 
 def refusal(violation: Violation) -> GraphError:
-    """Return Meta's error for a body that its schema does not allow."""
+    """Return Meta's error for a body that violates its schema."""
     keyword, path, limit = violation
     first, *rest = path or ("root",)
     param = str(first) + "".join(f"['{step}']" if isinstance(step, str) else f"[{step}]" for step in rest)
@@ -90,7 +89,7 @@ def _recipient(body: Mapping[str, Any], number: Number) -> str:
         if recipient is None:
             raise GraphError(131008, details="Parameter 'to' is missing")
         return recipient
-    # a group's id is opaque, and no number
+    # a group's id is opaque, not a number
     if body.get("recipient_type") == "group":
         return str(to)
     digits = _NOT_DIGITS.sub("", to)
@@ -103,8 +102,8 @@ def _recipient(body: Mapping[str, Any], number: Number) -> str:
 
 
 def _require_message_ids(body: Mapping[str, Any]) -> None:
-    """Raise `GraphError` when a read receipt, a reaction or a quote names what is no message: a call has an id
-    (`wacid.…`), and is none.
+    """Raise `GraphError` when a read receipt, a reaction or a quote refers to something other than a message, for
+    example to a call (`wacid.…`).
     """
     reaction, context = body.get("reaction"), body.get("context")
     named = {
@@ -153,14 +152,13 @@ class _Call(NamedTuple):
 
 
 async def take(sandbox: Sandbox, channel: str, number: Number, request: Request) -> Response:
-    """Check one call to `/messages`, accept it, and answer, or apply an armed fault. Every outcome is in the
-    ledger.
+    """Validate a call to `/messages` and accept it, or apply an armed fault. Every outcome is in the ledger.
 
     Raises:
         GraphError: the body is not JSON.
     """
     body = in_lower_case(await read_body(request))
-    # read before the body is checked: refusals name their message in the ledger too
+    # read before the body is validated, since the ledger names the message of a refusal too
     callback = body.get("biz_opaque_callback_data", "")
     call = _Call(
         sandbox,
@@ -183,7 +181,7 @@ async def take(sandbox: Sandbox, channel: str, number: Number, request: Request)
         return error_response(error)
     if to is None:
         return _read(call)
-    # after the checks: a fault is spent on a message that would have been taken
+    # after the checks: a fault is used up only by a message that would have been accepted
     fault = sandbox.faults.take(("before", "after"), channel=channel, phone_number_id=number.phone_number_id, to=to)
     if fault and fault.is_before:
         sandbox.ledger.append(
@@ -200,7 +198,7 @@ async def take(sandbox: Sandbox, channel: str, number: Number, request: Request)
 
 
 def _read(call: _Call) -> Response:
-    """Take a read receipt, with or without typing, or apply an armed fault."""
+    """Accept a read receipt, with or without typing, or apply an armed fault."""
     sandbox = call.sandbox
     fault = sandbox.faults.take(
         ("before", "after"), channel=call.channel, phone_number_id=call.number.phone_number_id, to="", call="read"
@@ -223,7 +221,7 @@ def _read(call: _Call) -> Response:
         typing="typing_indicator" in call.body,
         **call.about,
     )
-    # a read receipt leads to no webhook: its only trace is the ledger
+    # a read receipt causes no webhook: its only trace is in the ledger
     return Cut() if fault and fault.name == "cut_after" else _encoded({"success": True})
 
 
@@ -247,7 +245,7 @@ def _checked(call: _Call) -> str | None:
 
 async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
     sandbox, body = call.sandbox, call.body
-    # the number as WhatsApp knows it, which may differ from what was dialled
+    # WhatsApp's number, which may differ from the dialled one
     to = sandbox.knobs.wa_ids.get(to, to)
     message_id = wamid(to, outgoing=True)
     fails = fault is not None and fault.name == "fail_later"
@@ -277,11 +275,11 @@ async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
         plan=["failed"] if fails else list(sandbox.knobs.statuses),
         **extra,
     )
-    # between the ledger and everything that follows from it: a kill here is a provider that took the message and sends
-    # nothing
+    # between the ledger entry and its consequences: a kill here leaves a provider that has accepted the message and
+    # sends no webhook
     hit("provider.taken")
     latency_s = sandbox.knobs.latency_ms / 1000
-    # delays count from when the answer normally goes out: with the fault `slow` the webhook overtakes it
+    # delays count from the time of a normal response, so that with the fault `slow` the webhook overtakes it
     sandbox.outbox.schedule(entry, after_s=latency_s)
     if fault and fault.name == "cut_after":
         return Cut()
@@ -297,14 +295,14 @@ async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
 
 
 def _answer(body: Mapping[str, Any], to: str, message_id: str) -> dict[str, Any]:
-    # `wa_id` is the number as WhatsApp knows it, `input` what was dialled
+    # `wa_id` is WhatsApp's number, `input` the dialled one
     contact = {"input": body["to"], "wa_id": to} if "to" in body else {"input": to, "user_id": to}
     message = {"id": message_id, "message_status": "accepted"} if body.get("type") == "template" else {"id": message_id}
     return {"messaging_product": "whatsapp", "contacts": [contact], "messages": [message]}
 
 
 def customer_message(number: Number, sender: str, content: Mapping[str, Any], quoted: str = "") -> dict[str, Any]:
-    """Return a customer's message as it stands in a webhook.
+    """Return a customer's message in the form of a webhook.
 
     Args:
         sender: digits. content: `type` and the object of that type. quoted: id of the message that it replies to.

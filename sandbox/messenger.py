@@ -28,7 +28,7 @@ from sandbox.state import Sandbox
 
 _ID: Final = {"type": "string", "pattern": "^[0-9]{1,32}$"}
 _TAGS: Final = ("HUMAN_AGENT",)
-"""Tags that Meta still takes; CONFIRMED_EVENT_UPDATE, ACCOUNT_UPDATE and POST_PURCHASE_UPDATE have answered 100 since
+"""Tags that Meta still accepts; CONFIRMED_EVENT_UPDATE, ACCOUNT_UPDATE and POST_PURCHASE_UPDATE have answered 100 since
 April 2026.
 """
 _URL: Final = {
@@ -101,7 +101,7 @@ _SCHEMA: Final[Mapping[str, Any]] = {
 }
 """Our own, from Meta's pages: its OpenAPI document has no Messenger."""
 OBJECTS: Final[Mapping[str, str]] = {"messenger": "page", "instagram": "instagram"}
-"""What webhooks about an account are about, by its channel."""
+"""The `object` of an account's webhooks, by channel."""
 _CHANNEL: Final = "graph"
 _TEXT_MOST: Final = {"messenger": 2000, "instagram": 1000}
 """Longest text: characters on Messenger, bytes of UTF-8 on Instagram (`_check`)."""
@@ -111,13 +111,14 @@ def messenger_routes(sandbox: Sandbox) -> list[BaseRoute]:
     """Return the routes of every configured Page and Instagram account."""
     validator = SchemaValidator(_SCHEMA)
     routes: list[BaseRoute] = []
-    # reversed, so that the first page of each channel stays
+    # reversed, so that the first page of each channel wins
     first = {page.channel: page for page in reversed(sandbox.config.pages)}
     for page in sandbox.config.pages:
         # Instagram has a host of its own (graph.instagram.com) and is served by graph.facebook.com too; here the path
-        # stands for the host
+        # replaces the host
         for root in ("/graph", "/instagram") if page.channel == "instagram" else ("/graph",):
-            # a Page's own token names it as `me`; here all Pages share one token, and `me` is the first of each channel
+            # at Meta, `me` is the Page of the token; here all Pages share one token, and `me` is the first of each
+            # channel
             names = (page.id, "me") if page is first[page.channel] else (page.id,)
             for name in names:
                 routes += _page_routes(sandbox, page, f"{root}/{{version}}/{name}", validator)
@@ -128,7 +129,7 @@ def _page_routes(sandbox: Sandbox, page: Page, node: str, validator: SchemaValid
     return [
         # before the general routes of numbers, see `app.py`
         Route(node, gate(sandbox, "page", _node(page)), methods=["GET"]),
-        # its faults are those of messages, not of account calls
+        # faults of messages apply to it, not those of account calls
         Route(f"{node}/message_attachments", gate(sandbox, "attachments", _store(sandbox, page)), methods=["POST"]),
         Route(
             f"{node}/messages",
@@ -150,7 +151,7 @@ def _node(page: Page) -> Serve:
 
 
 def _store(sandbox: Sandbox, page: Page) -> Serve:
-    """Take a file that messages may name by its id."""
+    """Store a file that messages can refer to by id."""
 
     async def serve(request: Request) -> Response:
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
@@ -159,11 +160,11 @@ def _store(sandbox: Sandbox, page: Page) -> Serve:
             file, message = form.get("filedata"), form.get("message")
             if not isinstance(file, UploadFile) or not isinstance(message, str):
                 raise GraphError(100, message="(#100) Param message and filedata are required")
-            # only digest and size are kept: no call hands such a file out again
+            # only digest and size are kept, since no call returns such a file
             content = await file.read()
         try:
             kind = json.loads(message)["attachment"]["type"]
-        # not JSON, or not of this shape: refused below like an unknown type
+        # not JSON, or of another shape: refused below like an unknown type
         except (ValueError, LookupError, TypeError):
             kind = ""
         if kind not in ("image", "video", "audio", "file"):
@@ -214,7 +215,7 @@ def _send(sandbox: Sandbox, page: Page, validator: SchemaValidator) -> Serve:
                 **about,
             )
             return messages.error_response(error)
-        # an action has no id and leads to no webhook
+        # an action has no id and causes no webhook
         if "sender_action" in body:
             sandbox.ledger.append(_CHANNEL, "action", to=body["recipient"]["id"], action=body["sender_action"], **about)
             return JSONResponse({"recipient_id": body["recipient"]["id"]})
@@ -248,11 +249,11 @@ async def _take(sandbox: Sandbox, body: Mapping[str, Any], about: Mapping[str, s
         type=_type_of(body["message"]),
         message=_echoed(body["message"]),
         body=body,
-        # an echo comes for each message that the account sent; there is no `sent` status
+        # each message that the account sent is echoed; there is no `sent` status
         plan=["echo", *(status for status in sandbox.knobs.statuses if status in ("delivered", "read"))],
         fault=fault.name if fault else "",
     )
-    # as for WhatsApp: the webhooks count from when the answer goes out
+    # as for WhatsApp: webhook delays count from the response
     latency_s = (sandbox.knobs.latency_ms + (fault.latency_ms if fault and fault.name == "slow" else 0.0)) / 1000
     sandbox.outbox.schedule(entry, after_s=latency_s)
     if fault and fault.name in ("cut_after", "hang_after"):
@@ -272,7 +273,7 @@ def _check(body: Mapping[str, Any], page: Page, validator: SchemaValidator) -> N
             message=f"(#100) Param {'.'.join(map(str, violation.path)) or 'root'} is not valid ({violation.keyword})",
         )
     message, action = body.get("message"), body.get("sender_action")
-    # a body has one of the two; each has rules of its own
+    # a body has exactly one of the two, each with rules of its own
     if (message is None) == (action is None):
         raise GraphError(100, subcode=2018015, message="(#100) Either a message or a sender action is needed")
     if action in ("react", "unreact") and "payload" not in body:
@@ -301,7 +302,7 @@ def _require_attachment(sandbox: Sandbox, body: Mapping[str, Any], page: Page) -
     attachment = (body.get("message") or {}).get("attachment") or {}
     given = attachment.get("payload", {}).get("attachment_id")
     known = sandbox.accounts.waba(page.id).get("attachments", {})
-    # an id is good for the kind that it was uploaded as
+    # an id is valid only for the type that it was uploaded as
     if given is not None and (given not in known or known[given]["type"] != attachment["type"]):
         raise GraphError(100, subcode=2018074, message="(#100) Invalid fallback: the attachment id is not known")
 
@@ -312,6 +313,6 @@ def _type_of(message: Mapping[str, Any]) -> str:
 
 
 def _echoed(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the echo of a message holds."""
+    """Return the content of a message's echo."""
     content = {name: message[name] for name in ("text", "metadata") if name in message}
     return content | ({"attachments": [message["attachment"]]} if "attachment" in message else {})

@@ -17,16 +17,16 @@ _BODY_MAX: Final = 1 << 20
 """Largest body in bytes; files go to other calls."""
 _FORM: Final = "application/x-www-form-urlencoded"
 _FREE_TEXT: Final = frozenset({"biz_opaque_callback_data"})
-"""Parameters whose text belongs to the caller, whatever it looks like."""
+"""Parameters whose text is opaque: never decoded as JSON."""
 
 
 def _refuse_constant(name: str) -> None:
-    # Python's decoder takes NaN and Infinity, which JSON does not have
+    # Python's decoder accepts NaN and Infinity, which JSON does not have
     raise ValueError(f"{name} is not JSON")
 
 
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
-"""Made once: making one costs more than reading a message."""
+"""Created once: creating one costs more than decoding a message."""
 
 
 async def read_body(request: Request, *, missing: str = "messaging_product") -> dict[str, Any]:
@@ -45,7 +45,7 @@ async def read_body(request: Request, *, missing: str = "messaging_product") -> 
         raise GraphError(
             100, message=f"(#100) The parameter {missing} is required.", details="The body is not a JSON object"
         )
-    # it is checked elsewhere, and must not reach the ledger
+    # checked elsewhere; it must not reach the ledger
     body.pop("access_token", None)
     return body
 
@@ -60,7 +60,7 @@ async def token_in_body(request: Request) -> str:
 
 
 def _decoded(raw: bytes, content_type: str) -> Any:
-    """Return what a body holds, None when it cannot be read."""
+    """Decode a body; None when it cannot be decoded."""
     try:
         # as `json.loads` reads bytes: JSON may be UTF-16 or UTF-32 too
         text = raw.decode(json.detect_encoding(raw), "surrogatepass")
@@ -71,13 +71,13 @@ def _decoded(raw: bytes, content_type: str) -> Any:
         if isinstance(given, dict):
             given = {name: _parameter(name, value) for name, value in given.items()}
         return _present(given)
-    # a body that cannot be read has no parameters: Meta then names the first one that is missing
+    # a body that cannot be decoded has no parameters: Meta then reports the first missing one
     except (ValueError, RecursionError):
         return None
 
 
 def _parameter(name: str, value: Any) -> Any:
-    """Return a parameter's value: objects and lists may be written as JSON text, in forms and in JSON bodies alike."""
+    """Return a parameter's value. Objects and lists may be JSON text, in forms as well as in JSON bodies."""
     if not isinstance(value, str) or value[:1] not in ("{", "[") or name in _FREE_TEXT:
         return value
     try:
@@ -87,14 +87,14 @@ def _parameter(name: str, value: Any) -> Any:
 
 
 def _present(value: Any) -> Any:
-    """Return a value without members that are `null`: for Meta they are absent."""
+    """Return a value without members that are `null`: Meta treats them as absent."""
     if isinstance(value, dict):
         return {name: _present(member) for name, member in value.items() if member is not None}
     return [_present(member) for member in value] if isinstance(value, list) else value
 
 
 def in_lower_case(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a message with the types of its template's components and parameters in lower case: Meta takes both."""
+    """Return a message with the types of template components and parameters in lower case: Meta accepts both cases."""
     template = body.get("template")
     if not isinstance(template, Mapping) or not isinstance(template.get("components"), list):
         return body

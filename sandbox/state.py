@@ -1,4 +1,4 @@
-"""One sandbox: what all of its stand-ins share."""
+"""The state that all stand-ins of a sandbox share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Sandbox:
         self.config = config
         self.ledger = Ledger(config.data_directory)
         self.numbers = {number.phone_number_id: number for number in config.numbers}
-        # compiled once, at start, and shared by both providers
+        # compiled once, at the start, and shared by both providers
         self.validator = MessageValidator()
         self.knobs = Knobs(latency_ms=config.latency_s * 1000)
         self.limits = Limits(time.monotonic)
@@ -47,20 +47,18 @@ class Sandbox:
         self.phones = Phones(self.ledger, config.data_directory / "web-files")
         self.released = asyncio.Event()
         """Set to end the requests that are held by a `hang` fault."""
-        # 360dialog signs nothing: its webhooks are recognised by a header that the customer chose
+        # 360dialog does not sign: its webhooks are recognised by a header that the customer chose
         targets = {"graph": Target(config.webhook_url, app_secret=config.app_secret), "d360": self._d360_target()}
         self.outbox = Outbox(
             self.ledger, targets, self.numbers, self.knobs, self.faults, is_subscribed=self.accounts.is_subscribed
         )
 
     def start(self, spawn: Spawn) -> int:
-        """Begin to post webhooks, first those that an earlier life of this sandbox left; return how many messages those
-        concern.
-        """
+        """Start posting webhooks, first those left by an earlier run; return how many messages those concern."""
         return self.outbox.start(spawn)
 
     def leave(self) -> None:
-        """End what would keep the server from stopping: held requests and the pages' open lines."""
+        """End the held requests and the pages' event streams, which would keep the server from stopping."""
         self.released.set()
         self.phones.close()
 
@@ -72,28 +70,27 @@ class Sandbox:
         self.ledger.close()
 
     def reset(self, seed: int | None = None) -> None:
-        """Put everything that can be turned back to where it was at the start; the ledger and what is to be posted
-        stay.
+        """Reset every setting to its value at the start; the ledger and unposted updates stay.
 
         Args:
-            seed: makes the faults' dice repeatable.
+            seed: makes the faults' random numbers repeatable.
         """
         self.knobs.restore(Knobs(latency_ms=self.config.latency_s * 1000))
         self.limits.set(LimitValues())
         self.faults.disarm()
-        # without a seed the dice go on: two resets in a row need not give the same faults
+        # without a seed the random sequence continues: two resets need not give the same faults
         if seed is not None:
             self.faults.seed(seed)
         self.released.set()
         self.released = asyncio.Event()
 
     def set_d360_webhook(self, url: str, headers: dict[str, str]) -> None:
-        """Take over where 360dialog's webhooks go, also for the sandbox's next life."""
-        # changed in place: the lane that posts keeps its reference
+        """Set the address of 360dialog's webhooks, also for later runs of the sandbox."""
+        # changed in place: the posting lane holds a reference
         target = self.outbox.target("d360")
         target.url, target.headers = url, headers
         file = self._d360_file()
-        # written beside and renamed: a kill in between leaves the old address
+        # written to a new file and renamed: a kill in between leaves the old address
         fresh = file.with_suffix(".new")
         fresh.touch(mode=0o600)
         fresh.write_text(json.dumps({"url": url, "headers": headers}), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How often each message truly arrived, counted from the ledger."""
+"""Counts from the ledger how often each message arrived."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ARRIVED: Final[Mapping[tuple[str, str], str]] = {
     ("d360", "accepted"): "callback",
     ("web", "message_arrived"): "message_id",
 }
-"""Entries that are the arrival of a business message, and the field by which its sender knows the message."""
+"""Entries that record the arrival of a business message, and the field with the sender's name for the message."""
 
 
 class Tally:
@@ -27,7 +27,7 @@ class Tally:
         self.unnamed = 0
 
     def catch_up(self, ledger: Ledger) -> None:
-        """Count what came since the last call. May run in another thread, one at a time."""
+        """Count the entries since the last call. May run in another thread, one at a time."""
         # `scan`, not `entries`: the tail in memory belongs to the event loop's thread
         for entry in ledger.scan(self.seq):
             self.seq = entry.seq
@@ -36,7 +36,7 @@ class Tally:
                 if message := entry.fields.get(name):
                     self.arrived[message] += 1
                 else:
-                    # without a name a repetition cannot be noticed; it is counted so that none is overlooked
+                    # without a name a duplicate cannot be detected, so these are counted and reported
                     self.unnamed += 1
 
     def summary(self) -> dict[str, Any]:

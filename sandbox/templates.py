@@ -1,4 +1,4 @@
-"""Message templates: made, listed and removed over the Graph API and 360dialog, reviewed by the control API."""
+"""Message templates: created, listed and deleted over the Graph API and 360dialog, reviewed by the control API."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _MORE: Final[Mapping[str, Any]] = {
         "components": {"minItems": 1, "items": {"required": ["type"]}},
     },
 }
-"""What Meta's page demands beyond the document, which only names the fields."""
+"""What Meta's page requires beyond the document, which only lists the fields."""
 _PAGE_MOST: Final = 250
-"""Templates in one page of a list; more are cut down to it without an error."""
+"""Most templates in a page of a list; a higher `limit` is reduced to it without an error."""
 
 
 class Shop:
@@ -51,7 +51,7 @@ class Shop:
         return found
 
     def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Take a template for review. Raises `GraphError`."""
+        """Submit a template for review. Raises `GraphError`."""
         if violation := self._validator.violation(body):
             raise messages.refusal(violation)
         if not _NAME.fullmatch(body["name"]):
@@ -69,7 +69,7 @@ class Shop:
             "id": str(secrets.randbelow(9 * 10**15) + 10**15),
             **{name: body[name] for name in ("name", "language", "category", "components")},
             "parameter_format": body.get("parameter_format", "POSITIONAL"),
-            # a review is the tester's: `POST /control/templates`
+            # the tester reviews it: `POST /control/templates`
             "status": "PENDING",
         }
         self.listed.append(made)
@@ -80,7 +80,7 @@ class Shop:
         return {"id": made["id"], "status": made["status"], "category": made["category"]}
 
     def delete(self, name: str, template_id: str) -> None:
-        """Remove a name in all languages, or one by its id. Raises `GraphError` when there is none."""
+        """Delete a name in all languages, or one template by its id. Raises `GraphError` when there is none."""
         doomed = [one for one in self.listed if one["name"] == name and template_id in ("", one["id"])]
         if not doomed:
             raise GraphError(100, message="Invalid parameter", subcode=2593002, details="Message Template not found")
@@ -93,12 +93,12 @@ class Shop:
         found = next((one for one in self.listed if one["name"] == name and one["language"] == language), None)
         if found is None:
             return None
-        # Meta writes NONE where there is no reason
+        # Meta writes NONE for no reason
         found |= {"status": status, "rejected_reason": reason or "NONE"}
         self._sandbox.accounts.save()
         return {
             "event": status,
-            # a number in the webhook, a text in the list: that is how Meta spells it
+            # as at Meta, the id is a number in the webhook and a string in the list
             "message_template_id": int(found["id"]),
             "message_template_name": name,
             "message_template_language": language,
@@ -108,7 +108,7 @@ class Shop:
 
 
 def template_routes(sandbox: Sandbox) -> list[BaseRoute]:
-    """Return the routes of the Graph API; those of 360dialog are beside its others."""
+    """Return the routes of the Graph API; 360dialog's are in `d360.py`."""
     owners = sorted({number.waba_id for number in sandbox.config.numbers if number.channel == "graph"})
     paths = {f"/graph/{{version}}/{owner}/message_templates": Shop(sandbox, owner) for owner in owners}
     return [

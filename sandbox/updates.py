@@ -1,4 +1,4 @@
-"""Webhook updates: one step of one ledger entry's plan, and what Meta's POST of a batch of them looks like."""
+"""Webhook updates, each one step of a ledger entry's plan, and the body of Meta's POST for a batch of them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,20 @@ from sandbox.ledger import LedgerEntry
 
 WHATSAPP: Final = "whatsapp_business_account"
 MESSAGING: Final = ("page", "instagram")
-"""Objects whose webhooks hold items of chats; a ledger entry about one has the field `object`, and names the
-account in `phone_number_id`.
+"""Objects whose webhooks contain items of chats. Their ledger entries have the field `object`, and the account's id in
+`phone_number_id`.
 """
 
 # per-message pricing since July 2025: answers within the service window are free, templates are billed by category
 _SERVICE: Final = {"billable": False, "pricing_model": "PMP", "type": "free_customer_service", "category": "service"}
 _TEMPLATE: Final = {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"}
-# no blanks: the signature is over these very bytes
+# no blanks: the signature covers exactly these bytes
 _ENCODE: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(slots=True)
 class Update:
-    """One step of one ledger entry's plan, on its way. `due_at` is monotonic; `content` stays the same in every
-    attempt.
-    """
+    """One step of a ledger entry's plan. `due_at` is monotonic; `content` is the same in every attempt."""
 
     entry: LedgerEntry
     kind: str
@@ -41,11 +39,11 @@ class Update:
 
     @property
     def object(self) -> str:
-        """What a webhook with it is about: a POST holds updates of one object only."""
+        """The `object` of its webhook: a POST contains updates of one object only."""
         return str(self.entry.fields.get("object", WHATSAPP))
 
     def named(self) -> dict[str, Any]:
-        """Return its name in the ledger."""
+        """Return the fields that identify it in the ledger."""
         return {"seq": self.entry.seq, "kind": self.kind, "id": self.entry.fields.get("id", "")}
 
 
@@ -75,13 +73,13 @@ def _status(entry: LedgerEntry, kind: str, now: float, *, user_ids: bool) -> dic
 
 
 def user_id_of(number: str) -> str:
-    """Return the business-scoped user id of a phone number: the same one at each call."""
-    # derived, not drawn: after a restart the same number has the same id
+    """Return the business-scoped user id of a phone number, the same at each call."""
+    # derived, not random: the same number has the same id after a restart
     return f"US.{int(hashlib.sha256(number.encode()).hexdigest()[:14], 16)}"
 
 
 def _contact(fields: Mapping[str, Any], *, user_ids: bool) -> dict[str, Any]:
-    """Return who wrote: a number, a user id, or both."""
+    """Return the sender's contact: a number, a user id, or both."""
     number, user_id = fields.get("from", ""), fields.get("user_id", "")
     user_id = user_id or (user_id_of(number) if user_ids else "")
     return {
@@ -92,7 +90,7 @@ def _contact(fields: Mapping[str, Any], *, user_ids: bool) -> dict[str, Any]:
 
 
 def _recipient_contact(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the contact that stands beside a status: the recipient, by number and by user id."""
+    """Return the contact that accompanies a status: the recipient, by number and by user id."""
     to = fields["to"]
     return {"user_id": to} if "." in to else {"wa_id": to, "user_id": user_id_of(to)}
 
@@ -105,8 +103,8 @@ def _message(fields: Mapping[str, Any], *, user_ids: bool) -> dict[str, Any]:
 
 
 def _changes(number: Number, updates: list[Update], *, user_ids: bool) -> list[dict[str, Any]]:
-    """Return the `changes` of one number: statuses in one value, customers' messages in another, raw values as they
-    are.
+    """Return the `changes` of one number: statuses in one value, customers' messages in another, raw values
+    unchanged.
     """
     now = time.time()
     head = {
@@ -122,11 +120,11 @@ def _changes(number: Number, updates: list[Update], *, user_ids: bool) -> list[d
                 {"value": {**(head if fields.get("with_number") else {}), **fields["value"]}, "field": fields["field"]}
             )
         elif update.kind == "message":
-            # one contact for each customer of a POST, however many messages came
+            # one contact for each customer of a POST, even with several messages
             contacts[fields.get("user_id") or fields["from"]] = _contact(fields, user_ids=user_ids)
             messages.append(_message(fields, user_ids=user_ids))
         else:
-            # the instant is that of the status, not of the POST
+            # the time of the status, not of the POST
             update.content = update.content or _status(
                 update.entry, update.kind, now - max(0.0, time.monotonic() - update.first_due_at), user_ids=user_ids
             )
@@ -139,7 +137,7 @@ def _changes(number: Number, updates: list[Update], *, user_ids: bool) -> list[d
             {"value": {**head, "contacts": list(contacts.values()), "messages": messages}, "field": "messages"}
         )
     if statuses:
-        # a status that failed has no contact beside it
+        # Meta sends no contact with a failed status
         beside = {"contacts": list(recipients.values())} if recipients else {}
         changes.append({"value": {**head, **beside, "statuses": statuses}, "field": "messages"})
     return changes + raw
@@ -152,7 +150,7 @@ def _item(update: Update) -> dict[str, Any]:
     fields = update.entry.fields
     if update.kind == "event":
         return dict(fields["item"])
-    # made once: a repetition has the same instant, or the product would take it for another event
+    # built once: with another time, the product would treat a repetition as another event
     if update.content is None:
         now_ms = int(time.time() * 1000)
         there = {"sender": {"id": fields["to"]}, "recipient": {"id": fields["phone_number_id"]}, "timestamp": now_ms}
@@ -175,7 +173,7 @@ def _item(update: Update) -> dict[str, Any]:
 
 
 def together(batch: Sequence[Update]) -> list[list[Update]]:
-    """Return a batch in parts that may share a POST: Meta's hold one object each."""
+    """Split a batch into parts that may share a POST: Meta's contain one object each."""
     parts: dict[str, list[Update]] = {}
     for update in batch:
         parts.setdefault(update.object, []).append(update)

@@ -1,9 +1,8 @@
-"""The way out: status updates and customers' messages, batched, signed, posted to the product's webhook, and retried
-until taken.
+"""The outbox: status updates and customers' messages, batched, signed, posted to the product's webhook, and retried
+until accepted.
 
-What is to be posted is derived from ledger entries that carry a `plan` (the updates that they lead to), and every
-attempt is an entry of its own. After a kill the outbox reads the ledger and goes on where it was: like Meta it may post
-an update twice, and loses none.
+Updates are derived from ledger entries with a `plan` (the list of their updates); every attempt is an entry of its own.
+After a kill the outbox continues from the ledger: like Meta it may post an update twice, and loses none.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ from shared.logs import logger
 log = logger(__name__)
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]
-"""Runs a coroutine in the background under a name, and sees to it when that fails."""
+"""Runs a named coroutine in the background, and handles its failure."""
 
 
 @dataclass(slots=True)
 class Target:
-    """Where one channel's webhooks go: address ("" is nowhere), fixed headers, and the secret that signs ("" does not
-    sign).
+    """The target of a channel's webhooks: address ("": none), fixed headers, and the secret for signatures ("":
+    unsigned).
     """
 
     url: str
@@ -53,7 +52,7 @@ class Target:
         if self.app_secret and how in {"right", "wrong"}:
             headers["X-Hub-Signature-256"] = "sha256=" + hmac.digest(secret, body, "sha256").hex()
         elif self.app_secret and how == "sha1":
-            # the older header alone: a receiver must not fall back to it
+            # the older header alone, which a receiver must not accept
             headers["X-Hub-Signature"] = "sha1=" + hmac.digest(secret, body, "sha1").hex()
         return headers
 
@@ -78,8 +77,8 @@ class Outbox:
 
     Args:
         ledger: read once at `start`, written at every attempt.
-        targets: by channel. numbers: by phone number id. knobs, faults: looked at whenever something is scheduled or
-            posted. is_subscribed: whether the app is subscribed to a WhatsApp Business Account.
+        targets: by channel. numbers: by phone number id. knobs, faults: read at every scheduling and every POST.
+            is_subscribed: whether the app is subscribed to a WhatsApp Business Account.
     """
 
     def __init__(
@@ -99,24 +98,24 @@ class Outbox:
         self._is_subscribed = is_subscribed
         self._lanes = {name: _Lane(name, target) for name, target in targets.items()}
         self._pending: OrderedDict[int, set[str]] = OrderedDict()
-        """Updates not yet taken, by the number of their entry, oldest entry first."""
-        # breaks ties in the heaps: updates themselves have no order
+        """Updates not yet accepted, by the number of their entry, oldest entry first."""
+        # breaks ties in the heaps, since updates are not orderable
         self._counter = 0
         self._stopping = False
         self._session: aiohttp.ClientSession | None = None
 
     @property
     def pending(self) -> int:
-        """Entries with updates that have not been taken yet."""
+        """Number of entries with updates that have not been accepted yet."""
         return len(self._pending)
 
     def target(self, channel: str) -> Target:
-        """Return where `channel`'s webhooks go; may be changed in place."""
+        """Return the target of `channel`'s webhooks; may be changed in place."""
         return self._lanes[channel].target
 
     def start(self, spawn: Spawn) -> int:
-        """Read from the ledger what is still to be posted and begin; return how many entries that concerns. Needs a
-        running event loop.
+        """Schedule the ledger's unposted updates and start posting; return the number of their entries. Needs a running
+        event loop.
         """
         self._session = aiohttp.ClientSession(
             # no limit of connections: `posts_max` bounds them; an idle connection is closed after 15 s, before the
@@ -136,7 +135,7 @@ class Outbox:
 
         Args:
             kinds: only these of the plan; None: all.
-            after_s: seconds from now from which the delays count: when the answer to the request goes out.
+            after_s: the delays count from this many seconds from now: the time of the response to the request.
         """
         plan = list(entry.fields["plan"] if kinds is None else kinds)
         if not plan:
@@ -152,7 +151,7 @@ class Outbox:
         befallen = []
         if fault := self._faults.take(("updates",), **about):
             befallen.append((fault.name, "all"))
-            # the instants are exchanged, not the updates: the last one is posted first
+            # the due times are reversed, not the updates: the last one is posted first
             dues.reverse()
         # before any of them can be settled: `_settled` reads the oldest entry here
         self._pending[entry.seq] = set(plan)
@@ -169,7 +168,7 @@ class Outbox:
             if fault and fault.name == "webhook_delay":
                 update.due_at += fault.latency_ms / 1000
             if fault and fault.name == "webhook_duplicate":
-                # a second object of the same kind: the first to be taken settles both
+                # a second copy: the first one to be accepted settles both
                 self._push(Update(entry, kind, due_at, due_at))
             self._push(update)
         for name, kind in befallen:
@@ -185,8 +184,8 @@ class Outbox:
             )
 
     def _has_no_address(self, channel: str, fields: Mapping[str, Any]) -> bool:
-        """Whether Meta would post nothing about this: the number is no longer configured, or the app is not subscribed
-        to its account. A 360dialog number has an address of its own, and Pages are no numbers.
+        """Whether Meta would not post this: the number is no longer configured, or the app is not subscribed to its
+        account. 360dialog numbers have an address of their own, and Pages are not numbers.
         """
         if "object" in fields:
             return False
@@ -194,8 +193,8 @@ class Outbox:
         return number is None or (channel == "graph" and not self._is_subscribed(number.waba_id))
 
     async def verify(self, verify_token: str) -> dict[str, Any]:
-        """Ask Meta's webhook target to prove itself, as Meta does when an address is set; return what happened, also
-        into the ledger.
+        """Verify Meta's webhook target, as Meta does when an address is set; return the result, which is also in the
+        ledger.
 
         Args:
             verify_token: value of `hub.verify_token`.
@@ -210,7 +209,7 @@ class Outbox:
                 text = await answer.text()
                 seen["http_status"] = answer.status
                 verified = answer.status == 200 and text == challenge
-        # a webhook that does not answer is one that does not prove itself (ValueError: an address that cannot be one)
+        # a webhook that does not respond is not verified (ValueError: an invalid address)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             seen["error"] = type(error).__name__
             verified = False
@@ -218,10 +217,10 @@ class Outbox:
         return {"verified": verified, **seen}
 
     async def post_raw(self, body: bytes, *, signature: str, path: str = "") -> dict[str, Any]:
-        """Post a body as it is to Meta's webhook, once; return what was answered, also into the ledger.
+        """Post a body unchanged to Meta's webhook, once; return the response, which is also in the ledger.
 
         Args:
-            signature: see `Target.signed`. path: in place of the webhook's own; empty: that.
+            signature: see `Target.signed`. path: replaces the webhook's own path; empty: no change.
         """
         target = self.target("graph")
         url = urljoin(target.url, path) if path else target.url
@@ -233,7 +232,7 @@ class Outbox:
             ) as answer:
                 seen["http_status"] = answer.status
                 await answer.read()
-        # posted once and not repeated: what went wrong is the result
+        # posted once and not repeated: a failure is the result
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             seen["error"] = type(error).__name__
         seen["ms"] = round((time.monotonic() - started) * 1000, 1)
@@ -241,11 +240,13 @@ class Outbox:
         return seen
 
     async def drain(self, by: float) -> bool:
-        """Begin no new POST and wait for those under way until the monotonic instant `by`; True when none is left."""
+        """Start no new POST, and wait until the monotonic instant `by` for those under way; True when all have
+        ended.
+        """
         self._stopping = True
         for lane in self._lanes.values():
             lane.wake.set()
-        # polled, since lanes have no common event, and this runs once, at the stop
+        # polled, since lanes have no common event, and this runs only once, at the stop
         while any(lane.in_flight for lane in self._lanes.values()):
             if time.monotonic() >= by:
                 return False
@@ -253,12 +254,12 @@ class Outbox:
         return True
 
     async def close(self) -> None:
-        """Close the connections. What was not taken stays in the ledger and is posted by the next `start`."""
+        """Close the connections. Updates that were not accepted stay in the ledger; the next `start` posts them."""
         self._stopping = True
         for lane in self._lanes.values():
             lane.wake.set()
         if self._session is not None:
-            # POSTs under way end with their connections, and write their entry before they do
+            # POSTs under way end with their connections, after writing their entries
             await self._session.close()
             for lane in self._lanes.values():
                 await lane.ended.wait()
@@ -275,22 +276,22 @@ class Outbox:
         lane = self._lanes[update.entry.channel]
         self._counter += 1
         heapq.heappush(lane.heap, (update.due_at, self._counter, update))
-        # woken only for what is due earlier than the lane expects; everything else is found when it wakes
+        # woken only for an update that is due before the lane's next wake-up; any other is found then
         if update.due_at < lane.sleeps_until:
             lane.wake.set()
 
     async def _run(self, lane: _Lane) -> None:
-        """Take what is due, in batches, and post it, several POSTs at once. Ends when the outbox stops; fails when a
-        POST fails unexpectedly.
+        """Post due updates in batches, several POSTs at once. Ends when the outbox stops; fails when a POST fails
+        unexpectedly.
         """
         try:
             async with asyncio.TaskGroup() as posts:
                 while not self._stopping:
                     now = time.monotonic()
-                    # until `_push` or the end of a POST wakes it
+                    # until woken by `_push` or the end of a POST
                     if not lane.heap or lane.in_flight >= self._knobs.posts_max:
                         await self._sleep(lane, float("inf"))
-                    # the first due update waits for company, so that a burst shares one POST as Meta's do
+                    # the first due update waits for others, so that a burst shares one POST, as at Meta
                     elif (due_at := lane.heap[0][0] + self._knobs.linger_ms / 1000) > now:
                         await self._sleep(lane, due_at)
                     else:
@@ -298,7 +299,8 @@ class Outbox:
                         while lane.heap and lane.heap[0][0] <= now and len(batch) < self._knobs.batch_max:
                             batch.append(heapq.heappop(lane.heap)[2])
                         for part in together(batch):
-                            # counted here and not in the task, which starts later: the loop would begin too many
+                            # counted here and not in the task, which starts later: otherwise the loop would start too
+                            # many
                             lane.in_flight += 1
                             posts.create_task(self._post(lane, part))
         finally:
@@ -306,7 +308,7 @@ class Outbox:
 
     async def _sleep(self, lane: _Lane, until: float) -> None:
         lane.sleeps_until = until
-        # no await lies between the caller's look at the heap and this: nothing can be pushed unseen
+        # no await lies between the caller's check of the heap and this, so that no push is missed
         lane.wake.clear()
         if until == float("inf"):
             await lane.wake.wait()
@@ -340,7 +342,7 @@ class Outbox:
         # only 200 counts, as for Meta; another 2xx is repeated
         taken = http_status == 200 and not problem
         given_up = [] if taken else [update for update in batch if now - update.first_due_at > self._knobs.retry_for_s]
-        # before the entry is written, which carries how far everything is settled
+        # before the entry is written, which records how far everything is settled
         self._settle(batch if taken else given_up)
         self._ledger.append(
             "webhook",
@@ -390,12 +392,12 @@ class Outbox:
                     del self._pending[update.entry.seq]
 
     def _settled(self) -> int:
-        """Return the number up to which every plan in the ledger is done."""
+        """Return the number up to which every plan in the ledger is completed."""
         # entries are scheduled in the ledger's order, so that the first one here is the oldest
         return next(iter(self._pending)) - 1 if self._pending else self._ledger.seq
 
     def _unsettled(self) -> list[tuple[LedgerEntry, set[str]]]:
-        # the newest mark is enough: everything up to it is done, and only what follows is read
+        # the newest mark is enough: everything up to it is completed, and only later entries are read
         settled = next(
             (entry.fields["settled"] for entry in self._ledger.scan_backwards() if "settled" in entry.fields), 0
         )

@@ -1,5 +1,5 @@
-"""Meta's own OpenAPI document, the part that the stand-ins need, and the validators made from it.
+"""The part of Meta's OpenAPI document that the stand-ins need, and validators made from it.
 
 `business_messaging_v23.json` is cut out of Meta's document unchanged by `extract.py` (MIT, LICENSE.facebook-openapi);
-what has to be read differently from how it is written stands in `amendments.py`, each with its reason.
+`amendments.py` corrects it, each correction with its reason.
 """

@@ -1,8 +1,8 @@
-"""Where Meta's document is wrong or incomplete: each place, what stands there instead, and how we know.
+"""Corrections of Meta's document: each with its place, the new content and the evidence.
 
 Evidence is Meta's own examples in the same document, or Meta's pages where the document has no rule.
-`tests/sandbox/test_openapi.py` shows that each amendment is needed: without it one of Meta's own examples, or a
-documented limit, would go the wrong way.
+`tests/sandbox/test_openapi.py` shows that each amendment is needed: without it one of Meta's examples would be refused,
+or a documented limit would not be enforced.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ class Amendment(NamedTuple):
     """One correction.
 
     Attributes:
-        at: where in the document, as keys from `components.schemas` down, the last of them set anew or added.
-        becomes: what stands there then.
+        at: the place, as keys from `components.schemas` down; the last key is replaced or added.
+        becomes: the new content.
         why: the evidence.
     """
 
@@ -206,6 +206,6 @@ READ_RECEIPT: Final[dict[str, Any]] = {
     "required": ["messaging_product", "status", "message_id"],
     "additionalProperties": False,
 }
-"""Mark as read, with or without typing: in Meta's examples ('Send typing indicator and read receipt') and pages, in no
-schema of the document.
+"""Mark as read, with or without typing. Meta's examples ('Send typing indicator and read receipt') and pages have it;
+no schema of the document has.
 """

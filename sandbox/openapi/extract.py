@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 SOURCE: Final = "https://github.com/facebook/openapi/blob/ecba623b/business-messaging-api_v23.0.yaml"
-"""The commit that the kept part was cut from; it stands in the kept file as `source`."""
+"""The commit that the part was extracted from; the extracted file names it as `source`."""
 PATHS: Final = (
     "/{Version}/{Phone-Number-ID}/messages",
     "/{Version}/{Phone-Number-ID}/register",
@@ -23,13 +23,13 @@ PATHS: Final = (
     "/{Version}/{WABA-ID}/subscribed_apps",
     "/whatsapp/webhooks",
 )
-"""What the stand-ins validate by: paths as they stand in the document."""
+"""Paths of the document whose schemas the stand-ins use."""
 TARGET: Final = Path(__file__).with_name("business_messaging_v23.json")
 
 
 def _references(node: Any) -> set[str]:
     if isinstance(node, dict):
-        # `$ref` may also be the name of a property, which is then no text
+        # `$ref` may also be the name of a property; its value is then not a string
         own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
         return own.union(*map(_references, node.values()))
     if isinstance(node, list):
@@ -38,7 +38,7 @@ def _references(node: Any) -> set[str]:
 
 
 def extract(document: dict[str, Any]) -> dict[str, Any]:
-    """Return `PATHS` of `document` and every component that they lead to, unchanged.
+    """Return `PATHS` of `document` and every component that they refer to, unchanged.
 
     Raises:
         KeyError: a path or component is not in the document.
@@ -49,7 +49,7 @@ def extract(document: dict[str, Any]) -> dict[str, Any]:
         "paths": {path: document["paths"][path] for path in PATHS},
         "components": {},
     }
-    # components refer to components, also in cycles: only new ones are followed
+    # components refer to each other, also in cycles: only new ones are followed
     missing = _references(cut["paths"])
     while missing:
         _, _, group, name = missing.pop().split("/")

@@ -1,8 +1,7 @@
 """Compiled validators of what may be sent to `/messages`; the only door to jsonschema-rs.
 
-jsonschema-rs, because it checks a text message in under a microsecond where jsonschema takes about sixty, knows Draft
-2020-12, which OpenAPI 3.1 is written in, and names the violated keyword and the place, from which Meta's wording is
-made.
+Why jsonschema-rs: it validates a text message in under a microsecond (jsonschema: about sixty), supports Draft 2020-12,
+which OpenAPI 3.1 uses, and reports the violated keyword and its place, from which Meta's wording is made.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ class Violation(NamedTuple):
     """What is wrong with a body.
 
     Attributes:
-        keyword: the JSON Schema keyword, for example `required`; empty when the body cannot be looked at (nested too
-            deeply, broken text).
+        keyword: the JSON Schema keyword, for example `required`; empty when the body cannot be validated at all (nested
+            too deeply, invalid text).
         path: where in the body.
-        limit: what the keyword asks for: a number, the missing name, the unexpected names, the allowed values or types.
+        limit: what the keyword requires: a number, the missing name, the unexpected names, the allowed values or types.
     """
 
     keyword: str
@@ -37,7 +36,7 @@ class Violation(NamedTuple):
 
 
 def document() -> dict[str, Any]:
-    """Return the kept part of Meta's document, unchanged."""
+    """Return the extracted part of Meta's document, unchanged."""
     loaded: dict[str, Any] = json.loads(DOCUMENT.read_bytes())
     return loaded
 
@@ -48,14 +47,14 @@ def amended(schemas: Mapping[str, Any], amendments: tuple[Amendment, ...] = AMEN
     Raises:
         KeyError, IndexError: an amendment's place is not in the document.
     """
-    # the document in memory stays as Meta wrote it; tests compare with it
+    # the document in memory stays unchanged; tests compare with it
     copy = deepcopy(dict(schemas))
     for at, becomes, _why in amendments:
         *way, last = at
         node: Any = copy
         for key in way:
             node = node[key]
-        # one place beyond the end of a list means: one more alternative
+        # an index one past the end of a list adds an alternative
         if isinstance(node, list) and last == len(node):
             node.append(becomes)
         else:
@@ -67,8 +66,8 @@ def message_schemas(schemas: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return one whole schema for each message type.
 
     Meta writes a message as `allOf: [base, {…, additionalProperties: false}]`. By JSON Schema the second part then
-    forbids everything that the first part demands, and no message at all would be valid. What is meant is one object
-    with the properties of both.
+    forbids everything that the first part requires, and no message at all would be valid. Meta means one object with
+    the properties of both.
     """
     local = _with_local_references(schemas)
     base = local["BaseMessageProperties"]
@@ -81,8 +80,7 @@ def message_schemas(schemas: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             "properties": base["properties"] | own["properties"],
             "required": base["required"] + own["required"],
             "additionalProperties": False,
-            # all of them in each schema: references lead from one to another, and the compiler ignores what is not
-            # reached
+            # each schema gets all of them: they refer to each other, and the compiler ignores unreachable ones
             "$defs": local,
         }
     return found
@@ -111,8 +109,8 @@ class MessageValidator:
         self.types = tuple(sorted(self._by_type))
 
     def violation(self, body: Mapping[str, Any]) -> Violation | None:
-        """Return the first thing that is wrong with `body`, None when it is right. A body with `status` is a read
-        receipt, all others are messages.
+        """Return the first violation in `body`, None when it is valid. A body with `status` is a read receipt, any
+        other a message.
         """
         # Meta's document has no schema for read receipts, and they have no `type`
         if "status" in body:
@@ -126,7 +124,7 @@ class MessageValidator:
 
 
 class SchemaValidator:
-    """Validates a body by a schema of our own, for what Meta's document has not."""
+    """Validates a body by a schema of our own, where Meta's document has none."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._validator = jsonschema_rs.Draft202012Validator(dict(schema))
@@ -140,15 +138,15 @@ class BodyValidator:
     """Validates the body of a POST to one of the document's other paths.
 
     Args:
-        path: as it stands in the document. more: what Meta's pages demand beyond it: keywords that are added to the
-            body's schema.
+        path: a path of the document. more: keywords that are added to the body's schema, for what Meta's pages require
+            beyond it.
     """
 
     def __init__(self, path: str, more: Mapping[str, Any] = MappingProxyType({})) -> None:
         whole = document()
         schema = whole["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         local = _with_local_references({"body": schema, "schemas": whole["components"]["schemas"]})
-        # a reference beside other keywords is one more condition (Draft 2020-12)
+        # `$ref` beside other keywords is one more condition (Draft 2020-12)
         self._validator = jsonschema_rs.Draft202012Validator(
             {"allOf": [local["body"], dict(more)], "$defs": local["schemas"]}
         )
@@ -160,14 +158,14 @@ class BodyValidator:
 
 def _first(validator: jsonschema_rs.Draft202012Validator, body: Mapping[str, Any]) -> Violation | None:
     try:
-        # the fast answer first: listing errors costs much more, and nearly every body is right
+        # the fast check first: listing errors costs much more, and nearly every body is valid
         if validator.is_valid(body):
             return None
         # missing parameters are reported first, as Meta does
         error = min(
             validator.iter_errors(body), key=lambda error: (error.kind.name != "required", len(error.instance_path))
         )
-    # text with half of a surrogate pair, or deep nesting: it cannot be looked at, and so it is refused
+    # half of a surrogate pair, or deep nesting: the body cannot be validated, and is refused
     except (ValueError, RecursionError):
         return Violation("", (), None)
     return Violation(error.kind.name, tuple(error.instance_path), error.kind.value)

@@ -1,7 +1,7 @@
-"""Stand-in for WhatsApp Web: a page with an object of the shape of wa-js's `WPP`, and the phone that it is linked to.
+"""Stand-in for WhatsApp Web: a page with an object shaped like wa-js's `WPP`, and the phone that it is linked to.
 
 The page (`*.js`) lives in a browser profile, the phone lives here (`phones.py`), and `routes.py` joins them over HTTP.
-What truly arrived at the phone stands in the ledger under channel `web`.
+The ledger records what arrived at the phone under channel `web`.
 """
 
 from sandbox.web.phones import Phones

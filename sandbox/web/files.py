@@ -1,4 +1,4 @@
-"""The files that phones hold: by the hash that WhatsApp names them with, base64 of SHA-256."""
+"""The files on phones, by WhatsApp's name for them: base64 of SHA-256."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Files:
-    """Files in one directory, made when the first one comes.
+    """Files in one directory, created with the first file.
 
     Args:
         directory: holds them; readable by its owner only.
@@ -21,7 +21,7 @@ class Files:
         """Keep a file and return its hash."""
         digest = hashlib.sha256(content).digest()
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # named by its content: writing it twice, also at once, gives the same file
+        # named by its content: writing it twice, even concurrently, gives the same file
         (self._directory / digest.hex()).write_bytes(content)
         return base64.b64encode(digest).decode()
 
@@ -30,14 +30,14 @@ class Files:
         return self.path(filehash).is_file()
 
     def sha256(self, filehash: str) -> str:
-        """Return a hash as hexadecimal digits; empty when it is none."""
+        """Return a hash as hexadecimal digits; empty when it is invalid."""
         try:
             return base64.b64decode(filehash, validate=True).hex()
-        # a hash comes from the page, and may be anything
+        # the page sends the hash, which may be any text
         except ValueError:
             return ""
 
     def path(self, filehash: str) -> Path:
-        """Return where a file lies, or would."""
-        # hexadecimal digits only: no hash leads out of the directory
+        """Return the path of a file, whether it exists or not."""
+        # hexadecimal digits only: no path leaves the directory
         return self._directory / (self.sha256(filehash) or "none")

@@ -1,8 +1,8 @@
-"""The phones behind the page: which are linked, what arrived, what is acknowledged when, and which fault is ordered.
+"""The phones behind the page: links, arrivals, the timing of acks, and faults.
 
-A *device* is one browser profile; it names itself. It becomes linked to a *phone number* by a scan and then holds a
-credential, so that a kept profile needs no second scan. Links and arrivals are read back from the ledger at start: a
-killed sandbox forgets nothing that matters.
+A *device* is one browser profile, with an id of its own choice. A scan links it to a *phone number* and gives it a
+credential, so that a kept profile needs no second scan. Links and arrivals are read from the ledger at the start, so
+that they survive a kill.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sandbox.web.files import Files
 
 
 class Entry(Protocol):
-    """What is read of a ledger entry."""
+    """The part of a ledger entry that is used here."""
 
     @property
     def event(self) -> str:
@@ -28,11 +28,11 @@ class Entry(Protocol):
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """The rest of it."""
+        """Its other fields."""
 
 
 class Ledger(Protocol):
-    """What is used of `sandbox.ledger.Ledger`."""
+    """The part of `sandbox.ledger.Ledger` that is used here."""
 
     def append(self, channel: str, event: str, **fields: Any) -> Any:
         """Write one entry."""
@@ -46,7 +46,7 @@ _EVENTS: Final[Mapping[tuple[str, str], str]] = {
     ("protocol", "sender_revoke"): "revoke_arrived",
     ("reaction", ""): "reaction_arrived",
 }
-"""What arrives at the phone and is no message of its own, by type and subtype; the rest is `message_arrived`."""
+"""Ledger events of arrivals that are not messages of their own, by type and subtype; any other is `message_arrived`."""
 
 _SIGNALS: Final[Mapping[str, str]] = {
     "read": "read_arrived",
@@ -55,7 +55,7 @@ _SIGNALS: Final[Mapping[str, str]] = {
     "recording": "typing_arrived",
     "paused": "typing_arrived",
 }
-"""What the page signals, and the entry that it makes in the ledger."""
+"""Signals of the page, and their ledger events."""
 
 _LEDGER_FIELDS: Final = (
     "caption",
@@ -68,15 +68,15 @@ _LEDGER_FIELDS: Final = (
     "target",
     "media",
 )
-"""Fields of what arrived that stand in the ledger when they are not empty."""
+"""Fields of an arrival that the ledger keeps when they are not empty."""
 
 
 class Phones:
     """Every device and phone of the sandbox. Belongs to one event loop.
 
     Args:
-        ledger: where arrivals, links and orders are written, channel `web`.
-        files: directory for what the phones and their customers send as files.
+        ledger: records arrivals, links and control calls under channel `web`.
+        files: directory for files of the phones and their customers.
         code_life_s: seconds until a new QR code replaces the shown one.
     """
 
@@ -99,12 +99,14 @@ class Phones:
         elif entry.event == "device_unlinked":
             device = self._known(row["device"])
             device.phone, device.credential, device.mode = "", "", "QR"
-        # how often an id arrived must survive a kill of the sandbox: a repetition after it is still a duplicate
+        # counts of arrivals must survive a kill of the sandbox: a repetition afterwards is still a duplicate
         elif entry.event in {"message_arrived", *_EVENTS.values()}:
             self._arrived.setdefault((row["phone"], row["message_id"]), Arrival(row["chat"])).times += 1
 
     def close(self) -> None:
-        """End every page's line and forget timers; call it before the server is stopped, or it waits for the pages."""
+        """End every page's event stream and drop the timers. Call it before the server stops, which otherwise waits for
+        the pages.
+        """
         self.closed.set()
         for timer in self._timers:
             timer.cancel()
@@ -115,7 +117,7 @@ class Phones:
     # what the page asks
 
     def connect(self, device_id: str, credential: str) -> tuple[Device, Line]:
-        """Open a page's line. An older page of the same device gets the conflict. The page is notified that an unknown
+        """Open a page's event stream. An older page of the same device enters CONFLICT. A page with an unknown
         credential is logged out.
         """
         device = self._known(device_id)
@@ -124,7 +126,7 @@ class Phones:
             # WhatsApp lets one page of a profile be active; the newest one wins
             device.line.push(type="stream", mode="CONFLICT", info="NORMAL")
         device.line = line
-        # a profile whose link was ended meanwhile learns it when it connects
+        # the link of this profile was ended while it was away
         if credential and credential != device.credential:
             line.push(type="logout", reason="unknown_companion_device_no_key")
         elif credential and device.mode in ("TOS_BLOCK", "SMB_TOS_BLOCK", "PROXYBLOCK", "DEPRECATED_VERSION"):
@@ -137,13 +139,13 @@ class Phones:
         return device, line
 
     def disconnect(self, device: Device, line: Line) -> None:
-        """Forget a page that is gone."""
-        # a reload opens the new line before the old one is noticed to be gone
+        """Close a page's event stream."""
+        # a reload opens the new stream before the end of the old one is noticed
         if device.line is line:
             device.line = None
 
     def next_code(self, device: Device) -> str:
-        """Make a new code for the QR picture; the one before it may still be scanned for as long again."""
+        """Make a new code for the QR picture; the previous one stays valid for the same time again."""
         now = time.monotonic()
         ref = "2@" + secrets.token_urlsafe(48)
         # one older code stays valid: a phone may have read it just before the picture changed
@@ -152,14 +154,12 @@ class Phones:
 
     def pair(self, device: Device) -> str:
         """Return a new pairing code for `device`, eight characters."""
-        # no 0, O, I or U: they are read wrongly off a screen
+        # no 0, O, I or U: they are easily misread
         device.pairing_code = "".join(secrets.choice("123456789ABCDEFGHJKLMNPQRSTVWXYZ") for _ in range(8))
         return device.pairing_code
 
     def device(self, device_id: str, credential: str | None = None) -> Device:
-        """Return a device by its id or its phone number. Raises `Refused`: 404 unknown, 401 another credential than its
-        own.
-        """
+        """Return a device by its id or its phone number. Raises `Refused`: 404 unknown, 401 wrong credential."""
         device = self._devices.get(device_id) or next(
             (row for row in self._devices.values() if row.phone and row.phone == device_id), None
         )
@@ -185,17 +185,17 @@ class Phones:
         return waiting[0]
 
     async def take(self, device: Device, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Take one message from the page and return the answer to it.
+        """Accept one message from the page and return the response.
 
         Raises:
             Refused: 503 while the phone is away.
         """
-        # before anything is counted: such a send did not arrive
+        # before any counting: such a send does not arrive
         if device.faults.fail_sends:
             code = device.faults.fail_sends.pop(0)
             self._ledger.append("web", "send_failed", phone=device.phone, message_id=message["id"], code=code)
             return {"ack": -1, "result": code}
-        # the phone may be taken away during the wait, so that this is asked afterwards
+        # checked after the wait, during which the phone may go offline
         await self._hold(device.faults.hold_before_s)
         if device.away or not device.credential:
             raise Refused(503, "offline", "the phone is away")
@@ -225,15 +225,15 @@ class Phones:
         if kind not in _EVENTS:
             self._later(device.faults.delivered_after_s, device, message["id"], DELIVERED)
             self._later(device.faults.read_after_s, device, message["id"], READ)
-        # after the entry: the message has arrived, and the page does not know it
+        # after the entry: the message has arrived, but the page does not know yet
         await self._hold(device.faults.hold_after_s)
-        # held until the sandbox stops: the page must find out by itself, from `synced`
+        # held until the sandbox stops: the page must find the ack by `synced`
         if SENT in device.faults.lose_acks:
             await self.closed.wait()
         return {"ack": arrival.ack, "result": "OK"}
 
     def signal(self, device: Device, chat: str, kind: str, ids: Iterable[str]) -> None:
-        """Take what is no message: read marks, presence, deletions on our own devices. Raises `Refused`: 503 away, 400
+        """Accept a signal: read marks, presence, deletions on the own devices. Raises `Refused`: 503 away, 400
         unknown.
         """
         if device.away or not device.credential:
@@ -244,7 +244,7 @@ class Phones:
         self._ledger.append("web", _SIGNALS[kind], phone=device.phone, chat=chat, **details)
 
     def synced(self, device: Device, pending: Iterable[str]) -> dict[str, int]:
-        """Return the acks of those of the page's own pending messages that arrived here."""
+        """Return the acks of the page's pending messages that have arrived here."""
         return {
             name: self._arrived[device.phone, name].ack for name in pending if (device.phone, name) in self._arrived
         }
@@ -254,7 +254,7 @@ class Phones:
         for name in ids:
             device.waiting.pop(name, None)
 
-    # what a tester orders
+    # control calls
 
     def devices(self) -> list[dict[str, Any]]:
         """Return every device as the control API shows it."""
@@ -298,12 +298,12 @@ class Phones:
         Raises:
             Refused: 409 when `device` is linked already.
         """
-        # derived from the id: a profile that is linked twice without a number is the same phone
+        # derived from the id, so that a profile linked twice without a number gets the same phone
         number = phone or "6011" + str(int(hashlib.sha256(device.id.encode()).hexdigest(), 16) % 10**8).zfill(8)
         if device.credential:
             raise Refused(409, "already_linked", "this device is linked; log it out first")
         for other in [row for row in self._devices.values() if row.phone == number]:
-            # here a phone has one linked device, so that the phone's number alone distinguishes arrivals
+            # a phone has one linked device here, so that its number alone distinguishes arrivals
             self.log_out(other, "replaced")
         device.phone, device.credential, device.refs, device.pairing_code = number, secrets.token_urlsafe(24), [], ""
         self._ledger.append("web", "device_linked", device=device.id, phone=number, credential=device.credential)
@@ -358,7 +358,7 @@ class Phones:
             target: the message's id. body: the new text or the emoji; empty takes a reaction back. sender: empty for
                 edits and revokes; for a reaction the customer, or `me` for the phone's owner.
         """
-        # a message's id is `fromMe_chat_id[_author]`, as WhatsApp Web serialises it
+        # a message's id is `fromMe_chat_id[_author]`, as in WhatsApp Web
         own, remote, *_ = target.split("_")
         if not remote:
             raise Refused(400, "bad_target", "target is a message's id")
@@ -384,7 +384,7 @@ class Phones:
         return {"id": serialized, "chat": remote, "fromMe": from_me, "t": int(time.time())}
 
     def _hand_over(self, device: Device, row: dict[str, Any]) -> None:
-        # kept until the page confirms it: a page that is closed or synchronising gets it later
+        # kept until the page confirms it: a closed or synchronising page gets it later
         device.waiting[str(row["id"])] = row
         if device.mode == "MAIN":
             self._push(device, type="messages", messages=[row], double=device.faults.double_events)
@@ -398,14 +398,14 @@ class Phones:
             self._synchronise(device)
 
     def set_mode(self, device: Device, mode: Mode) -> None:
-        """Put the page into a stream mode; MAIN ends a conflict or a block."""
+        """Set the page's stream mode; MAIN ends a conflict or a block."""
         if mode == "MAIN" and device.credential:
             self._synchronise(device)
         else:
             self._push_mode(device, mode)
 
     def log_out(self, device: Device, reason: str = "user_initiated") -> None:
-        """End the link; the page leaves for a new QR code."""
+        """End the link; the page then shows a new QR code."""
         self._unlink(device)
         self._push(device, type="logout", reason=reason)
 
@@ -435,7 +435,7 @@ class Phones:
         self._push(device, type="stream", mode=mode, info="OFFLINE" if mode == "OFFLINE" else "NORMAL")
 
     def _synchronise(self, device: Device) -> None:
-        """Show the syncing phase, then hand over what waited, then MAIN."""
+        """Enter the syncing phase, then deliver the waiting messages, then enter MAIN."""
         if device.away:
             self._push_mode(device, "OFFLINE")
             return
@@ -444,7 +444,7 @@ class Phones:
         self._call_later(device.faults.sync_s, self._end_sync, device, device.line)
 
     def _end_sync(self, device: Device, line: Line | None) -> None:
-        # the timer belongs to one page's syncing phase: another page, a logout or a fault may have come in between
+        # the timer belongs to one page's syncing phase, which another page, a logout or a fault may have ended
         if device.mode != "SYNCING" or device.line is not line or not device.credential:
             return
         device.mode = "MAIN"

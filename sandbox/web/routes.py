@@ -22,12 +22,12 @@ _PAGE: Final = Path(__file__).parent
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css"}
 """Content types by ending; a file with another ending is not served."""
 _ASSETS: Final = {file.name: _TYPES[file.suffix] for file in _PAGE.iterdir() if file.suffix in _TYPES}
-"""Read once: names from a URL are looked up here and never become paths."""
+"""Listed once: names from a URL are looked up here and never become paths."""
 _CSP: Final = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:"
-"""As strict as the real page's: a script can only be injected after the browser was asked to ignore the policy."""
+"""As strict as the real page's: a script can be injected only if the browser is set to ignore the policy."""
 
 _COMMENT_AFTER_S: Final = 15.0
-"""A silent line gets a comment this often, so that a page that is gone is noticed."""
+"""Interval of comments on an idle event stream, so that a closed page is noticed."""
 
 
 _WRITTEN: Final = (
@@ -44,11 +44,11 @@ _WRITTEN: Final = (
     "pollName",
     "selectedId",
 )
-"""Fields of a customer's message that are taken over as they are."""
+"""Fields of a customer's message that are copied unchanged."""
 
 
 def _media(phones: Phones, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the file in a customer's message and describe it as the page's rows do."""
+    """Store the file of a customer's message and return the fields that describe it on the page."""
     try:
         content = base64.b64decode(str(body["data"]), validate=True)
     except ValueError:
@@ -114,7 +114,7 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
         )
 
     async def stream(request: Request) -> Response:
-        # before the response starts: from here on nothing that is pushed is lost
+        # before the response starts: every event that is pushed from here on is delivered
         device, line = phones.connect(request.query_params["device"], request.query_params.get("credential", ""))
         return StreamingResponse(
             _events(phones, device, line), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
@@ -179,10 +179,10 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
 
 
 async def _events(phones: Phones, device: Device, line: Line) -> AsyncIterator[str]:
-    """Yield what is pushed to one page, a new code whenever the shown one is too old, and comments in between."""
+    """Yield the events of one page, a new code whenever the shown one is too old, and comments in between."""
     new_code_at = 0.0
     try:
-        # milliseconds until EventSource connects again; its default of a few seconds would make tests slow
+        # milliseconds until EventSource reconnects; its default of a few seconds would slow tests down
         yield "retry: 500\n\n"
         while not phones.closed.is_set():
             now = time.monotonic()
@@ -205,7 +205,7 @@ async def _events(phones: Phones, device: Device, line: Line) -> AsyncIterator[s
             if event is None:
                 return
             yield f"data: {json.dumps(event)}\n\n"
-    # also when the client goes away: the server then closes this generator
+    # also when the client disconnects: the server then closes this generator
     finally:
         phones.disconnect(device, line)
 
@@ -232,7 +232,7 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
         body = await _body(request, "from")
         device, kind = named(request), str(body.get("type", "chat"))
         if kind == "chat":
-            # only a text needs one; a file or a location may be without
+            # only a text message needs a body
             await _body(request, "body")
         more: dict[str, Any] = {name: body[name] for name in _WRITTEN if name in body}
         if "data" in body:
@@ -252,7 +252,7 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
 
     async def change(request: Request) -> Any:
         device, body = named(request), await _body(request, "target", "what")
-        # the page knows no others
+        # the page supports no others
         if body["what"] not in ("edit", "revoke", "reaction"):
             raise Refused(400, "unknown_change", "known are edit, revoke, reaction")
         return {
