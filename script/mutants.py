@@ -838,6 +838,17 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/store/test_people.py",
     ),
+    "contact-of-its-time": Mutation(
+        "a webhook that is repeated later gives a user id back to no former number",
+        (
+            Edit(
+                "meta/events/people.py",
+                "username=username, at=change.happened_at)",
+                "username=username, at=change.received_at)",
+            ),
+        ),
+        "tests/meta/test_inbound.py::test_a_repeated_webhook_gives_a_user_id_back_to_no_former_number",
+    ),
     "quotation-joins": Mutation(
         "who quotes a message is not joined with a person whom the provider has named otherwise",
         (

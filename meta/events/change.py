@@ -20,13 +20,14 @@ class Change:
     """One change of one entry, about one number or one account.
 
     Attributes:
-        path: of its value, for problems. entry_time: of its entry, as it came. business: the number's own digits;
-            empty: not given.
+        path: of its value, for problems. happened_at: its newest part, by the provider's time; a webhook may come days
+            later. entry_time: of its entry, as it came. business: the number's own digits; empty: not given.
         names: profile names by wa_id and user id. name: its field.
     """
 
     path: str
     received_at: datetime
+    happened_at: datetime
     entry_time: Any
     name: str
     connections: Sequence[int]

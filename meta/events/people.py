@@ -23,7 +23,7 @@ def contact(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
         return ParsedEvents()
     username = text(mapping(part.get("profile")).get("username") or part.get("username"))[:200]
     return ParsedEvents(
-        contacts=seen(change, user_id, number, called=profile_name(part), username=username, at=change.received_at)
+        contacts=seen(change, user_id, number, called=profile_name(part), username=username, at=change.happened_at)
     )
 
 

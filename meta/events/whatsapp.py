@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from meta.events import chat_lines, people, statuses
@@ -18,7 +19,7 @@ from meta.events.parsed import (
     read_list,
     read_part,
 )
-from meta.events.values import clean, digest, instant, mapping, name, objects, phone, text, whole, word
+from meta.events.values import clean, digest, instant, known_instant, mapping, name, objects, phone, text, whole, word
 from shared.inbound_events import AccountEvent
 
 OBJECT: Final = "whatsapp_business_account"
@@ -64,6 +65,7 @@ def _change(webhook: WebhookContext, path: str, entry: Mapping[str, Any], part: 
     change = Change(
         path=path,
         received_at=webhook.received_at,
+        happened_at=_newest(value, instant(entry.get("time"), webhook.received_at)),
         entry_time=entry.get("time"),
         name=field,
         connections=webhook.owners.of_account(webhook.object, name(metadata.get("phone_number_id"))),
@@ -76,6 +78,11 @@ def _change(webhook: WebhookContext, path: str, entry: Mapping[str, Any], part: 
         return problem("unknown_number", path, f"value: {OWNERLESS} phone number id", items)
     known = [people.contact(change, contact) for contact in objects(value.get("contacts"))]
     return merged([*known, *(_list(change, value, kind) for kind in READERS)])
+
+
+def _newest(value: Mapping[str, Any], otherwise: datetime) -> datetime:
+    parts = (part for kind in READERS for part in objects(value.get(kind)))
+    return max((at for part in parts if (at := known_instant(part.get("timestamp")))), default=otherwise)
 
 
 def _list(change: Change, value: Mapping[str, Any], kind: str) -> ParsedEvents:

@@ -95,6 +95,26 @@ def test_a_person_is_one_row_under_all_names(portless: MakeSettings) -> None:
     scenario(portless, play)
 
 
+def test_a_repeated_webhook_gives_a_user_id_back_to_no_former_number(portless: MakeSettings) -> None:
+    def came(number: str, wamid: str, at: int) -> dict[str, Any]:
+        message = {**text(wamid, wamid, sender=number), "from_user_id": "US.1", "timestamp": str(at)}
+        return webhook({"contacts": [named("Ann", wa_id=number, user_id="US.1")], "messages": [message]})
+
+    async def play(own: ChannelEnv) -> None:
+        # providers repeat for days: the contact beside a message is of the message's time, not of its arrival's
+        for body in (came("15550100200", "wamid.1", 1760000000), came("15550100777", "wamid.2", 1760000100)):
+            journal(own, body)
+            await read_all(own.processor)
+        journal(own, came("15550100200", "wamid.3", 1760000050))
+        await read_all(own.processor)
+        sql = f"SELECT is_one_chat('{COMPANY}', 'US.1', '15550100777'), is_one_chat('{COMPANY}', 'US.1', '15550100200')"
+        alike = ask(own, sql)
+        assert alike == [(True, False)]
+        assert ask(own, "SELECT phone FROM contacts WHERE user_id = 'US.1'") == [("15550100777",)]
+
+    scenario(portless, play)
+
+
 def test_numbers_and_ids_change(portless: MakeSettings) -> None:
     async def play(own: ChannelEnv) -> None:
         journal(
