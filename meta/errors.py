@@ -227,6 +227,10 @@ _LONGEST_WAIT_S: Final = 24 * _HOUR_S
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
 _TOKEN: Final = 190
 
+SANDBOX_HEADER: Final = "X-Bulkhead-Sandbox"
+"""Header of every answer of our own sandbox; no provider has it."""
+_BY_SANDBOX: Final = "the sandbox answered, not the provider"
+
 FORGOTTEN: Final = frozenset({"100", "131009", "131052", "131053"})
 """Codes with which a message is refused whose file the provider no longer has; each has other causes too."""
 
@@ -277,6 +281,24 @@ def read(
         named: finds the provider's id in the body of a success response, "" when there is none; None: the id of a
             message that was sent.
     """
+    reading = _read(answer, named)
+    # a real token that the sandbox does not know is no dead token: the sentence has to name who answered
+    if SANDBOX_HEADER not in answer.headers or isinstance(reading, ProviderAcceptance):
+        return reading
+    detail = f"{reading.detail} ({_BY_SANDBOX})" if reading.detail else _BY_SANDBOX
+    if isinstance(reading, Unclear):
+        return replace(reading, detail=detail)
+    return replace(reading, rule=answered_by(answer, reading.rule), detail=detail)
+
+
+def answered_by(answer: GraphAnswer, rule: ErrorRule) -> ErrorRule:
+    """Return a rule whose meaning says so when the sandbox answered."""
+    return replace(rule, meaning=f"{rule.meaning} ({_BY_SANDBOX})") if SANDBOX_HEADER in answer.headers else rule
+
+
+def _read(
+    answer: GraphAnswer, named: Callable[[Mapping[str, Any]], str] | None
+) -> ProviderAcceptance | Refusal | Unclear:
     body = _parsed(answer.body)
     # Graph's error object is `error`; 360dialog's own, with `http_code` and `developer_message`, is `meta`
     error, own = body.get("error"), body.get("meta")

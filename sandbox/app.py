@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.account_calls import account_routes
 from sandbox.config import SandboxConfig
@@ -14,6 +15,23 @@ from sandbox.messenger import messenger_routes
 from sandbox.state import Sandbox
 from sandbox.templates import template_routes
 from sandbox.web import web_routes
+
+
+class NamedAnswers:
+    """Marks every answer as the sandbox's, so that none is taken for a provider's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; `receive` is handed on as it is."""
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-bulkhead-sandbox", b"1")]
+            await send(message)
+
+        await self._app(scope, receive, marked)
 
 
 def build_app(config: SandboxConfig) -> Starlette:
@@ -34,6 +52,6 @@ def build_app(config: SandboxConfig) -> Starlette:
         *web_routes(sandbox.phones),
     ]
     # the middleware does not wrap `receive`: connection faults reach the connection through it (`connection.py`)
-    app = Starlette(routes=routes, middleware=[Middleware(LoopbackOnly)])
+    app = Starlette(routes=routes, middleware=[Middleware(NamedAnswers), Middleware(LoopbackOnly)])
     app.state.sandbox = sandbox
     return app

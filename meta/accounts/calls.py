@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from meta import errors
-from meta.errors import Refusal, describe
+from meta.errors import SANDBOX_HEADER, Refusal, describe
 from meta.graph import GraphAnswer, GraphClient, RequestUnwritten
 from shared.clock import monotonic
 from shared.store.tasks import TaskFailed
@@ -95,7 +95,8 @@ class ProviderCalls:
         if isinstance(reading, Refusal):
             raise ProviderRefused(reading, what)
         if found is not None and found.get("success") is False:
-            raise TaskFailed("refused", f"{what}: the provider answered that it had no success")
+            who = "the sandbox" if SANDBOX_HEADER in reply.headers else "the provider"
+            raise TaskFailed("refused", f"{what}: {who} answered that it had no success")
         detail = describe(getattr(reading, "detail", "")) or _BUSY
         raise TaskFailed("unreachable" if method == "GET" else "unclear", f"{what}: HTTP {reply.status}, {detail}")
 

@@ -195,9 +195,9 @@ def _refined(answer: GraphAnswer, refusal: Refusal) -> Refusal:
     except (ValueError, RecursionError, AttributeError):
         return refusal
     if found := _BY_SUBCODE.get((code, subcode)) if code is not None and subcode is not None else None:
-        return replace(refusal, code=found[0], rule=found[1])
+        return replace(refusal, code=found[0], rule=errors.answered_by(answer, found[1]))
     if code is not None and (rule := _BY_CODE.get(code)):
-        return replace(refusal, rule=rule)
+        return replace(refusal, rule=errors.answered_by(answer, rule))
     return refusal
 
 

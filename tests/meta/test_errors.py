@@ -46,6 +46,26 @@ def test_each_code_asks_for_what_metas_documents_say(code: int) -> None:
         assert refusal.code == str(code)
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, {"error": {"message": "Invalid OAuth access token", "code": 190}}),
+        (401, {"meta": {"http_code": 401, "developer_message": "no such key"}}),
+        (404, b""),
+        (503, b""),
+        (200, {}),
+    ],
+)
+def test_an_answer_of_the_sandbox_says_so_in_every_sentence(status: int, body: Any) -> None:
+    of_provider, of_sandbox = answer(status, body), answer(status, body, X_Bulkhead_Sandbox="1")
+    assert isinstance(of_sandbox, Refusal | Unclear)
+    assert isinstance(of_provider, Refusal | Unclear)
+    assert of_sandbox.code == of_provider.code
+    sentences = [of_sandbox.detail] + ([of_sandbox.rule.meaning] if isinstance(of_sandbox, Refusal) else [])
+    assert all("the sandbox answered, not the provider" in one for one in sentences)
+    assert "sandbox" not in of_provider.detail
+
+
 def test_the_sets_name_no_code_that_is_not_in_the_table() -> None:
     assert RULES.keys() >= RETRY | THROTTLE | PAUSE
 
