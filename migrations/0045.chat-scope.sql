@@ -17,7 +17,7 @@ CREATE FUNCTION is_by_author(company text, chat text, sender text, from_me boole
                              its_chat text, its_sender text, its_from_me boolean) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT from_me = its_from_me AND is_one_chat(company, chat, its_chat)
        AND (from_me
-            -- A chat with one person: whoever else writes there is that person, by whatever id.
+            -- A chat with one person: every other sender there is that person, by any id.
             OR is_one_chat(company, chat, bare_number(sender))
             -- A group: the same member.
             OR is_one_chat(company, bare_number(sender), bare_number(its_sender)))

@@ -173,7 +173,7 @@ def test_a_dead_token_pauses_the_connection_and_loses_nothing(env: MetaEnv) -> N
         "the connection is paused",
     )
     assert env.query("SELECT status_reason FROM phone_configs WHERE id = %s", env.ids[EMBEDDED]) == [
-        ("190: the access token is no longer valid",)
+        ("190: the access token is no longer valid (the sandbox answered, not the provider)",)
     ]
     waiting = env.send(later, phone_index=EMBEDDED)
     direct = env.send(new_chat())
