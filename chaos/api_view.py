@@ -1,5 +1,5 @@
-"""What the API reports about the messages of one run: state, hold, history. Values only; the judge compares them with
-the ledger.
+"""Reads what the API reports about the messages of one run: state, hold, history. The judge compares it with the
+ledger.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from chaos.judge import Accepted, ReportedState, Step
 from chaos.load import Chat, Load
 
 _PAGE: Final = 200
-"""The most that the API lists at once."""
+"""The API's largest page."""
 _READERS: Final = 8
-"""Calls at once: more only wait for each other, on a slow machine beyond the time limit of a call."""
+"""Concurrent calls: more would only wait for each other, on a slow machine beyond the time limit of a call."""
 
 
 class ApiView:
@@ -27,14 +27,14 @@ class ApiView:
         self._readers = asyncio.Semaphore(_READERS)
 
     async def states(self) -> dict[str, ReportedState] | None:
-        """Return the state of every message, by its text; None when the API does not answer now."""
+        """Return the state of every message, by its text; None when the API does not answer."""
         listed: dict[str, dict[str, Any]] = {}
         for page in await asyncio.gather(*(self._chat(chat) for chat in self._load.chats)):
             if page is None:
                 return None
             listed |= {entry["id"]: entry for entry in page}
-        # `heldForHumanAt` is read from a message's details; only a message in doubt can be held, so that one call for
-        # each of those suffices
+        # `heldForHumanAt` is only in a message's details; since only messages in doubt can be held, one call for each
+        # of them suffices
         in_doubt = [m for m in self._load.accepted if m.id in listed and listed[m.id]["status"] == "in_doubt"]
         details = await asyncio.gather(*(self._details(message) for message in in_doubt))
         held = {found["id"] for found in details if found is not None and found["heldForHumanAt"]}
@@ -45,15 +45,15 @@ class ApiView:
                 held=message.id in held,
             )
             for message in self._load.accepted
-            # a list is read page by page while the load goes on: what was accepted after its chat was read is missing
-            # here
+            # the lists are read page by page while the load goes on: a message accepted after its chat was read is
+            # missing here
             if message.id in listed
         }
 
     async def with_histories(
         self, reported: dict[str, ReportedState], messages: Iterable[Accepted]
     ) -> dict[str, ReportedState]:
-        """Return `reported` with the histories of `messages` read; what the API does not answer keeps an empty one."""
+        """Return `reported` with the histories of `messages`; a history stays empty where the API does not answer."""
         known = [message for message in messages if message.text in reported]
         details = await asyncio.gather(*(self._details(message) for message in known))
         read = {
@@ -73,12 +73,12 @@ class ApiView:
         """Return every message of a chat, None when the API does not answer."""
         found: list[dict[str, Any]] = []
         cursor = ""
-        # one place for the whole chat, not for each page: with a limit on pages all chats would advance together, and
-        # the snapshot of each would stretch over the time of all
+        # the limit counts chats, not pages: otherwise all chats would advance together, and the snapshot of each would
+        # take as long as all of them
         async with self._readers:
             while True:
                 answer = await self._installation.api("GET", f"{chat.path()}?limit={_PAGE}{cursor}")
-                # half of a chat would be taken for messages that Bulkhead has lost
+                # half of a chat would look like messages that Bulkhead has lost
                 if answer is None or answer.status != 200:
                     return None
                 found += answer.body["messages"]

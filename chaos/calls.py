@@ -1,5 +1,5 @@
-"""HTTP to the installation under test, as a client makes it; this program's only door to aiohttp. What the network does
-is a value, not an error.
+"""HTTP calls to the installation under test; this program's only door to aiohttp. A network failure is a value, not an
+exception.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, Final, Self
 import aiohttp
 
 _NETWORK: Final = (aiohttp.ClientError, ConnectionError, TimeoutError)
-"""What the network does to a call. `TimeoutError` is the time limit of `call`; aiohttp does not wrap every reset
-connection in an error of its own.
+"""Network failures of a call. `TimeoutError` is the time limit of `call`; aiohttp does not wrap every connection reset
+in an error of its own.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer; `body`: its decoded JSON, None when it is no JSON."""
+    """A complete response; `body`: its decoded JSON, None for other content."""
 
     status: int
     body: Any
@@ -47,7 +47,9 @@ class Calls:
     async def call(
         self, method: str, url: str, *, within_s: float, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Answer | None:
-        """Make one call. Returns None when no whole answer came in time: whether it was carried out is then unknown."""
+        """Make one call. Returns None without a complete response in time; whether the call was carried out is then
+        unknown.
+        """
         try:
             async with (
                 asyncio.timeout(within_s),
@@ -59,7 +61,7 @@ class Calls:
             return None
         try:
             return Answer(response.status, json.loads(content))
-        # an answer without JSON (a proxy's page, a truncated body) is an answer: its status counts, and the caller
-        # judges it
+        # a response without JSON (a proxy's page, a truncated body) is still a response: its status counts, and the
+        # caller judges it
         except ValueError:
             return Answer(response.status, None)

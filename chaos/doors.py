@@ -1,5 +1,6 @@
-"""Numbers of ours whose provider reports nothing, something old, or the truth too late: what an in-doubt policy must
-not take for evidence. Each is aimed at a number or a chat whose messages may wait for a human, or be sent again."""
+"""Faults that an in-doubt policy must not treat as evidence: a provider that reports nothing, something old, or the
+truth too late. Each concerns a number or a chat whose messages may wait for a human, or be sent again.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +17,24 @@ from chaos.plans import Step
 from chaos.tenants import SECOND, SECOND_WABA
 
 _TAKEN_S: Final = 2.0
-"""Time for the messages that a fault is armed for to be taken."""
+"""Seconds for the provider to accept the messages that a fault is armed for."""
 _OLD_S: Final = 3600.0
-"""Age of an event that a provider repeats after an outage of its own."""
+"""Age in seconds of an event that a provider repeats after an outage of its own."""
 _CROWD: Final = 540
-"""Messages of one number that are held for lack of evidence: more than any page of rows that is read at once."""
+"""Messages of one number that are held for lack of evidence: more than any query reads at once."""
 _CROWD_S: Final = 120.0
-"""Longest wait until they are sent, on a slow machine."""
+"""Longest wait in seconds until they are sent, on a slow machine."""
 _CROWD_PLACE: Final = 1_000
-"""First number of their chats, behind those of the load."""
+"""Number of the first of their chats, above those of the load."""
 _CUT: Final = 3
 _MINUTES_MS: Final = 150_000.0
 
 
 class Doors:
-    """Does these faults.
+    """Carries out these faults.
 
     Args:
-        seed: for what is drawn.
+        seed: for random choices.
     """
 
     def __init__(self, installation: Installation, load: Load, ledger: LedgerReader, seed: int) -> None:
@@ -44,8 +45,8 @@ class Doors:
         """End our subscription to an account, cut answers of its number, and repeat an old event of it that has no
         time. Raises `NeverHappened`.
 
-        The account stays silent: after a new subscription the lost statuses would never come, which is what a message
-        that was not sent looks like.
+        The account stays unsubscribed: after a new subscription the lost statuses would never come, and a sent message
+        would look like one that was not sent.
         """
         await self._unsubscribe()
         await self._arm(fault="cut_after", count=_CUT, phone_number_id=SECOND.account)
@@ -55,18 +56,20 @@ class Doors:
         await post_signed(self._installation, SECOND.account, [timeless], at=time.time() - _OLD_S)
 
     async def crowd(self, _: Step) -> None:
-        """Let more messages of one silent number be held for a human than are read at once. Raises `NeverHappened`."""
+        """Have more messages of one silent number held for a human than any query reads at once. Raises
+        `NeverHappened`.
+        """
         await self._unsubscribe()
         fault = await self._arm(fault="cut_after", count=None, phone_number_id=SECOND.account)
         texts = await self._load.flood(SECOND, first=_CROWD_PLACE, chats=_CROWD, policy="")
-        # what is accepted is sent a moment later
+        # accepted messages are sent a moment later
         await until(
             lambda: all(map(self._ledger.times.__contains__, texts)), _CROWD_S, "the crowd's messages are taken"
         )
         await self._disarm(fault)
 
     async def endless_doubt(self, step: Step) -> None:
-        """Take each message of a chat with `resend`, answer 502, and report nothing. Raises `NeverHappened`."""
+        """Accept each message of a chat with `resend`, answer 502, and report nothing. Raises `NeverHappened`."""
         chat = self._chat("resend")
         faults = [
             await self._arm(fault="5xx_after_accept", count=None, to=chat.number),
@@ -77,13 +80,15 @@ class Doors:
             await self._disarm(fault)
 
     async def late_report(self, _: Step) -> None:
-        """Cut the answer to a message that may be held, and report it minutes later. Raises `NeverHappened`."""
+        """Cut the response to a message that may be held, and report its status minutes later. Raises
+        `NeverHappened`.
+        """
         chat = self._chat("hold")
         await self._arm(fault="webhook_delay", count=2, to=chat.number, latency_ms=_MINUTES_MS)
         await self._arm(fault="cut_after", count=1, to=chat.number)
 
     async def lost_report(self, _: Step) -> None:
-        """Cut the answer to a message that may be held, and never report it. Raises `NeverHappened`."""
+        """Cut the response to a message that may be held, and never report a status. Raises `NeverHappened`."""
         chat = self._chat("hold")
         await self._arm(fault="webhook_drop", count=2, to=chat.number)
         await self._arm(fault="cut_after", count=1, to=chat.number)
@@ -100,11 +105,11 @@ class Doors:
         return int(answer.body["id"])
 
     async def _disarm(self, fault: int) -> None:
-        # a provider that was killed meanwhile has forgotten it
+        # a sandbox that was killed meanwhile has lost its faults
         await self._installation.sandbox("DELETE", f"faults/{fault}")
 
     def _chat(self, policy: str) -> Chat:
-        # not of the silent number: what is armed for one chat would find its messages behind a held one
+        # not of the silent number, where the chat's messages would wait behind a held one
         able = [
             chat
             for chat in self._load.chats

@@ -1,5 +1,5 @@
-"""How each fault is done to an installation. A fault that finds its target away waits a little for it, and is otherwise
-left out and counted as such.
+"""Carries out the faults. A fault whose target is away waits a little for it; then it is skipped and counted as left
+out.
 """
 
 from __future__ import annotations
@@ -29,50 +29,51 @@ from shared.store import processes
 from shared.store.store import Store
 
 _PATIENCE_S: Final = 5.0
-"""How long a fault waits for a target that is just being restarted."""
+"""Seconds that a fault waits for a target that is being restarted."""
 _CUT_EVERY_S: Final = 0.05
-"""Seconds between two cuts: the pool opens a new connection within milliseconds, and it is to lose that one too."""
+"""Seconds between two cuts: the pool opens a new connection within milliseconds, which must be cut too."""
 _REPEATED_MS: Final = 20_000
-"""When a provider repeats what broke under its hands: later than the window of an own installation, and earlier than
-the WEBHOOK_REPEAT_S of the plans with this fault.
+"""Milliseconds until the provider repeats a webhook whose connection broke: after the in-doubt window of an own
+installation, and before the WEBHOOK_REPEAT_S of the plans with this fault.
 """
 _IN_HAND: Final = 6
-"""Messages whose answers are cut."""
+"""Number of messages whose responses are cut."""
 _IN_HAND_MS: Final = 600.0
 _TAKEN_S: Final = 0.4
-"""Time for them to be taken: their statuses are not due before it has passed."""
+"""Seconds for the provider to accept them; their statuses are due later."""
 _TOGETHER_MS: Final = 400.0
 _USUAL_SETTINGS: Final = {"retry_first_ms": 0, "linger_ms": 5}
 _STANDS_S: Final = 1.5
-"""Below the senders' watchdog, and beyond the instant at which the last of their statuses is due."""
+"""Seconds that the senders are stopped: below their watchdog's limit, and until after the last of the statuses is due.
+"""
 _UNDER_WAY: Final = 20
-"""Answers that a loss of power finds under way."""
+"""Responses under way at a loss of power."""
 _STATUS_MS: Final = 4_000.0
 _OTHER_PHONE: Final = 0.0
-"""Share of new links that are made with another phone: what was accepted for the first one is then not sent."""
+"""Share of new links that are made with another phone. Messages that were accepted for the first one are then not sent.
+"""
 _ORCHESTRATOR_AWAY_S: Final = (0.1, 1.5)
-"""Range of seconds until a killed orchestrator is started again, as a service manager would do it; drawn, so that its
-children are found in every state between alive and gone.
+"""Range of seconds until a killed orchestrator is started again, as by a service manager. Random, so that its children
+are found in every state between alive and gone.
 """
 
 
 class FaultInjector:
-    """Does faults.
+    """Carries out faults.
 
     Args:
-        installation: to what. outsiders: post what is not about us. doors: numbers that are silent or false. seed: for
-            the little that a schedule leaves open.
+        installation: the target. outsiders: posts statuses of other installations. doors: silent or wrong providers.
+            seed: for what a schedule leaves open.
     Attributes:
-        done: how often each fault was done. left_out: how often it could not be. kills: the senders that were killed,
-            and when.
+        done: how often each fault was carried out. left_out: how often it was skipped. kills: the senders that were
+            killed, and when.
         connections_cut: how many database connections were ended.
     """
 
     def __init__(self, installation: Installation, seed: int, outsiders: Outsiders, doors: Doors) -> None:
         self._outsiders, self._doors = outsiders, doors
         self._installation, self._dice = installation, random.Random(seed)  # noqa: S311 - dice, not secrets
-        # what was stopped and not yet continued: a run that is interrupted must not leave a process that stands still
-        # for ever
+        # processes that are stopped and not yet continued: an interrupted run must not leave a stopped process behind
         self._frozen: set[int] = set()
         self.done: dict[str, int] = {}
         self.left_out: dict[str, int] = {}
@@ -97,17 +98,17 @@ class FaultInjector:
         }
 
     async def do(self, step: Step) -> None:
-        """Do one fault, from its beginning to its end."""
+        """Carry out one fault, from its beginning to its end."""
         try:
             await self.actions[FAULTS[step.fault].action](step)
         except (NeverHappened, StoreUnavailable, QueueUnavailable, ProcessLookupError):
-            # the target was not there, or went away under our hands: another fault was quicker
+            # the target is away, or disappeared meanwhile by another fault
             self.left_out[step.fault] = self.left_out.get(step.fault, 0) + 1
         else:
             self.done[step.fault] = self.done.get(step.fault, 0) + 1
 
     def thaw(self) -> None:
-        """Let everything go on that still stands still."""
+        """Continue every process that is still stopped."""
         for pid in list(self._frozen):
             self._signal([pid], signal.SIGCONT)
 
@@ -128,34 +129,33 @@ class FaultInjector:
                 self._frozen.add(pid)
             else:
                 self._frozen.discard(pid)
-            # another fault may have killed it while it stood still
+            # another fault may have killed it while it was stopped
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     async def _kill(self, step: Step) -> None:
         pid = await self._find(step.target)
-        # not by `_signal`: a target that is gone already must count as left out, so `ProcessLookupError` passes on to
-        # `do`
+        # not by `_signal`: a target that is gone must count as left out, so `ProcessLookupError` propagates to `do`
         os.kill(pid, signal.SIGKILL)
         self._frozen.discard(pid)
         if step.target in SENDERS:
             # the ledger's clock: the judge compares this instant with the times of arrivals
             self.kills.append(Kill(at=time.time(), target=step.target))
         if step.target == "orchestrator":
-            # the lock of the home is free only then; a second orchestrator beside it would refuse to start
+            # the lock of the home is free only then; before that, a second orchestrator refuses to start
             await self._installation.wait_orchestrator_gone()
             await asyncio.sleep(self._dice.uniform(*_ORCHESTRATOR_AWAY_S))
             await self._installation.start_orchestrator()
 
     async def _kill_server(self, step: Step) -> None:
         pids = await self._find_server(step.target)
-        # parents come first: this is the server itself, and not a process that it forked
+        # parents come first: the server itself, and not a process that it forked
         os.kill(pids[0], signal.SIGKILL)
 
     async def _stop_then_kill(self, step: Step) -> None:
         self._signal([await self._find(step.target)], signal.SIGSTOP)
         await asyncio.sleep(step.lasts_s)
-        # looked up again: the orchestrator may have killed the hanging process meanwhile, and its successor is hit then
+        # looked up again: the orchestrator may have killed the hanging process meanwhile; this kills its successor
         await self._kill(step)
 
     async def _pause(self, step: Step) -> None:
@@ -188,18 +188,18 @@ class FaultInjector:
 
     async def _flush_redis(self, step: Step) -> None:
         def flush() -> None:
-            # 2 s: a server that another fault holds must fail this step, not stretch it
+            # 2 s: a server that another fault has stopped must fail this step, not prolong it
             with redis_errors(), connect(self._installation.settings.redis_url, 2.0) as client:
                 client.flushall()
 
-        # the client blocks: in the event loop it would stop the load for as long
+        # the client blocks: in the event loop it would stop the load meanwhile
         await asyncio.to_thread(flush)
 
     async def _provider(self, step: Step) -> None:
         await self._sandbox("faults", **FAULTS[step.fault].details)
 
     async def _drop_webhooks(self, step: Step) -> None:
-        """Let the webhooks of one number never be posted for a while: the app is not subscribed to its account."""
+        """Drop the webhooks of one number for a while: the app is not subscribed to its account."""
         details = {"fault": "webhook_drop", "count": None, "phone_number_id": FAULTS[step.fault].details["account"]}
         answer = await self._installation.sandbox("POST", "faults", body=details)
         if answer is None or answer.status != 200:
@@ -209,7 +209,7 @@ class FaultInjector:
         await self._installation.sandbox("DELETE", f"faults/{answer.body['id']}")
 
     async def _post_as_outsiders(self, step: Step) -> None:
-        # the plan is pure data, so it names the method
+        # plans are pure data, so they name the method
         post: Callable[[], Awaitable[None]] = getattr(self._outsiders, FAULTS[step.fault].details["posts"])
         await post()
 
@@ -218,13 +218,13 @@ class FaultInjector:
         await does(step)
 
     async def _kill_with_proof(self, step: Step) -> None:
-        """Kill a sender that has statuses of messages in doubt in hand, and let the provider repeat them only after the
-        window in which proof is waited for.
+        """Kill a sender that has unprocessed statuses of messages in doubt, and have the provider repeat them only
+        after the in-doubt window.
         """
-        # all statuses of these messages in one POST: one that comes by another way would be the proof
+        # all statuses of these messages in one POST: any that arrives otherwise would be proof
         await self._sandbox("settings", retry_first_ms=_REPEATED_MS, linger_ms=_TOGETHER_MS)
         try:
-            # the statuses come while all senders stand still; the one that has them unread is killed
+            # the statuses arrive while all senders are stopped; the one that has them unread is killed
             await self._sandbox("faults", fault="webhook_delay", latency_ms=_IN_HAND_MS, count=6 * _IN_HAND)
             await self._sandbox("faults", fault="cut_after", count=_IN_HAND)
             await asyncio.sleep(_TAKEN_S)
@@ -239,13 +239,13 @@ class FaultInjector:
                 await self._kill(replace(step, target=victim))
             finally:
                 self._signal(standing.values(), signal.SIGCONT)
-            # the provider notices the broken connections, and sets the time of its repetition
+            # the provider notices the broken connections, and schedules its repetition
             await asyncio.sleep(_TAKEN_S)
         finally:
             await self._installation.sandbox("POST", "settings", body=_USUAL_SETTINGS)
 
     async def _lose_power(self, step: Step) -> None:
-        # a status would end what is under way; after the loss the provider posts those that are due
+        # delayed, since a status would settle the messages under way; the provider posts them after the loss
         await self._sandbox("faults", fault="webhook_delay", latency_ms=_STATUS_MS, count=4 * _UNDER_WAY)
         await self._sandbox("faults", fault="hang_after", count=_UNDER_WAY)
         await lose_power(self._installation, step.lasts_s)

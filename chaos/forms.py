@@ -1,4 +1,6 @@
-"""The kinds of messages that the load sends, as data: the body for the API and what the provider must receive; pure."""
+"""The types of messages that the load sends, as data: the body for the API and the content that the provider must
+receive; pure.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ class Form:
 
     Attributes:
         type: the API's name. body: for the API, without the connection. content: as `ledger.content_of` reads it on the
-            provider's side. file: SHA-256 of a file that arrives without a text, and names the message by itself.
+            provider's side. file: SHA-256 of a file that arrives without a text, and identifies the message.
     """
 
     type: str
@@ -43,7 +45,7 @@ _WEBP: Final = b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00\x2f\x00\x00\x00\x1
 
 
 def _file(type_: str, start: bytes, text: str, **more: str) -> Form:
-    # unique content, so that a file that was exchanged for another one shows by its hash
+    # unique content, so that the hash reveals a file that was exchanged for another one
     content = start + f"of {text}\n".encode()
     digest = hashlib.sha256(content).hexdigest()
     body = {"data": base64.b64encode(content).decode(), **more}
@@ -75,7 +77,7 @@ def _contacts(text: str, _: random.Random) -> Form:
 
 
 def _interactive(text: str, dice: random.Random) -> Form:
-    # the id is drawn for the same reason: it is part of what the judge compares
+    # a random id for the same reason: the judge compares it
     button = f"choice-{dice.randrange(1_000_000)}"
     return Form(
         type="interactive",
@@ -114,7 +116,7 @@ FORMS: Final[Mapping[str, tuple[_Make, float]]] = {
 }
 """Every type with its weight in the load."""
 BROWSER_TYPES: Final = frozenset({"text", "location", "document"})
-"""What a browser session sends too, and the page's ledger shows with its unique text."""
+"""Types that a browser session sends too, and that the page's ledger shows with their unique text."""
 
 
 def draw(text: str, dice: random.Random, types: frozenset[str] = frozenset(FORMS)) -> Form:

@@ -1,5 +1,5 @@
-"""The installation of Bulkhead that is broken: started in a home of its own, or found running in one. Looked at from
-outside, through files, ports and /proc.
+"""The installation under test: started in a home of its own, or found running in one. It is observed from outside,
+through files, ports and /proc.
 """
 
 from __future__ import annotations
@@ -27,33 +27,35 @@ from shared.settings import ChildEnvironment, Settings
 
 PROGRAM: Final = Path(__file__).resolve().parents[1] / "orchestrator.py"
 _LOOK_S: Final = 0.02
-"""Seconds between two looks at files and /proc: short against a restart, which takes some tenths of a second."""
+"""Polling interval for files and /proc in seconds: short against a restart, which takes some tenths of a second."""
 _START_S: Final = 120.0
-"""Longest wait for a first start: it makes the database's files and runs the migrations."""
+"""Longest wait in seconds for a first start, which creates the database's files and runs the migrations."""
 _STOP_S: Final = 90.0
-"""Longest wait for an orderly stop before everything is killed."""
+"""Longest wait in seconds for an orderly stop before everything is killed."""
 _KILLED_S: Final = 10.0
-"""Longest wait until killed processes are gone; writing back dirty pages may hold them for seconds."""
+"""Longest wait in seconds until killed processes are gone; writing back dirty pages may take seconds."""
 _CALL_S: Final = 5.0
-"""Longest wait for one call, for the observer; the load has a limit of its own."""
+"""Longest wait in seconds for a call of the observer; the load has a limit of its own."""
 _LOWEST_PORT: Final = 15_000
-"""Below it, ports of services that are usual on developers' machines are common."""
+"""Common services of developers' machines use lower ports."""
 _ESTABLISHED: Final = "01"
-"""State of an open connection in /proc/net/tcp; of a listening socket the queue counts connections, not bytes."""
+"""State of an open connection in /proc/net/tcp. Listening sockets are excluded: their queue counts connections, not
+bytes.
+"""
 _PORTS: Final = 104
 """Ports of one installation: 100 for the loopback ports of the slots, from ADMIN_PORT on, then four public ones."""
 
 
 class InstallationUnusable(BulkheadError):
-    """Raised when there is no installation that could be broken: it does not start, or runs without CHAOS=on."""
+    """Raised when the installation cannot be tested: it does not start, or runs without CHAOS=on."""
 
 
 class NeverHappened(BulkheadError):
-    """Raised when what was waited for did not come in time."""
+    """Raised when a condition did not become true in time."""
 
 
 async def until(condition: Callable[[], object], within_s: float, what: str) -> None:
-    """Wait for a condition that is asked again and again. Raises `NeverHappened`."""
+    """Poll a condition until it is true. Raises `NeverHappened`."""
     by = monotonic() + within_s
     while not condition():
         if monotonic() >= by:
@@ -66,14 +68,14 @@ class Installation:
 
     Args:
         home: its BULKHEAD_HOME. variables: settings of its orchestrator. environ: the rest of its environment. calls:
-            for talking to it.
+            HTTP client.
     Attributes:
         settings: complete, as its children receive them; after `start` or `join`.
     """
 
     def __init__(self, home: Path, variables: Mapping[str, str], environ: Mapping[str, str], calls: Calls) -> None:
         self.home, self._calls = home, calls
-        # a shell that has settings of another installation exported must not lead into that one
+        # settings exported in the shell for another installation must not apply to this one
         ours = {*settings_table.variables(), *(row.name.upper() for row in fields(ChildEnvironment))}
         self._environ = (
             {name: value for name, value in environ.items() if name not in ours}
@@ -101,19 +103,19 @@ class Installation:
             ) from None
 
     async def join(self) -> None:
-        """Use the installation that runs in this home already. Raises `InstallationUnusable` when it runs
-        without CHAOS=on.
+        """Use the installation that already runs in this home. Raises `InstallationUnusable` when it runs without
+        CHAOS=on.
         """
         await self._read_settings()
         pids = self.pids()
         if not pids:
             raise InstallationUnusable(f"no installation runs in {self.home}")
-        # its environment at start counts, not the settings of today
+        # the environment at its start counts, not the present settings
         if not all(_has_fail_points(pid) for pid in pids.values()):
             raise InstallationUnusable(f"the installation in {self.home} runs without CHAOS=on; it is left alone")
 
     async def start_orchestrator(self) -> None:
-        """Start the orchestrator, again if need be."""
+        """Start the orchestrator, also after a kill."""
         with (self.home / "orchestrator.log").open("ab") as log:
             self._orchestrator = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -149,7 +151,7 @@ class Installation:
         return output.decode()
 
     def slots(self) -> list[str]:
-        """Return the slots that this installation runs: those that a process holds now or that were ever taken."""
+        """Return the slots of this installation: every slot that a process holds or has held."""
         return sorted(path.stem for path in runtime.run_dir(self.home).glob("*-*.lock"))
 
     def pid(self, slot: str) -> int | None:
@@ -166,14 +168,14 @@ class Installation:
         return {slot: pid for slot in self.slots() if (pid := self.pid(slot))}
 
     def server_pids(self, slot: str) -> list[int]:
-        """Return the processes below a slot's own, parents first: the embedded server, which is what its wrapper only
-        watches.
+        """Return the processes below a slot's own, parents first: the embedded server, which the slot's process
+        supervises.
         """
         pid = self.pid(slot)
         return [] if pid is None else list(_descendants(pid))
 
     def unread_bytes(self, pid: int, kind: str) -> int:
-        """Return how much a process has not read of what came in on its kind's public port."""
+        """Return the number of bytes that a process has not read yet on its kind's public port."""
         inodes = set()
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):
@@ -189,8 +191,8 @@ class Installation:
         return unread
 
     async def is_ready(self, slot: str) -> bool:
-        """Whether the slot reports that it is ready. The embedded servers have no endpoint; their dependants
-        show it.
+        """Whether the slot reports that it is ready. The embedded servers have no endpoint; the readiness of their
+        dependants implies theirs.
         """
         kind, _, number = slot.rpartition("-")
         answer = await self._calls.call(
@@ -222,7 +224,7 @@ class Installation:
             await asyncio.sleep(0.1)
 
     async def wait_orchestrator_gone(self) -> None:
-        """Wait until our orchestrator has left."""
+        """Wait until our orchestrator has ended."""
         if self._orchestrator is not None:
             await self._orchestrator.wait()
 
@@ -246,7 +248,7 @@ class Installation:
         )
 
     async def graph(self, method: str, path: str) -> Answer | None:
-        """Call the provider as another program of the same business does."""
+        """Call the provider as another program of the same business would."""
         token = (self.home / "sandbox_access_token").read_text(encoding="ascii").strip()
         return await self._calls.call(
             method,
@@ -256,14 +258,14 @@ class Installation:
         )
 
     async def webhook(self, path: str, body: Any, headers: Mapping[str, str]) -> Answer | None:
-        """Post to the public port for webhooks, as any host on the network can."""
+        """Post to the public port for webhooks, as any host on the network could."""
         return await self._calls.call(
             "POST", f"http://127.0.0.1:{self.settings.port('meta')}{path}", within_s=_CALL_S, body=body, headers=headers
         )
 
     def ledger(self, since: int = 0) -> Iterator[dict[str, Any]]:
-        """Yield the ledger's entries from the byte offset `since`; each has its own end as `end`. A line that is being
-        written is left for later.
+        """Yield the ledger's entries from the byte offset `since`; each has the offset of its end as `end`. An
+        incomplete last line is left for the next call.
         """
         try:
             file = (self.home / "sandbox" / "ledger.jsonl").open("rb")
@@ -279,7 +281,7 @@ class Installation:
     async def kill_everything(self) -> None:
         """Kill every process of our installation at once, and wait until they are gone."""
         trees = {pid for slot in self.pids() for pid in (self.pid(slot), *self.server_pids(slot)) if pid}
-        # first: it would start again what dies before it
+        # the orchestrator first: it would restart what dies before it
         for pid in [pid for pid in (self.pid("orchestrator"), *trees) if pid]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -287,7 +289,7 @@ class Installation:
         await until(lambda: not any(map(process_start, trees)), _KILLED_S, "every process is gone")
 
     async def stop(self) -> None:
-        """Ask our orchestrator to stop, and kill what does not leave."""
+        """Stop our orchestrator, and kill what remains."""
         if self._orchestrator is None:
             return
         if self._orchestrator.returncode is None:
@@ -320,11 +322,9 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 def free_ports() -> dict[str, str]:
-    """Return settings that put an installation on ports of 127.0.0.1 that are free now, below those that the kernel
-    gives to outgoing connections.
-    """
+    """Return settings with free ports of 127.0.0.1, below the kernel's range for outgoing connections."""
     highest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]) - _PORTS
-    # copies that start at the same time begin to look at different places
+    # installations that start at the same time search from different places
     start = _LOWEST_PORT + os.getpid() * _PORTS % (highest - _LOWEST_PORT)
     for first in (*range(start, highest, _PORTS), *range(_LOWEST_PORT, start, _PORTS)):
         if all(_is_free(port) for port in range(first, first + _PORTS)):

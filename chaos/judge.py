@@ -1,9 +1,9 @@
 """The judgement of a run; pure.
 
-The client knows what was promised, the provider's ledger knows what arrived: where, from which number, with which
-content, how often, and which statuses were delivered to us. What Bulkhead reports about a message (its state and
-history) is compared with both: a report that the ledger contradicts is a fault of its own, and it explains a missing
-message only when the row is held, parked, or waits behind a held one.
+The client's records show what was accepted; the provider's ledger shows what arrived: where, from which number, with
+which content, how often, and which statuses were delivered to us. What Bulkhead reports about a message (its state and
+history) is compared with both. A report that the ledger contradicts is a fault of its own. A report excuses a missing
+message only if the row is held, parked, or waits behind a held one.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 _RANK: Final = {"sent": 1, "delivered": 2, "read": 3}
-"""States that a provider's status proves; a later one contains the earlier ones."""
+"""States that a provider's status proves; a later one implies the earlier ones."""
 _LEFT: Final = frozenset(_RANK)
 """States that claim that the provider has the message."""
 PARKED: Final = "poison"
-"""Error code of a row that was in hand at two deaths."""
+"""Error code of a row that two processes were working on when they died."""
 _EARLY_S: Final = 0.05
-"""How much before its `sendAt` a message may arrive: the clocks of client and provider are read at different
+"""Seconds that a message may arrive before its `sendAt`, since the clocks of client and provider are read at different
 moments.
 """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accepted:
-    """A message that was promised: 202 was answered.
+    """A message that the API accepted with 202.
 
     Attributes:
         text: unique; part of the content, whatever the type. chat: name of company, connection and chat; `number`
             counts the messages of the chat in the order of their acceptance. accepted_at: seconds since 1970, as in the
-            ledger. id: Bulkhead's. tries: requests until there was an answer.
+            ledger. id: Bulkhead's. tries: requests until there was a response.
         account, recipient: the provider's id of the sending number, and the chat's number; empty: not compared.
         type, content: as the provider must receive them; None: not compared.
-        send_at: not before this instant (seconds since 1970); such a message has no place in the order of its chat.
-        is_cancelled: the API confirmed that it will not be sent. redrives: how often the client queued it again after a
-            failure.
-        unsent_failures: how often it failed again after a redrive without having reached the provider.
-        policy: in-doubt policy that the client asked for; empty: the installation's.
+        send_at: not before this instant (seconds since 1970); the order of the chat does not apply to such a message.
+        is_cancelled: the API confirmed that it will not be sent. redrives: how often the operator queued it again after
+            a failure.
+        unsent_failures: how often it failed again after a redrive without another call to the provider.
+        policy: in-doubt policy in the request; empty: the installation's.
     """
 
     text: str
@@ -64,9 +64,9 @@ class Arrival:
     """One arrival at the provider, in the ledger's order.
 
     Attributes:
-        account, recipient, type, content: as the provider received them. is_refused: the provider took the call and
-            refused the message afterwards (a `failed` status), so that sending it again is right. is_denied: the
-            provider took it and answered with its own error code, which says that it did not.
+        account, recipient, type, content: as the provider received them. is_refused: the provider accepted the call and
+            refused the message afterwards (a `failed` status), so that it may be sent again. is_denied: the provider
+            accepted it, but answered with its own error code, which means a refusal.
     """
 
     seq: int
@@ -91,7 +91,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportedState:
-    """What Bulkhead reports about a message: its state, the code of its last error, whether it is left to a human, and
+    """What Bulkhead reports about a message: its state, the code of its last error, whether it is held for a human, and
     its history (empty: not read).
     """
 
@@ -114,16 +114,16 @@ class Result:
     """The outcome of a run. Messages are named by their texts.
 
     Attributes:
-        lost: accepted, not arrived, and neither held nor parked. duplicated: arrived more often than was asked for,
-            with how often. reordered: arrived for the first time after a later one of their chat. held: not arrived; in
-            doubt and left to a human. behind: not arrived; wait behind a held one. parked: not arrived; their row was
-            in hand at two deaths. in_doubt: arrived, but Bulkhead does not know it yet.
-        misdirected: arrived at another recipient, or from another number, than asked for. altered: arrived with another
+        lost: accepted, not arrived, and neither held nor parked. duplicated: arrived more often than allowed, with how
+            often. reordered: arrived for the first time after a later one of their chat. held: not arrived; in doubt
+            and held for a human. behind: not arrived; wait behind a held one. parked: not arrived; two processes died
+            while working on them. in_doubt: arrived, but Bulkhead does not know it yet.
+        misdirected: arrived at another recipient, or from another number, than requested. altered: arrived with another
             type or content.
         early: arrived before their time. cancelled: arrived although the API confirmed the cancellation.
-        misreported: the state that Bulkhead shows contradicts the ledger. misremembered: the history contradicts the
-            ledger or itself.
-        unasked: arrived although the client never got an answer; that is allowed, once.
+        misreported: the reported state contradicts the ledger. misremembered: the history contradicts the ledger or
+            itself.
+        unasked: arrived although the client never got a response; allowed once.
         recoveries: for each kill of a sender the seconds until the last message that was accepted before it, and had
             not arrived, arrived.
     """
@@ -148,7 +148,7 @@ class Result:
 
     @property
     def faults(self) -> Mapping[str, Mapping[str, object]]:
-        """Everything that breaks a guarantee, by its name."""
+        """The messages that broke a guarantee, by the fault's name."""
         return {
             "lost": self.lost,
             "duplicated": self.duplicated,
@@ -176,12 +176,13 @@ def judge(
     statuses: Mapping[int, frozenset[str]] | None = None,
     attempts: int = 0,
 ) -> Result:
-    """Compare what was promised, what arrived and what is reported.
+    """Compare accepted messages, arrivals and reports.
 
     Args:
-        arrivals: in the ledger's order. reported: by text; at least of what did not arrive.
+        arrivals: in the ledger's order. reported: by text; at least for the messages that did not arrive.
         statuses: which statuses of an arrival (by `seq`) the provider delivered to us; None, or no entry: not compared.
-        attempts: SEND_ATTEMPTS of the installation; the bound of what the policy `resend` may repeat. 0: not compared.
+        attempts: SEND_ATTEMPTS of the installation, which bounds the repetitions of the policy `resend`. 0: not
+            compared.
     """
     by_text: dict[str, list[Arrival]] = defaultdict(list)
     for arrival in received:
@@ -189,7 +190,7 @@ def judge(
     first = {text: found[0] for text, found in by_text.items()}
     promised = {message.text: message for message in accepted}
     missing = [message for message in accepted if message.text not in first]
-    # a held message holds up its chat: what waits behind it is neither lost nor late
+    # a held message holds up its chat: messages behind it are neither lost nor late
     held_chats = {message.chat for message in accepted if (state := reported.get(message.text)) and state.held}
     lost: dict[str, str] = {}
     held: dict[str, str] = {}
@@ -197,7 +198,7 @@ def judge(
     parked: list[str] = []
     for message in missing:
         state = reported.get(message.text, ReportedState(state="unknown"))
-        # it must not arrive; whether it did is judged below by `cancelled`
+        # it must not arrive; `cancelled` below checks that
         if message.is_cancelled:
             continue
         if state.held:
@@ -251,16 +252,14 @@ def _duplicated(
         message = promised.get(text)
         refused = sum(arrival.is_refused for arrival in received)
         taken = len(received) - refused
-        # what the provider refused afterwards may be sent once more for each redrive;
-        # `message` is missing when the client never got an answer: the request was carried out, and the text counts as
-        # one message
+        # a message that the provider refused afterwards may be sent once more for each redrive; without a response
+        # there is no `message`: the request may have been carried out once
         allowed_refused = 1 + (message.redrives if message else 0)
-        # what the provider denied to have taken is rightly sent again
+        # a message that the provider claims to have refused may be sent again
         denied = sum(arrival.is_denied for arrival in received)
         allowed_taken = 1 + denied
         if message and message.policy == "resend" and (state := reported.get(text)) is not None:
-            # the client asked for repetition whenever there is doubt; each doubt allows one, and attempts bound them
-            # all
+            # the policy asks for a repetition at each doubt; `attempts` bounds their number
             doubts = sum(step.state == "in_doubt" for step in state.history)
             allowed_taken = min(1 + doubts + denied, attempts) if attempts else 1 + doubts + denied
         if taken > allowed_taken or refused > allowed_refused:
@@ -271,10 +270,10 @@ def _duplicated(
 def _reordered(promised: Mapping[str, Accepted], first: Iterable[Arrival]) -> list[str]:
     highest: dict[str, int] = defaultdict(int)
     found = []
-    # first arrivals only: a message that is rightly sent again does not change the order in which the chat was begun
+    # first arrivals only: a legitimate repetition does not change the order of the chat
     for arrival in sorted(first, key=lambda one: one.seq):
         message = promised.get(arrival.text)
-        # what sleeps until its time, or was redriven, may be overtaken
+        # a scheduled or redriven message may be overtaken
         if message is None or message.send_at is not None or message.redrives:
             continue
         if message.number < highest[message.chat]:
@@ -286,7 +285,7 @@ def _reordered(promised: Mapping[str, Accepted], first: Iterable[Arrival]) -> li
 def _compare(
     promised: Mapping[str, Accepted], received: Iterable[Arrival], differ: Callable[[Accepted, Arrival], str]
 ) -> dict[str, str]:
-    """Return, by text, the first difference that `differ(message, arrival)` finds among a message's arrivals."""
+    """Return, by text, the first difference that `differ(message, arrival)` finds in a message's arrivals."""
     found: dict[str, str] = {}
     for arrival in received:
         message = promised.get(arrival.text)
@@ -324,36 +323,35 @@ def _contradiction(
     received: Sequence[Arrival],
     statuses: Mapping[int, frozenset[str]] | None,
 ) -> str:
-    """Return how the reported state contradicts the ledger; nothing when it does not."""
+    """Return how the reported state contradicts the ledger; empty when it does not."""
     taken = [arrival for arrival in received if not arrival.is_refused]
     if message.is_cancelled:
         return "" if state.state == "deleted" or received else f"cancelled, and shown as {state.state}"
     if message.unsent_failures:
         return f"failed {message.unsent_failures} times after a redrive without having been sent"
-    # without an arrival no status can have come: the state was invented
+    # without an arrival there can be no status: the state is unfounded
     if state.state in _LEFT and not received:
         return f"shown as {state.state}, never arrived"
-    # the provider has it, and an operator who believes the state would redrive it: the message would be doubled
+    # the provider has it: an operator who redrives it because of this state would send it twice
     if state.state == "failed" and taken:
         return f"arrived, and shown as failed ({state.code})"
-    # a page reports no status by webhook: its arrivals are not in `statuses`
+    # pages report no statuses by webhook: their arrivals are not in `statuses`
     if statuses is None or any(arrival.seq not in statuses for arrival in received):
         return ""
     return _unlike_statuses(state, received, statuses)
 
 
 def _unlike_statuses(state: ReportedState, received: Sequence[Arrival], statuses: Mapping[int, frozenset[str]]) -> str:
-    """Return how the reported state differs from what the provider's delivered statuses prove."""
+    """Return how the reported state differs from the provider's delivered statuses."""
     taken = [arrival for arrival in received if not arrival.is_refused]
     proved = max((_RANK.get(status, 0) for arrival in taken for status in statuses[arrival.seq]), default=0)
     shown = _RANK.get(state.state, 0)
-    # the last arrival decides: what was refused once, redriven and then taken is rightly shown as sent
+    # the last arrival decides: a message that was refused, redriven and then accepted is sent
     is_refused = bool(received) and received[-1].is_refused and "failed" in statuses[received[-1].seq]
-    # in doubt is a state of its own and is allowed to lag: reconciliation has its own time limit, which `settled`
-    # checks
+    # a state in doubt may lag: reconciliation has its own time limit, which `settled` checks
     if proved > shown and state.state != "in_doubt":
         return f"the provider reported {_name(proved)}, shown as {state.state}"
-    # `sent` is proved by the answer itself; only `delivered` and `read` need a status
+    # the response proves `sent`; only `delivered` and `read` need a status
     if shown > 1 and proved < shown and taken:
         return f"shown as {state.state}, the provider reported {_name(proved) or 'nothing'}"
     return f"the provider refused it, shown as {state.state}" if is_refused and state.state in _LEFT else ""
@@ -364,17 +362,17 @@ def _name(rank: int) -> str:
 
 
 def _broken_history(state: ReportedState, received: Sequence[Arrival]) -> str:
-    """Return what is wrong with a history; nothing when it fits the ledger and the reported state."""
+    """Return what is wrong with a history; empty when it agrees with the ledger and the reported state."""
     steps = state.history
     if steps[0].state != "queued":
         return f"begins with {steps[0].state}"
     begun = sum(step.state == "sending" for step in steps)
-    # each arrival must have a claim of its own in the history, or it was sent outside of the fence
+    # each arrival needs a claim in the history, or it was sent without a valid lease
     if len(received) > begun:
         return f"{len(received)} arrivals, {begun} attempts"
     failures = sum(step.state == "failed" and step.code != PARKED for step in steps)
     refusals = sum(arrival.is_refused for arrival in received)
-    # only a refusal may fail a message: SEND_ATTEMPTS of our own installation is too high to be used up
+    # only a refusal may fail a message: SEND_ATTEMPTS of our own installation is too high to be exhausted
     if failures > refusals:
         return f"{failures} failures, {refusals} refusals of the provider"
     repeated = [
@@ -394,8 +392,8 @@ def _broken_history(state: ReportedState, received: Sequence[Arrival]) -> str:
 
 
 def _recovery_s(kill: Kill, accepted: Sequence[Accepted], first: Mapping[str, Arrival]) -> float:
-    """Return how long what was accepted before the kill was still arriving."""
-    # a scheduled message arrives late by intention
+    """Return for how long after the kill earlier accepted messages were still arriving."""
+    # scheduled messages are late by intention
     waiting = [
         first[message.text].at
         for message in accepted

@@ -1,5 +1,5 @@
-"""Reads the provider's ledger: arrivals of one run's messages in one form, and which statuses were delivered to us;
-pure but for the reader.
+"""Reads the provider's ledger: arrivals of one run's messages in a common form, and the statuses that were delivered to
+us; pure except for the reader.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _CONTENTS: Final[Mapping[str, Callable[[Any, Mapping[str, str]], tuple[str, dict
     "template": _template,
     "reaction": lambda part, _: ("", {"emoji": part["emoji"]}),
 }
-"""How each type of the Cloud API is read."""
+"""Readers of the Cloud API's message types."""
 
 
 def reaction_to(text: str) -> str:
-    """Return what names the reaction to a message: its own content has no place for a text."""
+    """Return the name of the reaction to a message, whose content has no room for a text."""
     return f"reaction to {text}"
 
 
@@ -75,8 +75,8 @@ def received_messages(
     """Return the arrivals of one run's messages: ledger entries whose text begins with `mark`.
 
     Args:
-        files: see `content_of`. names: texts of messages that arrive without one: by the SHA-256 of a file, or by
-            `reaction_to` the text of another. ids: texts of what arrived by the provider's id; grows.
+        files: see `content_of`. names: texts of messages that arrive without one, by the SHA-256 of a file or by
+            `reaction_to` of another text. ids: texts of arrivals by the provider's id; grows.
     """
     found = []
     known = {} if ids is None else ids
@@ -96,7 +96,7 @@ def received_messages(
         if not text and names:
             target = known.get(entry["message"]["reaction"]["message_id"], "") if type_ == "reaction" else ""
             text = names.get(reaction_to(target) if target else content.get("sha256", ""), "")
-        # an installation that was joined has messages of others in its ledger
+        # the ledger of a joined installation has other messages too
         if text.startswith(mark):
             known[entry.get("id", "")] = text
             found.append(
@@ -108,9 +108,9 @@ def received_messages(
                     recipient=recipient,
                     type=type_,
                     content=content,
-                    # the sandbox writes into the arrival's own entry which statuses will follow
+                    # the sandbox's entry of an arrival lists the statuses that will follow
                     is_refused=entry.get("plan") == ["failed"],
-                    # a code, and not only an HTTP status: that is the provider's own word
+                    # a code and not only an HTTP status, so that the response is the provider's own
                     is_denied=entry.get("fault") == "5xx_after_accept" and entry.get("code") is not None,
                 )
             )
@@ -119,7 +119,7 @@ def received_messages(
 
 @dataclass(frozen=True, slots=True)
 class ProviderSend:
-    """One arrival as the provider names it in its statuses."""
+    """The provider's ids of one arrival, as its statuses use them."""
 
     provider_id: str
     callback: str
@@ -134,12 +134,11 @@ class LedgerReader:
     Args:
         names: see `arrivals_of`; may grow.
     Attributes:
-        arrivals: of one run's messages, in the ledger's order. faults: sends and webhooks since the run began that an
+        arrivals: of one run's messages, in the ledger's order. faults: number of sends and webhooks of the run that an
             armed fault changed, by its name.
-        times: how often each text arrived. statuses: which statuses were delivered to us, by the number of the
-            arrival's entry.
-        sends: how the provider knows each arrival of a message, by its text, oldest first. seq: of the last entry that
-            was read.
+        times: how often each text arrived. statuses: those delivered to us, by the number of the arrival's entry.
+        sends: the provider's ids of each arrival, by the message's text, oldest first. seq: number of the last entry
+            read.
     """
 
     installation: Installation
@@ -166,13 +165,14 @@ class LedgerReader:
         """Read the entries that were added since the last call."""
         entries = []
         for entry in self.installation.ledger(self._offset):
-            # by bytes: a file of a long run has hundreds of thousands of lines, and it is read four times a second
+            # from a byte offset: the file of a long run has hundreds of thousands of lines, and is read four times a
+            # second
             self._offset, self.seq = entry["end"], entry["seq"]
             entries.append(entry)
             match entry["event"]:
                 case "media_uploaded":
                     self._files[entry["id"]] = entry["sha256"]
-                # only posts that were answered 200: a status that never reached us proves nothing to Bulkhead
+                # only posts that were answered 200: Bulkhead cannot know a status that never reached it
                 case "taken" if entry["channel"] == "webhook":
                     for update in entry["updates"]:
                         self._statuses[update["seq"]].add(update["kind"])
@@ -182,7 +182,7 @@ class LedgerReader:
         self.times.update(arrival.text for arrival in new)
         by_seq = {entry["seq"]: entry for entry in entries}
         for arrival in new:
-            # a page names no account, and has no callback data
+            # pages have neither account nor callback data
             if arrival.account:
                 self._meta.add(arrival.seq)
                 entry = by_seq[arrival.seq]

@@ -1,6 +1,7 @@
-"""The load: unique messages over many chats of several companies, sent as a careful client sends: with a key, in order
-within a chat, and repeated with the same key until there is an answer. Some are scheduled, some of those cancelled, and
-some chats ask for an in-doubt policy of their own."""
+"""The load: unique messages over many chats of several companies, sent as by a careful client: with an idempotency key,
+in order within a chat, and repeated with the same key until there is a response. Some are scheduled, some of those
+cancelled, and some chats request an in-doubt policy of their own.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +23,10 @@ from shared.channels.registry import CHANNELS
 from shared.errors import BulkheadError
 
 _ASK_S: Final = 8.0
-"""Longest wait for one answer of the API; a repetition with the same key is safe."""
+"""Longest wait in seconds for a response of the API; a repetition with the same key is safe."""
 _AGAIN_S: Final = (0.05, 0.5)
-"""Range of seconds until a request is repeated; drawn, so that clients of a restarted process do not return all at
-once.
+"""Range of seconds until a request is repeated. Random, so that clients do not all return at once to a restarted
+process.
 """
 _FIRST_NUMBER: Final = 15_551_000_000
 """First phone number of the load; each connection has the next 10,000, so that no chat is shared by two."""
@@ -33,15 +34,16 @@ _DEMOS: Final = {channel.demo.phone_index: (channel.name, channel.demo) for chan
 NUMBERS: Final = {index: demo.account_id for index, (_, demo) in sorted(_DEMOS.items()) if demo.account_id}
 """The sandbox's phone number ids, by phone index of its first company."""
 CUSTOMERS_EVERY_S: Final = 2.0
-"""How often a customer writes to each of these numbers: where nothing ever comes in, silence is evidence of nothing."""
+"""How often a customer writes to each of these numbers: without inbound webhooks, a missing status proves nothing."""
 _CUSTOMER: Final = "15559999999"
-"""Number that the customers' messages come from, outside the range of the chats: those hold messages of the load only.
+"""Number that the customers' messages come from, outside the range of the chats, which contain messages of the load
+only.
 """
 CONNECTION_TYPES: Final = {index: name for index, (name, _) in sorted(_DEMOS.items())}
 
 _SCHEDULED_SHARE: Final = 0.04
-"""Share of messages with `sendAt`: enough to meet every fault in a long run, and few enough to leave the order of a
-chat testable.
+"""Share of messages with `sendAt`: enough to meet every fault in a long run, and few enough that the order of a chat
+can be tested.
 """
 _CANCELLED_SHARE: Final = 0.02
 """Share of messages that are scheduled and cancelled at once."""
@@ -49,21 +51,20 @@ _ACTING_SHARE: Final = 0.08
 """Share of messages that act on the one before: reactions on Meta's channels, edits in a browser session."""
 _EMOJI: Final = "👍"
 _SCHEDULED_S: Final = (1.0, 5.0)
-"""Range of seconds that a scheduled message sleeps: about as long as a process needs to be restarted."""
+"""Range of seconds until a scheduled message is due: about the duration of a restart."""
 _CANCELLED_AHEAD_S: Final = 60.0
-"""Far enough that a cancellation normally wins; an installation that stands still may send it first, and then answers
-409.
+"""Seconds; long enough that a cancellation normally comes first. A stopped installation may send the message first, and
+then answers 409.
 """
 _FLOOD_AT_ONCE: Final = 16
-"""Requests of a flood at the same time: the API stays free for the rest of the load."""
+"""Concurrent requests of a flood: few enough that the API has capacity for the rest of the load."""
 _POLICIES: Final = {3: "hold", 7: "resend"}
-"""In-doubt policy of a chat, by the last digit of its number within the connection; the others leave it to the
-installation.
+"""In-doubt policy of a chat, by the last digit of its number within the connection; other chats use the installation's.
 """
 
 
 class ClientWronged(BulkheadError):
-    """Raised when the API answers a correct request with something that no client can do anything about."""
+    """Raised when the API refuses a correct request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ class Chat:
     """One conversation: company, connection and phone number.
 
     Attributes:
-        account: the provider's id of the connection's number; empty for a browser session. policy: asked for with each
-            message; empty: none. is_left: what is held there is not decided about until the run ends.
+        account: the provider's id of the connection's number; empty for a browser session. policy: requested with each
+            message; empty: none. is_left: held messages stay held until the run ends.
     """
 
     phone_index: int
@@ -89,13 +90,13 @@ class Chat:
         return f"{kind}/{self.number[-5:]}"
 
     def path(self, message_id: str = "") -> str:
-        """Return where the API shows the chat, or one message of it."""
+        """Return the API's path of the chat, or of one of its messages."""
         return f"/api/v2/messages/{self.company}/{self.number}" + (f"/{message_id}" if message_id else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Another company that sends through a connection of its own.
+    """Another company, with a connection of its own.
 
     Attributes:
         phone_index, account: of that connection.
@@ -110,13 +111,14 @@ class Load:
     """Sends until it is stopped.
 
     Args:
-        mark: beginning of every text and key; unique to this run. rate: messages a second over all chats. chats:
+        mark: prefix of every text and key; unique to this run. rate: messages a second over all chats. chats:
             conversations on each connection.
         phone_indexes: the first company's connections. company: the first company. tenants: further companies.
-        varied: whether types, schedules, cancellations and policies vary; else plain texts only. seed: for what varies.
+        varied: whether types, schedules, cancellations and policies vary; otherwise plain texts only. seed: for random
+            choices.
     Attributes:
-        accepted: what was promised so far. names: texts of files without one, by SHA-256. asked: requests made.
-            reasons: why some had to be repeated: no answer, or its status.
+        accepted: messages accepted so far. names: texts of messages that are only a file, by its SHA-256. asked:
+            requests made. reasons: why requests were repeated: no response, or its status.
     """
 
     def __init__(
@@ -147,7 +149,7 @@ class Load:
             for place, (name, index, account) in enumerate(connections)
             for number in range(chats)
         ]
-        # one message of each chat in this time, so that all chats together keep the rate
+        # each chat sends one message in this interval, so that all chats together keep the rate
         self._every_s = len(self._chats) / rate
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -177,17 +179,17 @@ class Load:
         return next(chat for chat in self._chats if chat.name == name)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         self._tasks = [asyncio.create_task(self._talk(chat)) for chat in self._chats]
         accounts = {chat.account for chat in self._chats if chat.account}
         self._customers = [asyncio.create_task(self._write_as_customer(number)) for number in sorted(accounts)]
 
     async def flood(self, tenant: Tenant, *, first: int, chats: int, policy: str) -> list[str]:
-        """Send one message to each of `chats` new conversations of a tenant; what is held there is left. Each tenant
-        can be flooded once. Returns their texts. Raises what a send failed with.
+        """Send one message to each of `chats` new conversations of a tenant, in which held messages stay held. Each
+        tenant can be flooded once. Returns the texts. Raises the error of a failed send.
 
         Args:
-            first: number of the first of them, above those that `chats` of the load takes.
+            first: number of the first of them, above those of the load's own chats.
         """
         if any(chat.is_left and chat.company == tenant.company for chat in self._chats):
             return []
@@ -205,37 +207,37 @@ class Load:
         return await asyncio.gather(*map(send, new))
 
     async def stop(self) -> None:
-        """Begin no further message, and return when each one that was begun has its answer; customers write on. Raises
-        what a chat failed with.
+        """Start no further message, and return when every request has its response; customers continue to write. Raises
+        the error of a failed chat.
         """
         self._stopping.set()
-        # customers write on while the messages settle: absence of a status is evidence only if other webhooks arrive
+        # customers continue to write while the messages settle: a missing status is evidence only if other webhooks
+        # arrive
         await asyncio.gather(*self._tasks)
 
     async def cancel(self) -> None:
-        """Leave at once."""
+        """Cancel every task."""
         tasks = [*self._tasks, *self._customers]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def raise_if_failed(self) -> None:
-        """Raise what a chat failed with, if one did."""
+        """Raise the error of a failed chat, if there is one."""
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise error
 
     def note_redrive(self, text: str) -> None:
-        """Count that a message was queued again after it had failed."""
+        """Record that a failed message was queued again."""
         self._change(text, redrives=1)
 
     def note_unsent_failure(self, text: str) -> None:
-        """Count that a redriven message failed again although the provider was not asked again."""
+        """Record that a redriven message failed again without another call to the provider."""
         self._change(text, unsent_failures=1)
 
     def _change(self, text: str, *, redrives: int = 0, unsent_failures: int = 0) -> None:
-        # entries are immutable, so that a result that was judged does not change; a linear search, since redrives are
-        # few
+        # entries are immutable, so that a judged result does not change; the search is linear, since redrives are few
         place = next(place for place, message in enumerate(self.accepted) if message.text == text)
         message = self.accepted[place]
         self.accepted[place] = replace(
@@ -247,16 +249,15 @@ class Load:
     async def _talk(self, chat: Chat) -> None:
         number = 0
         target: Accepted | None = None
-        # spread over the interval, so that chats do not march in step
+        # spread over the interval, so that chats do not send at the same instants
         wait_s = random.uniform(0.0, self._every_s)  # noqa: S311 - dice, not secrets
         while not await _is_set_within(self._stopping, wait_s):
             number += 1
-            # the next message of a chat is sent only after the answer to this one: that makes the promised order
-            # certain
+            # the next message of a chat is sent after the response to this one, so that the expected order is certain
             began = time.monotonic()
             accepted = await self._act(chat, number, target) or await self._send(chat, number)
             self.accepted.append(accepted)
-            # each text is edited, or reacted to, once at most: then what arrives names it
+            # each text is edited, or reacted to, at most once, so that an arrival identifies it
             target = accepted if accepted.type == "text" and accepted.send_at is None else None
             wait_s = max(0.0, self._every_s - (time.monotonic() - began))
 
@@ -264,17 +265,17 @@ class Load:
         count = 0
         while True:
             count += 1
-            # a provider that is away just now has no customers
+            # while the sandbox is down, customers do not write
             await self._installation.sandbox(
                 "POST", "inbound", body={"phone_number_id": number, "from": _CUSTOMER, "text": f"question {count}"}
             )
             await asyncio.sleep(CUSTOMERS_EVERY_S)
 
     async def _act(self, chat: Chat, number: int, target: Accepted | None) -> Accepted | None:
-        """React to the message before this one, or edit it where the channel can. Returns None when nothing is done: no
-        lot fell, or the message has not left yet.
+        """React to the message before this one, or edit it where the channel supports that. Returns None when it was
+        not chosen, or the message has not been sent yet.
         """
-        # a chat with a policy of its own is one whose doubts the plans aim at; actions have no policy of their own
+        # the plans aim doubts at chats with a policy; actions have none
         if not self._varied or chat.policy or target is None or self._dice.random() >= _ACTING_SHARE:
             return None
         text = f"{self._mark} {chat.name} {number}"
@@ -318,7 +319,7 @@ class Load:
             send_at = time.time() + (_CANCELLED_AHEAD_S if cancels else self._dice.uniform(*_SCHEDULED_S))
             body["sendAt"] = datetime.fromtimestamp(send_at, UTC).isoformat(timespec="milliseconds")
         if form.file:
-            # before it is sent: an arrival may be read before the answer
+            # before the request: an arrival may be read before the response
             self.names[form.file] = text
         path = f"/api/v2/messages/{form.type}/{chat.company}/{chat.number}"
         answer, tries = await self._until_answered("POST", path, text, body=body, key=text.replace(" ", "."))
@@ -326,7 +327,7 @@ class Load:
             text=text,
             chat=chat.name,
             number=number,
-            # after the answer: an arrival may be earlier, which the judge allows
+            # after the response: an arrival may be earlier, which the judge allows
             accepted_at=time.time(),
             id=str(answer.body["id"]),
             tries=tries,
@@ -340,7 +341,7 @@ class Load:
         if not cancels:
             return accepted
         answer, _ = await self._until_answered("DELETE", chat.path(accepted.id), text, accepts=(200, 202, 409))
-        # 409: it was sent before the cancellation; then it must arrive like any other
+        # 409: it was sent before the cancellation, and must arrive like any other
         return replace(accepted, is_cancelled=answer.status == 200 and answer.body["status"] == "deleted")
 
     async def _until_answered(
@@ -353,7 +354,9 @@ class Load:
         key: str = "",
         accepts: tuple[int, ...] = (200, 202),
     ) -> tuple[Answer, int]:
-        """Repeat a request until it has an answer. Returns it with the number of requests. Raises `ClientWronged`."""
+        """Repeat a request until it has a response. Returns that with the number of requests. Raises
+        `ClientWronged`.
+        """
         tries = 0
         while True:
             tries += 1
@@ -361,8 +364,8 @@ class Load:
             answer = await self._installation.api(method, path, body=body, key=key, within_s=_ASK_S)
             if answer is not None and answer.status in accepts:
                 return answer, tries
-            # 4xx means that the request itself is wrong; it is not, so the installation is (429 is back-pressure and
-            # passes)
+            # 4xx means that the request is wrong. It is not, so that the installation is at fault (429 is
+            # back-pressure, which ends)
             if answer is not None and answer.status < 500 and answer.status != 429:
                 raise ClientWronged(f"{text}: the API answered {answer.status}: {answer.body}")
             self.reasons["no answer" if answer is None else str(answer.status)] += 1
@@ -372,7 +375,7 @@ class Load:
 async def _is_set_within(event: asyncio.Event, wait_s: float) -> bool:
     try:
         await asyncio.wait_for(event.wait(), wait_s)
-    # the event may be set in the same turn of the loop in which the time ran out
+    # the event may be set in the same loop iteration as the timeout
     except TimeoutError:
         return event.is_set()
     return True

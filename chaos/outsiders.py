@@ -1,5 +1,6 @@
-"""Statuses that concern another installation or company, or an attempt that is over: what a second installation,
-another company, or a provider that repeats itself posts to our webhook addresses. None of them may move a message."""
+"""Posts statuses of another installation, another company, or an earlier attempt to our webhooks. None of them may
+change the state of a message.
+"""
 
 from __future__ import annotations
 
@@ -18,24 +19,25 @@ from chaos.tenants import ATTACKER
 from shared.clock import left, monotonic
 
 _AT_ONCE: Final = 40
-"""Statuses of one post; the attacks that were seen used as many."""
+"""Statuses in one POST, as many as in observed attacks."""
 _RECENT: Final = 200
-"""How many of the newest messages are drawn from: older ones are finished and cannot be moved."""
+"""How many of the newest messages are candidates: older ones are in a final state."""
 _POSTS: Final = 10
 _POST_EVERY_S: Final = 0.1
-"""An attack lasts a second, so that some of its posts are processed together with true statuses."""
+"""Seconds between POSTs: an attack lasts a second, so that some POSTs are processed together with true statuses."""
 _REFUSED_S: Final = 1.5
-"""Time for the provider's refusals to come in."""
+"""Seconds for the provider's refusals to arrive."""
 _PATIENCE_S: Final = 20.0
-"""How long a call to the API is repeated: a connection must not stay paused because a process was just killed."""
+"""Seconds for which a call to the API is repeated: a connection must not stay paused because a process was just killed.
+"""
 _FAILED: Final = {"code": 131026, "title": "Message undeliverable"}
 
 
 class Outsiders:
-    """Posts what is not about us.
+    """Posts these statuses.
 
     Args:
-        seed: for what is drawn.
+        seed: for random choices.
     """
 
     def __init__(
@@ -45,10 +47,10 @@ class Outsiders:
         self._dice = random.Random(seed)  # noqa: S311 - dice, not secrets
 
     async def second_installation(self) -> None:
-        """Report deliveries of another installation on the same account, whose messages have the numbers of ours.
-        Raises `NeverHappened`.
+        """Report deliveries of another installation on the same account, whose message ids equal ours. Raises
+        `NeverHappened`.
         """
-        # one POST holds one account's statuses, as Meta's do
+        # one POST contains one account's statuses, as at Meta
         for account, messages in self._by_account(self._waiting()).items():
             statuses = [
                 status("delivered", f"wamid.second-{message.id}", message.recipient, token)
@@ -61,29 +63,28 @@ class Outsiders:
         """Report the failure of an attempt again while the redriven message waits, with and without its callback data.
         Raises `NeverHappened`.
 
-        One connection is paused for a moment, so that what is redriven there is still queued when the old failure
-        comes.
+        One connection is paused meanwhile, so that its redriven messages are still queued when the old failure arrives.
         """
         chat = self._dice.choice([chat for chat in self._load.chats if chat.account])
         connection = f"/api/v2/connections/{chat.company}/{chat.phone_index}"
         fault = {"fault": "fail_later", "count": 3, "phone_number_id": chat.account}
-        # `fail_later`: three messages of this number are taken and then refused by a status; those are redriven below
+        # `fail_later`: three messages of this number are accepted and then refused by a status; these are redriven
+        # below
         if (armed := await self._installation.sandbox("POST", "faults", body=fault)) is None or armed.status != 200:
             raise NeverHappened("the provider is away")
         await asyncio.sleep(_REFUSED_S)
         await self._api("POST", connection + "/pause")
         try:
-            # now and not at its own pace: the redriven messages must be queued, and unsent, before the old failures are
-            # posted
+            # at once: the redriven messages must be queued, and unsent, before the old failures are posted
             await self._follow_up.round()
             waiting = [message for message in self._recent() if message.account == chat.account and message.redrives]
-            # the oldest send is the attempt that failed before the redrive
+            # the oldest send is the attempt that failed
             sends = [self._ledger.sends[message.text][0] for message in waiting if message.text in self._ledger.sends]
             if sends:
                 with_token = [status("failed", one.provider_id, one.recipient, one.callback) for one in sends]
                 without = [status("failed", one.provider_id, one.recipient, "") for one in sends]
                 await post_signed(self._installation, chat.account, with_token + without)
-        # also when the run is cancelled: a paused connection would keep its messages open until the end of the run
+        # also after a cancellation: a paused connection would keep its messages open until the end of the run
         finally:
             await self._api("POST", connection + "/resume")
         if not sends:
@@ -95,7 +96,7 @@ class Outsiders:
         """
         headers = {"X-Bulkhead-Webhook-Secret": ATTACKER.secret}
         for _ in range(_POSTS):
-            # ids are numbers of rows, so that an attacker can guess those of other companies, also of messages to come
+            # ids are row numbers, so that an attacker can guess those of other companies and of future messages
             newest = max((int(message.id) for message in self._load.accepted), default=0)
             statuses = [
                 status("failed", f"wamid.attack-{number}", "15550100200", token)
@@ -117,19 +118,19 @@ class Outsiders:
         return [message for message in self._load.accepted[-_RECENT:] if message.account]
 
     def _waiting(self) -> list[Accepted]:
-        """Return messages that were not sent yet: those that wait for their time, and the newest."""
+        """Return messages that may not have been sent yet: scheduled ones, and the newest."""
         now = time.time()
         scheduled = [message for message in self._load.accepted if message.account and (message.send_at or 0.0) > now]
         return (scheduled + self._recent()[-_AT_ONCE // 2 :])[:_AT_ONCE]
 
     def _tokens(self, message_id: str, *, same_installation: bool = False) -> list[str]:
-        """Return callback data that names a message: in the plain form, and in the form of ours, with our
-        installation's name or another one.
+        """Return callback data that names a message: in the plain form, and in our form with our or another
+        installation's name.
         """
-        # tokens without an installation's name were made by earlier versions and are still read
+        # earlier versions made tokens without an installation's name, which are still read
         tokens = [f"bulkhead:{message_id}:1"]
         known = next((send.callback for sends in self._ledger.sends.values() for send in sends), "")
-        # a token of ours is taken as the pattern, so that this file does not repeat how tokens are made
+        # one of our tokens serves as the pattern, so that this file does not repeat how tokens are made
         parts = known.split(":")
         if len(parts) > len(tokens[0].split(":")):
             name = parts[1] if same_installation else f"{self._dice.getrandbits(48):012x}"
@@ -149,8 +150,8 @@ class Outsiders:
 async def post_signed(
     installation: Installation, account: str, statuses: Sequence[dict[str, Any]], *, at: float | None = None
 ) -> None:
-    """Post statuses of a number, signed as Meta signs. `at`: the instant (seconds since 1970) that Meta gives as the
-    time of the event; None: now. Raises `NeverHappened`.
+    """Post statuses of a number, signed as Meta signs. `at`: Meta's time of the event in seconds since 1970; None: now.
+    Raises `NeverHappened`.
     """
     answer = await installation.sandbox("POST", "posts", body={"json": _body(account, statuses, at)})
     if answer is None or answer.status != 200:
@@ -158,7 +159,7 @@ async def post_signed(
 
 
 def status(word: str, provider_id: str, recipient: str, callback: str) -> dict[str, Any]:
-    """Return one status, happened now, in the form of the Cloud API."""
+    """Return a status of now in the form of the Cloud API."""
     return {
         "id": provider_id,
         "status": word,
@@ -175,7 +176,7 @@ def _body(account: str, statuses: Sequence[dict[str, Any]], at: float | None = N
         "metadata": {"display_phone_number": "15550783001", "phone_number_id": account},
         "statuses": list(statuses),
     }
-    # the sandbox names accounts like their numbers, one place higher
+    # the sandbox's account ids are those of their numbers with a higher first digit
     changes = [{"field": "messages", "value": value}]
     entry = {"id": f"2{account[1:]}", "time": int(time.time() if at is None else at), "changes": changes}
     return {"object": "whatsapp_business_account", "entry": [entry]}

@@ -1,4 +1,4 @@
-"""The browser session of an installation: linked as a phone would link it."""
+"""Links the browser session of an installation, as a phone does."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from shared.clock import left, monotonic
 _SESSION_S: Final = 180.0
 """Longest wait for a session's state, in seconds: Chromium starts, loads the page and synchronises."""
 _LOOK_S: Final = 0.2
-"""Seconds between two questions to the API: a code lives for 20 s, so that a fifth of a second does not matter."""
+"""Polling interval for the API in seconds: short against the 20 s for which a code is valid."""
 
 
 async def wait_session(
     installation: Installation, desired: str, *, phone_index: int = 1, within_s: float = _SESSION_S
 ) -> str:
-    """Wait until the session is in a state, and return the code that it shows ("" when none). Raises
-    `NeverHappened`.
-    """
+    """Wait until the session is in a state, and return its code ("": none). Raises `NeverHappened`."""
     by = monotonic() + within_s
     seen = "nothing"
     while True:
@@ -48,7 +46,7 @@ class LinkedPage:
 
 
 async def linked_page(installation: Installation) -> LinkedPage:
-    """Return the page that is linked. Raises `NeverHappened`."""
+    """Return the linked page. Raises `NeverHappened`."""
     answer = await installation.sandbox("GET", "web/devices")
     devices = answer.body["devices"] if answer is not None and answer.status == 200 else []
     linked = [LinkedPage(device["device"], device["phone"]) for device in devices if device["phone"]]
@@ -58,18 +56,18 @@ async def linked_page(installation: Installation) -> LinkedPage:
 
 
 async def order(installation: Installation, page: LinkedPage, what: str, **body: object) -> None:
-    """Order something of a page. Raises `NeverHappened`."""
+    """Send a control call about a page. Raises `NeverHappened`."""
     answer = await installation.sandbox("POST", f"web/devices/{page.device}/{what}", body=body)
     if answer is None or answer.status != 200:
         raise NeverHappened("the provider is away")
 
 
 async def relink(installation: Installation, *, lost_s: float, other_phone: bool) -> None:
-    """Let no answer to a send reach the page for a while, end the link at the phone, and scan the new code. Raises
+    """Withhold the acks of sends from the page for a while, end the link at the phone, and scan the new code. Raises
     `NeverHappened`.
 
     Args:
-        other_phone: scan it with another phone than before.
+        other_phone: scan with another phone.
     """
     page = await linked_page(installation)
     await order(installation, page, "faults", lose_acks=[1, 2, 3])

@@ -1,4 +1,4 @@
-"""Faults and plans as data, and the seeded schedule that is made from them; pure."""
+"""Faults and plans as data, and the seeded schedule made from them; pure."""
 
 from __future__ import annotations
 
@@ -37,16 +37,17 @@ PROVIDER: Final = ("provider",)
 PAGE: Final = ("page",)
 OUTSIDERS: Final = ("outsiders",)
 DOORS: Final = ("silent_door", "crowd", "endless_doubt", "late_report", "lost_report")
-"""Methods of `Doors`: each is a target of its own, since they do not hinder each other."""
+"""Methods of `Doors`. Each is a target of its own, so that they can run at the same time."""
 MACHINE: Final = ("machine",)
 PROOF: Final = ("proof",)
-"""One of the senders, drawn when it is done: no second one may be killed meanwhile."""
+"""Stands for one of the senders, which is chosen when the fault is carried out; no second one may be killed meanwhile.
+"""
 
 SENDERS: Final = frozenset({*META, *WEBDRIVER})
-"""Slots that send: after the death of one, the time until its messages were resolved is measured."""
+"""Slots that send: after the death of one, the time until its messages are resolved is measured."""
 
 WATCHED_S: Final = 12.0
-"""A slot that lived for less pays in full under the restart policy: a plan that hits it more often measures the
+"""Seconds of uptime from which the restart policy reduces the backoff. A plan with shorter gaps would measure the
 backoff of restarts, not delivery.
 """
 
@@ -56,9 +57,9 @@ class Fault:
     """One kind of fault.
 
     Attributes:
-        action: how it is done, see `actions`. targets: what it may hit; one is drawn. gap_s: least time between the end
-            of one fault and the next on the same target. lasts_s: range of its length. details: for the provider's and
-            the page's faults, the order that is given to the sandbox.
+        action: see `actions`. targets: candidates, of which one is chosen. gap_s: least seconds between the end of one
+            fault and the next on the same target. lasts_s: range of its duration in seconds. details: for faults of the
+            provider and the page, the body of the sandbox's control call.
     """
 
     action: Action
@@ -88,7 +89,7 @@ def _outsiders(words: str, posts: str) -> Fault:
 FAULTS: Final[Mapping[str, Fault]] = {
     "kill_api": Fault(action="kill", targets=API, words="kill -9 of an API process"),
     "kill_meta": Fault(action="kill", targets=META, words="kill -9 of a sender"),
-    # 40 s: a browser process is ready again only when Chromium has loaded the page and the session has synchronised
+    # 40 s: a browser process is ready when Chromium has loaded the page and the session has synchronised
     "kill_webdriver": Fault(action="kill", targets=WEBDRIVER, words="kill -9 of the browser process", gap_s=40.0),
     "kill_recorder": Fault(action="kill", targets=RECORDER, words="kill -9 of the recorder"),
     "kill_sandbox": Fault(
@@ -114,7 +115,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "pause_api": Fault(
         action="pause", targets=API, words="an API process stands still for a while", lasts_s=(0.2, 2.5)
     ),
-    # up to 6 s: the long ones exceed the watchdog's limit, and the orchestrator ends the process in the middle of its
+    # up to 6 s: longer than the watchdog's limit, so that the orchestrator kills some processes in the middle of their
     # sends
     "pause_meta": Fault(
         action="pause",
@@ -131,7 +132,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "pause_postgres": Fault(
         action="pause_server", targets=POSTGRES, words="all of PostgreSQL stands still", lasts_s=(0.3, 4.0)
     ),
-    # nothing restarts: the relay finds what the lost hints named, so the next flush may follow at once
+    # nothing restarts, and the relay finds the rows of the lost hints, so that the next flush may follow at once
     "flush_redis": Fault(action="flush_redis", targets=REDIS, words="FLUSHALL", gap_s=1.0),
     "cut_database_api": Fault(
         action="cut_database",
@@ -158,7 +159,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "cut_after": _provider("connections are cut after the message is taken", fault="cut_after", count=3),
     "reply_lost": _provider("messages are taken and never answered", fault="hang_after", count=2),
     "error_after_accept": _provider("messages are taken and answered 502", fault="5xx_after_accept", count=3),
-    # counts of two or three: a fault befalls a few sends and passes, so that the next step meets a provider that works
+    # two or three each: the fault affects a few sends, so that the next step finds a working provider
     "code_after_accept": _provider(
         "messages are taken and answered 131000", fault="5xx_after_accept", http_status=500, code=131000, count=2
     ),
@@ -171,7 +172,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "double_webhook": _provider("webhooks come twice", fault="webhook_duplicate", count=10),
     "reordered_webhook": _provider("webhooks of a message come in reverse order", fault="webhook_reorder", count=10),
     "dropped_webhook": _provider("webhooks never come", fault="webhook_drop", count=3),
-    # 90 s: longer than the in-doubt window, so that the status comes after the policy has decided
+    # 90 s: longer than the in-doubt window, so that the status arrives after the policy's decision
     "very_late_webhook": _provider("webhooks come 90 s later", fault="webhook_delay", latency_ms=90_000.0, count=3),
     "refused_later": _provider("messages are taken, and refused by a status", fault="fail_later", count=2),
     # the account of Meta's embedded demo number: one number is silent while the webhooks of the others arrive
@@ -191,7 +192,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "endless_doubt": _doors("each message of a chat is taken and answered 502", "endless_doubt", lasts_s=(45.0, 55.0)),
     "late_report": _doors("what is in doubt is reported 150 s later", "late_report"),
     "lost_report": _doors("what is in doubt is never reported", "lost_report"),
-    # 60 s: the provider's repetition comes after 20 s, and the other sender must not die in between
+    # 60 s: the provider repeats after 20 s, and the other sender must not die before
     "kill_with_proof": Fault(
         action="kill_with_proof",
         targets=PROOF,
@@ -206,7 +207,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
         lasts_s=(0.5, 2.0),
         gap_s=60.0,
     ),
-    # the target of the page's other faults: none of them may hit a page that is being linked
+    # the same target as the page's other faults, none of which may affect a page that is being linked
     "relink": Fault(
         action="relink",
         targets=PAGE,
@@ -221,28 +222,29 @@ FAULTS: Final[Mapping[str, Fault]] = {
 """Every kind of fault."""
 
 _NEVER_CERTAIN: Final = frozenset({"very_late_webhook", "dropped_webhook", "refused_later", "code_after_accept"})
-"""Faults of plans of their own: silence that is longer than the window is evidence to the policy `auto`, a refusal
-needs a redrive, and what was taken and answered by a code is rightly sent again.
+"""Faults with plans of their own. The policy `auto` treats a status that is missing for longer than the window as
+evidence, a refusal needs a redrive, and a message that was accepted but answered with an error code is sent again by
+design.
 """
 _PROVIDER: Final[Mapping[str, float]] = {
     name: 1.0 for name, fault in FAULTS.items() if fault.action == "provider" and name not in _NEVER_CERTAIN
 } | {
-    # seldom: a throttled number waits as the provider asks, and a plan of throttling measures that wait
+    # seldom: a throttled number waits as the provider requests, and the plan would measure that wait
     "throttled": 0.3,
-    # seldom: each holds a place in flight until the call's time limit
+    # seldom: each occupies an in-flight slot until the call's time limit
     "reply_lost": 0.5,
 }
 _OUTSIDERS: Final[Mapping[str, float]] = {
     "second_installation": 1.0,
     "repeated_failure": 1.0,
     "other_tenant": 1.0,
-    # gives failures that are redriven, which `repeated_failure` needs
+    # causes the redriven failures that `repeated_failure` needs
     "refused_later": 1.0,
     "silent_number": 0.3,
 }
 _SELDOM: Final = 0.035
-"""Weight of a process's or server's fault in a plan of many faults: each restart costs about a second of CPU, and a cut
-connection nothing.
+"""Weight of a process's or server's fault in a plan of many faults: a restart costs about a second of CPU, a cut
+connection almost none.
 """
 _DOORS: Final[Mapping[str, float]] = {
     "silent_door": 1.0,
@@ -307,7 +309,7 @@ PLANS: Final[Mapping[str, Mapping[str, float]]] = {
         **{name: weight * _SELDOM for name, weight in {**_PROCESSES, **_STORAGE}.items()},
         **_PROVIDER,
         **{name: weight * _SELDOM for name, weight in {**_OUTSIDERS, **_DOORS}.items()},
-        # more of them would only lengthen the settling: each lasts or stays
+        # few, since each lasts long or stays, and would prolong the settling
         "crowd": 0.01,
         "power_loss": 0.01,
         "refused_later": 1.0,
@@ -315,17 +317,19 @@ PLANS: Final[Mapping[str, Mapping[str, float]]] = {
     },
     "calm": {},
 }
-"""Every plan: the weight of each of its faults. What hits a process that the installation does not run is left out."""
+"""Every plan, with the weight of each of its faults. Faults of processes that the installation does not run are
+skipped.
+"""
 
 SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {
-    # few attempts: doubts count as attempts, and their end must come within the fault
+    # few attempts: doubts count as attempts, which must be exhausted within the fault
     "doors": {"SEND_ATTEMPTS": "3", "WEBHOOK_REPEAT_S": "30"},
     "all": {"WEBHOOK_REPEAT_S": "30"},
 }
-"""Settings of an own installation that a plan needs."""
+"""Settings that a plan needs in an own installation."""
 
 AT_PROVIDER: Final = frozenset(name for name, fault in FAULTS.items() if fault.action == "provider")
-"""Faults that the provider's ledger counts one by one: each send and each webhook that one befell."""
+"""Faults that the provider's ledger counts by each affected send and webhook."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,10 +343,10 @@ class Step:
 
 
 def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collection[str]) -> list[Step]:
-    """Return `faults` steps of a plan, in time; the same arguments give the same steps.
+    """Return `faults` steps of a plan in order of time; the same arguments give the same steps.
 
     Args:
-        rate: faults a second, as long as there is a target that may be hit again. targets: what the installation has.
+        rate: faults a second, as long as a target is available. targets: those of the installation.
     Raises:
         KeyError: no plan has this name.
     """
@@ -353,8 +357,7 @@ def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collect
     at_s = 0.0
     while weights and len(steps) < faults:
         at_s += dice.expovariate(rate)
-        # a target that was never hit is free at once; later it must have rested for the fault's gap since the last one
-        # ended
+        # a target is available at first, and again after the fault's gap since the end of its last fault
         able = {
             name: [
                 target
@@ -364,7 +367,7 @@ def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collect
             for name in weights
         }
         names = [name for name, hit in able.items() if hit]
-        # every target rests; the next draw is later in time, so that the loop ends
+        # no target is available; the next attempt is later in time, so that the loop ends
         if not names:
             continue
         (name,) = dice.choices(names, [weights[name] for name in names])
@@ -372,7 +375,7 @@ def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collect
         step = Step(
             at_s=round(at_s, 3), fault=name, target=target, lasts_s=round(dice.uniform(*FAULTS[name].lasts_s), 3)
         )
-        # by the plan, not by what happens: the schedule must depend on nothing but its arguments
+        # by plan, not by events: the schedule must depend only on its arguments
         free_at[target] = step.at_s + step.lasts_s
         steps.append(step)
     return steps

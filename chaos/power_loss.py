@@ -1,5 +1,6 @@
-"""A loss of power, simulated: every process dies at once, files that are never synced stand as they were before the
-last sends, and what names this boot of the machine names another one."""
+"""Simulates a loss of power: every process dies at once, unsynced files return to their state before the last sends,
+and the recorded boot id is another one.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +16,21 @@ from shared.process.slot_lock import boot_id
 _NEVER_SYNCED: Final = "*.flight"
 """In-flight journals: memory-mapped, so that the disk may hold any earlier state of them."""
 _LARGEST: Final = 4 << 20
-"""Files under `run/` that name the boot are small; the embedded server's own files lie there too."""
+"""Bytes: files under `run/` with the boot id are small; the embedded server's own files are there too."""
 
 
 async def lose_power(installation: Installation, under_way_s: float) -> None:
     """Simulate it.
 
     Args:
-        under_way_s: seconds between the state of the files that comes back and the end.
+        under_way_s: seconds between the restored state of the files and the loss.
     """
     run_directory = runtime.run_dir(installation.home)
     before = {path: path.read_bytes() for path in run_directory.glob(_NEVER_SYNCED)}
     await asyncio.sleep(under_way_s)
     await installation.kill_everything()
     for path, content in before.items():
-        # one that was removed meanwhile stays removed: that its rows are settled is in the database
+        # a file that was removed meanwhile stays removed: the database shows that its rows are settled
         if path.exists():
             path.write_bytes(content)
     _name_another_boot(run_directory)

@@ -52,18 +52,18 @@ _USUAL_SLOTS: Final = (
     "webdriver-0",
 )
 _UNCLEAN: Final = 1
-"""Exit code of a run that broke a guarantee, did not settle, or could not be made."""
+"""Exit code of a run that broke a guarantee, did not settle, or could not be carried out."""
 OWN_INSTALLATION: Final[Mapping[str, str]] = {
     "CHAOS": "on",
-    # what is judged is delivery: nothing may end as a dead letter because a plan was unlucky, or wait for a rate limit
+    # delivery is tested: no message may become a dead letter by accumulated faults, or wait for a rate limit
     "SEND_ATTEMPTS": "50",
     "META_MESSAGES_PER_SECOND": "0",
     # the sandbox repeats a webhook whose connection broke within a second
     "WEBHOOK_REPEAT_S": "5",
-    # no rotation in the middle of a run: the logs are what a failure is explained by
+    # no rotation during a run: the logs are needed to explain failures
     "LOG_MAX_MB": "200",
 }
-"""Settings of an installation that we start, beside its ports."""
+"""Settings of an installation that we start, besides its ports."""
 
 
 class _Parser(ArgumentParser):
@@ -135,8 +135,8 @@ def parser() -> ArgumentParser:
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run one run and return the exit code: 0 when nothing was lost, doubled or reordered and everything came to an
-    end.
+    """Execute a run and return the exit code: 0 when no guarantee was broken and every message reached a final
+    state.
     """
     given = parser().parse_args(argv)
     if given.show_plan:
@@ -156,11 +156,10 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
-    """Run the run so that SIGTERM and Ctrl-C end it in order: our installation is stopped."""
+    """Await a run; SIGTERM and Ctrl-C cancel it, so that our installation is stopped."""
     task = asyncio.create_task(work)
     for number in (signal.SIGTERM, signal.SIGINT):
-        # cancelled instead of raised: a KeyboardInterrupt in the middle of the loop would skip the awaits that stop our
-        # installation
+        # cancellation instead of KeyboardInterrupt, which would skip the awaits that stop our installation
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
         return await task
@@ -170,10 +169,10 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> int:
-    # a short prefix: socket files lie in the home, and the path of a socket has at most 107 bytes
+    # a short prefix: the home contains socket files, and a socket's path has at most 107 bytes
     home = given.home.absolute() if given.home else Path(tempfile.mkdtemp(prefix="bh-"))
-    # an installation that runs already is asked as any operator's command would ask it; ours inherits no setting by
-    # accident
+    # a running installation is addressed with the caller's settings, as by any operator's command; one of our own
+    # inherits no setting by accident
     variables = environ if given.home else _variables(given)
     async with Calls() as calls:
         installation = Installation(home, variables, environ, calls)
@@ -187,7 +186,7 @@ async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> 
         finally:
             await installation.stop()
             if not given.home and not given.keep:
-                # a file that a dying process still writes must not turn a clean run into an error
+                # a file that a dying process still writes must not fail a clean run
                 shutil.rmtree(home, ignore_errors=True)
     return ExitCode.OK if clean else _UNCLEAN
 
@@ -197,7 +196,7 @@ async def _break(given: Namespace, installation: Installation, screen: Screen) -
         await link(installation)
     mark = new_mark()
     connections = (0, 1, 2, 3) if given.browser else (0, 2, 3)
-    # outsiders need a company to attack from, and redriven messages to report about
+    # outsiders need an attacking company, and redriven messages
     varied = given.varied or any(FAULTS[name].action in ("outsiders", "doors") for name in PLANS[given.plan])
     load = Load(
         installation,
@@ -232,7 +231,7 @@ async def _break(given: Namespace, installation: Installation, screen: Screen) -
 
 
 def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True) -> list[Step]:
-    # without load on the session its faults would hit nothing, and only cost CPU
+    # without load on the session, its faults would test nothing and cost CPU
     slots = [slot for slot in slots if given.browser or not slot.startswith("webdriver")]
     ours = (*ORCHESTRATOR, *MACHINE) if orchestrator else ()
     targets = [*slots, *PROVIDER, *ours, *(PAGE if given.browser else ()), *OUTSIDERS, *DOORS, *PROOF]
@@ -251,7 +250,7 @@ def _variables(given: Namespace) -> dict[str, str]:
 
 
 def armed(text: str) -> str:
-    """Return what CRASH_POINTS is set to: the text, or every point with that probability."""
+    """Return the value of CRASH_POINTS: the text, or every point with the given probability."""
     try:
         probability = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a run came to, as a table for people and as JSON for programs."""
+"""The outcome of a run, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from chaos.run import Outcome
 
 _NAMED: Final = 10
-"""Messages that are named in the table; the JSON names all."""
+"""Most messages named in a row of the table; the JSON names all."""
 
 
 def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
 
 
 def table(outcome: Outcome) -> str:
-    """Return the result for people."""
+    """Return the outcome as a table."""
     result = outcome.result
     sends, points = sum(outcome.at_provider.values()), sum(outcome.crash_points.values())
     rest = f"{outcome.faults - sends - points} others, {sum(outcome.left_out.values())} left out: target away"
@@ -75,7 +75,7 @@ def table(outcome: Outcome) -> str:
         ),
         ("held for a human", len(result.held), _some(f"{text} ({code})" for text, code in result.held.items())),
         ("waiting behind one", len(result.behind), _some(result.behind)),
-        # shown, but no fault: parking is what two deaths over one row are promised to lead to
+        # shown, but not a fault: a row whose processes died twice is parked by design
         ("parked as poison", len(result.parked), _some(result.parked)),
         ("arrived, in doubt", len(result.in_doubt), _some(result.in_doubt)),
         ("followed up", sum(outcome.followed_up.values()), _counts(outcome.followed_up)),

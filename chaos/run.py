@@ -1,4 +1,4 @@
-"""One run: load and faults side by side, then calm, then the result."""
+"""One run: load and faults at the same time, then calm, then the result."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from shared.fail_points import LOG_NAME
 from shared.process import runtime
 
 QUIET_S: Final = 0.5
-"""Seconds between two looks while a run waits for its end; each look lists every chat by the API."""
+"""Polling interval in seconds while a run settles; each poll lists every chat by the API."""
 _OPEN: Final = frozenset({"queued", "sending", "in_doubt"})
-"""States in which a message has not come to its end."""
+"""States that are not final."""
 _STATUSES_S: Final = 20.0
-"""How long after the provider has posted its last update every status that it delivered must show."""
+"""Seconds after the provider's last update within which every delivered status must be visible."""
 _USUAL: Final = frozenset({"sent", "delivered", "read"})
-"""Last states of a message to which nothing unusual happened."""
+"""Final states of messages with a usual course."""
 _HISTORIES: Final = 2_000
-"""Histories that are read at most: one call each."""
+"""Most histories to read: one call each."""
 _SAMPLE: Final = 200
-"""Histories of messages with a usual course that are read in any case."""
+"""Histories of messages with a usual course to read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is: what it does, and its counts."""
+    """A run's present activity and counts."""
 
     doing: str
     elapsed_s: float
@@ -52,15 +52,15 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
-        again: requests that had to be made again, by why.
-        done, left_out: faults by name. at_provider: sends and webhooks that a fault of the provider befell, by its name
-            there.
-        crash_points: those that went off, with how often. followed_up: decisions of the client's operator, see
-            `FollowUp`. settled: whether all that was accepted came to an end before the deadline. settle_s: seconds
-            from the last fault until then.
+        again: repeated requests, by reason.
+        done, left_out: faults by name. at_provider: sends and webhooks that a fault of the provider affected, by its
+            name there.
+        crash_points: those that fired, with how often. followed_up: decisions of the operator, see `FollowUp`. settled:
+            whether every accepted message reached a final state before the deadline. settle_s: seconds from the last
+            fault until then.
     """
 
     result: Result
@@ -78,19 +78,20 @@ class Outcome:
 
     @property
     def faults(self) -> int:
-        """How many faults there were: of the provider's each send and each webhook that was befallen, of all others
-        each that was done.
+        """Number of faults: for the provider's, the affected sends and webhooks; for the others, how often they were
+        carried out.
         """
         steps = sum(count for name, count in self.done.items() if name not in AT_PROVIDER)
         return steps + sum(self.at_provider.values()) + sum(self.crash_points.values())
 
 
 class Run:
-    """Runs load and faults against one installation.
+    """Executes load and faults against one installation.
 
     Args:
-        steps: the faults. load: the client. seed: for what the schedule leaves open. settle_s: how long everything may
-            take to come to an end after the last fault. show: called with the progress, about four times a second.
+        steps: the faults. load: the client. seed: for what the schedule leaves open. settle_s: longest time in seconds
+            until every message is in a final state after the last fault. show: called with the progress, about four
+            times a second.
     """
 
     def __init__(
@@ -126,12 +127,12 @@ class Run:
         """Run it.
 
         Args:
-            meanwhile: runs beside the load, after the scheduled faults; the load goes on until it returns.
+            meanwhile: runs after the scheduled faults; the load continues until it returns.
         Raises:
-            ClientWronged: the API refused what it must not refuse.
+            ClientWronged: the API refused a correct request.
         """
         self._began = monotonic()
-        # beside the load, not in it: both must go on while a step or the API hangs
+        # tasks of their own: both must continue while a step or the API hangs
         beside = [asyncio.create_task(self._watch()), asyncio.create_task(self._follow_up.run())]
         try:
             self._load.start()
@@ -175,7 +176,7 @@ class Run:
         )
 
     async def _break(self) -> None:
-        """Do every step at its time; one that lasts does not hold up the next."""
+        """Carry out every step at its time; a long one does not delay the next."""
         began = monotonic()
         async with asyncio.TaskGroup() as under_way:
             for step in self._steps:
@@ -186,18 +187,18 @@ class Run:
                 under_way.create_task(self.injector.do(step))
 
     async def _heal(self) -> None:
-        """End what would go on by itself: armed faults of the provider."""
+        """Disarm the provider's faults, which would continue by themselves."""
         by = monotonic() + self._settle_s
-        # repeated: the sandbox may be the process that was just killed; its faults are forgotten with it, but it must
-        # be there to deliver the rest
+        # repeated, since the sandbox may just have been killed: that disarms its faults, but it must run to deliver the
+        # rest
         while (answer := await self._installation.sandbox("DELETE", "faults")) is None or answer.status != 200:
             if left(by) <= 0:
                 raise NeverHappened("the provider came back")
             await asyncio.sleep(QUIET_S)
 
     async def _settle(self, by: float) -> tuple[dict[str, ReportedState], bool]:
-        """Wait until nothing is open any more, apart from what is held for a human and what waits behind it, until the
-        provider has nothing left to report, and until every delivered status shows.
+        """Wait until no message is open (except held ones and those behind them), the provider has nothing left to
+        report, and every delivered status is visible.
         """
         statuses_by = by
         is_reported = False
@@ -205,16 +206,16 @@ class Run:
             self._ledger.read()
             reported = await self._view.states()
             if reported is None or not self._is_over(reported):
-                # what was sent again has statuses of its own
+                # repeated messages have statuses of their own
                 is_reported = False
             elif not is_reported:
-                # asked only when all messages have come to their end, and followed by another look at the ledger and
-                # the API: a status that is taken between the two looks would be judged against an older state
+                # checked only when all messages are in final states, and followed by another reading of the ledger and
+                # the API: a status that arrives between the two readings would be judged against an older state
                 is_reported = await self._has_reported_everything()
                 if is_reported:
                     continue
             else:
-                # set once, when the provider has nothing left to post: from then on only our own processing may be late
+                # set once, when the provider has nothing left to post: from then on only our processing can be late
                 statuses_by = min(statuses_by, monotonic() + _STATUSES_S)
                 if not self._judge(reported).misreported or left(statuses_by) <= 0:
                     return await self._view.with_histories(reported, self._worth_reading(reported)), True
@@ -224,12 +225,12 @@ class Run:
 
     async def _has_reported_everything(self) -> bool:
         """Whether the provider has posted each update that it will ever post."""
-        # since the newest entry: the sandbox counts arrivals too, and a long ledger would take it seconds
+        # since the newest entry: the call also counts arrivals, which takes seconds for a long ledger
         answer = await self._installation.sandbox("GET", f"summary?since={self._ledger.seq}")
         return answer is not None and answer.status == 200 and answer.body["webhooks_pending"] == 0
 
     def _is_over(self, reported: Mapping[str, ReportedState]) -> bool:
-        # whatever waits behind a held message stays open until a human decides; waiting for it would never end
+        # messages behind a held one stay open until a human decides; waiting for them would never end
         held = {message.chat for message in self._load.accepted if (one := reported.get(message.text)) and one.held}
         return all(
             message.chat in held
@@ -238,9 +239,7 @@ class Run:
         )
 
     def _worth_reading(self, reported: Mapping[str, ReportedState]) -> list[Accepted]:
-        """Return the messages whose history is compared: every one that had an unusual course, and a sample of the
-        others.
-        """
+        """Return the messages whose history is compared: all with an unusual course, and a sample of the others."""
         arrived = Counter(arrival.text for arrival in self._ledger.received)
         unusual: list[Accepted] = []
         usual: list[Accepted] = []
@@ -249,7 +248,8 @@ class Run:
             if state is None:
                 continue
             is_usual = (
-                # anything else had a retry, a redrive, a cancellation or a policy: there a history can be wrong
+                # any other had a retry, a redrive, a cancellation or a policy, where a history is most likely to be
+                # wrong
                 arrived[message.text] == 1
                 and state.state in _USUAL
                 and not (message.redrives or message.is_cancelled or message.send_at or message.policy)
@@ -285,12 +285,12 @@ class Run:
 
 
 def _is_open(state: ReportedState) -> bool:
-    # what failed is queued again by the client's operator, except what was parked
+    # the operator queues failed messages again, except parked ones
     return state.state in _OPEN or (state.state == "failed" and state.code != PARKED)
 
 
 def crash_points_of(installation: Installation) -> dict[str, int]:
-    """Return the crash points that went off in an installation's home, with how often."""
+    """Return the crash points that fired in an installation's home, with how often."""
     try:
         lines = (runtime.run_dir(installation.home) / LOG_NAME).read_text(encoding="ascii").split()
     except FileNotFoundError:
@@ -299,5 +299,5 @@ def crash_points_of(installation: Installation) -> dict[str, int]:
 
 
 def new_mark() -> str:
-    """Return a name that no other run has: texts and keys begin with it."""
+    """Return a unique prefix of this run's texts and keys."""
     return f"chaos-{time.time_ns():x}"

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of a run: a bar on a terminal, otherwise a line at intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chaos.run import Progress
 _BAR: Final = 24
 """Characters of the bar; the rest of the line is for the counts."""
 _LINE_EVERY_S: Final = 10.0
-"""Seconds between two lines where there is no terminal, as in a CI log."""
+"""Seconds between two lines without a terminal, as in a CI log."""
 
 
 class Screen:
@@ -23,10 +23,10 @@ class Screen:
         self._doing = ""
 
     def show(self, progress: Progress) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         if self._is_terminal:
             width = shutil.get_terminal_size().columns
-            # one column is left free: a character in the last one makes some terminals begin a new line
+            # one column stays free: a character in the last one makes some terminals start a new line
             self._write("\r" + line(progress)[: width - 1].ljust(width - 1))
         elif progress.elapsed_s >= self._next_line_s or progress.doing != self._doing:
             self._next_line_s = progress.elapsed_s + _LINE_EVERY_S
@@ -34,11 +34,11 @@ class Screen:
             self._write(line(progress) + "\n")
 
     def say(self, text: str) -> None:
-        """Show a sentence of its own."""
+        """Show a message."""
         self._write(("\r" if self._is_terminal else "") + text + "\n")
 
     def done(self) -> None:
-        """Leave the bar's line."""
+        """End the bar's line."""
         if self._is_terminal:
             self._write("\n")
 

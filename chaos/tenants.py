@@ -1,5 +1,5 @@
-"""Further companies of a run: one that sends through a number of its own, and one that misuses its webhook address
-against the others.
+"""Further companies of a run: one with a number of its own, and one that misuses its webhook address against the
+others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SECOND_WABA: Final = "200000000000004"
 
 @dataclass(frozen=True, slots=True)
 class Attacker:
-    """A company that has a 360dialog connection, and therefore a webhook address with a secret that it knows."""
+    """A company with a 360dialog connection, which therefore knows a webhook address and its secret."""
 
     company: str = "chaos-attacker"
     phone_index: int = 0
@@ -35,9 +35,9 @@ ATTACKER: Final = Attacker()
 
 
 async def prepare(installation: Installation) -> list[Tenant]:
-    """Make both companies and their connections, and return those that send. Raises `InstallationUnusable`."""
+    """Create both companies and their connections, and return those that send. Raises `InstallationUnusable`."""
     number = {"phone_number_id": SECOND.account, "registered": True}
-    # the fourth number begins unregistered, for tests of embedded signup; Meta refuses sends of such a number (133010)
+    # the fourth number starts unregistered, for tests of embedded signup; Meta refuses its sends (133010)
     if (answer := await installation.sandbox("POST", "numbers", body=number)) is None or answer.status != 200:
         raise InstallationUnusable(f"the sandbox did not register the number of {SECOND.company}: {answer}")
     token = (installation.home / "sandbox_access_token").read_text().strip()
@@ -56,13 +56,13 @@ async def prepare(installation: Installation) -> list[Tenant]:
             "webhookSecret": ATTACKER.secret,
         },
     )
-    # a connection is trusted with inbound events when its token was proved for its account
+    # a connection receives inbound events only after its token was verified for its account
     await _require(installation, "POST", f"/api/v2/connections/{SECOND.company}/0/test", None, (200,))
     return [SECOND]
 
 
 async def _make(installation: Installation, company: str, connection: dict[str, Any]) -> None:
-    # 409: an earlier run in this home has made the company
+    # 409: the company exists from an earlier run in this home
     await _require(installation, "POST", "/api/v2/companies", {"companyId": company}, (200, 201, 409))
     body = {**connection, "phoneIndex": 0}
     await _require(installation, "POST", f"/api/v2/connections/{company}", body, (200, 201, 409))
