@@ -1,5 +1,6 @@
-"""Delivery measured on the real program: `python -m bench COMMAND --help`. Supervision has its own: `python
-bench/supervision.py --help`."""
+"""Measures delivery on the real program: `python -m bench COMMAND --help`. Supervision has its own: `python
+bench/supervision.py --help`.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +38,9 @@ ALL: Final[dict[str, tuple[str, ...]]] = {
     "ingress": ("ingress",),
     "memory-minutes": ("memory", "--minutes", "2"),
 }
-"""What `all` runs, in this order, by the name of its files: about 25 minutes. The hour of `memory`, `browser` and
-`sessions` are runs of their own."""
+"""The commands of `all` in order, by the name of their files: about 25 minutes. The hour of `memory`, `browser` and
+`sessions` are separate runs.
+"""
 RESULTS: Final = Path(__file__).parent / "results"
 
 
@@ -74,7 +76,7 @@ def main(words: list[str]) -> int:
     if given.quick:
         module.quick(given)
     kept, picture = given.json, given.plot
-    # where the figures go is no parameter of the measurement, and `vars(given)` is printed with it
+    # the destination is not a parameter of the measurement, and `vars(given)` is printed with the figures
     del given.json, given.plot
     figures = module.run(given)
     table = show(figures)
@@ -91,7 +93,7 @@ def main(words: list[str]) -> int:
 
 
 def _all(given: argparse.Namespace) -> int:
-    """Run one after the other; one that breaks does not stop the rest."""
+    """Run the commands one after the other; a failure does not stop the rest."""
     given.into.mkdir(parents=True, exist_ok=True)
     can_draw = find_spec("matplotlib") is not None
     if not can_draw:
@@ -107,7 +109,7 @@ def _all(given: argparse.Namespace) -> int:
             code = 1
         print(f"{name}: {'done' if code == 0 else 'FAILED'} in {time.monotonic() - began:.0f} s\n", flush=True)
         codes.append(code)
-    # every failure shows in the exit code, also of a command in the middle
+    # the exit code shows the failure of any command, not only of the last
     return max(codes)
 
 

@@ -1,5 +1,6 @@
-"""`browser`: what a browser session costs: memory at 1, 5 and 10 sessions, time until ready, and what each of
-Chromium's flags saves."""
+"""`browser`: the cost of a browser session: memory at 1, 5 and 10 sessions, time until ready, and the saving by each of
+Chromium's flags.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from webdriver.session.policy import SessionPolicy
 
 _FEATURES: Final = "--disable-features="
 _READY_S: Final = 240.0
-"""Seconds for one session to come up, while many others start beside it."""
+"""Seconds for a session to become ready while many others start."""
 
 
 def _without(*words: str) -> tuple[str, ...]:
@@ -44,7 +45,7 @@ def _few_features(flags: Sequence[str]) -> tuple[str, ...]:
 
 
 VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
-    # each row adds one flag to the row before, so that the difference of two rows is what the flag saves
+    # each row adds one flag to the row before, so that the difference of two rows is the flag's saving
     "none of those below": _few_features(
         _without("NetworkServiceInProcess", "software-rasterizer", "breakpad", "crashpad")
     ),
@@ -58,8 +59,9 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = {
     "used, and one renderer for a site": (*FLAGS, "--process-per-site", "--renderer-process-limit=1"),
     "used, and V8 for size": (*FLAGS, "--js-flags=--optimize-for-size --max-semi-space-size=1"),
 }
-"""Sets of flags, by name. `--no-zygote` is not among them: Chromium 156 then ends itself after a while ("GPU process
-isn't usable")."""
+"""Sets of flags, by name. `--no-zygote` is not among them: with it, Chromium 156 exits after a while ("GPU process
+isn't usable").
+"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +73,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def quick(given: argparse.Namespace) -> None:
-    """Reduce it to a run of seconds."""
+    """Reduce the parameters to a run of seconds."""
     given.sessions, given.compare, given.settle = "1", 0, 0.5
 
 
@@ -90,14 +92,15 @@ def run(given: argparse.Namespace) -> Figures:
 
 
 async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) -> dict[str, Any]:
-    """Link so many sessions, start them anew on their profiles as after a restart of the process, and look at what they
-    use."""
+    """Link `count` sessions, start them again on their profiles as after a restart of the process, and measure their
+    memory.
+    """
     home = Path(tempfile.mkdtemp(prefix="bhb-"))
     # in threads: starting and stopping the stand-in blocks, and the sessions run in this event loop
     web = await asyncio.to_thread(Web, home / "sandbox")
     context: dict[str, Any] = {"flags": flags, "starts": asyncio.Semaphore(given.starts)}
     policy = SessionPolicy(
-        # wide limits and no CPU limit: with ten browsers on a small machine, a restart would be measured as a start
+        # wide limits and no CPU limit: with ten browsers on a small machine, the figures would include restarts
         start_s=60.0,
         longest={SessionState.STARTING: 180.0},
         silent_s=60.0,
@@ -105,11 +108,10 @@ async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) 
         cpu_most=0.0,
     )
     try:
-        # linked first, in an environment of its own: a restart on a linked profile is the usual start, and the dearer
-        # one
+        # linked first, in an environment of its own: a start on a linked profile is the usual one, and costs more
         async with session_env(home, web, policy, **context) as first:
             await asyncio.gather(*(_link(first, number) for number in range(1, count + 1)))
-        # a new one: the closed environment may have left places of the old one taken
+        # a new semaphore: the closed environment may not have released all of the old one
         context["starts"] = asyncio.Semaphore(given.starts)
         async with session_env(home, web, replace(policy), **context) as here:
             began_at = monotonic()
@@ -117,7 +119,7 @@ async def _measure(count: int, flags: Sequence[str], given: argparse.Namespace) 
                 here.store.want(number)
             here.sessions.notify()
             ready_after = await asyncio.gather(*(_ready(here, number, began_at) for number in range(1, count + 1)))
-            # a page goes on loading for a moment after it is ready
+            # a page continues to load for a moment after it is ready
             await asyncio.sleep(given.settle)
             each = sorted(session.browser_stats()["readyAfterSeconds"] for session in here.sessions.all())
             return {**await asyncio.to_thread(_memory, here), **_times(sorted(ready_after), each)}
@@ -145,7 +147,7 @@ async def _ready(here: SessionEnv, number: int, began_at: float) -> float:
 
 def _memory(here: SessionEnv) -> dict[str, Any]:
     pids = [processes.pids_of_session(session.pid) for session in here.sessions.all() if session.pid]
-    # PSS is the figure that adds up: pages of the program are shared by all browsers, and RSS counts them for each
+    # PSS can be added up: all browsers share the program's pages, which RSS counts for each
     used = [processes.memory(one) for one in pids]
     count = len(used)
     pss = sum(one.pss for one in used) / count
@@ -167,9 +169,9 @@ def _times(since_desired: list[float], since_started: list[float]) -> dict[str, 
 
 
 def _foreign_browsers() -> int:
-    """Return how many browsers of others run: they share pages with ours, so that ours look smaller."""
+    """Return the number of other browsers on this machine: they share pages with ours, which reduces our figures."""
     count = 0
     for process in psutil.process_iter(["name", "cmdline"]):
-        # a process with `--type=` is a helper of one that is counted already
+        # a process with `--type=` is a helper of a browser that is already counted
         count += "chrom" in (process.info["name"] or "") and "--type=" not in " ".join(process.info["cmdline"] or ())
     return count

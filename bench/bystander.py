@@ -1,4 +1,4 @@
-"""`bystander`: what a company that behaves well notices of a client or a company that does not."""
+"""`bystander`: the effect of a misbehaving client or company on another company."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run(given: argparse.Namespace) -> Figures:
         "idle connections": partial(_idle_connections, count=given.idle),
         "another company's number never answers": partial(_held_number, given=given),
     }
-    # short: sends that were never answered are in doubt for so long, and the next phase waits until they are resolved
+    # short: sends without a response are in doubt for this long, and the next phase waits until they are resolved
     with running(in_doubt_window_s=2) as installation:
         installation.provider(latency_ms=given.latency_ms, statuses=given.statuses)
         _open_company(installation)
@@ -63,9 +63,9 @@ def run(given: argparse.Namespace) -> Figures:
 
 
 def _open_company(installation: Installation) -> None:
-    """Make the other company and its connection."""
+    """Create the other company and its connection."""
     bulkhead = installation.bulkhead
-    # the fourth number begins unregistered, and Meta refuses sends of such a number
+    # the fourth number starts unregistered, and Meta refuses its sends
     bulkhead.sandbox(
         "POST", "/control/numbers", json={"phone_number_id": _NUMBER, "registered": True}
     ).raise_for_status()
@@ -82,21 +82,21 @@ def _open_company(installation: Installation) -> None:
 
 
 def _limit(installation: Installation, per_second: float) -> None:
-    """Set how many messages a second the other company's number may send; 0: no limit."""
+    """Limit the messages a second of the other company's number; 0: no limit."""
     options = {"messagesPerSecond": per_second}
     installation.bulkhead.api("PATCH", f"/api/v2/connections/{COMPANY}/0", json={"options": options}).raise_for_status()
 
 
 @contextmanager
 def _flood(installation: Installation, *, given: argparse.Namespace) -> Iterator[None]:
-    """Send far more than the other company's number may send: its backlog grows all the time."""
+    """Send far above the other company's limit, so that its backlog keeps growing."""
     _limit(installation, given.flood_sent)
     load = installation.spec(
         seconds=given.seconds, rate=given.flood, company=COMPANY, chats=20, first_chat=15_559_000_000
     )
     with installation.load(load):
         yield
-    # what is left of the backlog must not disturb the next phase
+    # the rest of the backlog must not disturb the next phase
     _limit(installation, 0)
 
 
@@ -116,7 +116,7 @@ def _held_number(installation: Installation, *, given: argparse.Namespace) -> It
 
 @contextmanager
 def _big_bodies(installation: Installation, *, clients: int, size: int) -> Iterator[None]:
-    """Post bodies without end, one after the other, of a size that is read."""
+    """Post bodies of a size that the server reads, one after the other, without end."""
     settings = installation.bulkhead.settings
     head = (
         f"POST /api/v2/messages/demo HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {settings.api_key}\r\n"
@@ -124,7 +124,7 @@ def _big_bodies(installation: Installation, *, clients: int, size: int) -> Itera
     ).encode()
 
     def post(over: threading.Event) -> None:
-        # the server may refuse and close before everything is sent
+        # the server may refuse and close before the body is sent
         with suppress(ConnectionError), socket.create_connection(("127.0.0.1", settings.port("api")), 10) as line:
             line.sendall(head)
             for _ in range(size // len(_PIECE)):
@@ -161,14 +161,14 @@ def _repeated(work: Callable[[threading.Event], None], times: int) -> Iterator[N
 
 @contextmanager
 def _idle_connections(installation: Installation, *, count: int) -> Iterator[None]:
-    """Open connections to the API and to Meta's webhook port, and say nothing."""
+    """Open connections to the API and to Meta's webhook port, and send nothing."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, count + 500)), hard))
     settings = installation.bulkhead.settings
     with ExitStack() as stack:
         for number in range(count):
             port = settings.port("api" if number % 2 else "meta")
-            # a server at its limit refuses
+            # a server at its limit refuses connections
             with suppress(ConnectionError):
                 stack.enter_context(closing(socket.create_connection(("127.0.0.1", port), 10)))
         yield

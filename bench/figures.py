@@ -1,5 +1,4 @@
-"""How figures are shown and kept: an aligned table, JSON, and a picture where matplotlib is installed
-(bench/requirements.txt)."""
+"""Output of figures: an aligned table, JSON, and a picture where matplotlib is installed (bench/requirements.txt)."""
 
 from __future__ import annotations
 
@@ -15,11 +14,11 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class Figures:
-    """What one command measured.
+    """The measurements of one command.
 
     Attributes:
-        values: by name; shown and kept. series, bars: by name the points (x, y), or the length, of a picture; shown
-            there alone. axes: what x and y are.
+        values: by name; in all outputs. series, bars: the points (x, y), or the lengths, by name; in the picture only.
+            axes: labels of x and y.
     """
 
     command: str
@@ -31,12 +30,12 @@ class Figures:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """Return the value below which `share` of the sorted values lie; not a number when there are none."""
+    """Return the value below which `share` of the sorted values lie; NaN when there are none."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
 
 
 def spread_ms(seconds: Sequence[float]) -> dict[str, float]:
-    """Return p50, p99 and the largest in milliseconds."""
+    """Return p50, p99 and the maximum in milliseconds."""
     ordered = sorted(seconds)
     shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
     return {f"{name}_ms": round(quantile(ordered, share) * 1000, 2) for name, share in shares.items()} | {
@@ -45,8 +44,8 @@ def spread_ms(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures were measured on, with how busy it was just now."""
-    # on ARM there is no such line
+    """Return a description of the machine, with its present load."""
+    # ARM has no such line
     model = next(
         (
             line.partition(":")[2].strip()
@@ -91,7 +90,7 @@ def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
 
 
 def as_json(figures: Figures) -> str:
-    """Return the figures, what they were asked with, and the machine, as JSON."""
+    """Return the figures, the parameters and the machine, as JSON."""
     return json.dumps(
         {"command": figures.command, "parameters": figures.parameters, "machine": machine(), "figures": figures.values},
         default=str,

@@ -1,4 +1,4 @@
-"""Calm and troubles measured in turn, in one run, so that a noisy machine disturbs all alike."""
+"""Measures calm and disturbances in turn, in one run, so that noise of the machine affects all alike."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bench.installation import Installation, outcome
 from bench.load import LoadResult
 
 Troubles: TypeAlias = Mapping[str, Callable[[Installation], AbstractContextManager[None]]]
-"""By name what happens beside the load; the first is no trouble, and the others are compared with it."""
+"""What happens during the load, by name; the first is calm, and the others are compared with it."""
 
 
 def in_turn(
     installation: Installation, troubles: Troubles, figures: Figures, rounds: int, *, seconds: float, rate: float
 ) -> None:
-    """Run the same load beside each trouble, `rounds` times, and add latencies and their ratios to `figures`."""
+    """Run the same load with each disturbance, `rounds` times, and add latencies and their ratios to `figures`."""
     calm = next(iter(troubles))
     answered: dict[str, list[tuple[float, float]]] = {name: [] for name in troubles}
     arrived: dict[str, list[tuple[float, float]]] = {name: [] for name in troubles}
@@ -37,7 +37,7 @@ def in_turn(
             }
     for measure, found in (("due to 202", answered), ("due to provider", arrived)):
         for place, word in enumerate(("p50", "p99")):
-            # the median of the rounds: one disturbed round does not decide
+            # the median of the rounds, so that one noisy round does not decide
             middle = {name: statistics.median(pair[place] for pair in pairs) for name, pairs in found.items()}
             figures.values[f"{word} {measure}, ms"] = {name: round(value * 1000, 2) for name, value in middle.items()}
         figures.values[f"p99 {measure}, ratio to calm"] = {
@@ -48,7 +48,7 @@ def in_turn(
 
 
 def _latencies(installation: Installation, result: LoadResult) -> tuple[list[float], list[float]]:
-    """Return the sorted seconds from due to 202, and from due to the provider."""
+    """Return the sorted seconds from the due instant to the 202, and to the arrival at the provider."""
     first = {arrival.row_id: arrival.at for arrival in reversed(installation.arrived(result.began_at))}
     answered = sorted(answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True))
     arrived = sorted(

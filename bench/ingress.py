@@ -1,5 +1,6 @@
-"""`ingress`: how fast webhooks are answered, and how soon what they say is in the tables; single events at a steady
-rate, then a thousand in each body."""
+"""`ingress`: how fast webhooks are answered, and how soon their events are in the tables: single events at a steady
+rate, then a thousand in each body.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +22,9 @@ from tests.support.waiting import eventually
 _SECRET: Final = "bench-app-secret"  # a stand-in's; the installation that it belongs to lives for this run
 _NUMBER: Final = "100000000000001"
 _ANSWER_S: Final = 30.0
-"""Seconds for which the last answers are awaited."""
+"""Seconds to wait for the last responses."""
 _LINES: Final = 64
-"""Connections: more than answers are ever outstanding at these rates, so that posting never waits for one."""
+"""Connections: more than there are outstanding responses at these rates, so that posting never waits for one."""
 _BATCH: Final = 1000
 """Events of one body: the most that Meta puts into one (Graph API, webhooks)."""
 
@@ -46,7 +47,7 @@ def run(given: argparse.Namespace) -> Figures:
     """Measure."""
     figures = Figures(command="ingress", parameters=vars(given), axes=("seconds", "milliseconds from due to answer"))
     with running(meta_instances=given.meta, meta_app_secret=_SECRET) as installation:
-        # connections, prepared statements and imports of the first events are not what is measured
+        # warms up connections, prepared statements and imports, which are not part of the measurement
         warm = [_body(f"warm{number}", 1) for number in range(100)]
         _post(installation, warm, rate=100.0)
         _wait_read(installation, len(warm))
@@ -61,7 +62,7 @@ def run(given: argparse.Namespace) -> Figures:
 
 
 def _body(name: str, events: int) -> bytes:
-    """Return a webhook of Meta's with so many customers' messages."""
+    """Return one of Meta's webhooks with `events` customers' messages."""
     head = {
         "messaging_product": "whatsapp",
         "metadata": {"display_phone_number": "15550783001", "phone_number_id": _NUMBER},
@@ -120,7 +121,7 @@ def _kept(installation: Installation) -> int:
 
 
 def _wait_read(installation: Installation, expected: int) -> None:
-    """Wait until so many messages are kept and no raw event waits."""
+    """Wait until `expected` messages are stored and no raw event is left."""
     waiting = "SELECT count(*) FROM inbound_journal WHERE processed_at IS NULL"
     # an empty journal alone proves nothing before the first event is in it: the rows are counted too
     eventually(
@@ -138,8 +139,9 @@ def _wait_read(installation: Installation, expected: int) -> None:
 
 
 def _post(installation: Installation, bodies: Sequence[bytes], rate: float) -> list[tuple[float, float, int]]:
-    """Post bodies at fixed instants, whatever the answers do. Returns due instant, latency from then, and HTTP status
-    of each; 0 is a broken connection."""
+    """Post bodies at fixed instants, independently of the responses. Returns for each the due instant, the latency from
+    then, and the HTTP status; 0 is a broken connection.
+    """
     port = installation.bulkhead.settings.port("meta")
     requests = [_request(port, body) for body in bodies]
     return asyncio.run(_Poster(port, requests, rate).run())
@@ -164,7 +166,7 @@ class _Poster:
         self._ended = asyncio.Event()
 
     async def run(self) -> list[tuple[float, float, int]]:
-        """Post everything and wait for the answers."""
+        """Post everything and wait for the responses."""
         loop = asyncio.get_running_loop()
         for _ in range(_LINES):
             _, line = await loop.create_connection(lambda: Line(self._answered, self._lost), "127.0.0.1", self._port)
@@ -197,7 +199,7 @@ class _Poster:
 
     def _lost(self, line: Line) -> None:
         if line.busy:
-            # one that was lost while idle has cost no answer
+            # a connection that was lost while idle has no outstanding response
             self._note(line, 0)
 
     def _note(self, line: Line, status: int) -> None:

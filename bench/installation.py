@@ -1,7 +1,7 @@
-"""One installation of Bulkhead to be measured: started with the real orchestrator in a temporary home, loaded by a
-generator, and looked at from outside.
+"""The installation under measurement: started with the real orchestrator in a temporary home, loaded by a generator,
+and observed from outside.
 
-What arrived is read from the sandbox's ledger, what was written from PostgreSQL, what it cost from /proc.
+Arrivals come from the sandbox's ledger, rows from PostgreSQL, costs from /proc.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import eventually
 
 WITHOUT_BROWSERS: Final = "api,meta,recorder,sandbox,postgres,redis"
-"""Kinds of an installation whose browsers are not measured: Chromium would take memory and CPU from what is."""
+"""Kinds of an installation whose browsers are not measured: Chromium would take memory and CPU from the others."""
 
 
 class TenderBulkhead(Bulkhead):
-    """The same program with a restart policy that never quarantines, for runs that kill without end."""
+    """The same program with a restart policy that never quarantines, for runs with many kills."""
 
     def start(self) -> Self:
         """Start the orchestrator of `bench/supervision_home.py`."""
-        # appended: several orchestrators of one installation may follow each other in it
+        # appended: several orchestrators of one installation may use it one after the other
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "bench/supervision_home.py"],
@@ -57,7 +57,7 @@ class TenderBulkhead(Bulkhead):
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """One message as the sandbox took it: our row, the attempt, the instant in seconds since 1970."""
+    """A message that the sandbox accepted: our row, the attempt, the instant in seconds since 1970."""
 
     row_id: int
     attempt: int
@@ -73,7 +73,7 @@ class Installation:
 
     def rows(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Query PostgreSQL, on a connection of our own."""
-        # a new one for each query: a run may kill PostgreSQL, and a kept connection would be dead then
+        # a new connection for each query, since a run may kill PostgreSQL
         connection = psycopg2.connect(self.url)
         try:
             with connection, connection.cursor() as cursor:
@@ -88,7 +88,7 @@ class Installation:
         answer.raise_for_status()
 
     def provider(self, *, latency_ms: float, statuses: str) -> None:
-        """Set how the provider answers: after how long, and which webhooks follow ("" for none)."""
+        """Set the provider's latency and the webhooks that follow ("": none)."""
         self.turn(latency_ms=latency_ms, statuses=[word for word in statuses.split(",") if word])
 
     def admin_ports(self, kind: str) -> list[int]:
@@ -100,7 +100,7 @@ class Installation:
         ]
 
     def spec(self, **given: Any) -> LoadSpec:
-        """Return a load for this installation."""
+        """Return the specification of a load for this installation."""
         settings = self.bulkhead.settings
         return LoadSpec(
             api_port=settings.port("api"),
@@ -111,7 +111,7 @@ class Installation:
 
     @contextmanager
     def load(self, spec: LoadSpec) -> Iterator[subprocess.Popen[bytes]]:
-        """Run the generator beside the block; read the result with `load_result` after the block."""
+        """Run the generator during the block; read the result with `load_result` after it."""
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.load", json.dumps(asdict(spec))],
             cwd=environment.REPOSITORY,
@@ -120,18 +120,18 @@ class Installation:
         )
         try:
             yield process
-            # beyond the load: 30 s for outstanding answers, and the start of an interpreter on a busy machine
+            # beyond the load: 30 s for outstanding responses, and the start of an interpreter on a busy machine
             code = process.wait(spec.seconds + 90)
             if code:
                 raise RuntimeError(f"the load generator left with {code}")
         finally:
-            # the block failed: the generator must not load the machine during what follows
+            # after a failure of the block the generator must not load the machine any longer
             if process.poll() is None:
                 process.kill()
                 process.wait()
 
     def load_result(self, spec: LoadSpec) -> LoadResult:
-        """Return what a generator wrote."""
+        """Return a generator's result."""
         return LoadResult(**json.loads(Path(spec.result).read_bytes()))
 
     def run_load(self, spec: LoadSpec) -> LoadResult:
@@ -141,7 +141,7 @@ class Installation:
         return self.load_result(spec)
 
     def open_messages(self) -> int:
-        """Return how many rows wait, are being sent, or are in doubt and not held."""
+        """Return the number of rows that are queued, being sent, or in doubt without being held."""
         return int(
             self.rows(
                 "SELECT count(*) FROM messages WHERE state IN ('queued', 'sending') OR (state = "
@@ -159,17 +159,17 @@ class Installation:
         )
 
     def arrived(self, since: float = 0.0) -> list[Arrival]:
-        """Read from the ledger's file what arrived after an instant, in its order."""
+        """Read the arrivals after an instant from the ledger's file, in its order."""
         found = []
         with (self.bulkhead.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
             for line in ledger:
-                # before JSON is parsed: a long run has hundreds of thousands of lines, most of them about other events
+                # checked before the JSON is parsed: a long run has hundreds of thousands of lines, most of them about
+                # other events
                 if b'"event":"accepted"' not in line[:120]:
                     continue
                 entry = json.loads(line)
                 word, _, row_id, attempt, _ = entry["callback"].split(":")
-                # other programs' callback data is possible in a sandbox, and what arrived before this load is not its
-                # own
+                # the sandbox may have other programs' callback data, and arrivals from before this load
                 if entry["at"] >= since and word == "bulkhead":
                     found.append(Arrival(row_id=int(row_id), attempt=int(attempt), at=entry["at"]))
         return found
@@ -181,9 +181,9 @@ class Installation:
         for slot, pid in self.slot_pids().items():
             try:
                 process = psutil.Process(pid)
-                # Chromium and PostgreSQL's servers are children of the slot's process: their cost is the kind's
+                # Chromium and PostgreSQL's servers are children of the slot's process: their cost belongs to the kind
                 found.setdefault(slot.rsplit("-", 1)[0], []).extend([process, *process.children(recursive=True)])
-            # it ended between the look at its lock and this line, as processes do here
+            # it ended after its lock was read
             except psutil.NoSuchProcess:
                 continue
         return found
@@ -195,14 +195,14 @@ class Installation:
             for instance in self.bulkhead.slots(row.name):
                 path = runtime.slot_lock_file(self.bulkhead.home, f"{row.name}-{instance}")
                 holder = read_holder(path)
-                # the file outlives its process; only the held lock shows that its pid is the slot's and was not given
-                # out again
+                # the file outlives its process; only a held lock proves that the pid is still the slot's and was not
+                # reused
                 if holder is not None and not is_free(path):
                     held[f"{row.name}-{instance}"] = holder.pid
         return held
 
     def cpu_s(self) -> dict[str, float]:
-        """Return the CPU seconds that each kind has used so far, its ended helpers included."""
+        """Return the CPU seconds of each kind so far, including ended helpers."""
         used: dict[str, float] = {}
         for kind, processes in self.processes().items():
             own = processes[:1] if kind == "orchestrator" else processes
@@ -211,14 +211,13 @@ class Installation:
                     times = process.cpu_times()
                 except psutil.NoSuchProcess:
                     continue
-                # the orchestrator's ended children are other kinds' processes
+                # the orchestrator's ended children belong to other kinds
                 ended = 0.0 if kind == "orchestrator" else times.children_user + times.children_system
                 used[kind] = used.get(kind, 0.0) + times.user + times.system + ended
         return used
 
     def pss_mb(self) -> dict[str, float]:
-        """Return the memory of each slot with its helpers, in MB; pages that several processes share are split between
-        them (PSS)."""
+        """Return the memory (PSS) of each slot with its helpers, in MB: shared pages count proportionally."""
         sizes = (
             {"orchestrator": psutil.Process(self.bulkhead.process.pid).memory_full_info().pss / 1e6}
             if self.bulkhead.process
@@ -236,14 +235,14 @@ class Installation:
 
 
 def warm(installation: Installation, seconds: float) -> None:
-    """Let every process load what it loads late, open its connections, and come to rest."""
+    """Load every process for a while, so that late imports and connections are done, and wait until it is idle."""
     installation.run_load(installation.spec(seconds=seconds, rate=100.0, chats=500, first_chat=15_550_000_000))
     installation.wait_idle()
 
 
 def outcome(installation: Installation, result: LoadResult) -> dict[str, int]:
-    """Compare what was accepted with what arrived: the ledger alone decides."""
-    # by row id, not by text: each acceptance is a row, and each arrival names it in its token
+    """Compare accepted messages with arrivals in the ledger."""
+    # by row id, not by text: each accepted message is a row, and each arrival has its id in the token
     counts = Counter(arrival.row_id for arrival in installation.arrived(result.began_at))
     accepted = set(result.ids)
     return {
@@ -260,9 +259,9 @@ def running(
     program: type[Bulkhead] = Bulkhead, *, only: str = WITHOUT_BROWSERS, **variables: object
 ) -> Iterator[Installation]:
     """Start an installation with its own home, ports and keys, wait until it is ready, and stop it afterwards."""
-    # short: a UNIX socket's path has at most 107 bytes (unix(7)), and the home is its beginning
+    # a short prefix: a UNIX socket's path, which starts with the home, has at most 107 bytes (unix(7))
     home = Path(tempfile.mkdtemp(prefix="bhb-"))
-    # 100 admin ports and the four public ones behind them
+    # 100 admin ports, followed by the four public ones
     first = ports.free_port_block(104)
     names = ("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT")
     given = {
@@ -271,7 +270,7 @@ def running(
         **{name: str(first + 100 + offset) for offset, name in enumerate(names)},
         "API_KEY": "bench-" + os.urandom(8).hex(),
         "SECRET_ENCRYPTION_KEY": base64.b64encode(os.urandom(32)).decode(),
-        # the provider's rate limit would be measured, not Bulkhead
+        # no limit: otherwise the provider's rate limit would be measured, not Bulkhead
         "META_MESSAGES_PER_SECOND": "0",
         "ONLY": only,
         **environment.as_environ(variables),

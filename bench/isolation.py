@@ -1,5 +1,6 @@
-"""`isolation`: what meta's clients notice while the browser process is killed in a loop, and while its share of the CPU
-is burnt."""
+"""`isolation`: the effect on meta's clients while the browser process is killed in a loop, and while its share of the
+CPU is used up.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +43,14 @@ def quick(given: argparse.Namespace) -> None:
 
 
 def run(given: argparse.Namespace) -> Figures:
-    """Measure: calm, each trouble, calm, each trouble …, so that a noisy machine disturbs all alike."""
+    """Measure calm and each disturbance in turn, so that noise of the machine affects all alike."""
     figures = Figures(command="isolation", parameters=vars(given), axes=("round", "p99 from due to provider, ms"))
     troubles: Troubles = {
         "calm": lambda _: nullcontext(),
         "webdriver killed in a loop": _killed,
         "webdriver's CPU burnt": lambda _: _burnt(given.burners, given.nice),
     }
-    # the restart policy would quarantine the kind that is killed in a loop, and end the trouble
+    # without quarantine, which would end the disturbance
     with running(TenderBulkhead, only="api,meta,recorder,sandbox,postgres,redis,webdriver") as installation:
         installation.provider(latency_ms=given.latency_ms, statuses=given.statuses)
         warm(installation, 1.0)
@@ -59,11 +60,11 @@ def run(given: argparse.Namespace) -> Figures:
 
 @contextmanager
 def _killed(installation: Installation) -> Iterator[None]:
-    """Kill the browser process, with its browsers, whenever it is there."""
+    """Kill the browser process, with its browsers, whenever it runs."""
     over = threading.Event()
 
     def kill() -> None:
-        # 20 times a second: it dies while it starts, at every stage of a start
+        # 20 times a second, so that it dies at every stage of its start
         while not over.wait(0.05):
             if pid := installation.slot_pids().get("webdriver-0"):
                 with suppress(ProcessLookupError):
@@ -76,7 +77,7 @@ def _killed(installation: Installation) -> Iterator[None]:
     finally:
         over.set()
         killing.join()
-        # its next life sweeps what the killed browsers left; the next phase begins with everything there
+        # its next start removes what the killed browsers left; the next phase begins with every process ready
         installation.bulkhead.wait_ready("webdriver")
 
 
@@ -86,15 +87,15 @@ from webdriver.chromium.launcher import become
 os.nice(int(sys.argv[1]))
 become(int(sys.argv[2]), [sys.executable, "-c", "while True: pass"])
 """
-"""Gets its share of the processor in the way that a browser gets it, from the product's own launcher."""
+"""Gets its CPU share as a browser does, from the product's own launcher."""
 
 
 @contextmanager
 def _burnt(burners: int, nice: int) -> Iterator[None]:
-    """Burn CPU as a browser that runs wild would."""
+    """Use CPU as a runaway browser would."""
     command = [sys.executable, "-c", _BUSY, str(nice), str(os.getpid())]
     busy = [
-        # a session of its own: where the kernel shares CPU by session (autogroup), the burners must not count as ours
+        # a session of its own: where the kernel divides CPU by session (autogroup), these must not count as ours
         subprocess.Popen(command, cwd=environment.REPOSITORY, stdin=subprocess.DEVNULL, start_new_session=True)
         for _ in range(burners)
     ]

@@ -40,7 +40,7 @@ def run(given: argparse.Namespace) -> Figures:
 def _measure(installation: Installation, figures: Figures, rate: float, seconds: float) -> None:
     result = installation.run_load(installation.spec(seconds=seconds, rate=rate))
     installation.wait_idle()
-    # reversed, so that the first of several arrivals stays
+    # reversed, so that the first of several arrivals wins
     first = {arrival.row_id: arrival.at for arrival in reversed(installation.arrived(result.began_at))}
     answered = [answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True)]
     arrived = [first[row_id] - due for row_id, due in zip(result.ids, result.due_at, strict=True) if row_id in first]
@@ -50,7 +50,7 @@ def _measure(installation: Installation, figures: Figures, rate: float, seconds:
     figures.values[f"at {rate:g}/s"] = {
         "due to 202": spread_ms(answered),
         "due to provider": spread_ms(arrived),
-        # below zero: the provider had it before the client had its answer
+        # negative: the message reached the provider before the response reached the client
         "202 to provider": spread_ms(from_answer),
         "outcome in the ledger": outcome(installation, result),
     }

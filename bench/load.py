@@ -1,14 +1,14 @@
-"""The load generator: a process of its own, so that what it costs is not counted as Bulkhead's, and so that nothing
-else delays its clock.
+"""The load generator: a process of its own, so that its cost is not counted as Bulkhead's, and nothing else delays its
+schedule.
 
 `python -m bench.load SPEC` reads a `LoadSpec` as JSON from its argument, posts texts over keep-alive connections, and
-writes a `LoadResult` as JSON to the file that the spec names. It speaks just enough HTTP/1.1 itself: a client library
-would cost more than what it measures.
+writes a `LoadResult` as JSON to the file that the spec names. It implements just enough HTTP/1.1: a client library
+would cost more than the calls that it measures.
 
-Two modes. Open loop (`rate` above 0): messages are due at fixed instants whatever the answers do, and latencies count
-from the instant a message was due, so that a stall is not hidden by the clients that it stops (coordinated omission).
-Closed loop (`rate` 0): each connection posts as fast as it is answered, while at most `backlog` accepted messages have
-not been sent.
+Two modes. Open loop (`rate` above 0): messages are due at fixed instants, independently of the responses, and latencies
+count from the due instant, so that a stall is not hidden by the clients that it stops (coordinated omission). Closed
+loop (`rate` 0): each connection posts as fast as it is answered, while at most `backlog` accepted messages have not
+been sent.
 """
 
 from __future__ import annotations
@@ -27,20 +27,18 @@ from typing import Any, Final
 import uvloop
 
 _ANSWER_S: Final = 30.0
-"""Seconds for which outstanding answers are awaited after the load; what comes later counts as broken."""
+"""Seconds to wait for outstanding responses after the load; later ones count as broken."""
 _POLL_S: Final = 0.1
-"""Seconds between looks at the counters of what was sent: short against the time in which a backlog empties."""
+"""Polling interval for the counters of sent messages in seconds: short against the time in which a backlog empties."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadSpec:
-    """What to post.
+    """Specification of a load.
 
     Attributes:
-        seconds: how long messages become due. rate: messages a second, 0 for as fast as possible. connections: most at
-            once.
-        chats: how many different chats the messages go to, in turn. backlog: closed loop: most messages accepted and
-            not sent.
+        seconds: duration of the load. rate: messages a second, 0 for as fast as possible. connections: most at once.
+        chats: number of chats, which are used in turn. backlog: closed loop: most messages accepted and not sent.
         meta_ports: closed loop: admin ports whose metrics show how many were sent. first_chat: number of the first
             chat.
     """
@@ -64,8 +62,8 @@ class LoadResult:
     """The result; instants in seconds since 1970, one entry of each list for each accepted message.
 
     Attributes:
-        due_at, answered_at: when it should have been posted, when its 202 had come. other: answers that are no 202, by
-            status. broken: requests whose connection ended before an answer. cpu_s: this process's own CPU time.
+        due_at, answered_at: due instant, and arrival of the 202. other: other responses, by status. broken: requests
+            whose connection ended before the response. cpu_s: this process's own CPU time.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -79,7 +77,7 @@ class LoadResult:
 
 
 class Line(asyncio.Protocol):
-    """One keep-alive connection that carries one request at a time."""
+    """A keep-alive connection with one request at a time."""
 
     def __init__(self, answered: Callable[[Line, int, bytes], None], lost: Callable[[Line], None]) -> None:
         self._answered, self._lost = answered, lost
@@ -89,12 +87,12 @@ class Line(asyncio.Protocol):
         self.busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Store the transport."""
         self.transport = transport  # type: ignore[assignment]  # a stream's transport is always an `asyncio.Transport`
 
     def data_received(self, data: bytes) -> None:
-        """Collect one answer: head, Content-Length, body."""
-        # almost always one read is one answer: no copy then
+        """Collect one response: head, Content-Length, body."""
+        # one read is almost always one response, which is then not copied
         self._buffer = buffer = self._buffer + data if self._buffer else data
         end = buffer.find(b"\r\n\r\n")
         if end < 0:
@@ -106,7 +104,7 @@ class Line(asyncio.Protocol):
             return
         body, self._buffer = buffer[end + 4 : end + 4 + length], buffer[end + 4 + length :]
         self.busy = False
-        # the status stands behind `HTTP/1.1 `
+        # the status follows `HTTP/1.1 `
         self._answered(self, int(buffer[9:12]), body)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -131,25 +129,26 @@ class Load:
             f"Host: 127.0.0.1:{spec.api_port}\r\nAuthorization: Bearer "
             f"{spec.api_key}\r\nContent-Type: application/json\r\nContent-Length: "
         )
-        # made once: the generator must cost less than what it measures
+        # built once: the generator must cost less than what it measures
         self._head = head.encode()
 
     async def run(self) -> LoadResult:
-        """Post until the time is over and every answer has come."""
+        """Post for the duration, then wait for every response."""
         watch = asyncio.create_task(self._watch_sent()) if self._spec.meta_ports else None
-        # an open loop begins with few and opens more as answers lag, as clients do; a closed one is its connections
+        # an open loop starts with few connections and opens more as responses lag, as clients do; a closed loop opens
+        # all
         for _ in range(self._spec.connections if not self._spec.rate else min(8, self._spec.connections)):
             self._idle.append(await self._connect())
-        # after connecting, which is not part of the load
+        # after connecting, which does not belong to the load
         self.result.began_at = time.time()
         await (self._open_loop() if self._spec.rate else self._closed_loop())
         self._over = True
         by = time.monotonic() + _ANSWER_S
         while (self._outstanding or self._due) and time.monotonic() < by:
-            # polled each 0.2 s as well: an answer between the test and the clear would otherwise be missed
+            # also polled every 0.2 s: a response between the test and the clear would otherwise be missed
             self._ended.clear()
             await asyncio.wait([asyncio.ensure_future(self._ended.wait())], timeout=0.2)
-        # what is not answered by now counts against Bulkhead
+        # requests without a response by now count as broken
         self.result.broken += self._outstanding
         self.result.ended_at = time.time()
         if watch is not None:
@@ -170,7 +169,7 @@ class Load:
         self._made += 1
         self._outstanding += 1
         line.busy, line.due_at = True, due_at
-        # in turn, so that the order within a chat limits nothing as long as there are more chats than sends in flight
+        # in turn, so that the order within a chat is no limit while there are more chats than sends in flight
         chat = self._spec.first_chat + number % self._spec.chats
         body = b'{"message":"bench %d","phoneIndex":%d}' % (number, self._spec.phone_index)
         line.transport.write(
@@ -183,7 +182,7 @@ class Load:
         if status == 202:
             at = body.index(b'"id":"') + 6
             self.result.ids.append(int(body[at : body.index(b'"', at)]))
-            # not the instant of the write: the wait for a free connection is part of the latency
+            # not the time of the write: the wait for a free connection is part of the latency
             self.result.due_at.append(line.due_at)
             self.result.answered_at.append(time.time())
         else:
@@ -191,7 +190,7 @@ class Load:
         self._next(line)
 
     def _next(self, line: Line) -> None:
-        # what is overdue goes first, on the connection that has just become free
+        # an overdue message goes first, on the connection that has just become free
         if self._due:
             self._post(line, self._due.popleft())
         elif not self._spec.rate and not self._over and self._may_post():
@@ -220,24 +219,24 @@ class Load:
             # replaces connections that the server has closed
             if self._open < self._spec.connections:
                 self._idle.append(await self._connect())
-            # the answers post the next messages; this only looks whether the backlog leaves room again
+            # each response posts the next message; this resumes posting when the backlog has room again
             await asyncio.sleep(0.005)
 
     async def _open_loop(self) -> None:
-        # due instants are kept by the wall clock, to be compared with the ledger's; the pace follows the monotonic one
+        # due instants use the wall clock, for comparison with the ledger's; the pace uses the monotonic one
         began, wall, number = time.monotonic(), time.time(), 0
         total = round(self._spec.seconds * self._spec.rate)
         while number < total:
             now = time.monotonic() - began
             while number < total and number / self._spec.rate <= now:
-                # by number, not by adding intervals: rounding and late wake-ups do not sum up
+                # by number, not by adding intervals, so that rounding and late wake-ups do not accumulate
                 self._due.append(wall + number / self._spec.rate)
                 number += 1
             while self._due and self._idle:
                 self._post(self._idle.popleft(), self._due.popleft())
             if self._due and self._open < self._spec.connections:
                 self._idle.append(await self._connect())
-                # at once: connecting took time, and more may be due
+                # without waiting: connecting took time, and more may be due
                 continue
             await asyncio.sleep(max(0.0, number / self._spec.rate - (time.monotonic() - began)))
 
@@ -255,14 +254,14 @@ class Load:
                 )
                 transport.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
                 counts[port] = json.loads(await reported)["messagesSent"]
-            # the counters include what was sent before this load
+            # the counters include messages from before this load
             first = sum(counts.values()) if first is None else first
             self._sent = sum(counts.values()) - first
             await asyncio.sleep(_POLL_S)
 
 
 class _Asking(asyncio.Protocol):
-    """Gathers the body of one answer that ends with its connection."""
+    """Collects a response that ends with its connection."""
 
     def __init__(self, reported: asyncio.Future[bytes]) -> None:
         self._reported, self._buffer = reported, b""

@@ -1,4 +1,4 @@
-"""`memory`: how much memory each process has over a long load, and whether it grows."""
+"""`memory`: memory of each process during a long load, and its growth."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(given: argparse.Namespace) -> Figures:
         spec = installation.spec(seconds=given.minutes * 60, rate=given.rate)
         began = time.monotonic()
         with installation.load(spec) as load:
-            # looked at from outside: a process that reports its own memory would need some for it
+            # measured from outside: reporting its own memory would need some of it
             while load.poll() is None:
                 minute = (time.monotonic() - began) / 60
                 for slot, size_mb in installation.pss_mb().items():
@@ -42,7 +42,7 @@ def run(given: argparse.Namespace) -> Figures:
         installation.wait_idle()
         for slot, points in figures.series.items():
             sizes = [size for _, size in points]
-            # the first half fills caches and pools
+            # only the second half: the first one fills caches and pools
             late = points[len(points) // 2 :]
             figures.values[slot] = {
                 "first MB": round(sizes[0], 1),
@@ -54,10 +54,10 @@ def run(given: argparse.Namespace) -> Figures:
 
 
 def slope(points: list[tuple[float, float]]) -> float:
-    """Return the slope of the straight line that fits best (least squares); 0 for fewer than two points."""
+    """Return the slope of the best-fitting line (least squares); 0 for fewer than two points."""
     if len(points) < 2:
         return 0.0
-    # centred first: with instants as large as hours, sums of squares would lose digits
+    # centred first: with large instants, sums of squares would lose digits
     middle_x = sum(x for x, _ in points) / len(points)
     middle_y = sum(y for _, y in points) / len(points)
     spread = sum((x - middle_x) ** 2 for x, _ in points)

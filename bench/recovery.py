@@ -1,5 +1,6 @@
-"""`recovery`: kill -9 a meta process under load: how long until every message that it had in flight is resolved, and
-what was lost or sent twice."""
+"""`recovery`: kill -9 of a meta process under load: time until each of its in-flight messages is resolved, and lost or
+duplicated messages.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +44,12 @@ def run(given: argparse.Namespace) -> Figures:
     figures = Figures(
         command="recovery", parameters=vars(given), axes=("messages that were in hand", "seconds until resolved")
     )
-    # many kills: the restart policy would rightly slow the restarts down, and is not what is measured
+    # the restart policy would slow down the many restarts, and is not part of the measurement
     with running(TenderBulkhead) as installation:
         installation.provider(latency_ms=given.latency_ms, statuses=given.statuses)
         warm(installation, 1.0)
         spec = installation.spec(seconds=given.every * (given.kills + 1), rate=given.rate)
-        # sorted, and in turn: each slot has time to be back before it is killed again
+        # in turn, so that each slot is ready again before its next kill
         slots = sorted(slot for slot in installation.slot_pids() if slot.startswith("meta-"))
         kills = []
         with installation.load(spec):
@@ -56,7 +57,7 @@ def run(given: argparse.Namespace) -> Figures:
                 time.sleep(given.every)
                 kills.append(_kill(installation, slots[number % len(slots)]))
         result = installation.load_result(spec)
-        # webhooks and reconciliation resolve the rest; only then is a missing message lost
+        # webhooks and reconciliation resolve the rest; a message that is missing after that is lost
         installation.wait_idle()
         _judge(installation, figures, kills)
         figures.values["outcome in the ledger"] = outcome(installation, result)
@@ -64,10 +65,10 @@ def run(given: argparse.Namespace) -> Figures:
 
 
 def _kill(installation: Installation, slot: str) -> Kill:
-    """Stop a process, record what it has in flight, and kill it: what it had is then known, not guessed."""
+    """Stop a process, record its in-flight messages, and kill it."""
     eventually(lambda: slot in installation.slot_pids(), 60.0, lambda: f"{slot} is back")
     pid = installation.slot_pids()[slot]
-    # not killed at once: between a query and a kill the process would go on sending
+    # stopped first: between the query and the kill the process would continue to send
     os.kill(pid, signal.SIGSTOP)
     rows = installation.rows("SELECT id FROM messages WHERE state = 'sending' AND incarnation LIKE %s", f"{slot}.%")
     at = time.time()

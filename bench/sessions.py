@@ -1,5 +1,6 @@
-"""`sessions`: linked browser sessions that all send, while one of them is killed, hangs, leaks, and dies again and
-again: what the others and meta notice."""
+"""`sessions`: linked browser sessions that all send while one of them is killed, hangs, leaks, and dies repeatedly: the
+effect on the others and on meta.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +31,13 @@ from webdriver.chromium import profile
 _LINK_S: Final = 300.0
 """Seconds for linking all sessions; their browsers start a few at a time."""
 _BACK_S: Final = 600.0
-"""Seconds for a session's recovery, back-offs of several restarts included."""
+"""Seconds for a session's recovery, including the backoff of several restarts."""
 _SENT_S: Final = 180.0
-"""Seconds for what was accepted to be sent: sessions send a few messages a second at most."""
+"""Seconds until accepted messages are sent: a session sends a few messages a second at most."""
 _LEAK_MB: Final = 200
 """Megabytes that the page allocates each second: over both limits below within seconds."""
 _LIMITS: Final = {"SESSION_MEMORY_SOFT_MB": 500, "SESSION_MEMORY_HARD_MB": 700, "SESSION_CONNECTS_PER_HOUR": 8}
-"""Small enough that the sick session meets them within the phase."""
+"""Small enough that the failing session reaches them within the phase."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +57,9 @@ def quick(given: argparse.Namespace) -> None:
 
 
 def run(given: argparse.Namespace) -> Figures:
-    """Measure: calm, a trouble of the first session, calm, the next trouble …, and at the end the death of the whole
-    browser process."""
+    """Measure calm and each fault of the first session in turn, and at the end the death of the whole browser
+    process.
+    """
     figures = Figures(
         command="sessions", parameters=vars(given), axes=("phase", "p99 from accepted to sent, others, ms")
     )
@@ -74,7 +76,7 @@ def run(given: argparse.Namespace) -> Figures:
             "crash loop": show.kill_always,
         }
         for name, trouble in troubles.items():
-            # before each trouble anew: the machine and the sessions change in the course of the run
+            # before each fault: the machine and the sessions change during the run
             calm = show.phase(f"calm before {name}", lambda: None)
             sick = show.phase(name, trouble)
             figures.values[name] = {**show.recovery(), **_reported(sick, calm)}
@@ -86,18 +88,17 @@ def run(given: argparse.Namespace) -> Figures:
             try:
                 figures.values[name] = last()
             except NeverHappened as missed:
-                # what was measured before is not thrown away with it
+                # earlier measurements are kept
                 figures.values[name] = {"not shown": str(missed)}
     return figures
 
 
 @dataclass
 class Phase:
-    """What was sent while something happened.
+    """The messages of one phase.
 
     Attributes:
-        sent: by session the ids of its messages. waits: by id the seconds from accepted to sent. meta: what meta's own
-            load came to.
+        sent: message ids by session. waits: seconds from accepted to sent, by id. meta: the result of meta's own load.
     """
 
     sent: dict[int, list[int]] = field(default_factory=dict)
@@ -114,11 +115,11 @@ class Phase:
 
 
 class Show:
-    """Ten sessions (or so) of one installation. The first one is the sick one."""
+    """About ten sessions of one installation; the first one is the failing one."""
 
     def __init__(self, installation: Installation, given: argparse.Namespace) -> None:
         self._installation, self._given = installation, given
-        # apart from the small indexes of the connections that exist already
+        # above the indexes of the existing connections
         self._first = 100
         # a phone of its own for each session: one number is one account
         self._phones = {self._first + number: f"6011{number:07d}" for number in range(given.sessions)}
@@ -133,7 +134,7 @@ class Show:
     # the sessions
 
     def link(self) -> float:
-        """Make and link all sessions; return how long it took."""
+        """Create and link all sessions; return the seconds it took."""
         began_at = time.monotonic()
         for index in self._phones:
             self._installation.rows(
@@ -149,8 +150,7 @@ class Show:
             shown = {row["phoneIndex"]: row for row in self._sessions()}
             for index in set(self._phones) - scanned:
                 code = shown[index]["qr"]
-                # the code may have changed since it was listed: then the scan is refused, and repeated with the next
-                # one
+                # if the code has changed since it was listed, the scan is refused, and repeated with the next one
                 if (
                     code
                     and self._installation.bulkhead.sandbox(
@@ -187,24 +187,24 @@ class Show:
     # the troubles
 
     def order(self, what: str, amount: float) -> None:
-        """Make the sick session's page misbehave."""
+        """Make the failing session's page misbehave."""
         self._installation.bulkhead.sandbox(
             "POST", f"/control/web/devices/{self._phones[self.sick]}/{what}", json={"amount": amount}
         ).raise_for_status()
 
     def kill_browser(self) -> None:
-        """Kill the sick session's Chromium."""
+        """Kill the failing session's Chromium."""
         if pid := self._sick_pid():
-            # it may have died of its trouble, or by our last signal
+            # it may have died already, of its fault or by our last signal
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def kill_always(self) -> None:
-        """Kill the sick session's Chromium whenever there is one, until it is quarantined."""
+        """Kill the failing session's Chromium whenever it runs, until the session is quarantined."""
         self._over.clear()
 
         def kill() -> None:
-            # faster than a browser starts, so that no life becomes ready
+            # faster than a browser starts, so that none becomes ready
             while not self._over.wait(0.3):
                 self.kill_browser()
 
@@ -212,19 +212,19 @@ class Show:
         self._killing.start()
 
     def kill_process(self) -> dict[str, Any]:
-        """Kill the browser process while many sends are in flight; report what came back, and what was left behind."""
+        """Kill the browser process while many sends are in flight; report the recovery and leftovers."""
         home = self._installation.bulkhead.home
-        # found by profile, not by pid: also a browser that outlives its owner is seen
+        # by profile, not by pid: this finds browsers that outlive their owner too
         before = set(profile.living(home))
         phase = Phase()
         for number in range(self._given.burst):
             index = self.others[number % len(self.others)]
             phase.sent.setdefault(index, []).append(self._post(index, f"burst {number}"))
-        # with the burst under way
+        # during the burst
         eventually(
             lambda: self._count_sent(phase) >= self._given.burst // 10, _SENT_S, "some of the burst is sent", poll_s=0.1
         )
-        # before the signal: the kernel's part counts
+        # before the signal, so that the kernel's part counts
         killed_at = time.monotonic()
         os.kill(self._installation.slot_pids()["webdriver-0"], signal.SIGKILL)
         eventually(
@@ -238,9 +238,9 @@ class Show:
 
         def back() -> bool:
             shown = [row for row in self._sessions() if row["phoneIndex"] in self.others]
-            # a session that asks for a new code has lost its link, which a restart must never cost
+            # a session that shows a new code has lost its link, which no restart may cause
             codes.update(row["phoneIndex"] for row in shown if row["state"] == SessionState.NEEDS_LINK)
-            # the rows still show the life before until the new one writes: younger than the kill proves a new browser
+            # a row shows the previous browser until the new one writes: a start after the kill proves a new browser
             restarted = all(
                 row["browser"] and row["browser"]["ageSeconds"] < time.monotonic() - killed_at for row in shown
             )
@@ -277,7 +277,7 @@ class Show:
     # phases
 
     def phase(self, name: str, trouble: Callable[[], object]) -> Phase:
-        """Send through every session and through meta for a while, with a trouble from the second second on."""
+        """Send through every session and through meta for a while, with a fault from the second second on."""
         installation, given, phase = self._installation, self._given, Phase()
         spec = installation.spec(seconds=given.seconds, rate=given.meta_rate, chats=500, first_chat=15_560_000_000)
         with installation.load(spec):
@@ -286,23 +286,23 @@ class Show:
             total = int(given.seconds * given.rate)
             began_at = time.monotonic()
             for number in range(total):
-                # fixed instants: a slow answer must not thin out what follows it
+                # fixed instants: a slow response must not reduce the rate after it
                 time.sleep(max(0.0, began_at + number / given.rate - time.monotonic()))
                 index = self._first + number % given.sessions
                 phase.sent.setdefault(index, []).append(self._post(index, f"{name} {number}"))
         result = installation.load_result(spec)
         healthy = [one for index in self.others for one in phase.sent.get(index, ())]
         eventually(lambda: self._are_sent(healthy), _SENT_S, f"{name}: every message of the others is sent", poll_s=0.2)
-        # in trouble the sick session's messages wait for it, and the phase is not about them
+        # the failing session's messages wait for its recovery, which the phase does not measure
         installation.wait_idle() if name.startswith("calm") else None
         self._measure(phase)
         phase.meta = self._meta(result)
         return phase
 
     def _post(self, index: int, body: str) -> int:
-        # unique: the phones' ledger knows texts, not our ids
+        # unique: the phones' ledger has texts, not our ids
         text = f"{body} of {index}"
-        # a chat for each message: none waits for another of its chat
+        # a chat for each message, so that none waits for another
         place = f"/api/v2/messages/text/demo/6012{len(self._bodies):07d}"
         answer = self._installation.bulkhead.api("POST", place, json={"message": text, "phoneIndex": index})
         answer.raise_for_status()
@@ -324,7 +324,7 @@ class Show:
         phase.waits = {int(row_id): float(wait) for row_id, wait in rows}
 
     def _meta(self, result: LoadResult) -> dict[str, float]:
-        # reversed, so that the first arrival of a row is the one that stays
+        # reversed, so that the first arrival of a row wins
         first = {arrival.row_id: arrival.at for arrival in reversed(self._installation.arrived(result.began_at))}
         answered = sorted(answer - due for due, answer in zip(result.due_at, result.answered_at, strict=True))
         arrived = sorted(
@@ -339,12 +339,12 @@ class Show:
         }
 
     def recovery(self) -> dict[str, Any]:
-        """Wait until the sick session is ready again or quarantined, and report how it went."""
+        """Wait until the failing session is ready again or quarantined, and report its recovery."""
 
         def settled() -> str:
             seen = self._states()
             was_sick = any(one != SessionState.READY for _, one in seen)
-            # the events may lag behind the state or the reverse: only when both agree has it settled
+            # events may lag behind the state, or the state behind events: it is settled when both agree
             ended = (
                 was_sick
                 and seen[-1][1] in (SessionState.READY, SessionState.QUARANTINED)
@@ -358,7 +358,7 @@ class Show:
             self._killing.join()
             self._killing = None
         seen = self._states()
-        # from the trouble to the first state that is not ready: for so long the API showed a sick session as well
+        # from the fault to the first other state: for this long the API reported the failing session as ready
         noticed = next(at for at, one in seen if one != SessionState.READY)
         reported: dict[str, Any] = {"sick session": state, "shown as ready for, s": round(noticed - self._since, 2)}
         if state == SessionState.READY:
@@ -370,7 +370,7 @@ class Show:
         return reported
 
     def _states(self) -> list[tuple[float, str]]:
-        """Return the states of the sick session since the trouble began, with their instants."""
+        """Return the states of the failing session since the fault, with their instants."""
         return [
             (float(at), str(state))
             for at, state in self._installation.rows(
@@ -384,7 +384,7 @@ class Show:
         ]
 
     def _bring_back(self) -> None:
-        """End the quarantine as an operator would."""
+        """End the quarantine, as an operator would."""
         if self._sick()["state"] != SessionState.READY:
             self._installation.bulkhead.api("POST", f"/api/v2/sessions/demo/{self.sick}/restart").raise_for_status()
             eventually(
@@ -395,7 +395,7 @@ class Show:
             )
 
     def outcome(self) -> dict[str, Any]:
-        """Compare what was accepted with what the phones got."""
+        """Compare accepted messages with arrivals at the phones."""
         self._bring_back()
         eventually(lambda: self._are_sent(list(self._bodies.values())), _SENT_S, "everything is sent", poll_s=0.5)
         arrived: Counter[str] = Counter()

@@ -1,11 +1,9 @@
-"""What issue B promises, measured on the real program: `python bench/supervision.py COMMAND --help`.
+"""Measures supervision on the real program: `python bench/supervision.py COMMAND --help`.
 
 detection      kill -9 to the event in the journal, and to the next process being ready
-kills          kills spread over kinds: what the other kinds and clients notice
-orchestrator   kill -9 of the orchestrator, again and again: adoption, and what children notice
-hang           SIGSTOP of a process to its death
-calm           busy machine, PostgreSQL or Redis standing still, everything paused: nothing may be killed
-all            all of them with small numbers
+kills kills of every kind: the effect on other kinds and on clients orchestrator repeated kill -9 of the orchestrator:
+adoption, and the effect on children hang time from SIGSTOP of a process to its death calm busy machine, PostgreSQL or
+Redis stopped, everything paused: nothing may be killed all all of them with small numbers
 """
 
 from __future__ import annotations
@@ -38,8 +36,7 @@ from supervision.processes.markers import descendants, scan
 
 @dataclass(frozen=True)
 class Failure:
-    """One request that failed: the name of the port, when the asking began and ended (monotonic), and how it
-    failed."""
+    """One request that failed: the port's name, begin and end (monotonic), and the kind of failure."""
 
     name: str
     began_at: float
@@ -48,7 +45,7 @@ class Failure:
 
 
 class Clients:
-    """Send requests to ports without pause, each from a thread of its own, and count answers, refusals and broken
+    """Send requests to each port continuously from a thread of its own, and count responses, refusals and broken
     requests.
 
     Args:
@@ -75,15 +72,15 @@ class Clients:
     @staticmethod
     def _once(port: int) -> str:
         try:
-            # a connection for each request: a kept one would not show that new ones are refused
+            # a new connection for each request: a kept one would not show refused connections
             with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
                 line.sendall(b"GET /livez HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
                 return "answered" if line.recv(12).startswith(b"HTTP/1.1 200") else "broken"
         except ConnectionRefusedError:
-            # no process holds the listening socket: what passing it down to each life must prevent
+            # no process holds the listening socket; inheriting it from the orchestrator must prevent that
             return "refused"
         except TimeoutError:
-            # the socket is held, but no process answers
+            # the socket is open, but no process responds
             return "late"
         except OSError:
             return "broken"
@@ -100,12 +97,12 @@ class Clients:
 
 
 def detection(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, Any]:
-    """Kill one slot after the other.
+    """Kill the slots one after the other.
 
-    A killed process is dead for others only when the kernel has taken its memory apart: then its pidfd becomes
-    readable, for us as for the orchestrator. We see that from the real-time class where we may, so that our own waiting
-    for a CPU does not count as the kernel's part. The orchestrator has detected the death when it has read how the
-    process ended and decided what follows: that instant stands in the journal.
+    A killed process is dead for others when the kernel has released its memory: then its pidfd becomes readable, for us
+    as for the orchestrator. Where possible we wait in the real-time class, so that our own wait for a CPU does not
+    count as the kernel's part. The orchestrator has detected the death when it has read the exit status and decided the
+    reaction; the journal has that instant.
     """
     slots = [name for name in installation.all_ready() if kind_of(name) in given.kinds.split(",")]
     noticed, decided, seen, freed, resident = [], [], [], [], []
@@ -114,12 +111,12 @@ def detection(installation: SupervisedHome, given: argparse.Namespace) -> dict[s
         slot, before = slots[number % len(slots)], installation.last()
         pid = installation.pid(slot)
         resident.append(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
-        # opened before the kill: a pid may be given out again, a pidfd names this process alone (pidfd_open(2))
+        # opened before the kill: a pid may be reused, a pidfd refers to this process only (pidfd_open(2))
         pidfd = os.pidfd_open(pid)
         with first_in_line():
             killed_at = time.time()
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            # readable when the process has ended, whether or not it is reaped
+            # readable when the process has ended, reaped or not
             select.select([pidfd], [], [])
             word_at = time.time()
         os.close(pidfd)
@@ -131,7 +128,7 @@ def detection(installation: SupervisedHome, given: argparse.Namespace) -> dict[s
         ready = installation.wait(Happened.READY, slot, after=exited.seq)
         back.setdefault(kind_of(slot), []).append(instant(ready) - killed_at)
         progress(number + 1, given.n, installation.begun_at)
-        # at random, so that kills do not keep step with the orchestrator's timers
+        # random, so that kills are not in phase with the orchestrator's timers
         time.sleep(random.uniform(0.0, 0.3))
     starts = {kind: installation.starts(kind) for kind in back}
     return {
@@ -156,13 +153,13 @@ def detection(installation: SupervisedHome, given: argparse.Namespace) -> dict[s
 
 @contextmanager
 def first_in_line() -> Iterator[None]:
-    """Run before all other processes for the length of the block, where that is allowed."""
+    """Run in the real-time class during the block, where that is allowed."""
     with suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
     try:
         yield
     finally:
-        # always back, or the client would go on running before the program that it measures
+        # always reset, or the client would keep its priority over the program that it measures
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
@@ -170,7 +167,7 @@ PUBLIC = {"API_PORT": "api", "META_PORT": "meta", "WEBDRIVER_PORT": "webdriver",
 
 
 def kills(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, Any]:
-    """Kill one slot after the other, in rounds of random order, and check all others after each."""
+    """Kill the slots one after the other, in rounds of random order, and check all others after each kill."""
     kinds = given.kinds.split(",")
     slots = installation.all_ready()
     victims = [slot for slot in slots if kind_of(slot) in kinds]
@@ -192,21 +189,20 @@ def kills(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, 
         try:
             for number in range(given.n):
                 if number % len(victims) == 0:
-                    # a new order in each round: every slot is killed equally often, and no pair of slots always in the
-                    # same order
+                    # a new order in each round: every slot is killed equally often, in varying sequence
                     order = random.sample(victims, len(victims))
                 victim = order[number % len(victims)]
                 others = [slot for slot in slots if slot != victim]
-                # before the kill: what differs afterwards was caused by it
+                # before the kill, so that later differences are its effect
                 pids, backends = {slot: installation.pid(slot) for slot in others}, installation.backends(others)
                 before, killed_at = installation.last(), time.monotonic()
                 os.kill(installation.pid(victim), signal.SIGKILL)
                 exited = installation.wait(Happened.EXITED, victim, after=before)
-                # by incarnation: a second exit of the same slot is one that was not asked for
+                # by incarnation: a second exit of the same slot is unexpected
                 expected.add((victim, exited.incarnation))
                 installation.wait(Happened.READY, victim, after=exited.seq, within_s=120)
                 if kind_of(victim) == "postgres":
-                    # without it no slot is ready; all must be ready again, by themselves, before the next one is killed
+                    # without it no slot is ready; all must become ready again by themselves before the next kill
                     installation.until(
                         lambda: all(slot["state"] == "ready" for slot in installation.slots().values()),
                         "all ready again",
@@ -224,7 +220,7 @@ def kills(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, 
                 ]
                 per_kind[kind_of(victim)] += 1
                 progress(number + 1, given.n, begun)
-        # reported with the figures so far, which show what went wrong
+        # reported with the figures so far, which help to find the cause
         except (TimeoutError, LookupError, OSError) as reason:
             stopped_by = f"{type(reason).__name__}: {reason}"
     exits = [entry for entry in installation.events() if entry.seq > first and entry.event is Happened.EXITED]
@@ -236,7 +232,7 @@ def kills(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, 
 
     def foreign(failure: Failure, name: str) -> bool:
         return not any(
-            # until a second after it was ready again: a request that began before may still fail with it
+            # until a second after it was ready again: a request that began before that may still fail
             fits(victim, name) and failure.ended_at >= since and failure.began_at <= until + 1.0
             for victim, since, until in away
         )
@@ -276,9 +272,9 @@ def fits(victim: str, name: str) -> bool:
 
 
 def progress(done: int, of: int, begun: float) -> None:
-    """Show how far it is: a bar that is drawn anew at a terminal, a line now and then elsewhere."""
+    """Show the progress: a bar at a terminal, otherwise a line at intervals."""
     at_terminal = sys.stderr.isatty()
-    # a log gets a line for each fifty kills, not a bar that is drawn over
+    # a log gets a line for every fifty kills instead of the bar
     if not at_terminal and done % 50 and done != of:
         return
     left_s = (time.monotonic() - begun) / done * (of - done)
@@ -291,7 +287,7 @@ def progress(done: int, of: int, begun: float) -> None:
 
 
 def orchestrator(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, Any]:
-    """Kill the orchestrator and start the next one."""
+    """Kill the orchestrator and start the next one, repeatedly."""
     slots = installation.all_ready()
     pids = {slot: installation.pid(slot) for slot in slots}
     started = sum(entry.event is Happened.STARTED for entry in installation.events())
@@ -306,7 +302,7 @@ def orchestrator(installation: SupervisedHome, given: argparse.Namespace) -> dic
             for slot in slots:
                 installation.wait(Happened.ADOPTED, slot, after=before)
             entries = [entry for entry in installation.events() if entry.seq > before]
-            # the slowest child counts: until then a part of the program is not supervised
+            # the slowest child counts: until its adoption a part of the program is not supervised
             last = max(instant(entry) for entry in entries if entry.event is Happened.ADOPTED)
             from_start.append(last - begun_at)
             within.append(
@@ -324,7 +320,7 @@ def orchestrator(installation: SupervisedHome, given: argparse.Namespace) -> dic
 
 
 def hang(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, Any]:
-    """Stop processes and wait until they were killed."""
+    """Stop processes and wait until the orchestrator has killed them."""
     slots = [name for name in installation.all_ready() if name.rsplit("-", 1)[0] in given.kinds.split(",")]
     beyond = []
     for number in range(given.n):
@@ -332,14 +328,14 @@ def hang(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, A
         stopped_at = time.time()
         os.kill(installation.pid(slot), signal.SIGSTOP)
         exited = installation.wait(Happened.EXITED, slot, after=before)
-        # the threshold is the kind's own; measured is what the orchestrator adds to it
+        # the threshold is the kind's; the figure is the orchestrator's delay beyond it
         beyond.append(instant(exited) - stopped_at - kind_named(slot.rsplit("-", 1)[0]).watchdog_s)
         installation.wait(Happened.READY, slot, after=exited.seq)
     return {"SIGSTOP to death, beyond the threshold": spread(beyond)}
 
 
 def calm(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, Any]:
-    """Make trouble that no process has caused, and count the processes that were killed for it."""
+    """Cause disturbances that are no process's fault, and count the processes that are killed for them."""
     installation.all_ready()
 
     def harm(what: Callable[[], None]) -> dict[str, int]:
@@ -354,7 +350,7 @@ def calm(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, A
         return dict(found)
 
     def busy() -> None:
-        # each in a session of its own: where the kernel weighs sessions, four loops in one would count as one
+        # each in a session of its own: where the kernel divides CPU by session, four loops in one would count as one
         loops = [
             subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
             for _ in range(given.loops)
@@ -367,7 +363,7 @@ def calm(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, A
     def paused(kind: str) -> Callable[[], None]:
         def pause() -> None:
             wrapper = installation.pid(f"{kind}-0")
-            # the servers, not their wrapper: a frozen dependency is no hang of the process that is supervised
+            # the servers, not their wrapper: a stopped dependency is not a hang of the supervised process
             servers = descendants(scan(), [wrapper])
             for pid in servers:
                 os.kill(pid, signal.SIGSTOP)
@@ -378,7 +374,7 @@ def calm(installation: SupervisedHome, given: argparse.Namespace) -> dict[str, A
         return pause
 
     def everything() -> None:
-        # all at once, as when a virtual machine is suspended: no process reports, and the clock of each goes on
+        # all at once, as when a virtual machine is suspended: no process reports, while every clock continues
         tree = [installation.process.pid, *descendants(scan(), [installation.process.pid])]
         for pid in tree:
             os.kill(pid, signal.SIGSTOP)

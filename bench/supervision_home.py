@@ -1,8 +1,8 @@
 """An installation for the supervision benchmarks, and the same program with a restart policy that does not
 quarantine.
 
-Run as a script it is that program: thousands of kills in an hour are not what the restart policy is for, and it would
-rightly slow them down.
+Run as a script it is that program: the restart policy is not meant for thousands of kills in an hour, and would slow
+them down.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ class SupervisedHome:
     """One running installation in a temporary home.
 
     Attributes:
-        home: BULKHEAD_HOME. variables: its environment. process: the present orchestrator.
+        home: BULKHEAD_HOME. variables: its environment. process: the current orchestrator.
     """
 
     def __init__(self, ports: int, *, only: str = "", **variables: str) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="bench-supervision-"))
         names = ("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT")
         self.ports = {name: ports + 100 + offset for offset, name in enumerate(names)}
-        # the first 100 are admin ports, one for each slot; the public ones follow
+        # the first 100 are admin ports, one for each slot; the public ports follow
         self.admin = ports
-        # connections stay open while unused: one that ends was ended by something
+        # idle connections stay open, so that any that ends was closed by an event
         self.variables = {
             "BULKHEAD_HOME": str(self.home),
             "ADMIN_PORT": str(ports),
@@ -67,7 +67,7 @@ class SupervisedHome:
         """Start an orchestrator; another one may have run in this home before."""
         with (self.home / "output").open("ab") as output:
             command = [sys.executable, str(Path(__file__).resolve())]
-            # as an installation is: compiled once, not at each start
+            # as in an installation, compiled once and not at each start
             inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
             self.process = subprocess.Popen(
                 command, env=inherited | self.variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output
@@ -101,26 +101,27 @@ class SupervisedHome:
         while not (value := condition()):
             if time.monotonic() > by:
                 raise TimeoutError(f"not within {within_s} s: {what}\n{(self.home / 'output').read_text()[-3000:]}")
-            # 5 ms: far below what is measured, and seldom enough not to take the CPU from it
+            # 5 ms: far below the measured times, and rare enough not to use much CPU
             time.sleep(0.005)
         return value
 
     def slots(self) -> dict[str, Any]:
         """The orchestrator's snapshot of its slots."""
-        # between the death of one orchestrator and the start of the next there are no slots to show
+        # between the death of one orchestrator and the start of the next there is no answer
         with suppress(control.NoOrchestrator):
             return dict(control.ask(runtime.control_socket(self.home), {"command": "status"})["status"]["slots"])
         return {}
 
     def all_ready(self) -> list[str]:
         """Wait until the slots that should run are ready, and return their names."""
-        # what the operator reads: slots alone may be ready before the orchestrator has checked them
+        # the text for the operator: slots may be ready before the orchestrator has checked them
         self.until(lambda: "Everything is up" in (self.home / "output").read_text(), "everything is up", 180.0)
         return [name for name, slot in self.slots().items() if slot["state"] == "ready"]
 
     def starts(self, kind: str) -> list[tuple[float, float]]:
-        """Return of each start of a kind how long interpreter and imports took, and the rest until READY, in seconds,
-        as its processes reported."""
+        """Return for each start of a kind the seconds of interpreter and imports, and those until READY, as reported by
+        its processes.
+        """
         lines = [
             line
             for path in self.home.glob(f"logs/{kind}-*.out.log")
@@ -130,7 +131,7 @@ class SupervisedHome:
         return [(entry["imported_s"], entry["opened_s"]) for entry in map(json.loads, lines)]
 
     def backends(self, slots: Sequence[str]) -> dict[int, str]:
-        """Return which slot each of PostgreSQL's processes works for, of those that work for one of `slots`."""
+        """Return PostgreSQL's backend processes that serve one of `slots`, with their slots."""
         connection = psycopg2.connect(addresses.database_url(load(self.variables)), application_name="bench")
         try:
             with connection, connection.cursor() as cursor:
@@ -138,7 +139,7 @@ class SupervisedHome:
                     "SELECT pid, split_part(application_name, '/', 2) FROM pg_stat_activity WHERE "
                     "application_name LIKE 'bulkhead/%/%'"
                 )
-                # `bulkhead/<slot>/<incarnation>` is the name that every connection of a slot carries
+                # every connection of a slot has the application name `bulkhead/<slot>/<incarnation>`
                 return {pid: slot for pid, slot in cursor.fetchall() if slot in slots}
         finally:
             connection.close()
@@ -146,7 +147,7 @@ class SupervisedHome:
     def pid(self, slot: str) -> int:
         """The main process in a slot."""
         holder = read_holder(runtime.slot_lock_file(self.home, slot))
-        # the lock is taken before the process has written its pid
+        # the lock is acquired before the pid is written
         if holder is None or holder.pid <= 0:
             raise LookupError(f"{slot} is just being started")
         return holder.pid
@@ -161,7 +162,7 @@ class SupervisedHome:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(90)
-            # the figures are measured by now; an installation left behind would disturb the next run
+            # the measurement is complete; an installation left behind would disturb the next run
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self._journal.close()
@@ -185,7 +186,7 @@ def spread(values: list[float], unit: str = "ms", factor: float = 1000.0) -> dic
 
 
 def report(name: str, figures: Mapping[str, Any], as_json: Path | None) -> None:
-    """Print the figures as a table, with how busy the machine was, and add them to a JSON file."""
+    """Print the figures as a table, with the machine's load, and add them to a JSON file."""
     figures = dict(figures) | {"load average at the end (1, 5, 15 min)": [round(load, 1) for load in os.getloadavg()]}
     width = max(map(len, figures))
     print(f"\n{name}")

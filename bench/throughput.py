@@ -1,5 +1,4 @@
-"""`throughput`: how many messages a second go from an accepted POST through the provider to a row that says sent, and
-what each costs."""
+"""`throughput`: messages a second from an accepted POST through the provider to state `sent`, and the cost of each."""
 
 from __future__ import annotations
 
@@ -55,10 +54,10 @@ def _measure(
         meta_ports=installation.admin_ports("meta"),
         chats=20_000,
     )
-    # after warming up: imports and first connections are no message's cost
+    # after warming up: imports and first connections do not belong to a message
     before = installation.cpu_s()
     result = installation.run_load(spec)
-    # CPU of the backlog that is still sent after the load belongs to its messages
+    # includes the CPU of the backlog that is sent after the load
     installation.wait_idle()
     after = installation.cpu_s()
     per_second = sent_per_second(installation, result, given.seconds)
@@ -87,5 +86,5 @@ def sent_per_second(installation: Installation, result: LoadResult, seconds: flo
         result.began_at + seconds,
     )
     counted = {int(second): int(count) for second, count in found}
-    # seconds without a row are not in the answer, and they are the slowest ones
+    # seconds without a row are missing in the result, although they are the slowest ones
     return [(float(second), float(counted.get(second, 0))) for second in range(int(seconds))]

@@ -1,4 +1,4 @@
-"""The job of the queue benchmark, which does nothing, and stock workers in a process of their own.
+"""The empty job of the queue benchmark, and stock workers in a process of their own.
 
 `python -m bench.worker_jobs KIND URL` prints `ready`, waits for a line on its standard input, and then works: `rq` (a
 fork for each job) and `simple` until the queue is empty, `dramatiq` until its standard input ends.
@@ -52,7 +52,7 @@ def _dramatiq(url: str) -> int:
     print("ready", flush=True)
     sys.stdin.readline()
     worker.start()
-    # a Dramatiq worker does not end with its queue: the benchmark closes this pipe
+    # a Dramatiq worker does not end with its queue, so that the benchmark closes this pipe
     sys.stdin.read()
     worker.stop()
     return 0

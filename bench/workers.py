@@ -1,7 +1,8 @@
-"""`queue`: our hint worker beside stock RQ workers and Dramatiq: jobs a second, and what each job costs Redis.
+"""`queue`: our hint worker compared with stock RQ workers and Dramatiq: jobs a second, and the cost of each job in
+Redis.
 
-All jobs do nothing, so what is compared is the way of a job through Redis to its worker. Ours hands over row ids; the
-claim in PostgreSQL, which is what makes it safe, is in `throughput`.
+All jobs are empty, so that the comparison is about the path of a job through Redis to its worker. Ours passes row ids;
+the claim in PostgreSQL, which makes it safe, is measured by `throughput`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tests.support import environment
 from tests.support.servers import Servers
 
 _EMPTY_S = 300.0
-"""Seconds within which every worker must have emptied its queue; only a broken one needs more."""
+"""Seconds within which every worker must empty its queue; only a broken one needs more."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +66,7 @@ def run(given: argparse.Namespace) -> Figures:
         else:
             rows.append((f"dramatiq, {THREADS} threads", given.jobs // 10, _dramatiq))
         for name, jobs, measure in rows:
-            # emptied: keys of the worker before would be read and expired at this one's cost
+            # empty: this worker would otherwise read and expire the previous one's keys
             servers.new_redis()
             figures.values[name] = measure(url, jobs, given.batch)
             figures.bars[name] = figures.values[name]["jobs a second"]
@@ -77,7 +78,9 @@ def run(given: argparse.Namespace) -> Figures:
 
 
 class _Reads:
-    """What Redis did between two looks: reads from clients are round trips, whatever a pipeline or a script holds."""
+    """Redis's work between two samples: reads from clients are round trips, whatever a pipeline or a script
+    contains.
+    """
 
     def __init__(self, url: str) -> None:
         self._client = redis.Redis.from_url(url)
@@ -89,9 +92,9 @@ class _Reads:
         return int(reported["total_reads_processed"]), int(reported["total_commands_processed"])
 
     def a_job(self, jobs: int) -> dict[str, float]:
-        """Return round trips and commands for each job since the last look."""
+        """Return round trips and commands per job since the last sample."""
         now, before = self._now(), self._before
-        # asked anew, so that our own INFO is not counted as the job's
+        # sampled again, so that our own INFO does not count
         self._before = self._now()
         return {
             "round trips a job": round((now[0] - before[0] - 1) / jobs, 3),
@@ -101,7 +104,7 @@ class _Reads:
 
 def _ours(url: str, jobs: int, batch: int) -> dict[str, object]:
     hints, kind, reads = Hints(url, 2.0), replace(kind_named("meta"), name=QUEUE), _Reads(url)
-    # of this process alone: what Redis spends is in its commands and reads
+    # of this process only; commands and reads show Redis's part
     cpu = time.process_time()
     for start in range(0, jobs, batch):
         # rows are numbered from 1
@@ -121,7 +124,7 @@ def _ours(url: str, jobs: int, batch: int) -> dict[str, object]:
     thread = threading.Thread(target=worker.work)
     cpu, began = time.process_time(), time.perf_counter()
     thread.start()
-    # set in the worker's thread, so the time ends with the last job and not with a poll
+    # set in the worker's thread, so that the time ends with the last job and not with a poll
     if not over.wait(_EMPTY_S):
         raise TimeoutError(f"{taken} of {jobs} jobs were taken")
     took, taken_cpu = time.perf_counter() - began, time.process_time() - cpu
@@ -155,7 +158,7 @@ def _stock(kind: str, url: str, jobs: int, batch: int) -> dict[str, object]:
         assert process.stdin is not None
         reads.a_job(jobs)
         used, began = _children_cpu_s(), time.perf_counter()
-        # the worker has imported everything and waits for this line: its start is not measured
+        # the worker has imported everything and waits for this line, so that its start is not measured
         process.stdin.write(b"\n")
         process.stdin.close()
         process.wait(_EMPTY_S)
@@ -166,7 +169,7 @@ def _stock(kind: str, url: str, jobs: int, batch: int) -> dict[str, object]:
         "jobs a second": round(jobs / took, 1),
         **reads.a_job(jobs),
         "to enqueue": given | {"CPU µs a job": round(given_cpu / jobs * 1e6, 1)},
-        # with its start, which is the same few hundred milliseconds for any number of jobs
+        # includes its start, a constant few hundred milliseconds
         "CPU µs a job": round((_children_cpu_s() - used) / jobs * 1e6, 1),
     }
 
@@ -189,7 +192,7 @@ def _dramatiq(url: str, jobs: int, _batch: int) -> dict[str, object]:
         used, began = _children_cpu_s(), time.perf_counter()
         process.stdin.write(b"\n")
         process.stdin.flush()
-        # polls Redis itself, which adds a few reads to the worker's
+        # polls Redis, which adds a few reads to the worker's
         broker.join(QUEUE, timeout=int(_EMPTY_S * 1000))
         took = time.perf_counter() - began
         figures = reads.a_job(jobs)

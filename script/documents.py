@@ -1,7 +1,7 @@
-"""Writes the parts of docs/ that are made from the code, between `<!-- made by script/docs: NAME -->` and `<!-- end
+"""Generates the parts of docs/ that come from the code, between `<!-- made by script/docs: NAME -->` and `<!-- end
 -->`.
 
-`script/docs` writes them, `script/docs --check` says which would change.
+`script/docs` writes them, `script/docs --check` lists those that would change.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ def public_events_table() -> str:
 
 
 def kind_settings_table() -> str:
-    """Return the table of the variables that the rows of the registry make: a pattern each, with the default of every
-    kind."""
+    """Return the table of the variables of each kind: a pattern each, with every kind's default."""
     names = [row.name for row in KINDS]
     rows = [f"| variable | {' | '.join(names)} | values | meaning |", f"|---|{'---|' * len(names)}---|---|"]
     for setting in KIND_SETTINGS:
@@ -82,8 +81,8 @@ def visible_table() -> str:
 
 
 def exit_code_table() -> str:
-    """Return the table of all exit codes, each with the sentence below its name in the code."""
-    # the sentence below a member is no attribute at run time: only the source has it
+    """Return the table of all exit codes, each with its docstring."""
+    # a member's docstring does not exist at run time, only in the source
     tree = ast.parse(Path(exit_codes.__file__).read_text(encoding="utf-8"))
     (table,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "ExitCode"]
     meanings: dict[str, str] = {}
@@ -99,7 +98,7 @@ def exit_code_table() -> str:
 
 
 def message_states() -> str:
-    """Return the life of a message as a diagram (Mermaid), and as a table that says which states hold up their chat."""
+    """Return the states of a message as a diagram (Mermaid), and as a table of the states that hold up their chat."""
     edges = [
         f"    {old} --> {new}"
         for old, following in MESSAGE_TRANSITIONS.items()
@@ -114,9 +113,10 @@ def message_states() -> str:
 
 
 def session_states() -> str:
-    """Return the life of a browser session as a diagram (Mermaid). Transitions from every state are left out; the table
-    next to it lists them."""
-    # drawn from every state, their arrows would hide the others
+    """Return the states of a browser session as a diagram (Mermaid), without the transitions from every state; the
+    table next to it lists those.
+    """
+    # arrows from every state would hide the others
     anywhere = ("absent", "backing_off", "logged_out")
     edges = [
         f"    {old} --> {new}"
@@ -133,7 +133,7 @@ def session_states() -> str:
 
 
 def media_limits() -> str:
-    """Return the table of what each connection type takes as each message type."""
+    """Return the table of file limits by connection type and message type."""
     rows = ["| type | connection types | at most | kinds |", "|---|---|---|---|"]
     # connection types with the same limit share a row
     found: dict[tuple[str, FileLimit], list[str]] = {}
@@ -162,7 +162,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
 
 
 def written_anew(text: str) -> str:
-    """Return a document with its made sections as the code has them now. Raises `KeyError` for an unknown section."""
+    """Return a document with its generated sections up to date. Raises `KeyError` for an unknown section."""
     return _SECTION.sub(lambda found: f"{found[1]}{SECTIONS[found['name']]()}{found[3]}", text)
 
 

@@ -1,9 +1,8 @@
-"""Writes `requirements.lock` and `requirements-dev.lock`: every package that is installed, at one version, with the
-hashes of its files.
+"""Writes `requirements.lock` and `requirements-dev.lock`: every package at one version, with the hashes of its files.
 
-`requirements.txt`, the extras in `setup.cfg` and `requirements-dev.txt` name what the code imports. pip itself resolves
-the rest, once, and says for each platform and Python version that Bulkhead supports which file it would install and
-what that file's hash is. Nothing is installed.
+`requirements.txt`, the extras in `setup.cfg` and `requirements-dev.txt` name the direct requirements. pip resolves the
+rest once, and reports the file that it would install for each supported platform and Python version, with its hash.
+Nothing is installed.
 """
 
 from __future__ import annotations
@@ -39,17 +38,17 @@ _HEADING: Final = """\
 
 
 class PipFailed(Exception):
-    """pip left with an error; the text is what it printed."""
+    """pip failed; the text is its output."""
 
 
 def requirements_of(path: Path) -> list[str]:
-    """Return the requirements that a file names, without comments and without other files that it includes."""
+    """Return the requirements in a file, without comments and included files."""
     lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line and not line.startswith("-")]
 
 
 def extras() -> dict[str, list[str]]:
-    """Return what each extra in setup.cfg names."""
+    """Return the requirements of each extra in setup.cfg."""
     config = configparser.ConfigParser()
     config.read(REPOSITORY / "setup.cfg")
     return {
@@ -58,20 +57,21 @@ def extras() -> dict[str, list[str]]:
 
 
 def of_program() -> list[str]:
-    """Return what the program and the kinds in the extra `all` import."""
+    """Return the requirements of the program and of the extra `all`."""
     named = extras()
     collected = (named[line.removeprefix("bulkhead[").removesuffix("]")] for line in named["all"])
     return [*requirements_of(REPOSITORY / "requirements.txt"), *(line for lines in collected for line in lines)]
 
 
 def of_development() -> list[str]:
-    """Return the same, and what tests and checks need."""
+    """Return these, and the requirements of tests and checks."""
     return [*of_program(), *requirements_of(REPOSITORY / "requirements-dev.txt")]
 
 
 def _report(requirements: Iterable[str], *options: str) -> list[dict[str, Any]]:
-    """Return what pip would install for these requirements. Indexes that this machine's configuration adds are left
-    aside: others do not have them."""
+    """Return what pip would install for these requirements. Indexes in this machine's configuration are ignored, since
+    other machines do not have them.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "requirements.txt"
         file.write_text("\n".join(requirements))
@@ -101,11 +101,11 @@ def _report(requirements: Iterable[str], *options: str) -> list[dict[str, Any]]:
 
 
 def resolve(requirements: Sequence[str]) -> dict[str, str]:
-    """Return the version of every package that these requirements bring, by name.
+    """Return the version of every required package, by name.
 
     Raises:
-        RuntimeError: another Python version than this one would need a package more, since pip resolves for the one
-            that runs it.
+        RuntimeError: another supported Python version needs a further package, which pip, resolving for the running
+            version, leaves out.
     """
     installed = _report(requirements)
     versions: dict[str, str] = {
@@ -121,7 +121,7 @@ def resolve(requirements: Sequence[str]) -> dict[str, str]:
 
 
 def _needed_elsewhere(requires: Iterable[str]) -> Iterator[str]:
-    """Return what a package without its extras needs for any of the supported Python versions."""
+    """Return a package's requirements on any supported Python version, without extras."""
     for requirement in map(Requirement, requires):
         for version in PYTHONS:
             environment = {
@@ -136,12 +136,12 @@ def _needed_elsewhere(requires: Iterable[str]) -> Iterator[str]:
 
 
 def hashes(versions: Mapping[str, str]) -> dict[str, set[str]]:
-    """Return the hashes of the files that would be installed, by name of the package."""
+    """Return the hashes of the files that would be installed, by package."""
     if not versions:
         return {}
     found: defaultdict[str, set[str]] = defaultdict(set)
     without_wheel: set[str] = set()
-    # a wheel with compiled code has a file, and so a hash, for each of them
+    # a compiled wheel has a file, and so a hash, for each of them
     for python, machine in itertools.product(PYTHONS, MACHINES):
         platforms = [word for tag in _GLIBC for word in ("--platform", f"{tag}_{machine}")]
         # pip accepts another platform or Python only with --target and --only-binary; nothing is written there
@@ -153,9 +153,9 @@ def hashes(versions: Mapping[str, str]) -> dict[str, set[str]]:
                 report = _report(pins.values(), *target)
                 break
             except PipFailed as failure:
-                # pip stops at the first package without a wheel: it is left out, and the others are tried again
+                # pip stops at the first package without a wheel: leave it out and try the others again
                 missing = re.search(r"No matching distribution found for ([\w.-]+)==", str(failure))
-                # any other failure, such as an index that does not answer, must not look like a missing wheel
+                # any other failure, such as an unreachable index, must not look like a missing wheel
                 if missing is None:
                     raise
                 name = canonicalize_name(missing[1])
@@ -164,7 +164,7 @@ def hashes(versions: Mapping[str, str]) -> dict[str, set[str]]:
         for package, digest in map(_file_of, report):
             found[package].add(digest)
     for package in sorted(without_wheel):
-        # built where it is installed, from its source
+        # built from source where it is installed
         source = _report([f"{package}=={versions[package]}"], "--no-deps", "--no-binary", package)
         found[package].update(digest for _, digest in map(_file_of, source))
     return found
@@ -174,7 +174,7 @@ def _file_of(row: Mapping[str, Any]) -> tuple[str, str]:
     """Return a package's name and the hash of its file.
 
     Raises:
-        RuntimeError: the file lies on this machine, so no other machine could install it.
+        RuntimeError: the file is local to this machine, so that no other machine can install it.
     """
     download = row["download_info"]
     if download["url"].startswith("file:"):
@@ -183,8 +183,9 @@ def _file_of(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def known_hashes(lock: Path) -> dict[str, set[str]]:
-    """Return the hashes that a lock file holds, by `name==version`: what was released once does not change, so nothing
-    is asked twice."""
+    """Return the hashes in a lock file, by `name==version`. A released version does not change, so that its hashes need
+    no second query.
+    """
     text = lock.read_text(encoding="utf-8").replace("\\\n", "") if lock.exists() else ""
     entries = (line.split() for line in text.splitlines() if not line.startswith("#"))
     return {entry[0]: {word.removeprefix("--hash=sha256:") for word in entry[1:]} for entry in entries}
@@ -202,7 +203,7 @@ def text_of(versions: Mapping[str, str], known: Mapping[str, set[str]]) -> str:
 def main() -> None:
     """Write both files."""
     development = resolve(of_development())
-    # one version in both files: what is tested is what runs
+    # the same versions in both files, so that the tested versions are those that run
     program = {name: development[name] for name in resolve(of_program())}
     before = known_hashes(REPOSITORY / "requirements-dev.lock")
     pins = {name: f"{name}=={version}" for name, version in development.items()}

@@ -1,6 +1,6 @@
-"""Safety rules, as data: each with the edit that removes it and the test that must notice.
+"""Safety rules as data: each with the edit that removes it and the test that must then fail.
 
-A test that stays green without the rule it is there for proves nothing. script/mutate.py tries them.
+A test that passes without the rule that it covers proves nothing. script/mutate.py runs them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Edit:
-    """Replace `old`, which stands in the file exactly once, by `new`."""
+    """Replace `old`, which must occur exactly once in the file, by `new`."""
 
     path: str
     old: str
@@ -22,7 +22,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutation:
-    """One rule: what it is for, the edits that remove it, and the test that must turn red."""
+    """One rule: its purpose, the edits that remove it, and the test that must fail without it."""
 
     rule: str
     edits: tuple[Edit, ...]
@@ -1106,10 +1106,10 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
 
 
 def place_of(edit: Edit, text: str) -> re.Match[str]:
-    """Return where the rule stands in a file's text; in statements, lines may be broken elsewhere.
+    """Return the place of the rule in a file's text; in statements, line breaks may differ.
 
     Raises:
-        ValueError: it does not stand there exactly once: the table here is out of date.
+        ValueError: it does not occur exactly once: this table is out of date.
     """
     exact = re.escape(edit.old)
     found = list(

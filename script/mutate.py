@@ -1,9 +1,9 @@
-"""Tries the mutations of script/mutants.py: removes one rule at a time in a copy of the tracked files, and runs the
-test that must notice.
+"""Runs the mutations of script/mutants.py: removes one rule at a time in a copy of the tracked files, and runs the test
+that must fail.
 
-First the tests are run without a mutation: a test that fails anyway would seem to notice everything. Then each mutant
-must make its test fail as a test fails (an assertion, not an error of collection). Several are tried at once; each
-worker has a copy of its own, and a PostgreSQL that is started once.
+First the tests run without a mutation, since a test that fails anyway would seem to detect everything. Then each mutant
+must make its test fail by an assertion, not by an error of collection. Several run at once; each worker has a copy of
+its own, and a PostgreSQL that is started once.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ from tests.support.servers import Servers
 
 REPOSITORY: Final = Path(__file__).parents[1]
 RESULTS: Final = REPOSITORY / "var" / "mutations.json"
-"""What `--resume` reads: the results so far."""
+"""The results so far, for `--resume`."""
 TEST_S: Final = 240
-"""Seconds for a single test, by pytest's own limit: a mutant may hang where the rule would have ended a wait. Longer
-than in the suite, since several runs share the machine."""
+"""Seconds for a single test, by pytest's own limit: a mutant may hang where the rule would end a wait. Longer than in
+the suite, since several runs share the machine.
+"""
 LONGEST_S: Final = 600.0
 """Seconds for all tests of one mutant, until the first fails."""
 SOUND_S: Final = 1800.0
@@ -46,14 +47,14 @@ NOTICED: Final = "noticed"
 SURVIVED: Final = "NOT NOTICED"
 UNSOUND: Final = "FAILS ANYWAY"
 BROKEN: Final = "NO VERDICT"
-"""pytest could not run the tests (the mutant cannot be imported, say), or did not end in time."""
+"""pytest could not run the tests (for example, the mutant cannot be imported), or did not end in time."""
 _OUTCOMES: Final = {0: SURVIVED, 1: NOTICED}
 """By pytest's exit code."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of one mutation; `fingerprint` is of everything that the result rests on."""
+    """The outcome of one mutation; `fingerprint` covers everything that the result depends on."""
 
     outcome: str
     seconds: float
@@ -63,14 +64,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Tree:
-    """A copy of the tracked files, and the variables that its tests are run with."""
+    """A copy of the tracked files, and the environment of its tests."""
 
     place: Path
     variables: Mapping[str, str]
 
     def run(self, tests: Sequence[str], *options: str, within_s: float) -> subprocess.CompletedProcess[str]:
-        """Run tests and return the finished process; its code is -9 when it had to be killed."""
-        # the shortest way to a failure is of no interest here
+        """Run tests and return the finished process; its code is -9 after a timeout."""
+        # no shrinking: only the failure matters here
         profile = ["--hypothesis-profile=unshrunk"] if any(test.startswith("tests/model") for test in tests) else []
         command = [
             sys.executable,
@@ -96,15 +97,14 @@ class Tree:
             try:
                 output, _ = running.communicate(timeout=within_s)
             except subprocess.TimeoutExpired:
-                # also what the tests started: it holds the other end of the output
+                # also the processes that the tests started, which keep the output pipe open
                 processes.end([running.pid, *processes.living_descendants(running.pid)])
                 output, _ = running.communicate()
         return subprocess.CompletedProcess(command, running.returncode, output)
 
     @contextmanager
     def without(self, mutation: Mutation) -> Iterator[None]:
-        """Remove a rule for as long as the block runs. Raises `ValueError` when it does not stand where the table
-        says."""
+        """Remove a rule during the block. Raises `ValueError` when its text is not found."""
         originals: dict[Path, tuple[str, os.stat_result]] = {}
         try:
             for edit in mutation.edits:
@@ -117,7 +117,7 @@ class Tree:
         finally:
             for file, (text, stat) in originals.items():
                 file.write_text(text, encoding="utf-8")
-                # the compiled file beside it is known by the time of its source
+                # a compiled file is matched to its source by the source's time
                 os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
@@ -132,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str]) -> int:
-    """Try mutations and return 0 when each was noticed."""
+    """Run mutations and return 0 when each was detected."""
     given = parser().parse_args(words)
     if unknown := set(given.names) - set(MUTATIONS):
         print(f"no mutation {', '.join(sorted(unknown))}; known: {', '.join(MUTATIONS)}", file=sys.stderr)
@@ -154,12 +154,12 @@ def main(words: Sequence[str]) -> int:
 
 
 def tried(mutations: Mapping[str, Mutation], jobs: int, known: dict[str, Result]) -> dict[str, Result]:
-    """Try mutations, several at once, printing a line for each and keeping each result at once."""
+    """Run mutations in parallel; print and store each result as it comes."""
     if not mutations:
         return {}
     processes.adopt_orphans()
     results: dict[str, Result] = {}
-    # of the files as they are copied: they may be edited while this runs
+    # of the files at the time of the copy: they may be edited during the run
     fingerprints = {name: fingerprint_of(one) for name, one in mutations.items()}
     with ExitStack() as stack:
         trees = [stack.enter_context(worker_tree(number, jobs)) for number in range(jobs)]
@@ -198,15 +198,16 @@ def one_result(tree: Tree, mutation: Mutation, unsound: Iterable[str], fingerpri
         return Result(UNSOUND, 0.0, fingerprint)
     with tree.without(mutation):
         done = tree.run([mutation.test], "-x", within_s=LONGEST_S)
-    # not any failure: a mutant that cannot be imported proves nothing about the rule
+    # not just any failure: a mutant that cannot be imported proves nothing about the rule
     outcome = _OUTCOMES.get(done.returncode, BROKEN)
     last_line = (done.stdout.strip().splitlines() or [""])[-1] if outcome == BROKEN else ""
     return Result(outcome, time.monotonic() - began, fingerprint, last_line)
 
 
 def failing(trees: Sequence[Tree], tests: Iterable[str]) -> list[str]:
-    """Return which of these tests fail without any mutation, and print it. The files are shared out among the trees,
-    each of which has a database server of its own: some tests see what others do on theirs."""
+    """Return and print the tests that fail without any mutation. The files are divided among the trees, each with a
+    database server of its own, since some tests affect others on the same server.
+    """
     began = time.monotonic()
     by_file: dict[str, list[str]] = {}
     for test in sorted(tests):
@@ -237,19 +238,19 @@ def failing(trees: Sequence[Tree], tests: Iterable[str]) -> list[str]:
 
 
 def covers(test: str, failed: str) -> bool:
-    """Whether a test's name, of a file, a class or a function, means a failed test."""
+    """Whether the name of a test file, class or function includes a failed test."""
     return failed == test or failed.startswith((f"{test}::", f"{test}["))
 
 
 @contextmanager
 def worker_tree(number: int, jobs: int) -> Iterator[Tree]:
-    """Make a worker's copy, with a database server of its own, and remove both afterwards."""
+    """Create a worker's copy, with a database server of its own, and remove both afterwards."""
     with tempfile.TemporaryDirectory(prefix="bh-mutants-") as place, closing(Servers()) as servers:
         variables = {
-            # what the processes of the tests import is compiled once
+            # modules are compiled once for all test processes
             "PYTHONDONTWRITEBYTECODE": "",
             "TEST_DATABASE_URL": servers.database_server_url,
-            # the ports of one worker are not those of another, as in a parallel run of the suite
+            # separate ports for each worker, as in a parallel run of the suite
             "PYTEST_XDIST_WORKER": f"gw{number}",
             "PYTEST_XDIST_WORKER_COUNT": str(jobs),
         }
@@ -258,7 +259,7 @@ def worker_tree(number: int, jobs: int) -> Iterator[Tree]:
 
 
 def copy_tracked(place: Path) -> None:
-    """Copy the files that git tracks, as they are now: changes that are not committed are tried too."""
+    """Copy the tracked files in their present state, including uncommitted changes."""
     names = subprocess.run(
         ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     ).stdout.split("\0")
@@ -278,12 +279,12 @@ def fingerprint_of(mutation: Mutation) -> str:
 
 
 def is_settled(result: Result | None, mutation: Mutation) -> bool:
-    """Whether a mutation was noticed before, and nothing that the result rests on has changed."""
+    """Whether a mutation was detected before, and nothing that the result depends on has changed."""
     return result is not None and result.outcome == NOTICED and result.fingerprint == fingerprint_of(mutation)
 
 
 def read_results() -> dict[str, Result]:
-    """Return the kept results by name; none when there are none."""
+    """Return the stored results by name; empty when there are none."""
     if not RESULTS.is_file():
         return {}
     return {name: Result(**row) for name, row in json.loads(RESULTS.read_text(encoding="utf-8")).items()}
@@ -298,7 +299,7 @@ def keep_results(results: Mapping[str, Result]) -> None:
 
 
 def summary(results: Mapping[str, Result]) -> str:
-    """Return a table of what was not noticed, and the counts."""
+    """Return a table of the undetected mutations, and the counts."""
     lines = [
         f"{result.outcome:13}{name:28}{MUTATIONS[name].test}"
         for name, result in results.items()
