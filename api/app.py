@@ -61,7 +61,7 @@ class Topic(Protocol):
 
 
 def operations_of(*topics: Topic) -> list[Operation]:
-    """Return every operation of the API, with the two documents that are made from them."""
+    """Return every operation of the API, including the two documents that are generated from them."""
     listed = [operation for topic in topics for operation in topic.operations()]
 
     async def show_openapi(_: Request) -> Response:
@@ -106,11 +106,11 @@ def build_app(
     """Return the application, and its composer, which counts what it accepts.
 
     Args:
-        acceptor: commits rows. storage: of files. entry: what requests pass before their handlers. tail: of the events.
+        acceptor: commits rows. storage: of files. entry: checks before the handlers. tail: of the events.
     Raises:
         SettingsInvalid: the key that seals credentials is missing or wrong.
     """
-    # one for all operations: a removal through one of them must leave the cache that the others read
+    # shared by all operations: a removal by one of them must also clear the cache of the others
     directory = Directory(child.store)
     shown, files = MessageSerializer(directory, child.store), Files(child.store, storage)
     composer = Composer(child.store, acceptor, files, child.metrics, reach=reach_of(child.settings))
@@ -121,8 +121,8 @@ def build_app(
     connections = ConnectionOperations(directory, child.store, Credentials(vault), worlds(child.settings))
     task_operations = ConnectionTaskOperations(connections, child.store, tasks, vault)
     dead_letters = DeadLetterOperations(directory, child.store, shown.one, worlds(child.settings))
-    # order decides where two paths match: `…/messages/text/{companyId}/{chatId}` also fits the path of one message,
-    # and must win, so that sending comes first
+    # where two paths match, the first one wins: `…/messages/text/{companyId}/{chatId}` also matches the path of one
+    # message, so that sending comes first
     listed = operations_of(
         SendingOperations(DraftReader(directory, files), composer, answers),
         HistoryOperations(directory, shown),

@@ -22,9 +22,9 @@ from shared.process.request_body import BodyBudget, with_budget
 from shared.process.service import Service
 
 _KEY: Final = secrets.token_urlsafe(32)
-"""Of this process alone, which listens nowhere: a user who may read the settings may do everything."""
+"""Valid in this process only, which does not listen: a user who can read the settings can do everything anyway."""
 _WAIT: Final = "wait=60"
-"""Seconds for a task that another process does (RFC 7240)."""
+"""Seconds for a task of another process (RFC 7240)."""
 
 
 def answer_requests() -> int:
@@ -35,7 +35,7 @@ def answer_requests() -> int:
 async def _answer_all(service: Service) -> None:
     if service.app is None:
         raise TypeError("the API has no application")
-    # as the server of a public port does
+    # as behind a public port
     app = with_budget(service.app, BodyBudget())
     # in a thread: the loop has work of its own between two requests
     while line := await asyncio.to_thread(sys.stdin.buffer.readline):
@@ -71,7 +71,7 @@ async def _request(app: ASGIApp, method: str, target: str, body: Any) -> tuple[i
     answer: list[Message] = []
 
     async def receive() -> Message:
-        # after the body comes nothing: the caller waits for its answer, however long that takes
+        # nothing follows the body: the caller waits for its response without a limit
         return incoming.pop() if incoming else await asyncio.get_running_loop().create_future()
 
     async def send(message: Message) -> None:

@@ -54,7 +54,7 @@ class ApiService:
         self.app: ASGIApp | None = app
 
     async def start(self) -> None:
-        """Begin to accept, also while the database or Redis is unavailable."""
+        """Start to accept, even while the database or Redis is unavailable."""
         await self._acceptor.start()
         # `GET /health` shows the last check, since it must not wait for Redis
         self._child.spawn(self._dependencies.watch_redis(), "redis-watch")
@@ -71,13 +71,13 @@ class ApiService:
         # first: it uses the hints, which close last
         await self._acceptor.close()
         with suppress(StoreUnavailable):
-            # of the last seconds; a time that is lost is one of many
+            # the last seconds' use of keys; losing it would do little harm
             await self._keys.note_use()
         await self._storage.close()
         self._hints.close()
 
     def readiness(self) -> Mapping[str, str]:
-        """Nothing beyond the database, which every child watches: without Redis messages are accepted all the same."""
+        """Nothing beyond the database, which every child watches: without Redis messages are accepted nevertheless."""
         return {}
 
     def health(self) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from shared.channels.registry import CHANNELS, channel_named, connection_types
 from shared.fields import Field, FieldsInvalid
 
-# they become parts of request paths at the provider: nothing but digits may get there; real ones have 15 to 17
+# ids become parts of request paths at the provider, so that only digits are allowed; real ones have 15 to 17
 _ID: Final = re.compile(r"[0-9]{1,32}")
 # characters; Meta reserves the right to make tokens longer than the few hundred of today
 _SECRET: Final = 4096
@@ -76,7 +76,7 @@ CHANGE: Final = _CHANGEABLE
 
 
 def credentials_of(connection_type: str, given: Mapping[str, Any]) -> dict[str, str]:
-    """Return the credentials among the fields of a body, named as they are kept.
+    """Return the credentials among the fields of a body, under their stored names.
 
     Raises:
         FieldsInvalid: one of them is not this connection type's, or cannot be sent in a header.
@@ -116,8 +116,8 @@ def require_whole(connection_type: str, given: Mapping[str, Any]) -> None:
 
 
 def require_ids(connection_type: str, given: Mapping[str, Any]) -> None:
-    """Raise `FieldsInvalid` unless the provider's ids are digits, and ids and options are ones of this connection
-    type.
+    """Raise `FieldsInvalid` unless the provider's ids are digits, and this connection type has the given ids and
+    options.
     """
     channel = channel_named(connection_type)
     errors = [
@@ -125,7 +125,7 @@ def require_ids(connection_type: str, given: Mapping[str, Any]) -> None:
         for name in ("accountId", "wabaId")
         if given.get(name) and not _ID.fullmatch(given[name])
     ]
-    # refused and not ignored: a client that sends it expects something of it
+    # refused and not ignored: a client that sends it expects an effect
     if given.get("accountId") and channel.account == "none":
         errors.append(("/accountId", f"a connection of type {connection_type} has no account at a provider"))
     if given.get("wabaId") and not channel.has_waba:
@@ -146,7 +146,7 @@ def require_ids(connection_type: str, given: Mapping[str, Any]) -> None:
 
 
 def kept_options(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return options as they are kept; None when none were given."""
+    """Return options under their stored names; None when none were given."""
     return (
         None
         if given is None
@@ -155,7 +155,7 @@ def kept_options(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def shown_options(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as clients know them."""
-    # by `kept_options`, so that both directions spell a name in one way
+    """Return options under their public names."""
+    # by `kept_options`, so that both directions use the same names
     named = {field.name: next(iter(kept_options({field.name: None}) or {})) for field in _OPTIONS}
     return {name: kept[stored] for name, stored in named.items() if stored in kept}

@@ -107,7 +107,7 @@ class CompanyOperations:
         company_id = given["companyId"]
         if not _ID.fullmatch(company_id):
             raise FieldsInvalid([("/companyId", "must be 1 to 64 letters, digits, - and _")])
-        # the primary key decides: of two requests at the same time one creates the company, without a look beforehand
+        # the primary key decides: of two concurrent requests one creates the company, without a query beforehand
         act = act_of(request)
         if act is not None:
             act.company_id = company_id

@@ -120,7 +120,7 @@ class ConnectionTaskOperations:
 
     async def deregister(self, request: Request) -> Response:
         """Deregister the number."""
-        # not repeatable, as for a registration: whether it was carried out is seen by a test of the connection
+        # not repeatable, as for a registration: a test of the connection shows whether it was carried out
         return await self.ask(request, await self._whatsapp(request, "deregister"), "deregister", repeatable=False)
 
     async def set_webhook(self, request: Request) -> Response:
@@ -132,7 +132,7 @@ class ConnectionTaskOperations:
                 "webhook",
                 "Meta's webhooks are set once for the whole app; only 360dialog's are set for each number.",
             )
-        # repeatable, as `ask` presumes: the same address is set once more
+        # repeatable, the default of `ask`: setting the same address twice is harmless
         return await self.ask(request, connection, "set_webhook")
 
     async def show_profile(self, request: Request) -> Response:
@@ -147,7 +147,7 @@ class ConnectionTaskOperations:
             request,
             connection,
             "profile",
-            # what the body leaves out stays as it is; an empty text clears a field
+            # fields that are not in the body stay unchanged; an empty text clears a field
             {name: value for name, value in given.items() if value is not None},
         )
 
@@ -193,7 +193,7 @@ class ConnectionTaskOperations:
 
 
 def _offers(connection: Connection, operation: str) -> bool:
-    # data of the channel, so that a new connection type needs no change here
+    # from the channel's row, so that a new connection type needs no change here
     return operation in channel_named(connection.connection_type).provider_tasks
 
 

@@ -181,7 +181,7 @@ class ConnectionOperations:
         """Create a connection; its process is started by the orchestrator if it is the first of its kind."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
-        # after the company: a body for an unknown company is not worth reading
+        # after the company: the body for an unknown company is not read
         given = checked(await read_json(request, limit=BODY_LIMIT), CREATE)
         connection_type = given["connectionType"]
         require_whole(connection_type, given)
@@ -203,8 +203,8 @@ class ConnectionOperations:
         credentials: Mapping[str, str],
     ) -> int:
         connection_type, account_id = given["connectionType"], given["accountId"] or ""
-        # only a proved claim blocks: a company that merely names an account must not lock out its owner. Of two created
-        # at the same time, the first proof decides
+        # only a verified account blocks: a company that merely names an account must not lock out its owner. Of two
+        # created at the same time, the first verification decides
         _require_free(transaction, connection_type, account_id, None)
         made = connections.add(
             transaction,
@@ -219,7 +219,7 @@ class ConnectionOperations:
             raise Problem("connection_exists", f"The company has a connection {given['phoneIndex']} already.")
         connection_id, phone_index = made
         if credentials:
-            # sealed for its index, which is known just now
+            # sealed with its index, which is known only now
             connections.update(
                 transaction, connection_id, credentials=self._credentials.sealed(company_id, phone_index, credentials)
             )
@@ -230,7 +230,9 @@ class ConnectionOperations:
         return phone_index
 
     async def change(self, request: Request) -> Response:
-        """Change what is given; what was paused because the provider did not take the old credentials is resumed."""
+        """Change the given fields; a connection that was paused because the provider refused its credentials is
+        resumed.
+        """
         connection = await self.connection(request)
         given = checked(await read_json(request, limit=BODY_LIMIT), CHANGE)
         require_ids(connection.connection_type, given)
@@ -280,7 +282,7 @@ class ConnectionOperations:
         )
 
     async def set_status(self, request: Request) -> Response:
-        """Pause or resume; one that is so already stays as it is."""
+        """Pause or resume; no effect in the requested state."""
         connection = await self.connection(request)
         fields = checked(await read_json(request), _STATUS_FIELDS)
         if fields["status"] == "paused":
@@ -309,10 +311,10 @@ class ConnectionOperations:
         await self._store.call(change, connection.id)
 
     async def connection(self, request: Request) -> Connection:
-        """Return the connection that a path names, as it is now. Raises `Problem` when there is none."""
+        """Return the current row of the connection in a path. Raises `Problem` when there is none."""
         company_id, phone_index = request.path_params["companyId"], read_phone_index(request.path_params["phoneIndex"])
         require_possible(company_id)
-        # the row and not the directory's memory of it: what follows changes it
+        # the row and not the directory's cache, since the row is changed next
         connection = await self._store.call(connections.by_index, company_id, phone_index)
         if connection is None:
             await self._directory.require_company(company_id)
@@ -320,7 +322,7 @@ class ConnectionOperations:
         return connection
 
     async def _shown(self, company_id: str, phone_index: int, status: int = 200) -> Response:
-        # a company has a few connections: one statement for all of them serves both answers
+        # a company has a few connections, so that one statement for all of them serves both operations
         row = next((row for row in await self._rows(company_id) if row["phone_index"] == phone_index), None)
         if row is None:
             raise phone_index_unknown()
@@ -338,7 +340,7 @@ class ConnectionOperations:
 
 
 def _named(given: Mapping[str, Any], credentials: Mapping[str, str]) -> dict[str, Any]:
-    """Return what was given of a connection for the audit: of credentials only their names."""
+    """Return the changed fields of a connection for the audit; of credentials only their names."""
     changed = {name: given[name] for name in ("accountId", "wabaId", "options") if given[name] is not None}
     return changed | ({"credentials": sorted(credentials)} if credentials else {})
 
@@ -371,12 +373,13 @@ def _remove(transaction: Transaction, act: Act | None, connection: Connection, *
         act.write(transaction)
     channel = channel_named(connection.connection_type)
     if channel.session:
-        # in the same transaction: the profile on disk still opens the account, so its removal must not be forgotten
+        # in the same transaction: the profile on disk still gives access to the account, so that its removal must not
+        # be lost
         tasks.add(
             transaction,
             company_id=connection.company_id,
             connection_id=connection.id,
-            # named: the removed connection is served by no process any more
+            # explicit, since no process serves the removed connection any more
             kind=channel.kind,
             operation="wipe_session",
             expires_in_s=_WIPE_S,

@@ -1,6 +1,4 @@
-"""Credentials of connections on their way into the database: sealed before they leave this process, merged with those
-that stay.
-"""
+"""Seals credentials of connections before they leave this process, merged with the unchanged ones."""
 
 from __future__ import annotations
 
@@ -19,24 +17,24 @@ class Credentials:
         self._vault = vault
 
     def sealed(self, company_id: str, phone_index: int, credentials: Mapping[str, Any]) -> str:
-        """Return credentials as a connection's row holds them; they open for this company's index alone."""
+        """Return the sealed form of a connection's credentials, which opens only for this company and index."""
         return self._vault.seal(
             json.dumps(dict(credentials)), context=credentials_context(company_id, phone_index)
         ).to_text()
 
     def changed(self, connection: Connection, changes: Mapping[str, str]) -> str:
-        """Return a connection's credentials with `changes`, sealed. Those that do not open (any more) are replaced by
-        the changes alone.
+        """Return a connection's credentials with `changes`, sealed. Credentials that cannot be opened are replaced by
+        `changes`.
         """
-        # bound to company and index: a sealed text that is copied into another row does not open there
+        # bound to company and index: a sealed text does not open after it is copied into another row
         context = credentials_context(connection.company_id, connection.phone_index)
         kept: Any = {}
         if connection.credentials:
             try:
                 kept = json.loads(self._vault.open(Sealed.from_text(connection.credentials), context=context))
             except (SecretUnreadable, ValueError):
-                # for example after a change of the key: new credentials are how an operator repairs that, so they must
-                # not fail on the old
+                # for example after a change of the key: an operator repairs that with new credentials, which must not
+                # fail because of the old ones
                 kept = {}
         return self.sealed(
             connection.company_id, connection.phone_index, {**(kept if isinstance(kept, dict) else {}), **changes}

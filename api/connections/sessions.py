@@ -235,7 +235,7 @@ class SessionOperations:
             connection_id=row["id"],
             arguments=arguments,
             expires_in_s=_TASK_S,
-            # each of these operations can be carried out twice: a second code, restart or removal replaces the first
+            # each of these operations is idempotent: a second code, restart or removal replaces the first
             repeatable=True,
         )
         return await self._tasks.answer(request, row["company_id"], task_id)
@@ -252,7 +252,7 @@ class SessionOperations:
         return Response(draw(code), media_type=media_type, headers=_NOT_KEPT)
 
     async def show_events(self, request: Request) -> Response:
-        """Answer with a page of what happened to a session."""
+        """Answer with a page of a session's events."""
         query = query_of(request)
         most, before = query["limit"], int(query["cursor"]) if query["cursor"] else None
         row = await self.row(request)
@@ -281,7 +281,7 @@ class SessionOperations:
     async def _rows(self, company_id: str) -> list[Row]:
         require_possible(company_id)
         rows = await self._store.call(sessions.of_company, company_id)
-        # a company without connections and an unknown company look the same here
+        # the rows do not distinguish an unknown company from one without connections
         if not rows:
             await self._directory.require_company(company_id)
         return rows
@@ -305,7 +305,7 @@ class SessionOperations:
 
 
 def _code(row: Row) -> str | None:
-    # the row keeps the last code: in any other state it is used up or expired, and scanning it would fail
+    # the row keeps the last code, which is used or expired in any other state
     return row["qr"] if row["observed"] == SessionState.NEEDS_LINK and row["qr"] else None
 
 

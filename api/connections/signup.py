@@ -91,24 +91,24 @@ class SignupOperations:
         ]
 
     async def sign_up(self, request: Request) -> Response:
-        """Begin a signup, or take one up again."""
+        """Start or resume a signup."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
         given = checked(await read_json(request, limit=BODY_LIMIT), _FIELDS)
         errors = [
             (f"/{name}", "must be digits")
             for name in ("wabaId", "phoneNumberId", "businessId", "pin")
-            # ids become parts of request paths at Meta, where nothing but digits may get
+            # ids become parts of request paths at Meta, so that only digits are allowed
             if given[name] and not _digits(given[name])
         ]
         if errors:
             raise FieldsInvalid(errors)
-        # the code is exchanged for a token of the customer's account, so it is as secret as one
+        # the code can be exchanged for a token of the customer's account, and is as secret as one
         secrets = {name: given[name] for name in ("code", "pin") if given[name]}
         task_id = await self._store.call(
             recorded(act_of(request), tasks.add, after=lambda made: {"taskId": str(made), "wabaId": given["wabaId"]}),
             company_id=company_id,
-            # named: there is no connection yet that would decide it
+            # explicit, since there is no connection yet that determines it
             kind=kind_for("meta_embedded").name,
             operation=_OPERATION,
             arguments={
@@ -116,7 +116,7 @@ class SignupOperations:
             },
             sealed=tasks.seal_secrets(self._vault, company_id, _OPERATION, secrets) if secrets else "",
             expires_in_s=_TASK_S,
-            # a second run finds what the first one did, and continues there
+            # a second run finds the results of the first one, and continues from there
             repeatable=True,
         )
         return await self._asked.answer(request, company_id, task_id)

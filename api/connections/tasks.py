@@ -1,4 +1,4 @@
-"""Tasks of other processes: one is queued, and the client waits briefly for its end or polls later."""
+"""Tasks for other processes: the client waits briefly for the result, or polls later."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.timestamps import iso
 WAIT_S: Final = 10
 """Default wait of a request in seconds (`Prefer: wait=N` overrides it; `Prefer: respond-async` does not wait)."""
 _LOOK_S: Final = 0.1
-"""Seconds between two looks at a task: short against the task, which makes at least one request to a provider."""
+"""Polling interval for a task in seconds: short against the task, which makes at least one request to a provider."""
 # 18 digits fit PostgreSQL's bigint
 _TASK_ID: Final = re.compile(r"[0-9]{1,18}")
 _PROBLEM_OF: Final[Mapping[str, str]] = {
@@ -39,7 +39,7 @@ _PROBLEM_OF: Final[Mapping[str, str]] = {
 """Type of the problem for each way in which a task fails."""
 
 TASK_PROBLEMS: Final = tuple(dict.fromkeys(_PROBLEM_OF.values()))
-"""Problems that an operation can get from the task that it starts."""
+"""Problems of an operation that starts a task."""
 
 
 class TaskOperations:
@@ -88,7 +88,7 @@ class TaskOperations:
         Raises:
             Problem: it failed.
         """
-        # RFC 7240: a header may stand several times, each time with several preferences
+        # RFC 7240: the header may occur several times, each with several preferences
         preferences = [one.strip().lower() for value in request.headers.getlist("prefer") for one in value.split(",")]
         row = await self._until_ended(
             company_id,
@@ -98,7 +98,7 @@ class TaskOperations:
         )
         if row["state"] == "failed":
             raise Problem(
-                # a code that is not in the table: written by a newer version, while the processes are replaced
+                # a code that is not in the table comes from a newer version, while the processes are replaced
                 _PROBLEM_OF.get(row["problem_code"], "task_failed"),
                 _sentence(row["problem"]),
                 taskId=str(task_id),
@@ -110,8 +110,7 @@ class TaskOperations:
     async def _until_ended(self, company_id: str, task_id: int, wait_s: float) -> Row:
         by = monotonic() + wait_s
         while True:
-            # the look comes first, and once more after the deadline, so that a result of the last moment is not
-            # missed
+            # polled first, and once more after the deadline, so that no result is missed
             row = await self._store.call(tasks.by_id, company_id=company_id, task_id=task_id)
             if row is None:
                 raise Problem("task_unknown", "The task was removed while it was waited for.")

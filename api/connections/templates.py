@@ -144,7 +144,7 @@ class TemplateOperations:
         ]
 
     async def show(self, request: Request) -> Response:
-        """Answer with the templates that are known."""
+        """Answer with the stored templates."""
         connection = await self._connection(request)
         query = query_of(request)
         name, _, language = (query["cursor"] or "").partition(" ")
@@ -157,7 +157,7 @@ class TemplateOperations:
             status=status.upper() if status else None,
             most=_MOST,
         )
-        # no template has the empty name: only the time of the last sync is read by this
+        # no template has an empty name: this reads only the time of the last sync
         synced = await self._store.call(
             templates.find_template, connection_id=connection.id, world=connection.world, name="", language=""
         )
@@ -190,7 +190,7 @@ class TemplateOperations:
             raise FieldsInvalid(errors)
         if (act := act_of(request)) is not None:
             act.subject |= {"name": given["name"], "language": given["language"]}
-        # created twice, the provider refuses the second: the state is unknown until a sync
+        # not repeatable: the provider refuses a second creation, and the state is unknown until a sync
         return await self._tasks.ask(request, connection, "create_template", given, repeatable=False)
 
     async def delete(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The feed of events: a page, a page that is waited for, or a stream of server-sent events."""
+"""The feed of events: a page, a long poll, or a stream of server-sent events."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from shared.store.store import Store
 
 _PAGE: Final = 100
 _LONGEST_PAGE: Final = 500
-"""Events in one page; a page is one answer in memory."""
+"""Most events in a page, which is held in memory."""
 FOLLOWERS_MOST: Final = 500
-"""Requests of one process that wait for events at once: each holds a connection."""
+"""Most requests of a process that wait for events: each holds a connection."""
 _STREAM_PAGE: Final = 100
-"""Events that are written to a stream at once; the next are read when its client has taken these."""
+"""Events written to a stream at once; the next are read when the client has received these."""
 HEARTBEAT_S: Final = 15.0
 """Seconds of silence after which a stream gets a comment: many proxies end a connection after half a minute."""
 _RECONNECT_MS: Final = 2000
-"""Milliseconds after which a browser opens a stream again that ended, as one does when the process is replaced."""
+"""Milliseconds until a browser reopens a stream that ended, for example when the process is replaced."""
 _LATEST: Final = "latest"
 """Value of `after` for: from now on."""
 _STREAM: Final = "text/event-stream"
@@ -124,7 +124,7 @@ class FeedOperations:
         streams = _STREAM in request.headers.get("accept", "")
         wait_s = read_wait_s(request.headers)
         position = await self._read_position(request)
-        # first without a wait: also a stream is refused before its head is sent
+        # first without a wait, so that a stream too can be refused before its head is sent
         page = await self._page(selection, position, most)
         if company_id is not None and not page.events:
             await self._directory.require_company(company_id)
@@ -171,8 +171,8 @@ class FeedOperations:
         try:
             with self._following():
                 while not self._tail.stopping:
-                    # one page in memory for each stream, however slowly its client reads: the server takes the next
-                    # chunk when this one is written
+                    # one page in memory for each stream, even with a slow client: the server requests the next chunk
+                    # when this one is written
                     page = await self._tail.page(
                         selection, position, most=_STREAM_PAGE, wait_by=monotonic() + self._heartbeat_s
                     )
@@ -181,7 +181,7 @@ class FeedOperations:
                     await require_still_valid(request)
                     yield b"".join(map(_frame, page.events)) or b": heartbeat\n\n"
         except (StoreUnavailable, PositionExpired, Problem):
-            # the end of the stream: its client comes back with the last id that it has, and is answered properly
+            # the end of the stream: the client reconnects with its last id, and gets a proper response
             return
 
     async def _read_position(self, request: Request) -> Position:
@@ -193,7 +193,7 @@ class FeedOperations:
             return Position((await self._store.call(events.horizon)).oldest)
         try:
             return Position.parse(given)
-        # of `after` only a number that is too large: its form is checked already
+        # only a number that is too large: the form of `after` is checked already
         except ValueError:
             if last_id is None:
                 raise query_invalid("after", "after is beyond the last event.") from None

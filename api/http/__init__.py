@@ -1,1 +1,1 @@
-"""What every operation shares: routing, keys, bodies, problems, and the documents that are made from the operations."""
+"""Shared by all operations: routing, keys, bodies, problems, and the documents generated from the operations."""

@@ -16,7 +16,7 @@ _HEADER: Final = b"x-forwarded-for"
 """The one header that is read. Proxies that set it pass a client's own `Forwarded` (RFC 7239) on unchanged, so that
 reading both would let clients choose their address."""
 _MOST: Final = 20
-"""Entries that are looked at: a chain of proxies is short, and the client decides how long the header is."""
+"""Most entries that are read: chains of proxies are short, while the client controls the header's length."""
 
 
 def read_networks(text: str) -> Networks:
@@ -34,7 +34,7 @@ def read_networks(text: str) -> Networks:
 
 
 class ClientAddresses:
-    """Finds out where a request comes from. `trusted`: networks of the proxies whose header is believed."""
+    """Determines the client address of a request. `trusted`: networks of proxies whose header is used."""
 
     def __init__(self, trusted: Networks) -> None:
         self._trusted = trusted
@@ -42,8 +42,8 @@ class ClientAddresses:
     def of(self, scope: Scope) -> str:
         """Return the client's address, "" when the peer has none.
 
-        Each proxy adds its peer at the right end of the header. So it is read from the right, past trusted proxies, and
-        the first other address is the client's; what stands further left was written by the client.
+        Each proxy adds its peer at the right end of the header. The header is read from the right, past trusted
+        proxies; the first other address is the client's. The client itself may have written any further ones.
         """
         peer = scope["client"][0] if scope.get("client") else ""
         if not self._trusted or not self._is_trusted(peer):
@@ -57,7 +57,7 @@ class ClientAddresses:
         for entry in from_the_right:
             found = _address(entry.decode("latin-1").strip())
             if found is None:
-                # "unknown", or nonsense that the last trusted proxy passed on: what is known is that proxy
+                # "unknown", or an invalid entry that the last trusted proxy passed on: use that proxy's address
                 break
             address = found
             if not self._is_trusted(found):
@@ -82,6 +82,6 @@ def _address(text: str) -> str | None:
         address = ip_address(text)
     except ValueError:
         return None
-    # one client, one spelling: guesses are counted by it
+    # one spelling for each client, since guesses are counted by address
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return str(mapped or address)

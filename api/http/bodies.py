@@ -18,12 +18,10 @@ TEXT_BODY_LIMIT: Final = 1 << 20
 BODY_WAIT_S: Final = 10.0
 """Seconds for a whole body: a text is a few packets, also on a bad line; docs/api.md names the value."""
 _MOST_VALUES: Final = 100_000
-"""Values in one body, about: so many are decoded in a few hundredths of a second, during which the process does
-nothing else.
-"""
+"""Approximate limit of values in a body: decoding that many blocks the process for a few hundredths of a second."""
 _DECODED_AT_ONCE: Final = 64 * 1024
-"""Bytes from which a body is decoded in a thread of its own: below, decoding takes less than a millisecond, and a
-change of threads would not pay.
+"""Bytes from which a body is decoded in another thread: a smaller one takes less than a millisecond, so that a switch
+of threads would not pay off.
 """
 
 
@@ -73,7 +71,7 @@ def _decoded(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise Problem("body_not_json", f"The body is not UTF-8: byte {error.start} cannot be decoded.") from error
     except RecursionError as error:
-        # the decoder obeys the interpreter's recursion limit: "[[[[…" ends here and not in a crash
+        # the decoder respects the interpreter's recursion limit, so that "[[[[…" ends here and not in a crash
         raise Problem("body_not_json", "The body is nested too deeply.") from error
     except json.JSONDecodeError as error:
         # the decoder's own wording names positions, never what stands there
@@ -105,7 +103,7 @@ def _require_json_type(content_type: str) -> None:
         raise Problem(
             "media_type_unsupported", "The body must be application/json.", headers={"Accept": "application/json"}
         )
-    # RFC 8259 defines no charset for JSON and requires UTF-8; many clients name it all the same
+    # RFC 8259 defines no charset for JSON and requires UTF-8; many clients name one nevertheless
     charsets = [
         parameter.removeprefix("charset=").strip('"') for parameter in parameters if parameter.startswith("charset=")
     ]

@@ -1,4 +1,4 @@
-"""Pages of other origins: which of them a browser lets use the API (the Fetch standard's CORS protocol)."""
+"""CORS: the origins whose pages may use the API from a browser (Fetch standard)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SENT: Final = (
     "X-Request-Id",
     "traceparent",
 )
-"""Headers that a page may send, beside those that every page may."""
+"""Headers that a page may send, besides the always permitted ones."""
 _SHOWN: Final = (
     "Location",
     "X-Request-Id",
@@ -34,7 +34,7 @@ _SHOWN: Final = (
     "ETag",
     "Content-Range",
 )
-"""Headers of answers that a page may read, beside those that every page may."""
+"""Response headers that a page may read, besides the always permitted ones."""
 _REMEMBERED_S: Final = 600
 """Seconds for which a browser keeps the permission; browsers keep it for two hours at most."""
 

@@ -1,4 +1,4 @@
-"""Forms with one file (`multipart/form-data`): each field with the value that it means, the file as it arrives."""
+"""Forms with one file (`multipart/form-data`): converts the fields, and streams the file."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def is_form(request: Request) -> bool:
 async def read_form(request: Request, fields: Sequence[Field]) -> AsyncIterator[tuple[str, Any] | Upload]:
     """Yield each field of a form as its name and its value, and the file as an `Upload`.
 
-    The fields `mimetype` and `filename` describe the file: those that stand before it win over the part's own headers,
-    and none of them is yielded.
+    The fields `mimetype` and `filename` describe the file. Before the file they override the part's own headers; they
+    are never yielded.
 
     Args:
-        fields: of the operation; their kinds decide what the texts mean. What cannot be read as its kind, or is no
-            field, stays a text, and is refused with the other fields.
+        fields: of the operation; their kinds determine the conversion. A value that cannot be converted, or belongs to
+            no field, stays a text, and is refused with the other fields.
     Raises:
         Refused: the body is no form, too large or too late, a name stands twice, or a file has another name.
     """
@@ -42,7 +42,7 @@ async def read_form(request: Request, fields: Sequence[Field]) -> AsyncIterator[
     seen, described = set(), {"mimetype": "", "filename": ""}
     body = stream_body(request, limit=LARGEST + _FORM_EXTRA)
     async for part in parts(request.headers.get("content-type", ""), body):
-        # readers of forms differ in which of two fields counts
+        # parsers of forms differ in which of two fields counts
         if part.name in seen:
             raise FieldsInvalid([(pointer(part.name), "stands twice in the form")])
         seen.add(part.name)

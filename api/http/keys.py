@@ -1,4 +1,4 @@
-"""API keys: where the first one comes from, how a request shows one, and how guesses are slowed."""
+"""API keys: loads the first one, checks requests, and delays guesses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FREE_GUESSES: Final = 10
 _FIRST_DELAY_S: Final = 0.1
 """Seconds; doubled with each further wrong key of an address."""
 _LONGEST_DELAY_S: Final = 5.0
-"""Seconds: a guess every five is useless to an attacker, and a longer wait would only occupy connections."""
+"""Seconds: one guess in five seconds is useless to an attacker, and a longer wait would only occupy connections."""
 _FORGOTTEN_S: Final = 60.0
 """Seconds after its last wrong key from which an address counts as new: a mistyped key costs a minute at most."""
 _ADDRESSES_MOST: Final = 10_000
@@ -87,7 +87,7 @@ class WrongKeys:
 
 
 class KeyCheck:
-    """Finds out who makes a request.
+    """Authenticates requests.
 
     Args:
         key: the key of the settings; works without a database. known: the keys that are rows.
@@ -98,17 +98,17 @@ class KeyCheck:
         self._wrong = WrongKeys()
 
     async def require(self, request: Request) -> Principal:
-        """Return who makes the request. Raises `Problem` unless it has a key and all its keys are the same right one.
-        Wrong keys are answered late.
+        """Return the principal of a request. Raises `Problem` unless it has a valid key, and no second one. Wrong keys
+        are answered late.
         """
         given = _given(request.headers)
         if not given:
             raise Problem("key_missing", "The request has no API key.", headers={"WWW-Authenticate": _CHALLENGE})
-        # of two right keys it would be open whose request it is; the usual request has one
+        # with two valid keys the principal would be ambiguous; the usual request has one
         principal = await self._find(given[0]) if len(set(given)) == 1 else None
         if principal is None:
-            # one answer for what is unknown, expired, revoked or rotated out: a guesser learns nothing. A right key
-            # never gets here, also from an address with many wrong ones
+            # the same response for unknown, expired, revoked and rotated keys, so that guessing reveals nothing. A
+            # valid key never gets here, even from an address with many invalid ones
             await asyncio.sleep(self._wrong.delay_s(request.client.host if request.client else ""))
             raise Problem(
                 "key_invalid",
@@ -119,10 +119,10 @@ class KeyCheck:
 
     async def _find(self, key: bytes) -> Principal | None:
         given = digest(key)
-        # in constant time, so that no part of it shows
+        # in constant time, so that timing reveals no part of the key
         if hmac.compare_digest(given, self._first):
             return FIRST_ADMIN
-        # the look-up by digest needs no constant time: who can compute a digest near a right one has the key
+        # the look-up by digest needs no constant time: computing a digest near a valid one requires the key
         return await self.known.find(given) if is_well_formed(key) else None
 
 
@@ -138,7 +138,7 @@ def _given(headers: Headers) -> list[bytes]:
 
 
 def principal_of(request: Request) -> Principal:
-    """Return who makes a request, in the handler of an operation that needs a key."""
+    """Return the principal of a request, in the handler of an operation that needs a key."""
     principal: Principal = request.scope["principal"]
     return principal
 
@@ -149,6 +149,6 @@ async def require_still_valid(request: Request) -> None:
 
 
 def act_of(request: Request) -> Act | None:
-    """Return what a request does, for the audit; None when its operation is not audited."""
+    """Return the request's act for the audit; None when its operation is not audited."""
     act: Act | None = request.scope.get("act")
     return act

@@ -1,4 +1,4 @@
-"""Limits on requests: what is counted of a request, the refusal, and the headers by which clients stay within them."""
+"""Limits on requests: the counting, the refusal, and the headers that help clients to stay within them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNITS: Final = {FILES: ';qu="content-bytes"', WAITS: ';qu="concurrent-requests"
 
 
 class Counted(Protocol):
-    """What decides which limits a request counts for."""
+    """The properties that determine a request's limits."""
 
     @property
     def accepts_messages(self) -> bool:
@@ -31,14 +31,14 @@ class Counted(Protocol):
 
 
 class RequestLimits:
-    """Counts requests, and refuses those that are too many."""
+    """Counts requests, and refuses those beyond a limit."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
     @contextmanager
     def admitted(self, operation: Counted, principal: Principal, request: Request) -> Iterator[Request]:
-        """Count a request, and give it to a handler for as long as the context lasts.
+        """Count a request, and yield it for the duration of the context.
 
         Raises:
             Problem: a limit of the key, or of its company, is used up.
@@ -53,7 +53,7 @@ class RequestLimits:
         if operation.accepts_messages:
             self._require(policies, MESSAGES)
         if operation.takes_files:
-            # how large its body is shows as it arrives: only what is left already counts here
+            # the body's size is known only as it arrives: here the limit must merely not be used up
             self._require(policies, FILES, 0)
             request = self._counting(request, policies)
         if "wait" not in request.headers.get("prefer", "").lower():

@@ -50,13 +50,13 @@ class RequestMiddleware:
         self._problems = metrics.counter("http_problems", "Requests refused, by problem type.", ("type",))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Nothing leaves here but a cancellation."""
+        """Answer one request. Raises nothing but a cancellation."""
         # not reached with our server, which refuses upgrades; the router would raise on a websocket scope
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
             return
         started_at = monotonic()
-        # once, and here: guesses, audit and log must mean the same address
+        # determined once, so that guesses, audit and log use the same address
         scope["client"] = (self._addresses.of(scope), 0)
         request_id = _request_id(scope)
         # never reset: each request is a task, with a context of its own
@@ -67,7 +67,7 @@ class RequestMiddleware:
         extra = [(b"x-request-id", request_id.encode()), *_ALWAYS]
         status = 0
 
-        # headers are added on the way out, so that every response has them, whichever part made it
+        # headers are added here, so that every response has them
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
@@ -79,10 +79,10 @@ class RequestMiddleware:
         try:
             await self._app(scope, receive, answer)
         except ClientDisconnect:
-            # nginx's status for a client that went away: for logs and metrics alone, since nothing can be sent
+            # nginx's status for a disconnected client: for logs and metrics only, since nothing can be sent
             status = 499
         except Exception as error:
-            # not BaseException: a cancellation ends the task, as the drain's deadline demands
+            # not BaseException: a cancellation must end the task by the drain's deadline
             problem = self._problem(error)
             if status:
                 # the head is sent, and a problem would be read as part of the body: the server closes a connection
@@ -100,7 +100,7 @@ class RequestMiddleware:
             return Problem.of(error)
         if isinstance(error, StoreUnavailable):
             return database_unavailable(error)
-        # what remains is a bug: it counts as an error of the process and leaves its traceback in the log
+        # any other error is a bug: it counts as an error of the process, and its traceback is logged
         self._count_error(error)
         log.error("request_failed", exc_info=error)
         return Problem("internal_error", "The request failed unexpectedly.")
@@ -111,7 +111,7 @@ class RequestMiddleware:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         counters = self._counters.get((route, method, status))
         if counters is None:
-            # kept, since to look for them costs more than to count; routes, methods and statuses are few
+            # cached, since the look-up costs more than counting; routes, methods and statuses are few
             counters = self._counters[route, method, status] = (
                 self._requests.labels(route, method, status).inc,
                 self._seconds.labels(route).observe,

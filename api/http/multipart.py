@@ -1,5 +1,5 @@
-"""Reading `multipart/form-data` as it arrives: texts at once, files in pieces, so that a file goes into storage without
-a copy in between. The only door to python_multipart.
+"""Reads `multipart/form-data` as it arrives: texts as a whole, files in pieces, so that a file is stored without a copy
+in between. The only door to python_multipart.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class _Form:
         if not boundary:
             raise NotMultipart("the header Content-Type names no boundary")
         self._stream = stream
-        # what the parser reported and is not taken yet: one chunk can end several parts; bounded by the chunk's size
+        # events of the parser that are not consumed yet: one chunk can end several parts; bounded by the chunk's size
         self._seen: deque[tuple[str, Any]] = deque()
         self._name, self._value = bytearray(), bytearray()
         self._headers: dict[str, str] = {}
@@ -143,7 +143,7 @@ class _Form:
     async def _next(self) -> tuple[str, Any]:
         while not self._seen:
             try:
-                # one chunk at a time: the client is read only as fast as storage takes the file
+                # one chunk at a time: the client is read only as fast as the file is stored
                 self._parser.write(await anext(self._stream))
             except StopAsyncIteration:
                 # the body ended without the closing boundary: the file may be incomplete and must not be kept

@@ -14,7 +14,7 @@ from shared.events.catalogue import PUBLIC_TYPES, PublicType
 from shared.events.schemas import SCHEMA_OF, example
 
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
-# a path parameter without a row here is a KeyError, which the tests of the document meet
+# a path parameter without a row here is a KeyError, which the tests of the document would find
 _PURPOSES: Final = {
     "companyId": "The company.",
     "chatId": "A phone number with country code in any usual spelling, or the channel's own chat id (`…@g.us`, "
@@ -51,7 +51,7 @@ _HEADERS: Final = {
     "RateLimit": "What is left of each limit: `r` now, full again in `t` seconds.",
     "Retry-After": "Seconds after which the request can be sent again.",
 }
-# headers that only some answers have; operations that accept messages have `_ACCEPTING` instead
+# headers of certain statuses; operations that accept messages have `_ACCEPTING` instead
 _BY_STATUS: Final = {
     "201": ("Location",),
     "401": ("WWW-Authenticate",),
@@ -69,7 +69,7 @@ _OWNER_PROBLEMS: Final[Mapping[str, tuple[str, ...]]] = {
     "principal": (),
     "installation": ("installation_only",),
 }
-"""Problems by whose the data are (`Operation.owner`)."""
+"""Problems by `Operation.owner`."""
 
 
 def problems_of(operation: Operation) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
             "Errors are problem details (RFC 9457) with a stable `type`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        # relative to the document's own address, so that it holds behind any proxy
+        # relative to the document's address, so that it is right behind any proxy
         "servers": [{"url": "/"}],
         "tags": [{"name": group} for group in dict.fromkeys(operation.group for operation in operations)],
         "paths": paths,
@@ -117,7 +117,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
 
 
 def _webhook(row: PublicType) -> dict[str, Any]:
-    """Return what a webhook of a type carries; the feed shows the same events."""
+    """Return the content of a type's webhook; the feed shows the same events."""
     schema = {
         "allOf": [
             {"$ref": "#/components/schemas/Event"},
@@ -195,7 +195,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
     for name in problems_of(operation):
         by_status.setdefault(PROBLEM_TYPES[name].status, []).append(name)
     for status, names in sorted(by_status.items()):
-        # one schema for all of them: with the types enumerated by operation, generators make a class for each response
+        # one schema for all of them: with types enumerated by operation, code generators would make a class for each
+        # response
         responses[str(status)] = {
             "description": "; ".join(f"{PROBLEM_TYPES[name].title} (`{name}`)" for name in names) + ".",
             "content": {

@@ -1,5 +1,5 @@
-"""Operations of the API, as data: one for each method of a path. Routing, authentication and the documents are made
-from them.
+"""Operations of the API as data, one for each method of a path. Routing, authentication and the documents derive from
+them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ log = logger(__name__)
 
 Handler = Callable[[Request], Awaitable[Response]]
 Owner = Literal["path", "principal", "installation"]
-"""Whose an operation's data are. `path`: the path's `{companyId}`. `principal`: the handler keeps to the company of the
-request's principal. `installation`: no company's, so that keys of companies are refused."""
+"""The owner of an operation's data. `path`: the path's `{companyId}`. `principal`: the company of the request's
+principal, which the handler enforces. `installation`: no company, so that keys of companies are refused.
+"""
 _COMPANY: Final = "{companyId}"
 _ACTS: Final = {"POST": "created", "PUT": "changed", "PATCH": "changed", "DELETE": "removed"}
 """Names of acts by method, for paths whose last word names a thing."""
@@ -46,10 +47,10 @@ class Operation:
     Attributes:
         path: template with `{name}` for each path parameter. handler: None when every process answers it itself
             (`shared.process.endpoints`).
-        scope: what a key must be allowed to do; `public`: no key is needed. owner: whose the data are.
+        scope: the scope that a key needs; `public`: no key is needed. owner: of the data.
         act: name of what it does in the audit; empty: made from the path and the method (`audited_as`).
-        body: JSON schema of the body; None: it takes none. form: schema of the form that may be sent in its place. raw:
-            whether any other bytes may.
+        body: JSON schema of the body; None: no body. form: schema of the form that may be sent instead. raw: whether
+            any other bytes may be sent.
         answers: by status, its meaning and the name of a schema (`api.http.schemas`) or a media type. problems: its
             problem types, in addition to what every operation shares.
     """
@@ -70,7 +71,7 @@ class Operation:
     problems: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` when it is open who may use the operation: the API does not start with it."""
+        """Raise `ValueError` when owner and path contradict each other; the API then does not start."""
         if self.scope != "public" and self.scope not in SCOPES:
             raise ValueError(f"{self.method} {self.path}: {self.scope!r} is no scope")
         has_company = _COMPANY in self.path
@@ -85,7 +86,7 @@ class Operation:
 
     @cached_property
     def accepts_messages(self) -> bool:
-        """Whether it sends a message: such operations take the header that makes a repetition harmless."""
+        """Whether it sends a message: such operations accept the header Idempotency-Key."""
         return any(parameter.name == "Idempotency-Key" for parameter in self.parameters)
 
     @property
@@ -95,7 +96,9 @@ class Operation:
 
     @cached_property
     def audited_as(self) -> str:
-        """Name of the act in the audit; empty for what only reads, and for what sends: messages have events."""
+        """Name of the act in the audit; empty for operations that only read, and for those that send, whose messages
+        have events.
+        """
         if self.method == "GET" or self.scope not in ("manage", "operate"):
             return ""
         words = re.findall(r"(?<=/)[a-z-]+(?=/|$)", self.path.removeprefix("/api/v2"))
@@ -105,10 +108,10 @@ class Operation:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What a request passes before its handler.
+    """The checks before a handler.
 
     Attributes:
-        keys: finds out who makes it. limits: refuses what is too much. store: for the audit.
+        keys: authenticates requests. limits: refuses requests beyond a limit. store: for the audit.
     """
 
     keys: KeyCheck
@@ -135,7 +138,7 @@ class _Resource:
         # RFC 9110 9.3.2: HEAD is GET without the content, which the server leaves out
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         operation = self._operations.get(method)
-        # without a handler: GET is answered before the router (`endpoints.beside`), so only other methods get here
+        # without a handler: GET is answered before the router (`endpoints.beside`), so that only other methods get here
         if operation is None or operation.handler is None:
             raise Problem(
                 "method_not_allowed", f"This path does not take {scope['method']}.", headers={"Allow": self._allow}
@@ -165,24 +168,24 @@ class _Resource:
         try:
             await self._store.call(act.write)
         except StoreUnavailable as error:
-            # the change is made: an answer that refuses it would be wrong
+            # the change is committed: a refusal would be wrong
             log.error("audit_not_written", act=act.name, reason=str(error))
 
 
 def _require_allowed(operation: Operation, principal: Principal, request: Request) -> None:
     """Raise `Problem` or `Refused` unless the principal may use the operation on what the path names."""
-    # the key and the operation alone decide this refusal, so it is the same whatever exists
+    # this refusal depends only on key and operation, so that it reveals nothing
     if operation.scope not in principal.scopes:
         raise Problem("scope_missing", f"The key has not the scope {operation.scope}.", scope=operation.scope)
     if operation.owner == "installation" and not principal.is_admin:
         raise Problem("installation_only", "The key belongs to one company, and this operation to none.")
-    # before anything is read: whether the other company exists makes no difference, not even in time
+    # before any query: not even the timing reveals whether the other company exists
     if operation.owner == "path" and not principal.may_reach(request.path_params["companyId"]):
         raise company_unknown()
 
 
 def _act(name: str, operation: Operation, principal: Principal, request: Request) -> Act:
-    # chats are people: without them in it, the audit need not be searched when one is to be forgotten
+    # without chats, since they are people: the audit then need not be searched when one must be erased
     subject = {key: value for key, value in request.path_params.items() if key not in ("companyId", "chatId")}
     return Act(
         name=name,

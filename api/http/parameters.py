@@ -1,4 +1,4 @@
-"""Parameters of operations, as data: the schema that the documents show of a query parameter is what it is read by."""
+"""Parameters of operations as data: a query parameter is validated by the same schema that the documents show."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Parameter:
     """A header or a query parameter.
 
     Attributes:
-        place: `header` or `query`. rule: what a value must be, for refusals; empty: made from the schema.
+        place: `header` or `query`. rule: requirement on the value, for refusals; empty: derived from the schema.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Parameter:
 
     @property
     def may_be_empty(self) -> bool:
-        """Whether an empty value is as good as none: clients that page send an empty cursor first."""
+        """Whether an empty value means none: clients that page send an empty cursor first."""
         return self.schema["type"] == "string" and "enum" not in self.schema
 
     def value(self, text: str) -> Any:
-        """Return the value that a text spells. Raises `Problem` when it does not fit the schema."""
+        """Return the value of a text. Raises `Problem` when it does not fit the schema."""
         value = _READERS[self.schema["type"]](text, self.schema)
         if value is None:
             further = {"limit": self.schema["maximum"]} if "maximum" in self.schema else {}
@@ -50,7 +50,7 @@ class Parameter:
 
 
 def cursor(pattern: str = "^[0-9]{1,18}$") -> Parameter:
-    """Return the parameter that names where a page begins. `pattern`: of the cursors of this list."""
+    """Return the parameter for the start of a page. `pattern`: of the cursors of this list."""
     return Parameter(
         name="cursor",
         place="query",
@@ -61,7 +61,7 @@ def cursor(pattern: str = "^[0-9]{1,18}$") -> Parameter:
 
 
 def limit(purpose: str, *, default: int, most: int) -> Parameter:
-    """Return the parameter that says how long a page is."""
+    """Return the parameter for the length of a page."""
     return Parameter(
         name="limit",
         place="query",
@@ -85,7 +85,7 @@ class QueryReader:
         seen = set()
         for name, text in request.query_params.multi_items() if request.scope["query_string"] else ():
             parameter = self._known.get(name)
-            # a misspelled name would be ignored, and something else done
+            # otherwise a misspelled name would be ignored
             if parameter is None:
                 takes = f"it takes {', '.join(sorted(self._known))}" if self._known else "it takes none"
                 raise query_invalid(name, f"This operation has no such query parameter; {takes}.")
@@ -106,7 +106,7 @@ def query_of(request: Request) -> Mapping[str, Any]:
 
 def query_invalid(name: str, sentence: str, **further: Any) -> Problem:
     """Return the refusal of a query parameter."""
-    # the client's own text, cut: the problem must not grow with the request
+    # the client's text, truncated: the problem must not grow with the request
     return Problem("query_invalid", sentence, parameter=name[:60], **further)
 
 

@@ -180,7 +180,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Message was accepted for the other world",
         remedy="Start with the addresses for which it was accepted (sandbox or live) to send it, or leave it as it is.",
     ),
-    # `task_…`: found by the process that carried the task out, and shown to the client that waited for it
+    # `task_…`: reported by the process that carried out the task
     "task_conflict": ProblemType(
         status=409,
         title="Conflict with the current state",
@@ -322,18 +322,18 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
 
 
 _HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
-    # seconds, about as long as a lost connection takes to return; a hint that nothing here depends on
+    # seconds, about the time to restore a connection; only a hint to the client
     "acceptance_unknown": {"Retry-After": "2"},
     "storage_unavailable": {"Retry-After": "2"},
     # a second: a body is in memory only as long as its request lasts
     "too_many_bodies": {"Connection": "close", "Retry-After": "1"},
-    # what follows in these bodies is not read, or may still come: the connection cannot carry another request
+    # the rest of these bodies is not read, so that the connection cannot carry another request
     "body_late": {"Connection": "close"},
     "body_too_large": {"Connection": "close"},
     "form_invalid": {"Connection": "close"},
     "media_too_large": {"Connection": "close"},
 }
-"""Headers of the answer to a domain's refusal, by its code."""
+"""Response headers for a domain's refusal, by its code."""
 
 
 class Problem(BulkheadError):
@@ -352,15 +352,14 @@ class Problem(BulkheadError):
 
     @classmethod
     def of(cls, refused: Refused) -> Problem:
-        """Return the problem that a domain's refusal is for clients."""
+        """Convert a domain's refusal to a problem."""
         # extension members (RFC 9457 3.2): clients that do not know them ignore them
         field = {"field": refused.field} if refused.field else {}
         return cls(refused.code, refused.sentence, headers=_HEADERS.get(refused.code), **field, **refused.details)
 
     def response(self, instance: str) -> Response:
         """Return the answer. `instance`: the request's correlation id."""
-        # `title` is the type's, and the same each time; what concerns this request stands in `detail` and in the
-        # members
+        # `title` belongs to the type; `detail` and the members are about this request
         body = {
             "type": TYPE_PREFIX + self.name,
             "title": self.kind.title,
@@ -379,7 +378,7 @@ class Problem(BulkheadError):
 
 
 def database_unavailable(error: StoreUnavailable) -> Problem:
-    """Return the refusal of a request that surely changed nothing."""
+    """Return the refusal of a request that has certainly changed nothing."""
     # a commit whose answer was lost is not this problem but `acceptance_unknown`
     return Problem(
         "database_unavailable",

@@ -124,7 +124,7 @@ def _anchor(group: str) -> str:
 
 
 def _marked(text: str) -> str:
-    """Escape a sentence and set what stands in backticks as code."""
+    """Escape a sentence, and mark text in backticks as code."""
     # escaped first: the tags that are added afterwards must stay tags
     parts = escape(text).split("`")
     # parts at odd places stood between two backticks

@@ -1,4 +1,4 @@
-"""Shapes of answers as JSON schemas, for `/openapi.json`; tests compare real answers with them."""
+"""JSON schemas of responses, for `/openapi.json`; tests compare real responses with them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ _EITHER_STATUS: Final[Schema] = {"type": "string", "enum": [*(state.value for st
 
 _SCHEMAS: Final[Mapping[str, Schema]] = {
     **KEY_SCHEMAS,
-    # open, unlike the answers: each type has extension members of its own
+    # open, unlike other schemas: each type has extension members of its own
     "Problem": {
         "type": "object",
         "description": "RFC 9457, with extension members by type (docs/problems.md).",
@@ -99,7 +99,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
                 f"{', '.join(PROBLEM_TYPES)}. Types may be added.",
             },
             "title": _TEXT,
-            # the HTTP status once more: a problem that is logged or passed on keeps it (RFC 9457 3.1.2)
+            # repeats the HTTP status, so that a problem that is logged or passed on keeps it (RFC 9457 3.1.2)
             "status": {"type": "integer"},
             "detail": _TEXT,
             "instance": {
@@ -355,8 +355,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
                 "description": "What its browser uses, as last measured; null while none runs.",
                 "properties": {
                     "rssMb": {**_NUMBER, "description": "Memory in megabytes, shared pages counted for each process."},
-                    # memory that processes share counts in RSS once for each of them, so RSS of a browser is far
-                    # above what it costs
+                    # RSS counts shared memory once for each process, and is far above the real cost of a browser
                     "pssMb": {
                         **_NUMBER,
                         "description": "Shared pages divided among those who share them: what to plan with.",

@@ -1,4 +1,4 @@
-"""Parts of which the shapes of answers are made."""
+"""Building blocks of the response schemas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AT: Final[Schema] = {"type": "string", "format": "date-time"}
 AT_OR_NULL: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
 
 
-# closed: a field that an answer has and its schema lacks fails the tests, which keeps the document complete
+# closed: a field that is missing in the schema fails the tests, which keeps the document complete
 def closed_object(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
     """Return the schema of an object with these fields and no others."""
     return {

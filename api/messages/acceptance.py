@@ -1,4 +1,4 @@
-"""What every operation that accepts a message shares: its headers, its problems, and its answer."""
+"""Shared by all operations that accept a message: headers, problems, and the response."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ class AcceptanceAnswers:
     """
 
     def __init__(self, store: Store, stopping: asyncio.Event) -> None:
-        # one for all operations, so that all waiting clients share one query per interval
+        # shared by all operations, so that all waiting clients share one query per interval
         self._waiters = Waiters(store, stopping)
 
     async def answer(self, accepted: Acceptance, wait_s: int) -> Response:
         """Answer with an accepted message, after `wait_s` seconds or when it has left."""
         state = accepted.state
         if wait_s:
-            # None: the database could not be asked. The message is accepted all the same: 202
+            # None: the database was unavailable. The message is accepted nevertheless: 202
             state = await self._waiters.until_left(accepted.id, wait_s) or state
-        # `@` of chat ids may stand in a path (RFC 3986 3.3), and is easier to read so
+        # `@` of chat ids is allowed in a path (RFC 3986 3.3), and easier to read unescaped
         place = "/".join(quote(part, safe="@") for part in (accepted.company_id, accepted.chat_id, str(accepted.id)))
         headers = {"Location": f"/api/v2/messages/{place}", "Cache-Control": "no-store"}
         if accepted.replayed:
@@ -76,6 +76,6 @@ class AcceptanceAnswers:
         }
         if accepted.scheduled_for:
             body["sendAt"] = iso(accepted.scheduled_for)
-        # without a wait always 202: a repeated request may find its message sent, and must get the same answer
+        # without a wait always 202: a repeated request must get the same response, even if its message is sent
         has_left = bool(wait_s) and state not in OPEN_MESSAGE_STATES
         return JSONResponse(body, status_code=200 if has_left else 202, headers=headers)

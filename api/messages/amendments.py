@@ -128,7 +128,7 @@ class AmendmentOperations:
         """Accept the edit of a text that we sent."""
         target = await self._named(request)
         require(target.connection_type, content.EDIT)
-        # after the channel: where nothing can be edited, the body does not matter
+        # after the channel: without support for edits, the body does not matter
         fields = checked(await read_json(request), EDIT_FIELDS)
         accepted = await self._composer.edit(
             request.path_params["companyId"], target, fields, read_key(request.headers)
@@ -141,14 +141,14 @@ class AmendmentOperations:
         # `acting`: a queued edit, reaction or deletion can be cancelled like any message
         target = await self._named(request, acting=True)
         if target.state == MessageState.QUEUED:
-            # a claim may come first, and then nothing is cancelled: the state that is read next decides, not the one
-            # from before
+            # a claim may come first, and then nothing is cancelled: the state read after this decides, not the one
+            # before
             await self._store.call(interventions.cancel, company_id=company_id, chat_id=chat_id, message_id=message_id)
             target = await self._named(request, acting=True)
-        # cancelled just now, or deleted before: a repeated request gets the same answer
+        # cancelled just now, or deleted before: a repeated request gets the same response
         if target.state == MessageState.DELETED:
             return JSONResponse(await self._shown.one(company_id, chat_id, message_id))
-        # being sent, in doubt or failed: the provider knows no message that could be deleted
+        # being sent, in doubt or failed: the provider has no message that could be deleted
         if not target.is_there:
             raise Problem("message_not_queued", f"The message is {target.state}.", state=target.state)
         accepted = await self._composer.delete(company_id, target, query_of(request)["for"], read_key(request.headers))

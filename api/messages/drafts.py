@@ -40,16 +40,16 @@ class DraftReader:
 
     def __init__(self, directory: Directory, files: Files) -> None:
         self._directory, self._files = directory, files
-        # without it, a burst of large bodies would take the memory of the process and with it all other requests
+        # without it, a burst of large bodies would exhaust the memory of the process
         self._big_bodies = asyncio.Semaphore(_BIG_BODIES)
 
     async def read_draft(self, request: Request, named: MessageType | None) -> Draft:
-        """Return what a request asks to send; its fields are not checked yet.
+        """Return a request's draft; its fields are not checked yet.
 
         Args:
             named: the type that the path names; None: the body names it.
         Raises:
-            Refused: the body cannot be read, or its type or connection is none.
+            Refused: the body cannot be read, or its type or connection does not exist.
         """
         company_id, may_hold_file = request.path_params["companyId"], named is None or named.has_file
         require_possible(company_id)
@@ -69,15 +69,15 @@ class DraftReader:
         )
 
     async def _read_json(self, request: Request, *, may_hold_file: bool) -> dict[str, Any]:
-        # small by its own declaration, which the limit then enforces: it need not queue behind large ones
+        # small by its Content-Length, which the limit enforces: it need not queue behind large ones
         if not may_hold_file or _is_small(request):
             body = await read_json(request)
         else:
             body = await read_json(request, limit=DATA_BODY_LIMIT, wait_s=DATA_WAIT_S, places=self._big_bodies)
         if not isinstance(body, dict):
-            # always raises: a body that is no object fits no fields
+            # always raises: a body that is not an object has no fields
             return checked(body, ())
-        # the name of the form's field: a client that mixed the two up gets the better hint
+        # the name of the form's field: a client that mixed up the two gets a better hint
         if FILE in body:
             raise FieldsInvalid([("/file", "is for forms; in JSON a file is url, data, sha256 or mediaId")])
         return body
@@ -106,14 +106,16 @@ class DraftReader:
         return fields, file
 
     async def _most_bytes(self, company_id: str, named: MessageType | None, before: Mapping[str, Any]) -> int:
-        """Return how large the file of a form may be, by the fields before it. Raises `Refused` when none is wanted."""
+        """Return the size limit of a form's file, by the fields before it. Raises `Refused` when the type has
+        no file.
+        """
         type_ = named or (_take_type(dict(before)) if "type" in before else None)
         if type_ is not None:
             type_.require_file()
         if "phoneIndex" not in before:
             # storage must not fill with files of companies that do not exist
             await self._directory.require_company(company_id)
-            # the index may stand after the file: up to there the most that any channel takes applies
+            # the index may follow the file: until then the largest limit of any channel applies
             return LARGEST if type_ is None else largest_of(type_.name)
         connection = await self._directory.connection(company_id, _phone_index(before, type_))
         # the limit of the channel, applied while the file arrives; the composer checks the file against it once more
@@ -126,7 +128,7 @@ def _is_small(request: Request) -> bool:
 
 
 def _take_type(body: dict[str, Any]) -> MessageType:
-    """Return the type that a body names, and remove the name from it."""
+    """Return the type of a body, and remove its name from the body."""
     name = body.pop("type", None)
     row = TYPES.get(name) if isinstance(name, str) else None
     if row is None:

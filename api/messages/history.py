@@ -24,7 +24,7 @@ _PAGE: Final = 50
 _LONGEST_PAGE: Final = 200
 _CURSOR: Final = "^[A-Za-z0-9_-]{1,200}$"
 """An instant and an id in base64, which have some 50 characters."""
-# a cursor after which everything comes: the last instant and the last id
+# the cursor before every message: the last instant and the last id
 _NEWEST: Final = (datetime.max.replace(tzinfo=UTC), (1 << 63) - 1)
 
 
@@ -72,7 +72,7 @@ class HistoryOperations:
         company_id, chat_id = request.path_params["companyId"], read_chat(request.path_params["chatId"])
         require_possible(company_id)
         most, before = query_of(request)["limit"], _read_cursor(request)
-        # one more than asked for: its presence means that another page follows
+        # one more than requested: its presence means that another page follows
         rows, shown = await self._shown.page(company_id, chat_id, before=before, most=most + 1)
         if not rows:
             await self._directory.require_company(company_id)

@@ -164,10 +164,10 @@ class MediaOperations:
         if part.length < found.size:
             headers["Content-Range"] = f"bytes {part.start}-{part.start + part.length - 1}/{found.size}"
         status = 206 if part.length < found.size else 200
-        # nothing of the file is read: its row knows the size
+        # the file is not read: its row has the size
         if request.method == "HEAD":
             return Response(status_code=status, headers=headers, media_type=found.mimetype)
-        # the response begins only once the first chunk shows that the file is readable
+        # the response starts only after the first chunk, when the file is known to be readable
         pieces = self._storage.stream(company_id, sha256)
         try:
             first = await anext(pieces)
@@ -194,12 +194,12 @@ def _headers(found: StoredFile) -> dict[str, str]:
         for character in name
     )
     return {
-        # the digest of the content: strong, and the same for ever
+        # the digest of the content: a strong validator that never changes
         "ETag": f'"{found.sha256}"',
         "Accept-Ranges": "bytes",
         # content from others must never be rendered as a page of this origin
         "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
-        # for browsers that show it all the same: no scripts, and an origin of its own
+        # for browsers that display it nevertheless: no scripts, and an origin of its own
         "Content-Security-Policy": "default-src 'none'; sandbox",
         # under this path the content cannot change; private, since a key was needed for it
         "Cache-Control": "private, max-age=31536000, immutable",
@@ -233,7 +233,7 @@ def _asked(request: Request, found: StoredFile) -> _Part:
 
 
 async def _cut(first: bytes, rest: AsyncIterator[bytes], part: _Part) -> AsyncIterator[bytes]:
-    # storage gives a file from its beginning only: what comes before the range is read and dropped
+    # storage reads a file only from its beginning: the part before the range is read and discarded
     before, left = part.start, part.length
     piece = first
     while True:

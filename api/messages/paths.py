@@ -1,4 +1,4 @@
-"""Which message a path names: `{companyId}/{chatId}/{messageId}`."""
+"""Reads the message of a path: `{companyId}/{chatId}/{messageId}`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MESSAGE_ID: Final = re.compile(r"[0-9]{1,18}")
 
 
 def read_message_id(text: str) -> int | None:
-    """Return the id that a text spells, None when no message can have it."""
+    """Return the id in a text, None when no message can have it."""
     return int(text) if _MESSAGE_ID.fullmatch(text) else None
 
 

@@ -1,4 +1,4 @@
-"""The operations that send, and the way of a request through them."""
+"""The operations that send, and the path of a request through them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class SendingOperations:
         return await self._send(request, None)
 
     async def _send(self, request: Request, row: MessageType | None) -> Response:
-        # headers before the body: a request that is refused for them need not be read
+        # headers before the body: a request with invalid headers need not be read
         key, wait_s = read_key(request.headers), read_wait_s(request.headers)
         draft = await self._drafts.read_draft(request, row)
         accepted = await self._composer.accept(draft, key)

@@ -1,6 +1,4 @@
-"""How clients see messages: one shape for what goes out and what comes in, its fields called as they are when it is
-sent.
-"""
+"""Serializes messages for clients: sent and received ones in one form, with the field names of the sending requests."""
 
 from __future__ import annotations
 
@@ -26,10 +24,10 @@ class MessageSerializer:
         """Return one message with its history. Raises `Problem` when the chat has no such message.
 
         Args:
-            message_id: our id, or the provider's as text: a reply names the message that it quotes by that one.
+            message_id: our id, or the provider's as text, by which a reply names the quoted message.
         """
         row, steps, related = await self._store.call(_whole, company_id, chat_id, message_id)
-        # a chat has several ids (a number, an id of the provider's): each of them leads to the message
+        # a chat has several ids (a number, an id of the provider's), any of which is valid here
         if row is None or chat_id not in row["chat_ids"]:
             # only now: the usual request needs no second query for the company
             await self._directory.require_company(company_id)
@@ -50,7 +48,7 @@ class MessageSerializer:
 def _whole(
     transaction: Transaction, company_id: str, chat_id: str, message_id: int | str
 ) -> tuple[Row | None, list[Row] | None, RelatedRows]:
-    """Return the row, its steps (None: a received message), and its reactions and files."""
+    """Return the row, its steps (None for a received message), and its reactions and files."""
     if isinstance(message_id, str):
         # the same id of the provider may be known on several connections: the chat decides
         found = targets.find(transaction, company_id, message_id, acting=True)

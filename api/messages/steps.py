@@ -1,4 +1,4 @@
-"""A message's history as clients see it: one entry a step, on one clock; pure."""
+"""A message's history for clients: one entry a step, on one clock; pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def shown_steps(steps: Sequence[Row]) -> list[JsonObject]:
     """Return the history of one message, oldest first.
 
     `at` is our clock throughout, so that it never runs backwards; a status of the provider has its own instant beside
-    it (`providerAt`, whole seconds at Meta). What the sender recorded and the provider reports as a status is one step.
+    it (`providerAt`, whole seconds at Meta). A send that both the sender and the provider's status report is one step.
 
     Args:
         steps: rows of `messages.history`; `extra` marks a status of the provider.

@@ -23,7 +23,8 @@ LONGEST_S: Final = 60
 SOON_S: Final = 0.02
 """Seconds between two polls at the start of a wait: most messages leave at once."""
 SLOW_S: Final = 0.25
-"""Seconds between two polls later: what did not leave at once waits for a limit, a retry or its connection."""
+"""Seconds between two polls later: a message that did not leave at once waits for a limit, a retry or its connection.
+"""
 _SOON_FOR_S: Final = 1.0
 """Seconds of quick polls after the newest wait began."""
 # nine digits: a longer number is malformed, and a malformed preference is ignored (RFC 7240 2)
@@ -60,11 +61,11 @@ class Waiters:
         self.looks = 0
 
     async def until_left(self, message_id: int, wait_s: float) -> MessageState | None:
-        """Return the message's state once it has left the queue (sent, further, or failed), or as it is when the time
-        is over or the process stops.
+        """Return the message's state once it has left the queue (sent, further, or failed), or its state at the
+        deadline or when the process stops.
 
         Returns:
-            None when the database could not be asked; the message is accepted all the same.
+            None when the database was unavailable; the message is accepted nevertheless.
         """
         left_queue: asyncio.Future[MessageState | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(message_id, set()).add(left_queue)
@@ -73,12 +74,12 @@ class Waiters:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._poll_while_waited_for(), name="waiters")
         stopping = asyncio.ensure_future(self._stopping.wait())
-        # the polling task too: if it fails, its waiters must not wait for their whole time
+        # the polling task too: if it fails, its waiters must not wait until their deadline
         ends: set[asyncio.Future[Any]] = {left_queue, stopping, self._looking}
         try:
             await asyncio.wait(ends, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # also when the client's request is cancelled: a waiter that is left would keep the polling going for ever
+            # also when the client's request is cancelled: a waiter left behind would keep the polling alive
             stopping.cancel()
             self._forget(message_id, left_queue)
         if left_queue.done():

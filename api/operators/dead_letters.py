@@ -177,7 +177,7 @@ class DeadLetterOperations:
         return JSONResponse({"letters": [self._letter(row) for row in rows[:_PAGE]], "next": following})
 
     async def redrive_many(self, request: Request) -> Response:
-        """Queue what the filter selects, and return how many."""
+        """Queue the selected messages, and return their number."""
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
         fields = checked(await read_json(request), _REDRIVE_FIELDS)
@@ -192,15 +192,15 @@ class DeadLetterOperations:
             most=fields["limit"],
             worlds=self._worlds,
         )
-        # `more`, and not a number: counting what is left would cost as much as moving it
+        # `more` instead of a number: counting the rest would cost as much as queuing it
         return JSONResponse({"redriven": len(ids), "more": len(ids) == fields["limit"]}, status_code=202)
 
     async def redrive_one(self, request: Request) -> Response:
-        """Queue one message again; one that was redriven before is left as it is."""
+        """Queue one message again; no effect on one that was redriven before."""
         company_id, chat_id, message_id = named(request)
         # first: a redrive leaves such messages as they are, and their state would be a misleading reason
         await self._require_sendable(company_id, chat_id, message_id)
-        # one conditional statement: of two operators at the same time one moves the message
+        # one conditional statement: of two concurrent operators only one queues the message
         moved = await self._store.call(
             recorded(act_of(request), interventions.redrive),
             company_id=company_id,
@@ -209,7 +209,7 @@ class DeadLetterOperations:
             worlds=self._worlds,
         )
         shown = await self._describe(company_id, chat_id, message_id)
-        # redriven before: the repeated request gets the same answer as the first, however far the message has come
+        # redriven before: a repeated request gets the same response, whatever the message's state
         if not moved and await self._store.call(interventions.last_word, message_id) != REDRIVEN:
             raise Problem("not_a_dead_letter", f"The message is {shown['status']}.", state=shown["status"])
         return JSONResponse(shown, status_code=202)
@@ -228,20 +228,20 @@ class DeadLetterOperations:
             resolution=resolution,
         )
         shown = await self._describe(company_id, chat_id, message_id)
-        # the same decision again is answered like the first; another one is refused
+        # the same decision gets the same response; another one is refused
         if not moved and await self._store.call(interventions.last_word, message_id) != RESOLUTIONS[resolution][1]:
             raise Problem("not_held", f"The message is {shown['status']}.", state=shown["status"])
         return JSONResponse(shown)
 
     async def _require_sendable(self, company_id: str, chat_id: str, message_id: int) -> None:
-        """Raise `Problem` when a dead letter or a held message cannot be sent, whatever is decided about it."""
+        """Raise `Problem` when a dead letter or a held message cannot be sent at all."""
         found = await self._store.call(
             interventions.obstacle, company_id=company_id, message_id=message_id, worlds=self._worlds
         )
         if found is None:
             return
         shown = await self._describe(company_id, chat_id, message_id)
-        # what went out, or is under way, is refused for its state
+        # a message in another state is refused because of that state
         if shown["status"] == MessageState.FAILED or shown.get("heldForHumanAt"):
             raise Problem(found, _OBSTACLES[found])
 
@@ -264,14 +264,14 @@ class DeadLetterOperations:
 
 
 def _choices(row: Row, obstacle: Obstacle | None) -> list[str]:
-    """Return what can be done about a letter: nothing that would be refused."""
+    """Return the decisions that are possible for a letter."""
     # a message in doubt cannot be redriven (it may have been sent), and a failed one has nothing to resolve
     choices = list(get_args(Resolution)) if row["held_at"] else ["redrive"]
     return [choice for choice in choices if obstacle is None or choice not in _SENDING]
 
 
 def _reason(row: Row) -> str:
-    """Return in one sentence why a human decides."""
+    """Return, as a sentence, why a human must decide."""
     detail: str = row["error_detail"]
     if row["held_at"] is None:
         return detail or _FAILED_REASONS.get(row["error_code"], str(row["error_code"]))

@@ -18,9 +18,7 @@ from shared.timestamps import iso
 log = logger(__name__)
 
 ANSWER_S: Final = 2.0
-"""Seconds: well below the five after which the dashboard gives up; a dependency that takes longer is of no use to
-messages.
-"""
+"""Seconds: well below the five after which the dashboard gives up; a slower dependency is of no use for messages."""
 _INTERVAL_S: Final = 2.0
 """Seconds between two checks of Redis: how old the state in `GET /health` can be."""
 
@@ -49,7 +47,7 @@ class Dependencies:
 
     def __init__(self, store: Store, hints: Hints) -> None:
         self._store, self._hints = store, hints
-        # not reachable until proved: the first success is logged
+        # unreachable until the first success, which is logged
         self.redis = Seen(reachable=False, at=utc_now(), reason="not asked yet")
 
     async def ask_database(self) -> Seen:
@@ -62,7 +60,7 @@ class Dependencies:
         before = self.redis
         # the client blocks. After the timeout its thread stays until the client's own limit (`REDIS_TIMEOUT_S`)
         self.redis = await self._ask(asyncio.to_thread(self._hints.ping))
-        # changes only: an outage is one line and not one every two seconds
+        # changes only, so that an outage is one line and not one every two seconds
         if before.reachable and not self.redis.reachable:
             log.warning("redis_disconnected", reason=self.redis.reason)
         elif self.redis.reachable and not before.reachable:

@@ -30,7 +30,7 @@ class HealthOperations:
     def __init__(self, child: Child, dependencies: Dependencies) -> None:
         self._child, self._dependencies = child, dependencies
         self._status_file = runtime.status_file(child.settings.bulkhead_home)
-        # as heartbeat rows name it, so that rows of this host are recognised
+        # the name in heartbeat rows, by which rows of this host are recognised
         self._host = socket.gethostname()
 
     def operations(self) -> list[Operation]:
@@ -95,11 +95,11 @@ class HealthOperations:
         ]
 
     async def show_all(self, _: Request) -> Response:
-        """Answer with everything that is known; never waits longer than the dependencies' time limits."""
+        """Answer with the health of all parts; never waits longer than the dependencies' time limits."""
         return JSONResponse(await self.everything(), headers={"Cache-Control": "no-store"})
 
     async def everything(self) -> dict[str, Any]:
-        """Return what is known about the database, Redis, the orchestrator and every process."""
+        """Return the health of the database, Redis, the orchestrator and every process."""
         # all at once: the answer takes as long as the slowest, which is bounded by `ANSWER_S`
         account, database, redis, known = await asyncio.gather(
             # a file on a disk that hangs must not stop the event loop
@@ -138,7 +138,7 @@ class HealthOperations:
             async with asyncio.timeout(ANSWER_S + 0.2):
                 return await self._child.store.call_by(monotonic() + ANSWER_S, _processes)
         except (StoreUnavailable, TimeoutError):
-            # shown as unknown: health is needed most while the database is away
+            # unknown instead of an error: health is needed most while the database is unavailable
             return None
 
     async def show_metrics(self, request: Request) -> Response:

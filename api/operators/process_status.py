@@ -64,17 +64,17 @@ def merge(
             answers.
     """
     rows = {f"{row['process_name']}-{row['instance']}": row for row in heartbeats or ()}
-    # the orchestrator sees its processes directly, so its view comes first; a heartbeat adds what only the process
-    # knows
+    # the orchestrator observes its processes directly, so that its view takes precedence; a heartbeat adds the
+    # process's own data
     entries = {name: _of_slot(slot, rows.get(name)) for name, slot in snapshot.slots.items()}
     for name, row in rows.items():
-        # a row of this host without a slot: a number of instances that was reduced. Other hosts have orchestrators of
+        # a row of this host without a slot: the number of instances was reduced. Other hosts have orchestrators of
         # their own
         gone = snapshot.fresh and row["host"] == host and row["process_name"] in _ORDER
         if name not in entries and not gone:
             entries[name] = _of_heartbeat(row)
-    # without the orchestrator's list, what should run is derived from the settings, so that a process without a row
-    # shows
+    # without the orchestrator's list, the expected processes come from the settings, so that one without a row is
+    # listed too
     if not snapshot.fresh:
         for kind, instance in _expected(settings, desired):
             if f"{kind}-{instance}" not in entries:
@@ -90,8 +90,10 @@ def merge(
 def overall(
     processes: Sequence[Mapping[str, Any]], *, database: bool, redis: bool, orchestrator: bool, sessions: bool
 ) -> str:
-    """Return one word: `down` when nothing can be accepted, `degraded` when anything is not whole, else `healthy`."""
-    # without Redis messages are accepted all the same: the relay finds them
+    """Return the overall status: `down` when nothing can be accepted, `degraded` when any part is impaired, else
+    `healthy`.
+    """
+    # without Redis messages are accepted nevertheless: the relay finds them
     if not database:
         return "down"
     whole = (
@@ -101,7 +103,7 @@ def overall(
 
 
 def sessions(rows: Sequence[Row]) -> dict[str, int]:
-    """Return how many browser sessions are in each state, by what is proved lately."""
+    """Return the number of browser sessions in each state, by recent reports only."""
     found: dict[str, int] = {}
     for row in rows:
         found[row["observed"]] = found.get(row["observed"], 0) + row["sessions"]
@@ -109,9 +111,7 @@ def sessions(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def are_whole(rows: Sequence[Row]) -> bool:
-    """Return whether every session that should be linked either is, or is on its way there, or waits for a person's
-    phone.
-    """
+    """Return whether every session that should be linked is linked, is starting, or waits for a scan."""
     return all(row["observed"] not in _SICK for row in rows if row["desired_state"] == DesiredSession.LINKED)
 
 
@@ -140,7 +140,7 @@ def _of_slot(slot: Mapping[str, Any], row: Row | None) -> dict[str, Any]:
             "lastError": row["last_error"] or None,
             **_heartbeat_of(row),
         }
-        # only of the same incarnation: a row of the one before is old by nature until the new one writes
+        # only of the same incarnation: the previous one's row is outdated until the new one writes
         if status == "healthy" and row["incarnation"] == slot.get("incarnation") and row["status"] != "healthy":
             status, reason = "degraded", f"no heartbeat for {row['silent_s']:.0f} s"
     return _entry(
@@ -149,7 +149,7 @@ def _of_slot(slot: Mapping[str, Any], row: Row | None) -> dict[str, Any]:
 
 
 def _of_heartbeat(row: Row) -> dict[str, Any]:
-    # the row's status only knows whether heartbeats come; `reported` is the state in which the process sees itself
+    # the row's status only shows whether heartbeats arrive; `reported` is the process's own state
     status = "degraded" if row["status"] == "healthy" and row["reported"] in _NOT_WHOLE else row["status"]
     return _entry(
         row["process_name"],
@@ -174,7 +174,7 @@ def _heartbeat_of(row: Row) -> dict[str, Any]:
 
 
 def _unseen(kind: str, instance: int, database: bool, answering: bool) -> dict[str, Any]:
-    # no source knows it, but the answer itself proves that it runs
+    # no source lists it, but this response proves that it runs
     if answering:
         return _entry(kind, instance, "healthy", reason="answers this request")
     reason = "it never wrote a heartbeat" if database else "neither the orchestrator nor the database could be asked"
@@ -182,7 +182,7 @@ def _unseen(kind: str, instance: int, database: bool, answering: bool) -> dict[s
 
 
 def _expected(settings: Settings, desired: Sequence[str]) -> list[tuple[str, int]]:
-    # with ONLY, the other kinds run elsewhere or not at all: they are not missed here
+    # with ONLY, the other kinds run elsewhere or not at all, and are not expected here
     only = {name.strip() for name in settings.only.split(",") if name.strip()}
     kinds = [
         kind

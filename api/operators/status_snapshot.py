@@ -27,7 +27,7 @@ class Snapshot:
 
     @property
     def fresh(self) -> bool:
-        """Whether the slots are the present ones."""
+        """Whether the slots are current."""
         return self.state in ("running", "stopping")
 
     def as_json(self) -> dict[str, Any]:
@@ -36,14 +36,14 @@ class Snapshot:
 
 
 def read(path: Path, now: datetime | None = None) -> Snapshot:
-    """Read the status file at `path`. Never raises: what cannot be read is `missing`."""
+    """Read the status file at `path`. Never raises: an unreadable file is `missing`."""
     found = status_file.read(path, now)
     try:
         values = found.values if found else {}
         slots = {str(name): dict(slot) for name, slot in values["slots"].items()}
         state = str(values["state"])
     except (ValueError, TypeError, LookupError, AttributeError):
-        # a file of another version or half a file: health must answer all the same, and shows it as missing
+        # a file of another version, or an incomplete one: health shows it as missing and responds
         found = None
     if found is None:
         return Snapshot(state="missing", age_s=None, at=None, slots={})

@@ -1,1 +1,1 @@
-"""Keys of API clients, and what was done with them."""
+"""Keys of API clients, their limits, and the audit."""

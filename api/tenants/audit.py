@@ -1,4 +1,4 @@
-"""The audit: what keys changed, as a feed that is read from a position."""
+"""The audit: changes made with keys, as a feed that is read from a position."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class AuditOperations:
         after = int(xid), int(event_id)
         rows = await self._store.call(audit.read, company_id=company_id, after=after, most=query["limit"])
         last = (rows[-1]["xid"], rows[-1]["id"]) if rows else after
-        # also after the last act there is: what is done later comes after it
+        # also after the newest act, so that later ones follow it
         return JSONResponse(
             {"events": [_shown(row, principal) for row in rows], "next": f"{last[0]}.{last[1]}"},
             headers={"Cache-Control": "no-store"},
@@ -79,7 +79,7 @@ class AuditOperations:
 def _shown(row: Row, principal: Principal) -> Mapping[str, Any]:
     data = row["data"]
     if not principal.is_admin and data["key"]["companyId"] is None:
-        # what the installation's people change of a company it may know, but not from where
+        # a company may see changes by the installation's operators, but not their addresses
         data = data | {"address": None}
     return {
         "id": str(row["id"]),

@@ -1,4 +1,4 @@
-"""API keys: create, list, rotate, revoke. No key can make or take over one that may do more than itself."""
+"""API keys: create, list, rotate, revoke. No key can create or take over one with more rights than its own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _BODY_LIMIT: Final = 4096
 # 18 digits fit PostgreSQL's bigint
 _ID: Final = re.compile(r"[0-9]{1,18}")
 OVERLAP_S: Final = 3600
-"""Seconds for which a key is still taken after its rotation, by default: time to give the new one to every client."""
+"""Default seconds for which a key stays valid after its rotation: time to deploy the new one to every client."""
 _LONGEST_OVERLAP_S: Final = 30 * 86_400
 _NEW: Final = (
     Field(name="name", kind=str, required=True, shortest=1, longest=200, purpose="For people: who uses the key."),
@@ -74,7 +74,7 @@ class KeyOperations:
     """The operations on keys.
 
     Args:
-        known: forgets what it cached when a key changes. sandbox: whether the installation sends to stand-ins only.
+        known: cache of keys, cleared when a key changes. sandbox: whether the installation sends to stand-ins only.
     """
 
     def __init__(self, store: Store, known: KnownKeys, *, sandbox: bool) -> None:
@@ -171,7 +171,7 @@ class KeyOperations:
         given = checked(body, _NEW)
         company_id = given["companyId"]
         if company_id is None and not principal.is_admin:
-            # left out it is the company of the key; null is asked for explicitly
+            # default: the company of the requesting key; null must be explicit
             if "companyId" in body:
                 raise Problem("installation_only", "A company's key makes no keys of the installation.")
             company_id = principal.company_id
@@ -199,7 +199,7 @@ class KeyOperations:
         return JSONResponse(_shown(await self._store.call(_of, principal_of(request), read_key_id(request))))
 
     async def rotate(self, request: Request) -> Response:
-        """Give a key a new text."""
+        """Rotate a key."""
         given = checked(await _read_optional(request), _ROTATION)
         text = make_key(sandbox=self._sandbox)
         row = await self._store.call(
@@ -270,7 +270,7 @@ def _add(
 def _of(transaction: Transaction, principal: Principal, key_id: int) -> Row:
     """Return a key that the principal may see, locked. Raises `Problem`."""
     row = keys.lock(transaction, key_id)
-    # keys of the installation and of other companies look to a company's key like none
+    # for a company's key, keys of the installation and of other companies do not exist
     if row is None or not (principal.is_admin or row["company_id"] == principal.company_id):
         raise Problem("key_unknown", "There is no such key.")
     return row
@@ -278,7 +278,8 @@ def _of(transaction: Transaction, principal: Principal, key_id: int) -> Row:
 
 def _rotate(transaction: Transaction, principal: Principal, key_id: int, *, text: KeyText, overlap_s: int) -> Row:
     row = _of(transaction, principal, key_id)
-    # who rotates a key holds it afterwards: it must not be able to do, or to last, more than the one that rotates
+    # the requester holds the key after a rotation: it must have no more rights and no longer life than the requester's
+    # own
     _require_scopes(principal, row["scopes"])
     if principal.expires_at is not None and (row["expires_at"] is None or row["expires_at"] > principal.expires_at):
         raise Problem("scope_missing", "A key that expires cannot rotate one that lasts longer.", scope="manage")
@@ -301,7 +302,7 @@ def _require_scopes(principal: Principal, scopes: tuple[KeyScope, ...]) -> None:
 
 def _read_expiry(text: str | None, principal: Principal) -> datetime | None:
     if text is None:
-        # a key that ends makes none that lasts longer
+        # a key that expires creates none that lasts longer
         return principal.expires_at
     try:
         expires_at = read_timestamp(text)
@@ -315,14 +316,14 @@ def _read_expiry(text: str | None, principal: Principal) -> datetime | None:
 
 
 async def _read_optional(request: Request) -> Any:
-    """Return the body; a request without one is as good as one with an empty object."""
+    """Return the body; a missing one means an empty object."""
     if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
         return {}
     return await read_json(request, limit=_BODY_LIMIT)
 
 
 def read_key_id(request: Request) -> int:
-    """Return the id of the key that a path names. Raises `Problem` when no key can have it."""
+    """Return the key id of a path. Raises `Problem` when no key can have it."""
     text = request.path_params["keyId"]
     if not _ID.fullmatch(text):
         raise Problem("key_unknown", "There is no such key.")

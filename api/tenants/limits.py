@@ -1,4 +1,6 @@
-"""Limits of single keys and companies, in place of those of the settings; set with keys of the installation alone."""
+"""Limits of single keys and companies, which override those of the settings; only keys of the installation can set
+them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from shared.store.store import Store
 from shared.tenancy.audit import Act
 
 _MOST: Final = 1e9
-"""Above every limit that means something."""
+"""Above every meaningful limit."""
 _FIELDS: Final = (
     Field(
         name="requestsPerSecond",

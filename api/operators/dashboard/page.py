@@ -65,7 +65,7 @@ class Dashboard:
             async with asyncio.timeout(ANSWER_S + 0.2):
                 queue, overview, events = await self._store.call_by(monotonic() + ANSWER_S, _read)
         except (StoreUnavailable, TimeoutError):
-            # null and not empty: the page must not show an outage as an empty queue
+            # null instead of empty: the page must not show an outage as an empty queue
             return {"queue": None, "connections": None, "events": None}
         return {
             "queue": [_queue(row) for row in queue],
