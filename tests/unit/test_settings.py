@@ -64,7 +64,8 @@ def value(settings: Settings, name: str) -> object:
         for setting, variable in kind_settings(row):
             if variable == name:
                 return getattr(row, setting.field)
-    return getattr(settings, name.lower())
+    # a variable of a single kind is no field
+    return settings.values[name] if name in settings.values else getattr(settings, name.lower())
 
 
 def problems(**variables: object) -> tuple[str, ...]:
