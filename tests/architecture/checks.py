@@ -91,7 +91,7 @@ def readers_of_environment(source: Source, allowed: Sequence[str]) -> list[str]:
     for module in source.modules.values():
         if module.name in allowed:
             continue
-        attributes = [node for node in ast.walk(module.tree) if isinstance(node, ast.Attribute) and node.attr in names]
+        attributes = [node for node in module.nodes if isinstance(node, ast.Attribute) and node.attr in names]
         lines = [node.lineno for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "os"]
         lines += [edge.line for edge in module.imports if edge.target in {f"os.{name}" for name in names}]
         found += [f"{module.path}:{line}: only {', '.join(allowed)} may touch the environment" for line in lines]
@@ -107,7 +107,7 @@ def empty_names(source: Source, forbidden: Sequence[str]) -> list[str]:
             for part in module.path.with_suffix("").parts
             if part.lower().strip("_") in forbidden
         ]
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.ClassDef) and node.name.lower().endswith(tuple(forbidden)):
                 found.append(f"{module.path}:{node.lineno}: the class name {node.name} says nothing")
     return found
@@ -147,10 +147,8 @@ def sql_in_python(source: Source) -> list[str]:
     """String literals that are SQL statements. Docstrings may speak of SQL."""
     found = []
     for module in source.modules.values():
-        docstrings = {id(statement.value) for statement in ast.walk(module.tree) if isinstance(statement, ast.Expr)}
-        literals = (
-            node for node in ast.walk(module.tree) if isinstance(node, ast.Constant) and id(node) not in docstrings
-        )
+        docstrings = {id(statement.value) for statement in module.nodes if isinstance(statement, ast.Expr)}
+        literals = (node for node in module.nodes if isinstance(node, ast.Constant) and id(node) not in docstrings)
         found += [
             f"{module.path}:{literal.lineno}: SQL belongs into a .sql file: {literal.value.strip()[:60]!r}"
             for literal in literals
@@ -164,7 +162,7 @@ _EVENT = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
 def _calls_of_log(module: Module) -> Iterator[ast.Call]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
             owner = node.func.value
             name = owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else ""

@@ -36,11 +36,16 @@ class Module:
         return ast.parse(self.text, str(self.path))
 
     @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree. To walk all trees takes seconds, and many checks need it."""
+        return tuple(ast.walk(self.tree))
+
+    @cached_property
     def imports(self) -> tuple[Import, ...]:
         """Everything that is imported anywhere in the file, in functions and for type checking too."""
         package = self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
         found = []
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 found += [Import(self.name, alias.name, node.lineno, self.path) for alias in node.names]
             elif isinstance(node, ast.ImportFrom):

@@ -118,7 +118,7 @@ def test_each_room_reads_only_settings_that_its_kinds_may_see() -> None:
             f"{module.name}:{node.lineno}: {node.attr}"
             for module in PROGRAM.modules.values()
             if module.name.split(".")[0] == room
-            for node in ast.walk(module.tree)
+            for node in module.nodes
             if isinstance(node, ast.Attribute)
             and node.attr in fields - visible
             and isinstance(node.value, ast.Name | ast.Attribute)

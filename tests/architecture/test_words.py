@@ -53,8 +53,8 @@ def test_the_glossary_is_read() -> None:
 def test_no_name_has_an_old_word() -> None:
     found = []
     for one in MODULES:
-        found += words.old_names(one.path, words.names_in(one), OLD)
-        found += words.persons_in_names(one.path, words.names_in(one))
+        names = list(words.names_in(one))
+        found += words.old_names(one.path, names, OLD) + words.persons_in_names(one.path, names)
     for path in SQL:
         names = [(line, name) for line, name in words.names_in_sql(text_of(path)) if name not in COLUMNS]
         found += words.old_names(path, names, OLD) + words.persons_in_names(path, names)

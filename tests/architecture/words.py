@@ -4,6 +4,7 @@ each violation, with the place."""
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import itertools
 import re
@@ -53,21 +54,21 @@ def glossary(markdown: str) -> list[Glossary]:
     return [Glossary(cells[0].strip(), tuple(re.findall(r"`([^`]+)`", cells[2]))) for cells in rows[1:]]
 
 
-def words_of(name: str) -> list[str]:
-    """Return the words of an identifier or a file's name, in small letters: `queueFound`, `queue_found` and
-    `queue-found` have two."""
-    return [word.lower() for word in _WORD.findall(name)]
+@functools.cache
+def words_of(name: str) -> str:
+    """Return the words of an identifier or a file's name, in small letters and between underscores: `queueFound`,
+    `queue_found` and `queue-found` are all `_queue_found_`."""
+    return f"_{'_'.join(word.lower() for word in _WORD.findall(name))}_"
 
 
 def holds(name: str, old: str) -> bool:
     """Whether the words of `old`, which may be several, stand in a row in `name`."""
-    words, sought = words_of(name), words_of(old)
-    return any(words[start : start + len(sought)] == sought for start in range(len(words) - len(sought) + 1))
+    return words_of(old) in words_of(name)
 
 
 def names_in(module: Module) -> Iterator[tuple[int, str]]:
     """Return every name that a module defines or passes, with its line."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.lineno, node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -89,10 +90,14 @@ def names_in_sql(text: str) -> Iterator[tuple[int, str]]:
 def old_names(path: Path, names: Iterable[tuple[int, str]], old: Sequence[str]) -> list[str]:
     """Names of a file that the glossary has replaced; the file's own name counts too."""
     found: dict[tuple[str, str], int] = {}
-    for line, name in ((0, path.stem), *names):
+    lines: dict[str, int] = {path.stem: 0}
+    # each name once, where it stands first: most stand in many lines
+    for line, name in names:
+        lines.setdefault(name, line)
+    for name, line in lines.items():
         for word in old:
             if holds(name, word):
-                found.setdefault((name, word), line)
+                found[name, word] = line
     return [
         f"{path}:{line}: {name} has the old word {word!r}; see the glossary" for (name, word), line in found.items()
     ]
@@ -107,8 +112,8 @@ def literals_of_python(module: Module) -> Iterator[tuple[int, str]]:
     """Return what a user or an operator may read: strings of more than one word, such as titles of problems, help,
     reasons and descriptions of metrics. Docstrings are left out.
     """
-    prose = {id(node.value) for node in ast.walk(module.tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(module.tree):
+    prose = {id(node.value) for node in module.nodes if isinstance(node, ast.Expr)}
+    for node in module.nodes:
         if (
             isinstance(node, ast.Constant)
             and isinstance(node.value, str)
@@ -120,7 +125,7 @@ def literals_of_python(module: Module) -> Iterator[tuple[int, str]]:
 
 def log_events(module: Module) -> Iterator[tuple[int, str]]:
     """Return the names of events that a module logs: the literal first argument of `log.info` and its like."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
@@ -137,7 +142,7 @@ def prose_of_python(module: Module) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(module.text).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             for offset, line in enumerate(node.value.value.splitlines()):
                 yield node.lineno + offset, line
