@@ -2,8 +2,7 @@
 
 import sys
 
-from sandbox.service import open_service
-from shared.process.child import run_child
+from shared.process.child import open_from, run_child
 
 if __name__ == "__main__":
-    sys.exit(run_child("sandbox", open_service))
+    sys.exit(run_child("sandbox", open_from("sandbox.service")))

