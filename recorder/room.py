@@ -25,7 +25,7 @@ from shared.process import runtime, status_file
 from shared.process.service import Child, Service, Severity
 from shared.secrets import Vault
 from shared.store import connections, events, messages, migrate, processes
-from shared.store.processes import Heartbeat
+from shared.store.processes import HeartbeatRow
 
 log = logger(__name__)
 
@@ -235,8 +235,8 @@ class RecorderService:
         states = [slot["state"] for slot in snapshot["slots"].values()]
         await self._store.call(
             processes.write_heartbeat,
-            Heartbeat(
-                process_name="orchestrator",
+            HeartbeatRow(
+                kind="orchestrator",
                 instance=0,
                 status=snapshot["state"],
                 uptime_s=float(snapshot.get("uptime_s", 0.0)),

@@ -150,7 +150,7 @@ class ClaimLoop:
         """Return the ids of all rows that a request may claim."""
         heads = await self._store.call(messages.chat_heads, request.chats)
         due = await self._store.call(
-            messages.due, kind=self._claimant.kind, grace_s=0.0, most=CLAIM_AT_ONCE, numbers=request.connections
+            messages.due, kind=self._claimant.kind, grace_s=0.0, most=CLAIM_AT_ONCE, connection_ids=request.connections
         )
         return list(dict.fromkeys([*request.ids, *heads, *due]))
 

@@ -68,8 +68,8 @@ class Heartbeat:
         new_errors = self._new_errors
         await self._store.call(
             processes.write_heartbeat,
-            processes.Heartbeat(
-                process_name=self._identity.process_name,
+            processes.HeartbeatRow(
+                kind=self._identity.process_name,
                 instance=self._identity.process_instance,
                 status=self._status(),
                 uptime_s=self.uptime_s,

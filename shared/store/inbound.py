@@ -307,11 +307,11 @@ def add_account_events(transaction: Transaction, kind: str, events: Sequence[tup
         }
         for event, journal_id in events
     ]
-    return {row["name"] for row in transaction.rows("add_account_events", process_name=kind, rows=records(rows))}
+    return {row["name"] for row in transaction.rows("add_account_events", kind=kind, rows=records(rows))}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Backlog:
+class InboundBacklog:
     """Raw events that wait to be processed: how many, and for how long the oldest has waited, in seconds (0 when none
     does).
     """
@@ -320,7 +320,7 @@ class Backlog:
     oldest_s: float
 
 
-def backlog(transaction: Transaction, kind: str) -> Backlog:
+def backlog(transaction: Transaction, kind: str) -> InboundBacklog:
     """Return what waits to be processed."""
     row = transaction.one("journal_backlog", kind=kind)
-    return Backlog(events=row["events"], oldest_s=row["oldest_s"])
+    return InboundBacklog(events=row["events"], oldest_s=row["oldest_s"])

@@ -32,7 +32,7 @@ def rows(transaction: Transaction, kind: str, choice: Choice, *, below: int | No
     """Return raw events without their bodies, newest first, with ids below `below`."""
     return transaction.rows(
         "journal_rows",
-        process_name=kind,
+        kind=kind,
         ids=list(choice.ids) or None,
         since=choice.since,
         until=choice.until,

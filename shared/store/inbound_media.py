@@ -47,9 +47,7 @@ def take_media(transaction: Transaction, kind: str, *, incarnation: str, lease_s
     """Make an incarnation the fetcher of files that are due; no other process takes them before the lease ends, in
     seconds.
     """
-    rows = transaction.rows(
-        "take_inbound_media", process_name=kind, incarnation=incarnation, lease_s=lease_s, most=most
-    )
+    rows = transaction.rows("take_inbound_media", kind=kind, incarnation=incarnation, lease_s=lease_s, most=most)
     return [TakenMedia(**row) for row in rows]
 
 
@@ -127,7 +125,7 @@ def release_earlier_lives(transaction: Transaction, kind: str, *, slot: str, liv
     how many.
     """
     # An incarnation is `<slot>.<rest>`; the dot keeps `meta-1` apart from `meta-10`.
-    return len(transaction.rows("release_inbound_media", process_name=kind, earlier=f"{slot}.%", living=living))
+    return len(transaction.rows("release_inbound_media", kind=kind, earlier=f"{slot}.%", living=living))
 
 
 def media_of(transaction: Transaction, ids: Sequence[int]) -> dict[int, Row]:
@@ -139,14 +137,14 @@ def media_of(transaction: Transaction, ids: Sequence[int]) -> dict[int, Row]:
 
 def waiting(transaction: Transaction, kind: str) -> int:
     """Return how many files wait to be fetched."""
-    return int(transaction.one("inbound_media_backlog", process_name=kind)["files"])
+    return int(transaction.one("inbound_media_backlog", kind=kind)["files"])
 
 
 def not_fetched(transaction: Transaction, kind: str, *, most: int) -> list[Row]:
     """Return files that could not be fetched, newest first: (message_id, company_id, connection_id, state, attempts,
     reason, updated_at).
     """
-    return transaction.rows("inbound_media_rows", process_name=kind, most=most)
+    return transaction.rows("inbound_media_rows", kind=kind, most=most)
 
 
 def fetch_again(transaction: Transaction, kind: str, *, ids: Sequence[int] | None, most: int) -> list[int]:
@@ -154,6 +152,6 @@ def fetch_again(transaction: Transaction, kind: str, *, ids: Sequence[int] | Non
     return [
         row["message_id"]
         for row in transaction.rows(
-            "replay_inbound_media", process_name=kind, ids=None if ids is None else list(ids), most=most
+            "replay_inbound_media", kind=kind, ids=None if ids is None else list(ids), most=most
         )
     ]

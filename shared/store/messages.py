@@ -245,7 +245,7 @@ def claim_within_limits(
     # Rows that were offered come first: their clients wait, and what a look finds is found again.
     rest = request.limit - len(request.ids) - len(request.chats)
     found = (
-        due(transaction, kind=claimant.kind, grace_s=0.0, most=rest, numbers=request.connections)
+        due(transaction, kind=claimant.kind, grace_s=0.0, most=rest, connection_ids=request.connections)
         if request.connections
         else []
     )
@@ -288,17 +288,19 @@ def due(
     kind: str,
     grace_s: float,
     most: int,
-    numbers: Sequence[int] | None = None,
+    connection_ids: Sequence[int] | None = None,
     but_not: Sequence[int] = (),
 ) -> list[int]:
     """Return ids of rows that should have been claimed by now, oldest first: what the relay hints again.
 
     Args:
-        grace_s: how old a row must be before its hint counts as lost. numbers: only of these connections. but_not: none
-            of these connections.
+        grace_s: how old a row must be before its hint counts as lost. connection_ids: only of these connections.
+        but_not: none of these connections.
     """
-    given = None if numbers is None else list(numbers)
-    rows = transaction.rows("due_messages", kind=kind, grace_s=grace_s, most=most, numbers=given, but_not=list(but_not))
+    given = None if connection_ids is None else list(connection_ids)
+    rows = transaction.rows(
+        "due_messages", kind=kind, grace_s=grace_s, most=most, connection_ids=given, but_not=list(but_not)
+    )
     return [row["id"] for row in rows]
 
 

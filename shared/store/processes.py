@@ -10,10 +10,10 @@ from shared.store.pool import Row, Transaction, json, records
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Heartbeat:
+class HeartbeatRow:
     """What a slot reports of itself; `new_errors` counts since its last heartbeat."""
 
-    process_name: str
+    kind: str
     instance: int
     status: str
     uptime_s: float
@@ -28,11 +28,11 @@ class Heartbeat:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def write_heartbeat(transaction: Transaction, beat: Heartbeat) -> None:
+def write_heartbeat(transaction: Transaction, beat: HeartbeatRow) -> None:
     """Write a slot's heartbeat and its metrics."""
     transaction.execute(
         "write_heartbeat",
-        process_name=beat.process_name,
+        kind=beat.kind,
         instance=beat.instance,
         status=beat.status,
         new_errors=beat.new_errors,
@@ -47,9 +47,7 @@ def write_heartbeat(transaction: Transaction, beat: Heartbeat) -> None:
     )
     # In the heartbeat's transaction, for one commit each interval; a process without metrics writes no row.
     if beat.metrics:
-        transaction.execute(
-            "write_metrics", process_name=beat.process_name, instance=beat.instance, metrics=json(dict(beat.metrics))
-        )
+        transaction.execute("write_metrics", kind=beat.kind, instance=beat.instance, metrics=json(dict(beat.metrics)))
 
 
 def write_events(transaction: Transaction, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -89,14 +87,14 @@ def statuses(transaction: Transaction) -> list[Row]:
     return transaction.rows("process_statuses")
 
 
-def latest_metrics(transaction: Transaction, process_name: str) -> list[Row]:
+def latest_metrics(transaction: Transaction, kind: str) -> list[Row]:
     """Return the latest metrics of each slot of a kind."""
-    return transaction.rows("latest_metrics", process_name=process_name)
+    return transaction.rows("latest_metrics", kind=kind)
 
 
-def latest_events(transaction: Transaction, process_name: str = "", *, most: int = 100) -> list[Row]:
+def latest_events(transaction: Transaction, kind: str = "", *, most: int = 100) -> list[Row]:
     """Return what happened to a kind (to all when empty), newest first."""
-    return transaction.rows("latest_process_events", process_name=process_name, most=most)
+    return transaction.rows("latest_process_events", kind=kind, most=most)
 
 
 def cut_connections(transaction: Transaction, slot: str) -> int:

@@ -16,7 +16,7 @@ import pytest
 from shared.clock import utc_now
 from shared.process import runtime
 from shared.store import processes
-from shared.store.processes import Heartbeat
+from shared.store.processes import HeartbeatRow
 from tests.api.api_env import ApiEnv
 from tests.support.entry import Entry
 from tests.support.servers import Servers
@@ -30,9 +30,11 @@ def api_env(home: Path, database_url: str, servers: Servers) -> Iterator[ApiEnv]
         yield made.seed().start()
 
 
-def beat(process: str, instance: int = 0, *, status: str = "ready", incarnation: str = "", host: str = "") -> Heartbeat:
-    return Heartbeat(
-        process_name=process,
+def beat(
+    process: str, instance: int = 0, *, status: str = "ready", incarnation: str = "", host: str = ""
+) -> HeartbeatRow:
+    return HeartbeatRow(
+        kind=process,
         instance=instance,
         status=status,
         uptime_s=12.5,

@@ -11,7 +11,7 @@ import pytest
 from shared.messages import InboundMessage
 from shared.states import MessageState
 from shared.store import inbound, messages, processes, targets
-from shared.store.processes import Heartbeat
+from shared.store.processes import HeartbeatRow
 from tests.store.env import StoreEnv, query
 
 QUEUED, SENDING, IN_DOUBT, SENT, FAILED = (
@@ -92,8 +92,8 @@ class TestReclaim:
     def heartbeat(self, env: StoreEnv, incarnation: str, age_s: float) -> None:
         env.store.run(
             processes.write_heartbeat,
-            Heartbeat(
-                process_name="meta",
+            HeartbeatRow(
+                kind="meta",
                 instance=int(incarnation[5]),
                 status="ready",
                 uptime_s=1,

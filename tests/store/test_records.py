@@ -12,7 +12,7 @@ from shared.messages import InboundMessage
 from shared.store import connections, inbound, pages, pauses, processes
 from shared.store.inbound import RawEvent
 from shared.store.pool import Transaction
-from shared.store.processes import Heartbeat
+from shared.store.processes import HeartbeatRow
 from tests.store.env import LONG_AGO, StoreEnv, open_store, query, side_by_side
 
 
@@ -205,7 +205,7 @@ class TestInbound:
         )
 
     def test_what_waits(self, env: StoreEnv) -> None:
-        assert env.store.run(inbound.backlog, "meta") == inbound.Backlog(events=0, oldest_s=0)
+        assert env.store.run(inbound.backlog, "meta") == inbound.InboundBacklog(events=0, oldest_s=0)
         env.store.run(inbound.journal, "meta", [RawEvent(source="meta", body=b"x")] * 2)
         query(
             env.url,
@@ -219,7 +219,7 @@ class TestInbound:
 class TestProcesses:
     def beat(self, env: StoreEnv, **fields: Any) -> None:
         defaults: dict[str, Any] = {
-            "process_name": "meta",
+            "kind": "meta",
             "instance": 0,
             "status": "ready",
             "uptime_s": 1.0,
@@ -229,7 +229,7 @@ class TestProcesses:
             "host": "h",
             "incarnation": "meta-0.a",
         }
-        env.store.run(processes.write_heartbeat, Heartbeat(**(defaults | fields)))
+        env.store.run(processes.write_heartbeat, HeartbeatRow(**(defaults | fields)))
 
     def test_errors_add_up_and_the_last_one_stays(self, env: StoreEnv) -> None:
         self.beat(env, new_errors=2, last_error="KeyError")

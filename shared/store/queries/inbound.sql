@@ -281,7 +281,7 @@ WITH given AS (
 ), noted AS (
     -- Only those whose name was inserted just now. Two events of one name in a batch count once, the earlier one.
     INSERT INTO events (at, subject, type, kind, data)
-    SELECT at, 'account', 'account.' || kind, %(process_name)s,
+    SELECT at, 'account', 'account.' || kind, %(kind)s,
            jsonb_build_object('accountId', account_id, 'name', name, 'journalId', journal_id, 'value', value)
     FROM (SELECT DISTINCT ON (name) given.* FROM given JOIN new USING (name) ORDER BY name, at) AS first ORDER BY at
 )
@@ -303,7 +303,7 @@ ON CONFLICT (message_id) DO NOTHING;
 WITH due AS (
     -- SKIP LOCKED: two processes that look at once take different files. `not_before` is both the wait and the lease.
     SELECT message_id FROM inbound_media
-    WHERE process_name = %(process_name)s AND state = 'pending' AND not_before <= now()
+    WHERE process_name = %(kind)s AND state = 'pending' AND not_before <= now()
     ORDER BY not_before LIMIT %(most)s FOR UPDATE SKIP LOCKED
 )
 UPDATE inbound_media m
@@ -329,7 +329,7 @@ RETURNING message_id;
 UPDATE inbound_media SET not_before = now(), updated_at = now()
 -- `reason = ''` marks a lease, in contrast to a wait for a retry: a fetch that failed has noted why, and its wait
 -- stays.
-WHERE process_name = %(process_name)s AND state = 'pending' AND not_before > now() AND attempts > 0 AND reason = ''
+WHERE process_name = %(kind)s AND state = 'pending' AND not_before > now() AND attempts > 0 AND reason = ''
   AND incarnation LIKE %(earlier)s AND incarnation <> %(living)s
 RETURNING message_id;
 
@@ -340,7 +340,7 @@ WHERE message_id = ANY(%(ids)s::bigint[]);
 
 -- inbound_media_backlog --
 -- How many files wait to be fetched.
-SELECT count(*) AS files FROM inbound_media WHERE process_name = %(process_name)s AND state = 'pending';
+SELECT count(*) AS files FROM inbound_media WHERE process_name = %(kind)s AND state = 'pending';
 
 -- journal_backlog --
 -- How many raw events of a kind wait to be processed, and since when the oldest does.
@@ -351,7 +351,7 @@ FROM inbound_journal WHERE process_name = %(kind)s AND processed_at IS NULL;
 -- Raw events, newest first, without their bodies: all, or those that were named, failed, or came within a time.
 SELECT id, process_name, source, connection_id, received_at, processed_at, attempts, outcome, length(body) AS size
 FROM inbound_journal
-WHERE process_name = %(process_name)s AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s::bigint[]))
+WHERE process_name = %(kind)s AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s::bigint[]))
   AND (%(since)s::timestamptz IS NULL OR received_at >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR received_at < %(until)s)
   AND (NOT %(named)s OR outcome <> '') AND (NOT %(failed)s OR outcome LIKE 'failed: %%')
@@ -392,7 +392,7 @@ SELECT id, processed_at IS NOT NULL AS is_processed, outcome FROM inbound_journa
 UPDATE inbound_media SET state = 'pending', attempts = 0, not_before = now(), reason = '', updated_at = now()
 -- In an array and with a limit: an operator may name no ids, and then each call moves a part in a short transaction.
 WHERE message_id = ANY(ARRAY(SELECT message_id FROM inbound_media
-                             WHERE process_name = %(process_name)s AND state IN ('failed', 'refused')
+                             WHERE process_name = %(kind)s AND state IN ('failed', 'refused')
                                -- what was taken back is not fetched again
                                AND reason <> 'message_deleted'
                                AND (%(ids)s::bigint[] IS NULL OR message_id = ANY(%(ids)s::bigint[]))
@@ -402,5 +402,5 @@ RETURNING message_id;
 -- inbound_media_rows --
 -- Files that could not be fetched, newest first.
 SELECT message_id, company_id, connection_id, state, attempts, reason, updated_at FROM inbound_media
-WHERE process_name = %(process_name)s AND state IN ('failed', 'refused') AND reason <> 'message_deleted'
+WHERE process_name = %(kind)s AND state IN ('failed', 'refused') AND reason <> 'message_deleted'
 ORDER BY message_id DESC LIMIT %(most)s;

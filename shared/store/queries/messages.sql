@@ -276,7 +276,7 @@ SELECT id FROM parked;
 -- number (all, or those given, but not those that are left out), and of each one more than its limits let through now,
 -- so that the claim returns when to poll again. However many rows wait in however few chats, each connection costs a
 -- bounded number of index entries: what one look leaves out, a later one finds.
-WITH numbers AS MATERIALIZED (
+WITH polled AS MATERIALIZED (
     -- The connections to look at, and how many rows of each are worth finding: one more than its tokens, so that the
     -- claim notices that rows are left and returns the wait. MATERIALIZED, so that tokens are computed once and not for
     -- each branch of the union below.
@@ -285,31 +285,31 @@ WITH numbers AS MATERIALIZED (
                                              tokens_left(p.day_spent_until, p.day_every_s, p.day_burst)))) AS most_rows
     FROM phone_configs c LEFT JOIN pacing p ON p.connection_id = c.id
     WHERE c.process_name = %(kind)s AND c.status = 'active'
-      AND (%(numbers)s::bigint[] IS NULL OR c.id = ANY(%(numbers)s::bigint[]))
+      AND (%(connection_ids)s::bigint[] IS NULL OR c.id = ANY(%(connection_ids)s::bigint[]))
       AND c.id <> ALL(%(but_not)s::bigint[])
 ), found AS (
     -- Candidates from five narrow looks, each of which stops after a number of index entries. No single index order
     -- finds the heads of chats in a backlog of any shape; together they miss none for long.
-    SELECT n.id AS connection_id, n.most_rows, q.id
-    FROM numbers n
+    SELECT polled.id AS connection_id, polled.most_rows, q.id
+    FROM polled
     CROSS JOIN LATERAL (
         -- Rows whose wait is over, by the time at which it ended.
         (SELECT id FROM messages
-         WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL AND not_before <= now()
-         ORDER BY not_before LIMIT n.most_rows)
+         WHERE connection_id = polled.id AND state = 'queued' AND scheduled_for IS NULL AND not_before <= now()
+         ORDER BY not_before LIMIT polled.most_rows)
         UNION
         -- the oldest ones: nearly all of them are heads as long as chats are many and their rows few
-        (SELECT id FROM messages WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL ORDER BY id
-         LIMIT 2 * n.most_rows)
+        (SELECT id FROM messages WHERE connection_id = polled.id AND state = 'queued' AND scheduled_for IS NULL
+         ORDER BY id LIMIT 2 * polled.most_rows)
         UNION
         -- the newest ones: those whose hint was lost just now, behind a backlog that waits
-        (SELECT id FROM messages WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL
-         ORDER BY id DESC LIMIT n.most_rows)
+        (SELECT id FROM messages WHERE connection_id = polled.id AND state = 'queued' AND scheduled_for IS NULL
+         ORDER BY id DESC LIMIT polled.most_rows)
         UNION
         -- Of scheduled rows the first of each chat among those that are due. 5,000 bounds the look: very many messages
         -- may be scheduled for one instant, and later looks find the rest.
         (SELECT min(id) FROM (SELECT id, chat_id FROM messages
-                              WHERE connection_id = n.id AND state = 'queued' AND scheduled_for <= now()
+                              WHERE connection_id = polled.id AND state = 'queued' AND scheduled_for <= now()
                               ORDER BY scheduled_for LIMIT 5000) AS due
          GROUP BY chat_id)
         UNION
@@ -322,9 +322,9 @@ WITH numbers AS MATERIALIZED (
              SELECT coalesce(
                  (SELECT m.chat_id
                   FROM (SELECT min(id) AS low, max(id) AS high FROM messages
-                        WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL) AS ids
+                        WHERE connection_id = polled.id AND state = 'queued' AND scheduled_for IS NULL) AS ids
                   CROSS JOIN LATERAL (SELECT chat_id FROM messages
-                                      WHERE connection_id = n.id AND state = 'queued' AND scheduled_for IS NULL
+                                      WHERE connection_id = polled.id AND state = 'queued' AND scheduled_for IS NULL
                                         AND id >= ids.low + floor(random() * (ids.high - ids.low + 1))::bigint
                                       ORDER BY id LIMIT 1) AS m),
                  -- with nothing but scheduled rows from the first chat on
@@ -335,25 +335,25 @@ WITH numbers AS MATERIALIZED (
              SELECT chat_id, 1 AS step FROM drawn
              UNION ALL
              SELECT (SELECT chat_id FROM messages
-                     WHERE connection_id = n.id AND chat_id > after.chat_id
+                     WHERE connection_id = polled.id AND chat_id > after.chat_id
                        AND state IN ('queued', 'sending', 'in_doubt') ORDER BY chat_id LIMIT 1),
                     step + 1
-             FROM after WHERE after.chat_id IS NOT NULL AND step < least(100, n.most_rows)
+             FROM after WHERE after.chat_id IS NOT NULL AND step < least(100, polled.most_rows)
          ), before AS (
              -- Downwards, so that a draw near the end still sees a full number of chats.
              SELECT chat_id, 1 AS step FROM drawn
              UNION ALL
              SELECT (SELECT chat_id FROM messages
-                     WHERE connection_id = n.id AND chat_id < before.chat_id
+                     WHERE connection_id = polled.id AND chat_id < before.chat_id
                        AND state IN ('queued', 'sending', 'in_doubt') ORDER BY chat_id DESC LIMIT 1),
                     step + 1
-             FROM before WHERE before.chat_id IS NOT NULL AND step < least(100, n.most_rows)
+             FROM before WHERE before.chat_id IS NOT NULL AND step < least(100, polled.most_rows)
          )
          -- The head of each of these chats, as the claim would see it.
          SELECT head.id
          FROM (SELECT chat_id FROM after UNION SELECT chat_id FROM before) AS chat
          CROSS JOIN LATERAL (SELECT id FROM messages
-                             WHERE connection_id = n.id AND chat_id = chat.chat_id
+                             WHERE connection_id = polled.id AND chat_id = chat.chat_id
                                AND state IN ('queued', 'sending', 'in_doubt')
                                AND (scheduled_for IS NULL OR scheduled_for <= now())
                              ORDER BY id LIMIT 1) AS head)

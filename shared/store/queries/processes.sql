@@ -4,7 +4,7 @@
 INSERT INTO process_health AS h (process_name, instance, status, last_heartbeat, error_count, last_error,
                                  uptime_seconds, memory_usage_mb,
                                  active_connections, pid, host, incarnation, detail)
-VALUES (%(process_name)s, %(instance)s, %(status)s, now(), %(new_errors)s, %(last_error)s, %(uptime_s)s, %(memory_mb)s,
+VALUES (%(kind)s, %(instance)s, %(status)s, now(), %(new_errors)s, %(last_error)s, %(uptime_s)s, %(memory_mb)s,
         %(connections)s, %(pid)s,
         %(host)s, %(incarnation)s, %(detail)s)
 ON CONFLICT (process_name, instance) DO UPDATE
@@ -18,7 +18,7 @@ SET status = excluded.status, last_heartbeat = excluded.last_heartbeat,
 
 -- write_metrics --
 -- Metrics of one slot at this instant.
-INSERT INTO process_metrics (process_name, instance, metrics) VALUES (%(process_name)s, %(instance)s, %(metrics)s);
+INSERT INTO process_metrics (process_name, instance, metrics) VALUES (%(kind)s, %(instance)s, %(metrics)s);
 
 -- write_process_events --
 -- Write what the orchestrator saw, in the order of its journal.
@@ -51,7 +51,7 @@ FROM process_status ORDER BY process_name, instance;
 -- latest_metrics --
 -- The latest metrics of each slot of a kind.
 SELECT DISTINCT ON (instance) instance, at, metrics FROM process_metrics
-WHERE process_name = %(process_name)s ORDER BY instance, at DESC;
+WHERE process_name = %(kind)s ORDER BY instance, at DESC;
 
 -- latest_process_events --
 -- What happened to a kind, newest first. Among the rows that were written last: journals of several hosts are written
@@ -60,7 +60,7 @@ SELECT at, split_part(type, '.', 2) AS event, coalesce(kind, '') AS process_name
        substring(slot FROM '-([0-9]+)$')::integer AS instance,
        coalesce(incarnation, '') AS incarnation, data -> 'detail' AS detail
 -- Four times as many: enough for rows that were written somewhat out of the order of their times.
-FROM (SELECT * FROM events WHERE subject = 'process' AND (%(process_name)s = '' OR kind = %(process_name)s)
+FROM (SELECT * FROM events WHERE subject = 'process' AND (%(kind)s = '' OR kind = %(kind)s)
       ORDER BY id DESC LIMIT 4 * %(most)s) AS last
 ORDER BY at DESC, id DESC LIMIT %(most)s;
 
