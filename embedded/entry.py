@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from embedded.failure import PreparationFailed, ServerUnusable
-from embedded.server import Limits, Server, Wrapper
+from embedded.server import Server, Wrapper, WrapperLimits
 from shared import logs
 from shared.errors import SettingsInvalid, SlotTaken
 from shared.process.exit_codes import ExitCode
@@ -105,7 +105,7 @@ def run_server(kind: str, prepare: Prepare) -> int:
         # Of the row's drain time two thirds are for the orderly stop and a sixth for the immediate one. The rest is
         # left to reap orphans, so that SIGKILL comes from here and not from the orchestrator.
         drain_s = row.drain_s
-        code, reason = Wrapper(server, line, Limits(drain_s=drain_s * 2 / 3, hurry_s=drain_s / 6)).run(), ""
+        code, reason = Wrapper(server, line, WrapperLimits(drain_s=drain_s * 2 / 3, hurry_s=drain_s / 6)).run(), ""
     # Nothing was started: a data directory that is not complete has a name of its own and is made again.
     except _StopAsked:
         code, reason = ExitCode.OK, ""

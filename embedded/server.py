@@ -3,7 +3,7 @@ it behind.
 
 Liveness and readiness are distinct. WATCHDOG proves that this parent runs; whether the server answers is its
 readiness. So a server that hangs for a minute (a stalled disk, a stopped process) is reported as unready and not
-killed; it is ended here after `Limits.silent_probes` unanswered probes.
+killed; it is ended here after `WrapperLimits.silent_probes` unanswered probes.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Server:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class WrapperLimits:
     """Times of one wrapper, in seconds.
 
     Attributes:
@@ -122,7 +122,7 @@ def _children() -> list[int]:
 class Wrapper:
     """Runs one `Server` from start to exit. Single-threaded: PDEATHSIG counts from the thread that forks."""
 
-    def __init__(self, server: Server, line: Supervised, limits: Limits) -> None:
+    def __init__(self, server: Server, line: Supervised, limits: WrapperLimits) -> None:
         self._server = server
         self._line = line
         self._limits = limits

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from api.http.problems import Problem
-from shared.tenancy.limits import FILES, MESSAGES, REQUESTS, WAITS, Exceeded, Kind, Limits, Policy
+from shared.tenancy.limits import FILES, MESSAGES, REQUESTS, WAITS, Exceeded, LimitKind, LimitPolicy, Limits
 from shared.tenancy.principals import Principal
 
 # draft-ietf-httpapi-ratelimit-headers: what a limit counts, where that is not requests
@@ -64,11 +64,11 @@ class RequestLimits:
                 raise _exceeded(full)
             yield request
 
-    def _require(self, policies: tuple[Policy, ...], kind: Kind, amount: float = 1.0) -> None:
+    def _require(self, policies: tuple[LimitPolicy, ...], kind: LimitKind, amount: float = 1.0) -> None:
         if (exceeded := self._limits.take(policies, kind, amount)) is not None:
             raise _exceeded(exceeded)
 
-    def _counting(self, request: Request, policies: tuple[Policy, ...]) -> Request:
+    def _counting(self, request: Request, policies: tuple[LimitPolicy, ...]) -> Request:
         async def receive() -> Message:
             message = await arriving()
             if body := message.get("body"):
@@ -78,7 +78,7 @@ class RequestLimits:
         arriving = request.receive
         return Request(request.scope, receive)
 
-    def _headers(self, policies: tuple[Policy, ...]) -> list[tuple[bytes, bytes]]:
+    def _headers(self, policies: tuple[LimitPolicy, ...]) -> list[tuple[bytes, bytes]]:
         state = self._limits.state(policies)
         rules = ", ".join(f'"{policy.label}";q={int(policy.capacity)}{_window(policy)}' for policy, _, _ in state)
         left = ", ".join(
@@ -87,7 +87,7 @@ class RequestLimits:
         return [(b"ratelimit-policy", rules.encode()), (b"ratelimit", left.encode())]
 
 
-def _window(policy: Policy) -> str:
+def _window(policy: LimitPolicy) -> str:
     window = f";w={ceil(policy.capacity / policy.rate)}" if policy.rate else ""
     return window + _UNITS.get(policy.kind, "")
 

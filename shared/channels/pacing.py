@@ -34,7 +34,7 @@ _BROWSER_JITTER: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
+class PacingLimits:
     """What one number may send; zero seconds are no limit.
 
     Attributes:
@@ -51,10 +51,10 @@ class Limits:
     pair_burst: float = 1.0
 
 
-NO_LIMITS: Final = Limits()
+NO_LIMITS: Final = PacingLimits()
 
 
-def limits_of(settings: Settings, connection_type: str, options: Mapping[str, Any]) -> Limits:
+def limits_of(settings: Settings, connection_type: str, options: Mapping[str, Any]) -> PacingLimits:
     """Return what a connection may send.
 
     Args:
@@ -64,15 +64,15 @@ def limits_of(settings: Settings, connection_type: str, options: Mapping[str, An
     return _POLICIES[channel_named(connection_type).pacing](settings, options)
 
 
-def _none(_: Settings, __: Mapping[str, Any]) -> Limits:
+def _none(_: Settings, __: Mapping[str, Any]) -> PacingLimits:
     return NO_LIMITS
 
 
-def _meta(settings: Settings, options: Mapping[str, Any]) -> Limits:
+def _meta(settings: Settings, options: Mapping[str, Any]) -> PacingLimits:
     usual = COEXISTENCE_PER_SECOND if options.get("coexistence") is True else settings.meta_messages_per_second
     per_second = _number(options.get("messages_per_second"), usual)
     has_pair_limit = options.get("pair_limit", settings.meta_pair_limit == "on") is not False
-    return Limits(
+    return PacingLimits(
         every_s=1 / per_second if per_second else 0.0,
         burst=max(1.0, per_second * _META_BURST_S // 1),
         # rate 0 means no limits at all, so none for a pair either
@@ -81,9 +81,9 @@ def _meta(settings: Settings, options: Mapping[str, Any]) -> Limits:
     )
 
 
-def _page(_: Settings, options: Mapping[str, Any]) -> Limits:
+def _page(_: Settings, options: Mapping[str, Any]) -> PacingLimits:
     per_second = _number(options.get("messages_per_second"), PAGE_PER_SECOND)
-    return Limits(every_s=1 / per_second if per_second else 0.0, burst=max(1.0, per_second * _META_BURST_S // 1))
+    return PacingLimits(every_s=1 / per_second if per_second else 0.0, burst=max(1.0, per_second * _META_BURST_S // 1))
 
 
 def spares_the_account(settings: Settings) -> bool:
@@ -94,14 +94,14 @@ def spares_the_account(settings: Settings) -> bool:
     return settings.webdriver_pacing == "on"
 
 
-def _browser(settings: Settings, options: Mapping[str, Any]) -> Limits:
+def _browser(settings: Settings, options: Mapping[str, Any]) -> PacingLimits:
     if not spares_the_account(settings):
         return NO_LIMITS
     per_minute = _number(options.get("messages_per_minute"), settings.webdriver_messages_per_minute)
     per_day = _number(options.get("messages_per_day"), float(settings.webdriver_messages_per_day))
     # half of the ceiling at once and half over the day: never more than the ceiling in any 24 hours
     half = per_day / 2
-    return Limits(
+    return PacingLimits(
         every_s=60 / per_minute if per_minute else 0.0,
         burst=float(settings.webdriver_burst),
         jitter=_BROWSER_JITTER,
@@ -116,7 +116,7 @@ def _number(given: Any, usual: float) -> float:
     return float(given) if is_number else usual
 
 
-_POLICIES: Final[Mapping[Pacing, Callable[[Settings, Mapping[str, Any]], Limits]]] = {
+_POLICIES: Final[Mapping[Pacing, Callable[[Settings, Mapping[str, Any]], PacingLimits]]] = {
     "none": _none,
     "meta_number": _meta,
     "page": _page,

@@ -64,7 +64,7 @@ class Stage(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class JournalEntry:
+class InFlightEntry:
     """One entry as it was found.
 
     Attributes:
@@ -80,7 +80,7 @@ class JournalEntry:
 class FoundJournal:
     """A dead incarnation's journal: its entries by row id, and the row whose code ran when it died (0: none)."""
 
-    entries: dict[int, JournalEntry]
+    entries: dict[int, InFlightEntry]
     active_row: int
 
 
@@ -154,7 +154,7 @@ class InFlightJournal:
         """Record an answer until it is committed to the database.
 
         Args:
-            stage: SENT, UNSENT or DEAD. text: see `JournalEntry`; a code that is too long is cut, a provider's id that
+            stage: SENT, UNSENT or DEAD. text: see `InFlightEntry`; a code that is too long is cut, a provider's id that
                 is leaves the row in doubt.
         """
         at = self._at(row_id)
@@ -261,13 +261,13 @@ def read(path: Path) -> FoundJournal | None:
     return FoundJournal(entries, active)
 
 
-def _entry(content: bytes, at: int) -> JournalEntry:
+def _entry(content: bytes, at: int) -> InFlightEntry:
     """Read one entry. Raises `ValueError` when it is damaged."""
     (row_id,) = struct.unpack_from("<q", content, at)
     stage = Stage(content[at + _STAGE_AT])
     if stage < Stage.SENT:
-        return JournalEntry(row_id, stage)
+        return InFlightEntry(row_id, stage)
     (length,) = struct.unpack_from("<H", content, at + _TEXTS_AT)
     if length > _LONGEST_TEXT:
         raise ValueError(f"an entry holds a text of {length} bytes")
-    return JournalEntry(row_id, stage, content[at + _TEXTS_AT + 2 : at + _TEXTS_AT + 2 + length].decode())
+    return InFlightEntry(row_id, stage, content[at + _TEXTS_AT + 2 : at + _TEXTS_AT + 2 + length].decode())

@@ -21,12 +21,6 @@ class MediaUnknown(BulkheadError):
     """Raised when the company has no such file in storage."""
 
 
-class MediaRefused(BulkheadError):
-    """Raised when a channel does not take a file of this type, kind or size; the text has the reason and what would be
-    taken.
-    """
-
-
 class StorageUnavailable(BulkheadError):
     """Raised when the storage cannot be reached, written or read now; trying again may help.
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from shared.channels.pacing import Limits
+from shared.channels.pacing import PacingLimits
 from shared.store.pool import Transaction, json
 
 # The columns of `pacing` have the names of these fields.
-_LIMITS = tuple(field.name for field in fields(Limits))
+_LIMITS = tuple(field.name for field in fields(PacingLimits))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +26,7 @@ class PacedNumber:
     id: int
     connection_type: str
     options: Mapping[str, Any]
-    limits: Limits | None
+    limits: PacingLimits | None
 
 
 def of_kind(transaction: Transaction, kind: str) -> list[PacedNumber]:
@@ -36,13 +36,13 @@ def of_kind(transaction: Transaction, kind: str) -> list[PacedNumber]:
             id=row["id"],
             connection_type=row["connection_type"],
             options=row["options"],
-            limits=None if row["every_s"] is None else Limits(**{name: row[name] for name in _LIMITS}),
+            limits=None if row["every_s"] is None else PacingLimits(**{name: row[name] for name in _LIMITS}),
         )
         for row in transaction.rows("numbers_to_pace", kind=kind)
     ]
 
 
-def set_limits(transaction: Transaction, limits: Mapping[int, Limits]) -> None:
+def set_limits(transaction: Transaction, limits: Mapping[int, PacingLimits]) -> None:
     """Write limits by connection id; what was spent under earlier ones stays spent."""
     if limits:
         transaction.execute(

@@ -29,7 +29,7 @@ _BUCKETS_MOST: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kind:
+class LimitKind:
     """One thing that is limited.
 
     Attributes:
@@ -45,16 +45,16 @@ class Kind:
     window_s: float = _WINDOW_S
 
 
-REQUESTS: Final = Kind(name="requestsPerSecond", label="requests", setting="requests_per_second")
-MESSAGES: Final = Kind(name="messagesPerSecond", label="messages", setting="messages_per_second")
-FILES: Final = Kind(
+REQUESTS: Final = LimitKind(name="requestsPerSecond", label="requests", setting="requests_per_second")
+MESSAGES: Final = LimitKind(name="messagesPerSecond", label="messages", setting="messages_per_second")
+FILES: Final = LimitKind(
     name="fileMegabytesPerHour", label="files", setting="file_mb_per_hour", per_s=1_000_000 / 3600, window_s=3600
 )
-WAITS: Final = Kind(name="openWaits", label="waits", setting="open_waits", window_s=0)
+WAITS: Final = LimitKind(name="openWaits", label="waits", setting="open_waits", window_s=0)
 KINDS: Final = (REQUESTS, MESSAGES, FILES, WAITS)
 
 
-class Policy(NamedTuple):
+class LimitPolicy(NamedTuple):
     """One limit of one key or company.
 
     Attributes:
@@ -64,7 +64,7 @@ class Policy(NamedTuple):
 
     bucket: str
     label: str
-    kind: Kind
+    kind: LimitKind
     rate: float
     capacity: float
 
@@ -82,7 +82,7 @@ class LimitRules:
         own: Mapping[str, float | None],
         company_id: str | None = None,
         companys: Mapping[str, float | None] | None = None,
-    ) -> tuple[Policy, ...]:
+    ) -> tuple[LimitPolicy, ...]:
         """Return the limits of a key; 0 is none.
 
         Args:
@@ -95,8 +95,8 @@ class LimitRules:
 
 
 def _policies(
-    whose: str, owner: str, given: Mapping[str, float | None], default: Mapping[Kind, float]
-) -> Iterator[Policy]:
+    whose: str, owner: str, given: Mapping[str, float | None], default: Mapping[LimitKind, float]
+) -> Iterator[LimitPolicy]:
     for kind in KINDS:
         chosen = given.get(kind.name)
         value = default[kind] if chosen is None else chosen
@@ -104,19 +104,19 @@ def _policies(
             rate = value * kind.per_s if kind.window_s else 0.0
             # at least one: with less, a slow rate would never let anything through
             capacity = max(1.0, rate * kind.window_s) if kind.window_s else value
-            yield Policy(f"{whose}:{owner}:{kind.label}", f"{whose}-{kind.label}", kind, rate, capacity)
+            yield LimitPolicy(f"{whose}:{owner}:{kind.label}", f"{whose}-{kind.label}", kind, rate, capacity)
 
 
 class Exceeded(NamedTuple):
     """A limit that is used up, and the seconds until there is something again."""
 
-    policy: Policy
+    policy: LimitPolicy
     wait_s: int
 
 
 @dataclass(slots=True)
 class _Bucket:
-    policy: Policy
+    policy: LimitPolicy
     tokens: float
     at: float
     spent: float = 0.0
@@ -137,7 +137,7 @@ class Limits:
         self._buckets: dict[str, _Bucket] = {}
         self._waits: dict[str, int] = {}
 
-    def take(self, policies: Sequence[Policy], kind: Kind, amount: float = 1.0) -> Exceeded | None:
+    def take(self, policies: Sequence[LimitPolicy], kind: LimitKind, amount: float = 1.0) -> Exceeded | None:
         """Spend `amount` of every limit of a kind, or nothing when one of them has not even 1 left; return that one.
 
         More than there is may be spent at once: the rest is waited for by the next.
@@ -151,7 +151,7 @@ class Limits:
             bucket.spend(amount, now)
         return None
 
-    def spend(self, policies: Sequence[Policy], kind: Kind, amount: float) -> None:
+    def spend(self, policies: Sequence[LimitPolicy], kind: LimitKind, amount: float) -> None:
         """Spend what was used already, whatever is left."""
         now = self._clock()
         for policy in policies:
@@ -159,7 +159,7 @@ class Limits:
                 self._bucket(policy, now).spend(amount, now)
 
     @contextmanager
-    def waiting(self, policies: Sequence[Policy]) -> Iterator[Exceeded | None]:
+    def waiting(self, policies: Sequence[LimitPolicy]) -> Iterator[Exceeded | None]:
         """Count one open wait for as long as the context lasts; yields the limit that has no place for it, if any."""
         counted = [policy for policy in policies if policy.kind is WAITS]
         full = next((policy for policy in counted if self._waits.get(policy.bucket, 0) >= policy.capacity), None)
@@ -176,7 +176,7 @@ class Limits:
                 if not self._waits[policy.bucket]:
                     del self._waits[policy.bucket]
 
-    def state(self, policies: Sequence[Policy]) -> list[tuple[Policy, int, int]]:
+    def state(self, policies: Sequence[LimitPolicy]) -> list[tuple[LimitPolicy, int, int]]:
         """Return of each limit what is left, and the seconds until it is full again."""
         now, found = self._clock(), []
         for policy in policies:
@@ -213,7 +213,7 @@ class Limits:
                 # what was spent while the statement ran is not in the answer
                 bucket.tokens, bucket.at = tokens - bucket.spent, now
 
-    def _bucket(self, policy: Policy, now: float) -> _Bucket:
+    def _bucket(self, policy: LimitPolicy, now: float) -> _Bucket:
         bucket = self._buckets.get(policy.bucket)
         if bucket is None:
             if len(self._buckets) >= _BUCKETS_MOST:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, get_args
 
-from shared.tenancy.limits import Policy
+from shared.tenancy.limits import LimitPolicy
 
 KeyScope = Literal["send", "read", "manage", "operate"]
 """What a key may do. None includes another: a key that sends and reads has both.
@@ -33,7 +33,7 @@ class Principal:
     company_id: str | None
     scopes: frozenset[KeyScope]
     expires_at: datetime | None = None
-    policies: tuple[Policy, ...] = ()
+    policies: tuple[LimitPolicy, ...] = ()
 
     @property
     def is_admin(self) -> bool:

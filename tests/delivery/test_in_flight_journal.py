@@ -11,10 +11,10 @@ import pytest
 
 from shared.delivery.in_flight_journal import (
     FoundJournal,
+    InFlightEntry,
     InFlightJournal,
     InFlightJournalInvalid,
     InFlightJournalUnwritable,
-    JournalEntry,
     Stage,
     path_of,
     read,
@@ -25,7 +25,7 @@ from tests.delivery.env import run
 from tests.support.full_disk import files_limited_to
 
 
-def found(path: Path) -> dict[int, JournalEntry]:
+def found(path: Path) -> dict[int, InFlightEntry]:
     """Return what a record says."""
     record = read(path)
     assert record is not None
@@ -43,12 +43,12 @@ class TestStages:
         record = InFlightJournal(path, 4).open()
         assert found(path) == {}
         record.begin(7)
-        assert found(path) == {7: JournalEntry(7, Stage.CLAIMED)}
+        assert found(path) == {7: InFlightEntry(7, Stage.CLAIMED)}
         record.writing(7)
-        assert found(path) == {7: JournalEntry(7, Stage.WRITING)}
+        assert found(path) == {7: InFlightEntry(7, Stage.WRITING)}
         for stage, text in ((Stage.SENT, "wamid.1"), (Stage.UNSENT, "busy"), (Stage.DEAD, "131026")):
             record.answered(7, stage, text)
-            assert found(path) == {7: JournalEntry(7, stage, text)}
+            assert found(path) == {7: InFlightEntry(7, stage, text)}
         record.end(7)
         record.end(7)
         assert found(path) == {}
@@ -60,7 +60,7 @@ class TestStages:
         for row_id in range(1, 50):
             record.begin(row_id)
             record.begin(-row_id)
-            assert found(path)[row_id] == JournalEntry(row_id, Stage.CLAIMED)
+            assert found(path)[row_id] == InFlightEntry(row_id, Stage.CLAIMED)
             record.answered(row_id, Stage.SENT, f"p{row_id}")
             record.end(row_id)
             record.end(-row_id)
@@ -75,7 +75,7 @@ class TestStages:
         assert found(path)[7].stage is Stage.DEAD
         assert found(path)[7].text.startswith("ää")
         record.answered(7, Stage.SENT, "half \ud83d pair")
-        assert found(path)[7] == JournalEntry(7, Stage.SENT, "half ? pair")
+        assert found(path)[7] == InFlightEntry(7, Stage.SENT, "half ? pair")
         record.close(remove=True)
 
     def test_it_belongs_to_us_alone(self, path: Path) -> None:

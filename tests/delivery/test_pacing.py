@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as trials
 from hypothesis import strategies as some
 
-from shared.channels.pacing import NO_LIMITS, Limits, limits_of
+from shared.channels.pacing import NO_LIMITS, PacingLimits, limits_of
 from shared.clock import monotonic
 from shared.delivery.breaker import Breaker
 from shared.delivery.channel import RecordToken
@@ -30,7 +30,7 @@ SECOND = timedelta(seconds=1)
 def pace(env: StoreEnv, number: int | None = None, **limits: float) -> None:
     """Give a number its limits, with nothing spent."""
     number = number or env.connection
-    env.store.run(pacing.set_limits, {number: Limits(**limits)})
+    env.store.run(pacing.set_limits, {number: PacingLimits(**limits)})
     query(
         env.url,
         "UPDATE pacing SET spent_until = now(), day_spent_until = now() WHERE connection_id = %(id)s",
@@ -80,7 +80,7 @@ class TestPolicy:
 
     def test_of_a_browser_session(self) -> None:
         limits = limits_of(Settings(), "wwebjs", {})
-        assert limits == Limits(every_s=7.5, burst=30.0, jitter=0.5, day_every_s=172.8, day_burst=500.0)
+        assert limits == PacingLimits(every_s=7.5, burst=30.0, jitter=0.5, day_every_s=172.8, day_burst=500.0)
         assert limits_of(Settings(), "wwebjs", {"messages_per_minute": 60, "messages_per_day": 0}).every_s == 1.0
         assert (
             limits_of(Settings(webdriver_messages_per_minute=0.0, webdriver_messages_per_day=0), "wwebjs", {}).every_s
@@ -327,7 +327,7 @@ class TestPacer:
     def test_limits_follow_settings_and_options_and_what_is_spent_stays(self, env: StoreEnv) -> None:
         session = env.connect(phone_index=1, connection_type="wwebjs")
 
-        def stored() -> Limits | None:
+        def stored() -> PacingLimits | None:
             return next(one.limits for one in env.store.run(pacing.of_kind, "meta") if one.id == env.connection)
 
         async def scenario() -> None:
@@ -358,7 +358,7 @@ class TestPacer:
         query(env.url, "UPDATE pacing SET spent_until = now() + interval '10 hours'")
         (row_id,) = env.accept("a")
         assert not claimed(env, [row_id]).messages
-        env.store.run(pacing.set_limits, {env.connection: Limits(every_s=0.001, burst=1)})
+        env.store.run(pacing.set_limits, {env.connection: PacingLimits(every_s=0.001, burst=1)})
         env.set(row_id, "created_at = now()")
         query(env.url, "UPDATE pacing SET spent_until = spent_until - interval '2 milliseconds'")
         assert claimed(env, [row_id]).messages

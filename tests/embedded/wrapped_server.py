@@ -10,7 +10,7 @@ import signal
 import sys
 from dataclasses import replace
 
-from embedded.server import Answer, Limits, Server, Wrapper
+from embedded.server import Answer, Server, Wrapper, WrapperLimits
 from shared import logs
 from shared.process.supervised import Supervised
 from shared.settings import load, load_child
@@ -39,7 +39,7 @@ def main() -> int:
     silent_probes = int(chosen.pop("silent_probes", 120))
     line = Supervised.from_environment(identity, settings.bulkhead_home)
     try:
-        return Wrapper(server, line, Limits(**({"drain_s": 10.0} | chosen), silent_probes=silent_probes)).run()
+        return Wrapper(server, line, WrapperLimits(**({"drain_s": 10.0} | chosen), silent_probes=silent_probes)).run()
     finally:
         line.close()
 

@@ -132,7 +132,7 @@ def test_an_answer_that_was_not_written_stands_in_the_record(
             (row_id,) = env.accept("a")
             process.dispatcher.offer([row_id])
             await asyncio.wait_for(store.asked.wait(), 15)
-            assert found(process).entries[row_id] == in_flight_journal.JournalEntry(row_id, stage, text)
+            assert found(process).entries[row_id] == in_flight_journal.InFlightEntry(row_id, stage, text)
             assert await asyncio.to_thread(state_after_death, process, row_id) == state
 
     run(scenario())

@@ -16,7 +16,7 @@ from shared.clock import monotonic
 from shared.settings import Settings
 from shared.store import limits as stored
 from shared.store.limits import Spent
-from shared.tenancy.limits import FILES, MESSAGES, REQUESTS, WAITS, LimitRules, Limits, Policy
+from shared.tenancy.limits import FILES, MESSAGES, REQUESTS, WAITS, LimitPolicy, LimitRules, Limits
 from tests.api.api_env import CHAT, ApiEnv, problem
 from tests.support.waiting import eventually
 from tests.tenants.making import new_key
@@ -44,8 +44,8 @@ def limited(api_env: ApiEnv, company: str | None = "alpha", **limits: float) -> 
     return made
 
 
-def policy(rate: float, capacity: float, kind: Any = REQUESTS) -> Policy:
-    return Policy(f"key:1:{kind.label}", f"key-{kind.label}", kind, rate, capacity)
+def policy(rate: float, capacity: float, kind: Any = REQUESTS) -> LimitPolicy:
+    return LimitPolicy(f"key:1:{kind.label}", f"key-{kind.label}", kind, rate, capacity)
 
 
 def test_a_bucket_gives_what_it_holds_and_then_its_rate() -> None:

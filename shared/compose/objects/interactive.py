@@ -17,7 +17,7 @@ BODY_MOST: Final = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kind:
+class InteractiveKind:
     """One kind of interactive message.
 
     Attributes:
@@ -87,23 +87,23 @@ _FLOW: Final = _object(
     _choice("mode", "draft", "published", required=False),
     one_of=("flow_id", "flow_name"),
 )
-KINDS: Final[Mapping[str, Kind]] = {
+KINDS: Final[Mapping[str, InteractiveKind]] = {
     # Meta refuses two buttons with one id, or with one title
-    "button": Kind(
+    "button": InteractiveKind(
         action=(
             _list("buttons", 1, 3, _choice("type", "reply"), _object("reply", _text("id", 256), _text("title", 20))),
         ),
         headers=_ANY,
         distinct=(("buttons", ("reply", "id")), ("buttons", ("reply", "title"))),
     ),
-    "list": Kind(
+    "list": InteractiveKind(
         action=(_text("button", 20), _list("sections", 1, 10, _SECTION_TITLE, _list("rows", 1, 10, *_ROW))),
         body=BODY_MOST,
         headers=("text",),
         items=("rows", 10),
         distinct=(("rows", ("id",)),),
     ),
-    "cta_url": Kind(
+    "cta_url": InteractiveKind(
         action=(
             _choice("name", "cta_url"),
             _object(
@@ -114,9 +114,9 @@ KINDS: Final[Mapping[str, Kind]] = {
         ),
         headers=_ANY,
     ),
-    "flow": Kind(action=(_choice("name", "flow"), _FLOW), headers=_ANY),
-    "product": Kind(action=(_text("catalog_id", 255), _text("product_retailer_id", 255)), needs_body=False),
-    "product_list": Kind(
+    "flow": InteractiveKind(action=(_choice("name", "flow"), _FLOW), headers=_ANY),
+    "product": InteractiveKind(action=(_text("catalog_id", 255), _text("product_retailer_id", 255)), needs_body=False),
+    "product_list": InteractiveKind(
         action=(
             _text("catalog_id", 255),
             _list("sections", 1, 10, _SECTION_TITLE, _list("product_items", 1, 30, _text("product_retailer_id", 255))),
@@ -125,17 +125,19 @@ KINDS: Final[Mapping[str, Kind]] = {
         needs_header=True,
         items=("product_items", 30),
     ),
-    "catalog_message": Kind(
+    "catalog_message": InteractiveKind(
         action=(
             _choice("name", "catalog_message"),
             _object("parameters", _text("thumbnail_product_retailer_id", 255, required=False), required=False),
         )
     ),
-    "location_request_message": Kind(action=(_choice("name", "send_location"),)),
-    "call_permission_request": Kind(action=(_choice("name", "call_permission_request"),), needs_body=False),
-    "request_contact_info": Kind(action=(_choice("name", "request_contact_info"),)),
-    "voice_call": Kind(action=(_choice("name", "voice_call"), Field(name="parameters", kind=dict)), needs_body=False),
-    "carousel": Kind(
+    "location_request_message": InteractiveKind(action=(_choice("name", "send_location"),)),
+    "call_permission_request": InteractiveKind(action=(_choice("name", "call_permission_request"),), needs_body=False),
+    "request_contact_info": InteractiveKind(action=(_choice("name", "request_contact_info"),)),
+    "voice_call": InteractiveKind(
+        action=(_choice("name", "voice_call"), Field(name="parameters", kind=dict)), needs_body=False
+    ),
+    "carousel": InteractiveKind(
         action=(
             _list(
                 "cards",
@@ -148,10 +150,12 @@ KINDS: Final[Mapping[str, Kind]] = {
             ),
         )
     ),
-    "order_details": Kind(
+    "order_details": InteractiveKind(
         action=(_choice("name", "review_and_pay"), Field(name="parameters", kind=dict, required=True)), headers=_MEDIA
     ),
-    "order_status": Kind(action=(_choice("name", "review_order"), Field(name="parameters", kind=dict, required=True))),
+    "order_status": InteractiveKind(
+        action=(_choice("name", "review_order"), Field(name="parameters", kind=dict, required=True))
+    ),
 }
 """Kinds that are checked in full. Of one that Meta adds later only the outline is checked, and Meta judges the rest."""
 
@@ -205,7 +209,7 @@ def _wrong(given: Mapping[str, Any], at: str) -> Wrong:
         yield from _wrong_repetitions(given["action"], kind, at)
 
 
-def _wrong_body(given: Mapping[str, Any], kind: Kind, at: str) -> Wrong:
+def _wrong_body(given: Mapping[str, Any], kind: InteractiveKind, at: str) -> Wrong:
     body = given.get("body")
     if body is None:
         if kind.needs_body:
@@ -214,7 +218,7 @@ def _wrong_body(given: Mapping[str, Any], kind: Kind, at: str) -> Wrong:
         yield f"{at}/body/text", f"has {len(body['text'])} characters; at most {kind.body} are allowed"
 
 
-def _wrong_header(given: Mapping[str, Any], kind: Kind, at: str) -> Wrong:
+def _wrong_header(given: Mapping[str, Any], kind: InteractiveKind, at: str) -> Wrong:
     header = given.get("header")
     if header is None:
         if kind.needs_header:
@@ -230,7 +234,7 @@ def _wrong_header(given: Mapping[str, Any], kind: Kind, at: str) -> Wrong:
         yield f"{at}/header/{shown}", "is missing"
 
 
-def _wrong_sections(action: Mapping[str, Any], kind: Kind, at: str) -> Wrong:
+def _wrong_sections(action: Mapping[str, Any], kind: InteractiveKind, at: str) -> Wrong:
     if kind.items is None:
         return
     name, most = kind.items
@@ -245,7 +249,7 @@ def _wrong_sections(action: Mapping[str, Any], kind: Kind, at: str) -> Wrong:
                 yield f"{at}/action/sections/{index}/title", "is missing"
 
 
-def _wrong_repetitions(action: Mapping[str, Any], kind: Kind, at: str) -> Wrong:
+def _wrong_repetitions(action: Mapping[str, Any], kind: InteractiveKind, at: str) -> Wrong:
     for name, path in kind.distinct:
         in_sections = kind.items is not None and kind.items[0] == name
         # ids must differ across sections: the answer names the id alone
