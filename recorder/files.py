@@ -74,9 +74,15 @@ def _remember_again(transaction: Transaction, row: Row) -> None:
             size=row["size"],
             mimetype=row["mimetype"],
             filename=row["filename"],
+            is_animated=row["is_animated"],
         )
     else:
         media.remember_received(
-            transaction, row["company_id"], row["sha256"], size=row["size"], mimetype=row["mimetype"]
+            transaction,
+            row["company_id"],
+            row["sha256"],
+            size=row["size"],
+            mimetype=row["mimetype"],
+            is_animated=row["is_animated"],
         )
         media.release(transaction, row["company_id"], row["sha256"])

@@ -144,6 +144,8 @@ def media_limits() -> str:
         kinds = ", ".join(f"`{one}*`" if one.endswith("/") else f"`{one}`" for one in limit.mimetypes) or "any"
         but_not = f" but {', '.join(f'`{one}`' for one in limit.but_not)}" if limit.but_not else ""
         most = f"{limit.bytes // 1024} KB" if limit.bytes < 1024 * 1024 else f"{limit.bytes // (1024 * 1024)} MB"
+        for kind, still in limit.bytes_of_still.items():
+            most += f"; `{kind}` that does not move {still // 1024} KB"
         rows.append(f"| `{name}` | {', '.join(f'`{one}`' for one in connection_types)} | {most} | {kinds}{but_not} |")
     return "\n".join(rows) + "\n"
 

@@ -676,8 +676,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "shared/store/queries/media.sql",
-                "ON CONFLICT (company_id, sha256) DO UPDATE SET used_at = now();",
-                "ON CONFLICT (company_id, sha256) DO UPDATE SET used_at = now(), mimetype = excluded.mimetype;",
+                "SET used_at = now(), is_animated = ",
+                "SET used_at = now(), mimetype = excluded.mimetype, is_animated = ",
             ),
         ),
         "tests/meta/test_received_files.py",
@@ -872,6 +872,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
             ),
         ),
         "tests/recorder/test_files.py",
+    ),
+    "still-sticker": Mutation(
+        "a still WebP picture has the lower limit of those that do not move",
+        (Edit("shared/compose/checks.py", "is_animated=kept.is_animated", "is_animated=None"),),
+        "tests/api/test_files.py::test_a_file_that_is_too_large_for_the_channel_is_refused_with_the_limit",
     ),
     "released-for-one": Mutation(
         "a file of a deleted message stays while another message has it",

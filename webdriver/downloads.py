@@ -12,7 +12,7 @@ from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.media.errors import MediaTooLarge, StorageUnavailable
-from shared.media.kinds import mimetype_of
+from shared.media.kinds import is_animated, mimetype_of
 from shared.media.storage import Storage, Stored
 from shared.process.leased_work import LeasedRows
 from shared.store import inbound_media, media
@@ -147,7 +147,14 @@ class Downloads:
         filename = str(taken.source.get("filename") or "")
         mimetype = mimetype_of(stored.head, str(taken.source.get("mimetype") or ""), filename)
         # in one transaction: the file is known to storage's books exactly when the message refers to it
-        media.remember_received(transaction, taken.company_id, stored.sha256, size=stored.size, mimetype=mimetype)
+        media.remember_received(
+            transaction,
+            taken.company_id,
+            stored.sha256,
+            size=stored.size,
+            mimetype=mimetype,
+            is_animated=is_animated(stored.head),
+        )
         inbound_media.media_stored(
             transaction, taken, incarnation=self._incarnation, sha256=stored.sha256, mimetype=mimetype, size=stored.size
         )

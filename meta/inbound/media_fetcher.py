@@ -91,6 +91,7 @@ class FileKept:
     sha256: str
     mimetype: str
     size: int
+    is_animated: bool | None
     reason: str
 
 
@@ -310,7 +311,12 @@ def _note(transaction: Transaction, file: TakenMedia, outcome: FetchOutcome, inc
     if isinstance(outcome, FileKept):
         # noted in any case: the bytes are in storage, and a file without a row would never be deleted
         media.remember_received(
-            transaction, file.company_id, outcome.sha256, size=outcome.size, mimetype=outcome.mimetype
+            transaction,
+            file.company_id,
+            outcome.sha256,
+            size=outcome.size,
+            mimetype=outcome.mimetype,
+            is_animated=outcome.is_animated,
         )
         return inbound_media.media_stored(
             transaction,
@@ -346,7 +352,8 @@ def _judged(file: TakenMedia, fetched: Fetched) -> FetchOutcome:
     mimetype = fetched.mimetype
     if mimetype == kinds.UNKNOWN and families is None:
         mimetype = kinds.plain(str(file.source.get("mimetype", ""))) or mimetype
-    return FileKept(fetched.stored.sha256, mimetype, fetched.stored.size, reason)
+    animated = kinds.is_animated(fetched.stored.head)
+    return FileKept(fetched.stored.sha256, mimetype, fetched.stored.size, animated, reason)
 
 
 def _hex(digest: str) -> str:

@@ -151,7 +151,9 @@ class UploadCache:
         if upload is not None and (upload.age_s < _YOUNG_S or not anew):
             return Uploaded(upload.provider_id, upload.age_s < _YOUNG_S)
         try:
-            mimetype = file_limits.check(connection.connection_type, file.type, stored.mimetype, stored.size)
+            mimetype = file_limits.check(
+                connection.connection_type, file.type, stored.mimetype, stored.size, is_animated=stored.is_animated
+            )
         except MediaRefused as refused:
             return Dead(code="media_refused", detail=str(refused))
         return await self._upload(account, stored, mimetype)

@@ -25,14 +25,15 @@ class FileLimit:
         bytes: size limit of one file. mimetypes: accepted types; one that ends in `/` stands for its whole family,
             none at all for any type.
         but_not: types that are refused although `mimetypes` would accept them.
-        bytes_of: lower limits, by type. sent_as: type that the provider is given in place of the file's own, by type
-            or family.
+        bytes_of: lower limits, by type. bytes_of_still: lower ones still, by type, for pictures that do not move.
+        sent_as: type that the provider is given in place of the file's own, by type or family.
     """
 
     bytes: int
     mimetypes: tuple[str, ...] = ()
     but_not: tuple[str, ...] = ()
     bytes_of: Mapping[str, int] = field(default_factory=dict, hash=False)
+    bytes_of_still: Mapping[str, int] = field(default_factory=dict, hash=False)
     sent_as: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def takes(self, mimetype: str) -> bool:
@@ -42,9 +43,11 @@ class FileLimit:
             or any(mimetype == one or (one.endswith("/") and mimetype.startswith(one)) for one in self.mimetypes)
         )
 
-    def most(self, mimetype: str) -> int:
-        """Return the most bytes of a file of this type."""
-        return self.bytes_of.get(mimetype, self.bytes)
+    def most(self, mimetype: str, *, is_animated: bool | None) -> int:
+        """Return the most bytes of a file of this type. `is_animated`: None when it is not known; the higher limit
+        holds then."""
+        usual = self.bytes_of.get(mimetype, self.bytes)
+        return self.bytes_of_still.get(mimetype, usual) if is_animated is False else usual
 
     def provider_type(self, mimetype: str) -> str:
         """Return the type under which the provider is given a file."""

@@ -30,11 +30,11 @@ def limit_of(connection_type: str, type: str) -> FileLimit:
     return limit
 
 
-def check(connection_type: str, type: str, mimetype: str, size: int) -> str:
+def check(connection_type: str, type: str, mimetype: str, size: int, *, is_animated: bool | None = None) -> str:
     """Return the mimetype under which a channel's provider is given a file.
 
     Args:
-        type: of the message. mimetype: see `shared.media.kinds.mimetype_of`. size: bytes.
+        type: of the message. mimetype, is_animated: see `shared.media.kinds`. size: bytes.
     Raises:
         MediaRefused: it does not.
     """
@@ -49,7 +49,7 @@ def check(connection_type: str, type: str, mimetype: str, size: int) -> str:
         raise MediaRefused(
             f"{mimetype} cannot be sent as {type} by a connection of type {connection_type}: it accepts {accepted}"
         )
-    if size > (most := limit.most(mimetype)):
+    if size > (most := limit.most(mimetype, is_animated=is_animated)):
         raise MediaRefused(
             f"the file has {size} bytes; as {type} a connection of type {connection_type} accepts at most {most}"
         )

@@ -54,6 +54,7 @@ _OFFICE: Final = (
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "application/vnd.openxmlformats-officedocument.presentationml.presentation",
 )
+_STILL: Final[Mapping[str, int]] = {"image/webp": 100 * _KB}
 _FILES: Final[Mapping[str, FileLimit]] = {
     content.IMAGE: FileLimit(5 * _MB, _IMAGES),
     content.VIDEO: FileLimit(16 * _MB, _VIDEOS),
@@ -67,11 +68,11 @@ _FILES: Final[Mapping[str, FileLimit]] = {
             "image/webp": 500 * _KB,
             **dict.fromkeys((*_VIDEOS, *_AUDIOS), 16 * _MB),
         },
+        bytes_of_still=_STILL,
         # of texts Meta knows plain ones only; the receiver sees the file's name, for example `list.csv`
         sent_as={"text/": "text/plain"},
     ),
-    # the limit of animated stickers; that of static ones is lower, which Meta checks
-    content.STICKER: FileLimit(500 * _KB, ("image/webp",)),
+    content.STICKER: FileLimit(500 * _KB, ("image/webp",), bytes_of_still=_STILL),
 }
 
 META_DIRECT: Final = Channel(

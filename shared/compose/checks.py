@@ -57,7 +57,7 @@ def check_file(kept: StoredFile, source: str, type_: str, connection_type: str, 
     """Raise `Refused` unless a channel accepts a file as a message type. `source`: field that named it; `voice`: as a
     voice note."""
     limit = limit_of(connection_type, type_)
-    if kept.size > (most := limit.most(kept.mimetype)):
+    if kept.size > (most := limit.most(kept.mimetype, is_animated=kept.is_animated)):
         raise file_too_large(source, most, kept.size)
     if not limit.takes(kept.mimetype):
         raise _type_refused(kept.mimetype, source, type_, connection_type, limit.mimetypes)

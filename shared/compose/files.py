@@ -14,7 +14,7 @@ from shared.fields import FieldsInvalid, pointer
 from shared.filenames import cleaned_filename
 from shared.media.errors import MediaTooLarge, StorageUnavailable
 from shared.media.files import CHUNK_BYTES, Storage, Stored
-from shared.media.kinds import mimetype_of
+from shared.media.kinds import is_animated, mimetype_of
 from shared.store import media
 from shared.store.media import StoredFile
 from shared.store.pool import Transaction
@@ -75,7 +75,15 @@ class Files:
 
 def _remembered(transaction: Transaction, company_id: str, stored: Stored, mimetype: str, filename: str) -> StoredFile:
     # the row and the look at it in one transaction: retention must not delete the file between the two
-    media.remember(transaction, company_id, stored.sha256, size=stored.size, mimetype=mimetype, filename=filename)
+    media.remember(
+        transaction,
+        company_id,
+        stored.sha256,
+        size=stored.size,
+        mimetype=mimetype,
+        filename=filename,
+        is_animated=is_animated(stored.head),
+    )
     found = media.find(transaction, company_id, stored.sha256)
     if found is None:
         # a bug, not a race: the row was written in this very transaction

@@ -68,6 +68,14 @@ def mimetype_of(head: bytes, declared: str = "", filename: str = "") -> str:
     return "text/plain" if head and _is_text(head) else UNKNOWN
 
 
+def is_animated(head: bytes) -> bool | None:
+    """Return whether a WebP picture moves, None for every other file. `head`: as for `mimetype_of`."""
+    if head[:4] != b"RIFF" or head[8:12] != b"WEBP":
+        return None
+    # of the three forms only the extended one can hold an animation, and it says so by a flag
+    return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 0x02)
+
+
 def _sniffed(head: bytes) -> str:
     if not head or _is_text(head):
         # short signatures would take a text that begins like one for a picture ("BM")

@@ -25,12 +25,17 @@ _FILENAME_MOST: Final = 240
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredFile:
-    """One file of a company in storage."""
+    """One file of a company in storage.
+
+    Attributes:
+        is_animated: see `shared.media.kinds.is_animated`; None also of files that an earlier version kept.
+    """
 
     sha256: str
     size: int
     mimetype: str
     filename: str
+    is_animated: bool | None
     created_at: datetime
     used_at: datetime
 
@@ -44,7 +49,14 @@ class Upload:
 
 
 def remember(
-    transaction: Transaction, company_id: str, sha256: str, *, size: int, mimetype: str, filename: str = ""
+    transaction: Transaction,
+    company_id: str,
+    sha256: str,
+    *,
+    size: int,
+    mimetype: str,
+    filename: str = "",
+    is_animated: bool | None = None,
 ) -> None:
     """Record a file that was put into storage; one that is known keeps its first name and kind unless they are given
     anew.
@@ -57,14 +69,30 @@ def remember(
         mimetype=mimetype,
         # From a client or a provider, with any character in it.
         filename=storable(filename)[:_FILENAME_MOST],
+        is_animated=is_animated,
     )
 
 
-def remember_received(transaction: Transaction, company_id: str, sha256: str, *, size: int, mimetype: str) -> None:
+def remember_received(
+    transaction: Transaction,
+    company_id: str,
+    sha256: str,
+    *,
+    size: int,
+    mimetype: str,
+    is_animated: bool | None = None,
+) -> None:
     """Record a file that came with a message; one that is known keeps its name and kind, and the sender's name for it
     stays with the message.
     """
-    transaction.execute("remember_received", company_id=company_id, sha256=sha256, size=size, mimetype=mimetype)
+    transaction.execute(
+        "remember_received",
+        company_id=company_id,
+        sha256=sha256,
+        size=size,
+        mimetype=mimetype,
+        is_animated=is_animated,
+    )
 
 
 def find(transaction: Transaction, company_id: str, sha256: str) -> StoredFile | None:

@@ -24,6 +24,7 @@ from shared.filenames import cleaned_filename
 from shared.media import local
 from shared.media.errors import StorageUnavailable
 from tests.api.api_env import CHAT, KEY, ApiEnv, problem
+from tests.support import samples
 
 PDF = b"%PDF-1.4\n" + b"an invoice\n" * 4000
 
@@ -177,26 +178,31 @@ def test_a_voice_note_is_ogg_on_metas_channels(api_env: ApiEnv) -> None:
 
 
 @pytest.mark.parametrize("way", ["form, index first", "form, index last", "data", "sha256"])
-def test_a_file_that_is_too_large_for_the_channel_is_refused_with_the_limit(api_env: ApiEnv, way: str) -> None:
-    limit = channel_named("meta_direct").files["sticker"].bytes
-    webp = b"RIFF\0\0\0\0WEBPVP8 " + b"x" * limit
-    path = f"/api/v2/messages/sticker/alpha/{CHAT}"
+@pytest.mark.parametrize("animated", [True, False], ids=["animated", "still"])
+def test_a_file_that_is_too_large_for_the_channel_is_refused_with_the_limit(
+    api_env: ApiEnv, way: str, animated: bool
+) -> None:
+    sticker = channel_named("meta_direct").files["sticker"]
+    limit = sticker.bytes if animated else sticker.bytes_of_still["image/webp"]
     before = api_env.sql("SELECT count(*) AS rows FROM messages")
-    if way == "data":
-        answer = api_env.call("POST", path, json={"data": base64.b64encode(webp).decode()})
-    elif way == "sha256":
-        assert (
-            api_env.call("POST", "/api/v2/media/alpha", data=webp, headers={"Content-Type": "image/webp"}).status_code
-            == 201
-        )
-        answer = api_env.call("POST", path, json={"sha256": digest(webp)})
-    else:
-        parts: list[tuple[str, Any]] = [("phoneIndex", (None, "0")), ("file", ("s.webp", webp, "image/webp"))]
-        answer = api_env.call("POST", path, files=parts if way == "form, index first" else parts[::-1])
+    answer = send_sticker(api_env, way, samples.webp(animated=animated, length=limit + 2))
     shown = problem(answer)
     assert (answer.status_code, shown["type"], shown["limit"]) == (422, "media_too_large", limit)
     assert shown["field"] == ("file" if way.startswith("form") else way)
     assert api_env.sql("SELECT count(*) AS rows FROM messages") == before
+    assert send_sticker(api_env, way, samples.webp(animated=animated, length=limit)).status_code == 202
+
+
+def send_sticker(api_env: ApiEnv, way: str, webp: bytes) -> requests.Response:
+    path = f"/api/v2/messages/sticker/alpha/{CHAT}"
+    if way == "data":
+        return api_env.call("POST", path, json={"data": base64.b64encode(webp).decode()})
+    if way == "sha256":
+        kept = api_env.call("POST", "/api/v2/media/alpha", data=webp, headers={"Content-Type": "image/webp"})
+        assert kept.status_code == 201
+        return api_env.call("POST", path, json={"sha256": digest(webp)})
+    parts: list[tuple[str, Any]] = [("phoneIndex", (None, "0")), ("file", ("s.webp", webp, "image/webp"))]
+    return api_env.call("POST", path, files=parts if way == "form, index first" else parts[::-1])
 
 
 def test_a_body_with_a_file_has_a_limit_of_its_own(api_env: ApiEnv) -> None:

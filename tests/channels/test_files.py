@@ -9,6 +9,7 @@ from shared.channels.files import LARGEST, MediaRefused, check
 from shared.channels.registry import UnknownConnectionType, channel_named
 from shared.media.kinds import UNKNOWN
 
+KB = 1024
 MB = 1024 * 1024
 
 
@@ -36,6 +37,14 @@ def test_limits(connection_type: str, type_name: str, mimetype: str, size: int, 
         check(connection_type, type_name, mimetype, size)
 
 
+@pytest.mark.parametrize("type_", ["sticker", "document"])
+@pytest.mark.parametrize(("is_animated", "most"), [(False, 100 * KB), (True, 500 * KB), (None, 500 * KB)])
+def test_a_webp_picture_that_does_not_move_has_a_lower_limit(type_: str, is_animated: bool | None, most: int) -> None:
+    check("meta_direct", type_, "image/webp", most, is_animated=is_animated)
+    with pytest.raises(MediaRefused, match=str(most)):
+        check("meta_direct", type_, "image/webp", most + 1, is_animated=is_animated)
+
+
 def test_the_largest_file() -> None:
     assert LARGEST == 100 * MB
 
@@ -57,4 +66,4 @@ def test_meta_takes_whatever_is_accepted_for_it(type_: str) -> None:
     for mimetype in limit.mimetypes:
         uploaded = limit.provider_type(mimetype.replace("text/", "text/html"))
         assert uploaded in KINDS or uploaded in _DOCUMENT_TYPES
-        assert limit.most(mimetype) == KINDS.get(uploaded, (100 * MB,))[0]
+        assert limit.most(mimetype, is_animated=None) == KINDS.get(uploaded, (100 * MB,))[0]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.media.kinds import UNKNOWN, mimetype_of, plain
+from shared.media.kinds import UNKNOWN, is_animated, mimetype_of, plain
 from tests.support import samples
 
 DOCX = b"PK\3\4" + b"\0" * 26 + b"anything"
@@ -60,3 +60,20 @@ def test_kinds(head: bytes, declared: str, filename: str, expected: str) -> None
 def test_any_bytes_have_a_kind(head: bytes, declared: str, filename: str) -> None:
     found = mimetype_of(head, declared, filename)
     assert plain(found) == found
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        pytest.param(samples.webp(animated=True), True, id="the flag of the extended form"),
+        pytest.param(samples.webp(), False, id="extended, without it"),
+        pytest.param(b"RIFF\0\0\0\0WEBPVP8 " + b"\xff" * 40, False, id="the simple form"),
+        pytest.param(b"RIFF\0\0\0\0WEBPVP8L" + b"\xff" * 40, False, id="the lossless form"),
+        pytest.param(samples.webp(animated=True)[:20], False, id="cut before the flag"),
+        pytest.param(b"RIFF\0\0\0\0WAVEfmt ", None, id="another RIFF file"),
+        pytest.param(samples.PNG, None, id="another picture"),
+        pytest.param(b"", None, id="nothing"),
+    ],
+)
+def test_whether_a_webp_picture_moves_shows_in_its_first_bytes(head: bytes, expected: bool | None) -> None:
+    assert is_animated(head) is expected

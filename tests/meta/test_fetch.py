@@ -221,10 +221,10 @@ class TestJudgement:
         assert _hex("nonsense") == _hex("") == ""
         for one in spelled:
             assert _judged(taken(sha256=one), fetched("image/png", raw.hex())) == KeptFetch(
-                raw.hex(), "image/png", 5, ""
+                raw.hex(), "image/png", 5, None, ""
             )
             assert _judged(taken(sha256=one), fetched("image/png")) == KeptFetch(
-                "ab" * 32, "image/png", 5, "digest_differs"
+                "ab" * 32, "image/png", 5, None, "digest_differs"
             )
 
     def test_waits_grow_and_end(self) -> None:

@@ -1,22 +1,24 @@
 -- remember_file --
 -- Note a file in storage; it counts as used now.
-INSERT INTO media_files (company_id, sha256, size, mimetype, filename)
-VALUES (%(company_id)s, %(sha256)s, %(size)s, %(mimetype)s, %(filename)s)
+INSERT INTO media_files (company_id, sha256, size, mimetype, filename, is_animated)
+VALUES (%(company_id)s, %(sha256)s, %(size)s, %(mimetype)s, %(filename)s, %(is_animated)s)
 ON CONFLICT (company_id, sha256) DO UPDATE
 SET used_at = now(), mimetype = excluded.mimetype, is_received = false, released_at = NULL,
+    is_animated = coalesce(excluded.is_animated, media_files.is_animated),
     filename = coalesce(nullif(excluded.filename, ''), media_files.filename);
 
 -- remember_received --
 -- Note a file in storage that came with a message. A digest names bytes: what the company calls its own file is not the
 -- sender's to change, and each message keeps the name that came with it.
-INSERT INTO media_files (company_id, sha256, size, mimetype, filename, is_received)
-VALUES (%(company_id)s, %(sha256)s, %(size)s, %(mimetype)s, '', true)
-ON CONFLICT (company_id, sha256) DO UPDATE SET used_at = now();
+INSERT INTO media_files (company_id, sha256, size, mimetype, filename, is_animated, is_received)
+VALUES (%(company_id)s, %(sha256)s, %(size)s, %(mimetype)s, '', %(is_animated)s, true)
+ON CONFLICT (company_id, sha256) DO UPDATE
+SET used_at = now(), is_animated = coalesce(excluded.is_animated, media_files.is_animated);
 
 -- find_file --
 -- One file of a company; it counts as used now.
 UPDATE media_files SET used_at = now() WHERE company_id = %(company_id)s AND sha256 = %(sha256)s
-RETURNING sha256, size, mimetype, filename, created_at, used_at;
+RETURNING sha256, size, mimetype, filename, is_animated, created_at, used_at;
 
 -- expire_files --
 -- Forget files that were not used for so long and that no open message needs.
@@ -30,7 +32,7 @@ USING (SELECT company_id, sha256 FROM media_files
                                                   AND strpos(m.content::text, media_files.sha256) > 0)
        ORDER BY used_at LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS old
 WHERE f.company_id = old.company_id AND f.sha256 = old.sha256
-RETURNING f.company_id, f.sha256, f.size, f.mimetype, f.filename, f.used_at, f.released_at;
+RETURNING f.company_id, f.sha256, f.size, f.mimetype, f.filename, f.is_animated, f.used_at, f.released_at;
 
 -- release_file --
 -- Let a file be removed, unless something else refers to it: the message that it came with is gone.
@@ -71,7 +73,7 @@ USING (SELECT company_id, sha256 FROM media_files
                            AND strpos(m.content::text, media_files.sha256) > 0)
        ORDER BY released_at LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS old
 WHERE f.company_id = old.company_id AND f.sha256 = old.sha256
-RETURNING f.company_id, f.sha256, f.size, f.mimetype, f.filename, f.used_at, f.released_at;
+RETURNING f.company_id, f.sha256, f.size, f.mimetype, f.filename, f.is_animated, f.used_at, f.released_at;
 
 -- find_upload --
 -- The provider's id of a file that was uploaded for a connection within so many days.
