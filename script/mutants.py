@@ -838,6 +838,16 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/store/test_people.py",
     ),
+    "webhook-needs-read": Mutation(
+        "a key that may not read makes no webhook that does",
+        (Edit("api/events/hooks.py", 'if "read" not in principal_of(request).scopes:', "if False:"),),
+        "tests/api/test_hooks.py::test_a_key_that_may_not_read_makes_no_webhook_that_does",
+    ),
+    "slowest-limit": Mutation(
+        "no limit is so slow that it cannot be counted",
+        (Edit("shared/tenancy/limits.py", "min(max(value * kind.per_s, _SLOWEST), _FASTEST)", "value * kind.per_s"),),
+        "tests/tenants/test_limits.py::test_no_limit_is_so_slow_or_fast_that_it_cannot_be_counted",
+    ),
     "contact-of-its-time": Mutation(
         "a webhook that is repeated later gives a user id back to no former number",
         (

@@ -40,4 +40,6 @@ def age(at: str | None) -> str:
 
 
 def _text(cell: object) -> str:
-    return "-" if cell is None or cell == "" else str(cell)
+    # a name may hold control characters, which a terminal would obey: clients choose names
+    text = "".join(character if character.isprintable() else "\ufffd" for character in str(cell))
+    return "-" if cell is None or text == "" else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -28,7 +29,7 @@ _PAGE: Final = 100
 _LONGEST_PAGE: Final = 500
 """Most events in a page, which is held in memory."""
 FOLLOWERS_MOST: Final = 500
-"""Most requests of a process that wait for events: each holds a connection."""
+"""Requests of one process that wait for events at once: each holds a connection. One company gets half of them."""
 _STREAM_PAGE: Final = 100
 """Events written to a stream at once; the next are read when the client has received these."""
 HEARTBEAT_S: Final = 15.0
@@ -38,6 +39,34 @@ _RECONNECT_MS: Final = 2000
 _LATEST: Final = "latest"
 """Value of `after` for: from now on."""
 _STREAM: Final = "text/event-stream"
+
+
+class Places:
+    """Places for requests that wait. One company gets half of them at most, so that it leaves some to the others."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken: Counter[str | None] = Counter()
+
+    @contextmanager
+    def one(self, company_id: str | None) -> Iterator[None]:
+        """Hold a place for as long as the block runs; `company_id`: whose events are waited for, None: all companies'.
+
+        Raises:
+            Problem: there is none.
+        """
+        # checked and counted in one step of the event loop
+        if self._taken.total() >= self._most or self._taken[company_id] >= self._most // 2:
+            raise Problem(
+                "too_many_waiting", "Too many requests wait for events already.", headers={"Retry-After": "5"}
+            )
+        self._taken[company_id] += 1
+        try:
+            yield
+        finally:
+            self._taken[company_id] -= 1
+            if not self._taken[company_id]:
+                del self._taken[company_id]
 
 
 class FeedOperations:
@@ -51,6 +80,7 @@ class FeedOperations:
         self, directory: Directory, store: Store, tail: EventTail, *, heartbeat_s: float = HEARTBEAT_S
     ) -> None:
         self._directory, self._store, self._tail, self._heartbeat_s = directory, store, tail, heartbeat_s
+        self._places = Places(FOLLOWERS_MOST)
 
     def operations(self) -> list[Operation]:
         """Return them."""
@@ -137,7 +167,7 @@ class FeedOperations:
         if wait_s:
             headers["Preference-Applied"] = f"wait={wait_s}"
             if not page.events and page.complete:
-                with self._following():
+                with self._following(selection.company_id):
                     page = await self._page(selection, page.position, most, wait_by=monotonic() + wait_s)
                 await require_still_valid(request)
         return Response(_as_json(page), media_type="application/json", headers=headers)
@@ -155,21 +185,14 @@ class FeedOperations:
             raise query_invalid("after", "after is beyond the last event.") from None
 
     @contextmanager
-    def _following(self) -> Iterator[None]:
-        # checked and counted in one step of the event loop
-        if self._tail.followers >= FOLLOWERS_MOST:
-            raise Problem(
-                "too_many_waiting",
-                f"{FOLLOWERS_MOST} requests wait for events already.",
-                headers={"Retry-After": "5"},
-            )
-        with self._tail.following():
+    def _following(self, company_id: str | None) -> Iterator[None]:
+        with self._places.one(company_id), self._tail.following():
             yield
 
     async def _stream(self, request: Request, selection: Selection, position: Position) -> AsyncIterator[bytes]:
         yield f"retry: {_RECONNECT_MS}\n\n".encode()
         try:
-            with self._following():
+            with self._following(selection.company_id):
                 while not self._tail.stopping:
                     # one page in memory for each stream, even with a slow client: the server requests the next chunk
                     # when this one is written

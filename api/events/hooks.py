@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.keys import principal_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, cursor, limit, query_of
 from api.http.problems import Problem
@@ -99,6 +100,7 @@ _CHANGES: Final = (
         purpose="`paused`: events wait. `active`: it gets them, also after it was disabled.",
     ),
 )
+_DECIDE_WHAT_IS_READ: Final = ("url", "types", "phoneIndexes")
 _REPLAY: Final = (
     Field(name="since", kind=str, longest=40, purpose="Everything that was written since this instant."),
     Field(
@@ -217,6 +219,7 @@ class HookOperations:
         company_id = request.path_params["companyId"]
         await self._directory.require_company(company_id)
         given = _checked(company_id, checked(await read_json(request), _NEW))
+        _require_reader(request)
         secret = _new_secret()
         kept = HookSecrets(secrets=(secret,), headers=given["headers"] or {})
         row = await self._store.call(_add, self._vault, company_id, given, kept)
@@ -229,6 +232,8 @@ class HookOperations:
         """Change a webhook."""
         company_id = request.path_params["companyId"]
         given = _checked(company_id, checked(await read_json(request), _CHANGES))
+        if any(given[name] is not None for name in _DECIDE_WHAT_IS_READ):
+            _require_reader(request)
 
         def change(transaction: Transaction, row: Row) -> Row:
             named = {name: given[name] for name in ("url", "types", "state")}
@@ -300,6 +305,12 @@ class HookOperations:
             await self._directory.require_company(company_id)
             raise Problem("hook_unknown", "The company has no webhook with this id.")
         return found[0]
+
+
+def _require_reader(request: Request) -> None:
+    """Raise `Problem` unless the key may read: what a webhook delivers must not be a way around the scope."""
+    if "read" not in principal_of(request).scopes:
+        raise Problem("scope_missing", "The key has not the scope read, and a webhook delivers messages.", scope="read")
 
 
 def _with_row(

@@ -16,6 +16,8 @@ from shared.tenancy.principals import Principal
 
 # draft-ietf-httpapi-ratelimit-headers: what a limit counts, where that is not requests
 _UNITS: Final = {FILES: ';qu="content-bytes"', WAITS: ';qu="concurrent-requests"'}
+_STREAM: Final = "text/event-stream"
+"""A stream of events waits for the next one for as long as it lasts."""
 
 
 class Counted(Protocol):
@@ -56,7 +58,7 @@ class RequestLimits:
             # the body's size is known only as it arrives: here the limit must merely not be used up
             self._require(policies, FILES, 0)
             request = self._counting(request, policies)
-        if "wait" not in request.headers.get("prefer", "").lower():
+        if not _may_wait(request):
             yield request
             return
         with self._limits.waiting(policies) as full:
@@ -85,6 +87,13 @@ class RequestLimits:
             f'"{policy.label}";r={left}{f";t={full_s}" if full_s else ""}' for policy, left, full_s in state
         )
         return [(b"ratelimit-policy", rules.encode()), (b"ratelimit", left.encode())]
+
+
+def _may_wait(request: Request) -> bool:
+    # a list may come in several headers, of which any can ask for a wait (RFC 9110 5.3)
+    return any("wait" in value.lower() for value in request.headers.getlist("prefer")) or any(
+        _STREAM in value.lower() for value in request.headers.getlist("accept")
+    )
 
 
 def _window(policy: LimitPolicy) -> str:

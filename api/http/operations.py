@@ -155,14 +155,18 @@ class _Resource:
                 self._queries[method].read(request)
                 if name := operation.audited_as:
                     scope["act"] = _act(name, operation, principal, request)
-                response = await operation.handler(admitted)
+                # inside: a stream counts as an open wait until its last byte
+                await self._answer(operation.handler, admitted, send)
         else:
-            response = await operation.handler(request)
-        act: Act | None = scope.get("act")
+            await self._answer(operation.handler, request, send)
+
+    async def _answer(self, handler: Handler, request: Request, send: Send) -> None:
+        response = await handler(request)
+        act: Act | None = request.scope.get("act")
         # a change that is no transaction with an event of its own
         if act is not None and not act.is_settled and response.status_code < HTTPStatus.BAD_REQUEST:
             await self._write_after(act)
-        await response(scope, receive, send)
+        await response(request.scope, request.receive, send)
 
     async def _write_after(self, act: Act) -> None:
         try:

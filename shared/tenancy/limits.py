@@ -24,6 +24,11 @@ SHARED_S: Final = 0.1
 """Seconds between two writes of what was spent; also about how long processes do not know of each other's."""
 _WINDOW_S: Final = 10
 """Seconds of a limit's rate that may be used at once: a client that works in bursts is not refused."""
+_SLOWEST: Final = 1 / 86_400
+"""The lowest rate, one in a day: of much less, neither the time to wait nor what comes in is a number that a client or
+PostgreSQL could take."""
+_FASTEST: Final = 1e15
+"""The highest rate, above every limit that means something."""
 _BUCKETS_MOST: Final = 10_000
 """Buckets that a process remembers: a megabyte or two."""
 
@@ -101,7 +106,7 @@ def _policies(
         chosen = given.get(kind.name)
         value = default[kind] if chosen is None else chosen
         if value:
-            rate = value * kind.per_s if kind.window_s else 0.0
+            rate = min(max(value * kind.per_s, _SLOWEST), _FASTEST) if kind.window_s else 0.0
             # at least one: with less, a slow rate would never let anything through
             capacity = max(1.0, rate * kind.window_s) if kind.window_s else value
             yield LimitPolicy(f"{whose}:{owner}:{kind.label}", f"{whose}-{kind.label}", kind, rate, capacity)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import requests
 
+from api.events.feed import Places
+from api.http.problems import Problem
 from shared.messages import InboundMessage
 from shared.store import inbound
 from tests.api.api_env import KEY, ApiEnv, problem
@@ -225,6 +227,21 @@ def test_a_drain_ends_streams_and_waits_at_once(home: Path, database_url: str, r
             assert waited[0].json()["events"] == []
             assert list(frames) == [], "it ended"
         assert env.entry.wait_exit() == 0
+
+
+def test_one_company_leaves_places_to_the_others() -> None:
+    places = Places(4)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(places.one("alpha"))
+        with pytest.raises(Problem), places.one("alpha"):
+            pass
+        for company_id in ("beta", None):
+            stack.enter_context(places.one(company_id))
+        with pytest.raises(Problem), places.one("gamma"):
+            pass
+    with places.one("gamma"):
+        pass
 
 
 def followers(env: ApiEnv) -> int:

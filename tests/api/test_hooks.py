@@ -11,6 +11,7 @@ from shared.events.hook_secrets import HookSecrets
 from shared.secrets import Vault
 from shared.settings import Settings
 from tests.api.api_env import SEALING_KEY, ApiEnv, problem
+from tests.tenants.making import new_key
 
 HOOKS = "/api/v2/hooks/alpha"
 NEW = {"url": "https://example.com/hook", "types": ["message.*"], "headers": {"Authorization": "Bearer mine"}}
@@ -73,6 +74,21 @@ def test_another_company_has_it_not(api_env: ApiEnv, hook: dict[str, Any]) -> No
         refused = api_env.call(method, f"/api/v2/hooks/beta/{hook['id']}{path}", json=body)
         assert problem(refused)["type"] == "hook_unknown"
     assert problem(api_env.call("GET", "/api/v2/hooks/nobody"))["type"] == "company_unknown"
+
+
+def test_a_key_that_may_not_read_makes_no_webhook_that_does(api_env: ApiEnv, hook: dict[str, Any]) -> None:
+    path, manager = f"{HOOKS}/{hook['id']}", new_key(api_env, "alpha", "manage")["key"]
+    for method, place, body in (
+        ("POST", HOOKS, NEW),
+        ("PATCH", path, {"url": "https://example.com/mine"}),
+        ("PATCH", path, {"types": []}),
+        ("PATCH", path, {"phoneIndexes": []}),
+    ):
+        refused = problem(api_env.call(method, place, json=body, key=manager))
+        assert (refused["type"], refused["scope"]) == ("scope_missing", "read")
+    assert api_env.call("PATCH", path, json={"state": "paused"}, key=manager).status_code == 200
+    both = new_key(api_env, "alpha", "manage", "read")["key"]
+    assert api_env.call("PATCH", path, json={"types": ["session.*"]}, key=both).status_code == 200
 
 
 def test_tests_and_replays_are_rows_that_wait(api_env: ApiEnv, hook: dict[str, Any]) -> None:

@@ -184,7 +184,7 @@ def test_every_problem_of_the_settings_is_printed_at_once(env: SupervisionEnv) -
     [
         (["fly"], "fly"),
         (["restart"], "KIND"),
-        (["logs", "api", "-n", "x"], "invalid int"),
+        (["logs", "api", "-n", "x"], "no whole number"),
         (["run", "--only", "apo"], "unknown kinds: apo; known: api"),
     ],
 )
@@ -314,3 +314,8 @@ def test_tables_align() -> None:
     lines = table.lines(("NAME", "N"), [("a", 1), ("long", None), ("", 22)])
     assert lines == ["NAME   N", "a      1", "long   -", "-     22"]
     assert table.age(None) == "-"
+
+
+def test_tables_hold_nothing_that_a_terminal_obeys() -> None:
+    lines = table.lines(("NAME", "N"), [("a\nb\x1b[31m\u202e", 1)])
+    assert lines == ["NAME       N", "a\ufffdb\ufffd[31m\ufffd  1"]

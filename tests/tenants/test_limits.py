@@ -7,8 +7,11 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -109,6 +112,45 @@ def test_settings_hold_where_a_key_or_company_has_no_limit_of_its_own() -> None:
     assert (only.label, only.rate) == ("key-requests", 0.01), "0 is no limit"
     assert rules.policies(7, {"requestsPerSecond": 0}, None, None) == ()
     assert LimitRules(Settings()).policies(7, {}, "demo", {}) == (), "no limits by default"
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e-300, 1e9])
+def test_no_limit_is_so_slow_or_fast_that_it_cannot_be_counted(api_env: ApiEnv, value: float) -> None:
+    made = limited(api_env, requestsPerSecond=value, messagesPerSecond=value, fileMegabytesPerHour=value)
+    statuses = [api_env.call("GET", CONNECTIONS, key=made["key"]).status_code for _ in range(2)]
+    assert statuses == ([200, 200] if value > 1 else [200, 429])
+    # what was spent is written: a number that PostgreSQL refused ended every process of the API
+    eventually(lambda: api_env.sql("SELECT name FROM limit_buckets WHERE name = %s", f"key:{made['id']}:requests"), 5)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Prefer": "return=minimal, wait=5"},
+        [("Prefer", "return=minimal"), ("Prefer", "wait=5")],
+        {"Accept": "text/event-stream"},
+    ],
+)
+def test_no_spelling_of_a_wait_goes_around_its_limit(api_env: ApiEnv, headers: Any) -> None:
+    made = limited(api_env, openWaits=1)
+    place = urlsplit(api_env.url)
+    path = "/api/v2/events/alpha?after=latest&types=session.*"
+    with ExitStack() as stack:
+
+        def ask() -> HTTPResponse:
+            one = stack.enter_context(closing(HTTPConnection(place.hostname or "", place.port, timeout=10)))
+            one.putrequest("GET", path)
+            for name, value in [
+                ("X-API-Key", made["key"]),
+                *(headers.items() if isinstance(headers, dict) else headers),
+            ]:
+                one.putheader(name, value)
+            one.endheaders()
+            return one.getresponse()
+
+        with ThreadPoolExecutor(2) as pool:
+            statuses = [one.result().status for one in [pool.submit(ask) for _ in range(2)]]
+    assert sorted(statuses) == [200, 429]
 
 
 def test_a_key_over_its_limit_is_refused_with_the_time_to_wait(api_env: ApiEnv) -> None:
