@@ -11,6 +11,7 @@ from shared.process.exit_codes import ExitCode
 from shared.states import SlotState
 from supervision.commands.context import Answer, Context
 from supervision.commands.numbers import seconds
+from supervision.decisions.plan import KindUnknown
 
 HELP = "finish work in progress and stay stopped until restart"
 # Seconds between two requests for the status, which cost the orchestrator next to nothing.
@@ -19,7 +20,7 @@ _LOOK_EACH_S = 0.1
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("target", metavar="KIND[-N]", nargs="?", default="", help="a kind or one slot; without it: all")
+    parser.add_argument("target", metavar="KIND[-N]", nargs="?", help="a kind or one slot; without it: all")
     parser.add_argument(
         "--within",
         type=seconds,
@@ -30,8 +31,15 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(context: Context, given: Namespace) -> int:
-    """Request it, and wait until all are stopped."""
-    slots = context.ask({"command": "drain", "target": given.target})["slots"]
+    """Request it, and wait until all are stopped.
+
+    Raises:
+        KindUnknown: the target is empty.
+    """
+    # all of them only where no name is given, and not where a shell's variable for it is not set
+    if given.target == "":
+        raise KindUnknown("the given name of a kind or slot is empty; leave it out to drain all")
+    slots = context.ask({"command": "drain", "target": given.target or ""})["slots"]
     by = monotonic() + given.within
     waiting = set(slots)
     while waiting and left(by):

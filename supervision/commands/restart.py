@@ -13,6 +13,7 @@ from shared.process.exit_codes import ExitCode
 from shared.states import SlotState
 from supervision.commands.context import Answer, Context
 from supervision.commands.numbers import seconds
+from supervision.decisions.plan import KindUnknown
 
 HELP = "replace the processes of a kind, one at a time"
 # Seconds between two requests for the status.
@@ -32,7 +33,14 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(context: Context, given: Namespace) -> int:
-    """Request it, and wait until each slot has a new process that is ready."""
+    """Request it, and wait until each slot has a new process that is ready.
+
+    Raises:
+        KindUnknown: the target is empty.
+    """
+    # what a shell makes of a variable that is not set: to the orchestrator it means every process, the servers too
+    if not given.target:
+        raise KindUnknown("restart needs a kind or a slot; the given name is empty")
     old = context.ask({"command": "restart", "target": given.target})["slots"]
     by = monotonic() + given.within
     waiting = dict(old)

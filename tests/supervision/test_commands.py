@@ -184,6 +184,8 @@ def test_every_problem_of_the_settings_is_printed_at_once(env: SupervisionEnv) -
     [
         (["fly"], "fly"),
         (["restart"], "KIND"),
+        (["restart", ""], "given name is empty"),
+        (["drain", ""], "is empty"),
         (["logs", "api", "-n", "x"], "no whole number"),
         (["run", "--only", "apo"], "unknown kinds: apo; known: api"),
     ],
