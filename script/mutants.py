@@ -232,6 +232,16 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("supervision/ipc/notify_socket.py", "return self._file.is_there()", "return True"),),
         "tests/supervision/test_removed_files.py::test_a_removed_socket_directory_is_recreated_and_no_child_is_called_hung",
     ),
+    "logs-opened-again": Mutation(
+        "a process writes to the log file of its name after that was removed",
+        (Edit("shared/logs.py", "            self._file.open_again_if_lost()\n", "            pass\n"),),
+        "tests/unit/test_logs.py::test_a_line_goes_to_the_file_of_that_name_after_it_was_removed_or_replaced",
+    ),
+    "missing-extra-is-a-sentence": Mutation(
+        "a kind whose extra is missing ends as a configuration error, not with a traceback",
+        (Edit("shared/process/child.py", "isinstance(error, ModuleNotFoundError) and (", "False and ("),),
+        "tests/process/test_packages.py::test_a_missing_extra_is_one_sentence_and_a_configuration_error[webdriver-pyppeteer]",
+    ),
     "journal-after-power-loss": Mutation(
         "a journal that lost its end uses no number twice",
         (

@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
+import stat
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, TextIO
 
@@ -189,12 +193,69 @@ class _Below(logging.Filter):
         return record.levelno < logging.WARNING
 
 
+class _NamedFile:
+    """The file behind a stream, by the name that it had at first. Without it a process
+    goes on writing to a file that was removed or replaced.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._fd, self._path, self._inode = -1, Path(), (0, 0)
+        # A stream in memory has no descriptor.
+        with suppress(OSError):
+            self._fd = stream.fileno()
+            path, found = Path(f"/proc/self/fd/{self._fd}").readlink(), os.fstat(self._fd)
+            # Pipes, terminals and files that have no name (any more) are left as they are.
+            if stat.S_ISREG(found.st_mode) and path.exists():
+                self._path, self._inode = path, (found.st_dev, found.st_ino)
+
+    def open_again_if_lost(self) -> None:
+        """Point the descriptor to a file of that name; the directory is made again too, but not its parent."""
+        if self._inode == (0, 0):
+            return
+        # One system call in the usual case: this runs before each line.
+        try:
+            found = self._path.stat()
+            if (found.st_dev, found.st_ino) == self._inode:
+                return
+        except FileNotFoundError:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        fresh = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # The same number: what writes past the logging module (tracebacks of faulthandler, helpers that are
+            # started from now on) reaches the new file as well.
+            os.dup2(fresh, self._fd, inheritable=os.get_inheritable(self._fd))
+            opened = os.fstat(fresh)
+            self._inode = opened.st_dev, opened.st_ino
+        finally:
+            os.close(fresh)
+
+
 class _Lines(logging.StreamHandler[TextIO]):
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._file = _NamedFile(stream)
+
+    def check_file(self) -> None:
+        """Open the file again when it was removed or replaced. If that fails, the next line tries it again."""
+        with self.lock or nullcontext(), suppress(OSError):
+            self._file.open_again_if_lost()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.check_file()
+        super().emit(record)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the name is logging's
         # A full disk, or a reader that has left: the line is lost, and nothing can be said about it where it was to be
         # said. The logging module would print a page of call stack to standard error, for each line.
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+
+def check_files() -> None:
+    """Open log files again that were removed, for what is written to them without a log line (called periodically)."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Lines):
+            handler.check_file()
 
 
 def configure(

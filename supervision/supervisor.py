@@ -20,7 +20,7 @@ from typing import Final
 
 from shared.clock import monotonic, suspended_s
 from shared.errors import BulkheadError
-from shared.logs import logger
+from shared.logs import check_files, logger
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import JournalWriter, SupervisionEvent
@@ -185,6 +185,7 @@ class Supervisor:
             [
                 Job(_SNAPSHOT_EVERY_S, self._status.mark_changed),
                 Job(_BIND_AGAIN_EVERY_S, sockets.check),
+                Job(_BIND_AGAIN_EVERY_S, check_files),
                 Job(measurements.EVERY_S, lambda: self._measurements.begin(self._state.slots)),
                 Job(_ROTATE_EVERY_S, partial(rotate_logs, self._logs)),
                 Job(_CATCH_UP_EVERY_S, self._event_journal.catch_up),

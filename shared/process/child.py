@@ -325,6 +325,7 @@ class _Life:
                 self._supervised.watchdog()
             if not self._supervised.is_reachable():
                 self._bind_again()
+            logs.check_files()
             await asyncio.sleep(self._supervised.watchdog_interval_s)
 
     def _bind_again(self) -> None:

@@ -117,7 +117,8 @@ def _end_of(path: Path, since: int, max_bytes: int) -> bytes:
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(since, size - max_bytes))
+            # A file that is shorter than it was is a new one: the old one was removed.
+            file.seek(max(since if since <= size else 0, size - max_bytes))
             return file.read(max_bytes)
     except FileNotFoundError:
         return b""

@@ -225,6 +225,24 @@ class TestDoors:
         child.entry.ask("notify")
         child.wait_for("said: notified")
 
+    def test_a_removed_log_is_opened_again_without_a_line(self, env: Callable[..., ChildEnv]) -> None:
+        child = env().start()
+        log = child.entry.log
+        for replacement in ("", "another file\n"):
+            log.unlink()
+            if replacement:
+                log.write_text(replacement)
+            else:
+                eventually(log.exists, 15, "the file is made again")
+            # what is written past the logging module, as the traceback of a hang
+            eventually(lambda: self._dumped(child), 15, log.read_text)
+        assert child.entry.stop() == ExitCode.OK
+
+    @staticmethod
+    def _dumped(child: ChildEnv) -> bool:
+        child.entry.process.send_signal(signal.SIGUSR1)
+        return "most recent call first" in child.log()
+
     def test_commands_reach_it_after_the_file_of_its_socket_was_removed(self, env: Callable[..., ChildEnv]) -> None:
         child = env().start()
         file = runtime.slot_socket(child.entry.home, f"{child.kind}-0")

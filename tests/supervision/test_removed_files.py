@@ -59,6 +59,16 @@ def test_removed_logs_do_not_stop_a_restart(env: SupervisionEnv) -> None:
     assert (env.home / "logs" / "api-0.err.log").exists()
 
 
+def test_the_orchestrator_writes_to_its_log_after_the_directory_was_removed(env: SupervisionEnv) -> None:
+    env.rows(*ROWS).start().ready(*SLOTS)
+    shutil.rmtree(env.home / "logs")
+    log = env.home / "logs" / "orchestrator.err.log"
+    env.until(log.exists, "the file is made again")
+    # what it logs next: a lost socket
+    runtime.control_socket(env.home).unlink()
+    env.until(lambda: "sockets_bound_again" in log.read_text(), "the line is in the new file")
+
+
 def test_an_orchestrator_without_a_socket_is_stopped_by_its_pid(env: SupervisionEnv) -> None:
     env.rows(*ROWS).start().ready(*SLOTS)
     # something that is no socket stands in its place, and is not ours to remove

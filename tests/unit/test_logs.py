@@ -276,3 +276,38 @@ def test_no_event_overwrites_the_process_fields() -> None:
             ):
                 found += [f"{path.name}:{node.lineno} {word.arg}" for word in node.keywords if word.arg in reserved]
     assert found == []
+
+
+def test_a_line_goes_to_the_file_of_that_name_after_it_was_removed_or_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "api-0.err.log"
+    path.parent.mkdir()
+    script = f"""
+import pathlib, shutil
+from shared import logs
+path = pathlib.Path({str(path)!r})
+logs.configure(level="info", kind="api", err=path.open("a"))
+log = logs.logger("api")
+log.error("first")
+shutil.rmtree(path.parent)
+log.error("removed")
+assert "removed" in path.read_text() and "first" not in path.read_text()
+assert path.stat().st_mode & 0o077 == 0
+path.rename(path.with_suffix(".moved"))
+path.write_text("another file")
+log.error("replaced")
+assert path.read_text().startswith("another file") and "replaced" in path.read_text()
+# the home itself is not made again: something removes everything
+shutil.rmtree(path.parent.parent)
+log.error("gone")
+assert not path.parent.parent.exists()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=environment.REPOSITORY,
+        env=environment.clean(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
