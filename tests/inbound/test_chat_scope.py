@@ -169,3 +169,11 @@ class TestReactions:
 
 def _fields(message: InboundMessage) -> dict[str, Any]:
     return {field.name: getattr(message, field.name) for field in fields(message)}
+
+
+def test_an_edit_after_the_deletion_is_no_second_deletion(env: StoreEnv) -> None:
+    receive(env, line(env, VICTIM, "wamid.1"), revoke(env, VICTIM), edit(env, VICTIM))
+    assert stored(env) == DELETED
+    assert query(env.url, "SELECT count(*) AS found FROM events_messages WHERE type = 'message.deleted'") == [
+        {"found": 1}
+    ]

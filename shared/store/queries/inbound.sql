@@ -120,6 +120,8 @@ WITH fresh AS (
         state = CASE WHEN revoked.id IS NULL THEN m.state ELSE 'deleted' END
     FROM locked LEFT JOIN newest USING (id) LEFT JOIN revoked USING (id)
     WHERE m.id = locked.id AND m.type NOT IN ('edit', 'revoke') AND (newest.id IS NOT NULL OR revoked.id IS NOT NULL)
+      -- what is deleted stays as it is: an edit that comes later is no second deletion
+      AND m.state <> 'deleted'
     RETURNING m.id, m.company_id, m.connection_id, m.state
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id)
