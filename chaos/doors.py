@@ -97,6 +97,7 @@ class Doors:
         answer = await self._installation.graph("DELETE", f"{SECOND_WABA}/subscribed_apps")
         if answer is None or answer.status != 200:
             raise NeverHappened("the provider is away")
+        self._load.silent.add(SECOND.account)
 
     async def _arm(self, **details: Any) -> int:
         answer = await self._installation.sandbox("POST", "faults", body=details)

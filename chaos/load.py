@@ -118,7 +118,8 @@ class Load:
             choices.
     Attributes:
         accepted: messages accepted so far. names: texts of messages that are only a file, by its SHA-256. asked:
-            requests made. reasons: why requests were repeated: no response, or its status.
+            requests made. reasons: why requests were repeated: no response, or its status. silent: accounts whose
+            webhooks are not posted any more.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class Load:
         self._customers: list[asyncio.Task[None]] = []
         self.accepted: list[Accepted] = []
         self.names: dict[str, str] = {}
+        self.silent: set[str] = set()
         self.asked = 0
         self.reasons: Counter[str] = Counter()
 
