@@ -27,6 +27,7 @@ class FollowUp:
         self.done: Counter[str] = Counter()
         self._at_work = asyncio.Lock()
         self._times_at_redrive: dict[str, int] = {}
+        self._confirmed: set[str] = set()
 
     async def run(self) -> None:
         """Run rounds until cancelled."""
@@ -76,13 +77,16 @@ class FollowUp:
         self._ledger.read()
         times = self._ledger.times[message.text]
         # it failed again without another call to the provider, so that something unrelated to this attempt failed it
-        if times == self._times_at_redrive.get(message.text):
+        if message.text in self._confirmed and times == self._times_at_redrive.get(message.text):
             self._load.note_unsent_failure(message.text)
         self._times_at_redrive[message.text] = times
         # counted before the call, whose response may be lost after the message was queued again
         self._load.note_redrive(message.text)
         answer = await self._installation.api("POST", chat.path(message.id) + "/redrive")
+        # without a response it may still be the failure from before: the request was not carried out
+        self._confirmed.discard(message.text)
         if answer is not None and answer.status == 202:
+            self._confirmed.add(message.text)
             self.done[f"redriven after {code}"] += 1
 
     async def _resolve(self, chat: Chat, message: Accepted) -> None:
