@@ -65,7 +65,7 @@ class Outsiders:
 
         One connection is paused meanwhile, so that its redriven messages are still queued when the old failure arrives.
         """
-        chat = self._dice.choice([chat for chat in self._load.chats if self._is_heard(chat.account)])
+        chat = self._dice.choice([chat for chat in self._load.chats if self._gets_webhooks(chat.account)])
         connection = f"/api/v2/connections/{chat.company}/{chat.phone_index}"
         fault = {"fault": "fail_later", "count": 3, "phone_number_id": chat.account}
         # `fail_later`: three messages of this number are accepted and then refused by a status; these are redriven
@@ -114,12 +114,12 @@ class Outsiders:
                 raise NeverHappened(f"{method} {path} was answered")
             await asyncio.sleep(_POST_EVERY_S)
 
-    def _is_heard(self, account: str) -> bool:
+    def _gets_webhooks(self, account: str) -> bool:
         """Whether the provider posts for an account: an event of a silent one would prove that its door is open."""
         return bool(account) and account not in self._load.silent
 
     def _recent(self) -> list[Accepted]:
-        return [message for message in self._load.accepted[-_RECENT:] if self._is_heard(message.account)]
+        return [message for message in self._load.accepted[-_RECENT:] if self._gets_webhooks(message.account)]
 
     def _waiting(self) -> list[Accepted]:
         """Return messages that may not have been sent yet: scheduled ones, and the newest."""
@@ -127,7 +127,7 @@ class Outsiders:
         scheduled = [
             message
             for message in self._load.accepted
-            if self._is_heard(message.account) and (message.send_at or 0.0) > now
+            if self._gets_webhooks(message.account) and (message.send_at or 0.0) > now
         ]
         return (scheduled + self._recent()[-_AT_ONCE // 2 :])[:_AT_ONCE]
 

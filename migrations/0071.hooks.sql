@@ -49,7 +49,7 @@ CREATE TABLE hook_retries (
 CREATE INDEX hook_retries_waiting ON hook_retries (hook_id, conversation, xid, event_id) WHERE state = 'waiting';
 CREATE INDEX hook_retries_updated_at ON hook_retries (updated_at) WHERE state = 'dead';
 
--- Attempts of deliveries, for whoever operates the subscriber.
+-- Attempts of deliveries, for the operator of the subscriber.
 CREATE TABLE hook_deliveries (
     id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     hook_id  bigint NOT NULL REFERENCES hooks ON DELETE CASCADE,

@@ -549,6 +549,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/delivery/test_reconcile.py",
     ),
+    "doubts-end": Mutation(
+        "a doubt whose window outages keep open is held and listed after a time",
+        (Edit("shared/delivery/reconcile.py", "if is_endless else None", "if False else None"),),
+        "tests/delivery/test_reconcile.py",
+    ),
     "claim-by-halves": Mutation(
         "a row that breaks a claim stops no other",
         (

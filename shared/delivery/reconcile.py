@@ -1,9 +1,10 @@
 """Determines the outcome of messages in doubt, and lets the policy decide about those that stay unknown.
 
 `auto` sends again only with evidence that the message was not sent, and holds it for a human when there is none within
-the window; `resend` sends again when the window has passed without proof; `hold` always asks a human. Every decision
-stands in the message's history. What is held for lack of evidence is checked again periodically: proof or evidence that
-comes later moves it, as an operator would.
+the window; `resend` sends again when the window has passed without proof; `hold` always asks a human. The window begins
+anew with each outage, so a message is held after `LONGEST_DOUBT_S` in any case: whatever fails again and again, an
+operator sees it. Every decision stands in the message's history. What is held for lack of evidence is checked again
+periodically: proof or evidence that comes later moves it, as an operator would.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ on."""
 HELD_INTERVAL_S: Final = 5.0
 """Seconds between checks of rows that are held for lack of evidence: ten times rarer than of the others, since they
 wait for a human and may be many."""
+LONGEST_DOUBT_S: Final = 600.0
+"""Seconds beyond the window after which a message is held and listed, though outages have kept the window open or
+nothing could be queried: five times the longest wait after the death of a process, and soon enough for the people whose
+chat waits."""
 _MOST: Final = 500
 """Rows of one page: bounds memory when an outage leaves thousands in doubt."""
 _AT_ONCE: Final = 20
@@ -61,13 +66,19 @@ class Hold:
 
 
 def decide(
-    found: Outcome | None, *, policy: Policy, doubt_s: float, window_s: float, attempts_left: bool = True
+    found: Outcome | None,
+    *,
+    policy: Policy,
+    doubt_s: float,
+    window_s: float,
+    age_s: float = 0.0,
+    attempts_left: bool = True,
 ) -> Move | Hold | None:
     """Decide what happens to a message in doubt; pure.
 
     Args:
-        found: what the channel found out, None for nothing. doubt_s: how long it has been in doubt. window_s: how long
-            reconciliation has.
+        found: what the channel found out, None for nothing. doubt_s: how long it has been in doubt, without outages.
+            window_s: how long reconciliation has. age_s: how long ago it was claimed, outages included.
         attempts_left: whether it may be sent again without a human: a provider that takes each attempt and answers none
             would get it without end.
     Returns:
@@ -84,7 +95,9 @@ def decide(
         case _:
             # InDoubt: there was nothing to ask, so the time for finding out has not begun
             if isinstance(found, InDoubt) or doubt_s < window_s:
-                return None
+                # held and not sent again, whatever the policy: a late proof is still possible, and moves a held message
+                is_endless = age_s >= window_s + LONGEST_DOUBT_S
+                return Hold("held_by_policy" if policy == "hold" else "no_evidence") if is_endless else None
             if policy != "resend":
                 return Hold("held_by_policy" if policy == "hold" else "no_evidence")
             code = "policy_resend"
@@ -187,6 +200,7 @@ class Reconciler:
             policy=policy,
             doubt_s=doubt.doubt_s,
             window_s=self._window_s,
+            age_s=doubt.age_s,
             attempts_left=doubt.message.attempts_used < self._attempts,
         )
         if decision is None or (doubt.held and isinstance(decision, Hold)):

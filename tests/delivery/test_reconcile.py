@@ -60,6 +60,18 @@ def test_what_is_decided(found: Outcome | None, policy: Any, doubt_s: float, exp
     assert decide(found, policy=policy, doubt_s=doubt_s, window_s=10.0) == expected
 
 
+@pytest.mark.parametrize("found", [None, NOT_ASKED])
+@pytest.mark.parametrize(
+    ("policy", "code"), [("auto", "no_evidence"), ("resend", "no_evidence"), ("hold", "held_by_policy")]
+)
+def test_no_doubt_is_open_without_end(found: Outcome | None, policy: Any, code: str) -> None:
+    """Senders that die again and again start the window anew each time: an operator must see what waits. It is not sent
+    again for that: a webhook that was repeated late may still arrive."""
+    ends_s = 10.0 + reconcile.LONGEST_DOUBT_S
+    assert decide(found, policy=policy, doubt_s=0.0, window_s=10.0, age_s=ends_s - 0.1) is None
+    assert decide(found, policy=policy, doubt_s=0.0, window_s=10.0, age_s=ends_s) == Hold(code)
+
+
 @pytest.mark.parametrize(
     ("found", "policy", "expected"),
     [
