@@ -158,9 +158,12 @@ def test_connections_and_templates(env: StoreEnv, start: Position) -> None:
     assert made is not None
     connection_id = query(env.url, "SELECT id FROM phone_configs WHERE phone_index = 5")[0]["id"]
     env.store.run(connections.pause, connection_id, "for lunch")
+    # a template is known in the world of its connection
+    query(env.url, "UPDATE phone_configs SET world = 'live' WHERE id = %(id)s", id=connection_id)
     query(
         env.url,
-        "INSERT INTO templates (connection_id, name, language, status) VALUES (%(id)s, 'hi', 'en', 'PENDING')",
+        "INSERT INTO templates (connection_id, world, name, language, status) "
+        "VALUES (%(id)s, 'live', 'hi', 'en', 'PENDING')",
         id=connection_id,
     )
     from meta.inbound import account_events  # noqa: PLC0415 - the one writer of this event
