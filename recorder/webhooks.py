@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 
 from recorder.command_context import run_command
 from shared.clock import monotonic
+from shared.numbers import seconds, whole
 from shared.process.exit_codes import ExitCode
 from shared.store import inbound_journal, inbound_media
 from shared.store.inbound_journal import Choice
@@ -64,16 +65,16 @@ def _parser() -> ArgumentParser:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|replay")
     listing = actions.add_parser("list", help="raw events, newest first")
     listing.set_defaults(act=_list)
-    listing.add_argument("-n", "--limit", type=_number, default=50, metavar="N", help="how many at most (%(default)s)")
+    listing.add_argument("-n", "--limit", type=whole(1), default=50, metavar="N", help="how many at most (%(default)s)")
     listing.add_argument("--waiting", action="store_true", help="only those that are not processed yet")
     showing = actions.add_parser("show", help="one raw event as it came")
     showing.set_defaults(act=_show)
-    showing.add_argument("id", type=_number, metavar="ID")
+    showing.add_argument("id", type=whole(1), metavar="ID")
     again = actions.add_parser("replay", help="process raw events again; what is already known does not change")
     again.set_defaults(act=_replay, waiting=False)
     again.add_argument(
         "ids",
-        type=_number,
+        type=whole(1),
         nargs="*",
         metavar="ID",
         help="these (with --files: messages); none: all that the options choose",
@@ -81,7 +82,7 @@ def _parser() -> ArgumentParser:
     again.add_argument("--all", action="store_true", help="needed when neither ids nor options choose")
     again.add_argument(
         "--wait",
-        type=float,
+        type=seconds,
         default=60.0,
         metavar="S",
         help="give up after so long without progress (%(default)g s)",
@@ -105,14 +106,6 @@ def _parser() -> ArgumentParser:
     for one in (listing, showing, again):
         one.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
-
-
-def _number(text: str) -> int:
-    number = int(text)
-    # Within `bigint`, the type of ids: a larger number would fail in the database and not as a wrong argument.
-    if not 0 < number < 2**62:
-        raise ValueError
-    return number
 
 
 def _instant(text: str) -> datetime:

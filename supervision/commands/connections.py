@@ -16,11 +16,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from shared.channels.registry import channel_named, connection_types
+from shared.numbers import whole
 from shared.process.exit_codes import ExitCode
 from shared.table import age, lines
 from supervision.commands.context import Answer, Context
 from supervision.commands.entry_process import Operations, Unanswered, become_recorder, operations
-from supervision.commands.numbers import whole
 
 HELP = "list, add, change, test, pause, resume and remove connections; re-encrypt credentials"
 # Characters read of a file with secrets: the largest credential has some thousand.

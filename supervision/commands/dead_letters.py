@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from shared.numbers import whole
 from shared.process.exit_codes import ExitCode
 from shared.table import lines
 from supervision.commands.companies import all_companies
 from supervision.commands.context import Context
 from supervision.commands.entry_process import Operations, Unanswered, operations
-from supervision.commands.numbers import whole
 
 HELP = "list failed messages, and queue them again"
 _AT_ONCE: Final = 1000

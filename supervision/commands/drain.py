@@ -7,10 +7,10 @@ import time
 from argparse import ArgumentParser, Namespace
 
 from shared.clock import left, monotonic
+from shared.numbers import seconds
 from shared.process.exit_codes import ExitCode
 from shared.states import SlotState
 from supervision.commands.context import Answer, Context
-from supervision.commands.numbers import seconds
 from supervision.decisions.plan import KindUnknown
 
 HELP = "finish work in progress and stay stopped until restart"

@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict
 
+from shared.numbers import whole
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import JournalEntry, JournalReader, entries_in
 from supervision.commands.context import Context
-from supervision.commands.numbers import whole
 from supervision.decisions.plan import KindUnknown
 
 HELP = "show supervision events"

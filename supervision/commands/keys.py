@@ -8,11 +8,11 @@ from argparse import ArgumentParser, Namespace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from shared.numbers import whole
 from shared.process.exit_codes import ExitCode
 from shared.table import lines
 from supervision.commands.context import Context
 from supervision.commands.entry_process import Operations, Unanswered, operations
-from supervision.commands.numbers import whole
 
 HELP = "list, make, rotate and revoke API keys"
 

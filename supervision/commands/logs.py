@@ -7,9 +7,9 @@ import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from shared.numbers import whole
 from shared.process.exit_codes import ExitCode
 from supervision.commands.context import Answer, Context
-from supervision.commands.numbers import whole
 from supervision.decisions.plan import KindUnknown
 
 HELP = "show the end of a kind's logs"

@@ -12,11 +12,11 @@ from argparse import ArgumentParser, Namespace
 from typing import Final
 from urllib.parse import quote
 
+from shared.numbers import seconds, whole
 from shared.process.exit_codes import ExitCode
 from shared.table import age, lines
 from supervision.commands.context import Answer, Context
 from supervision.commands.entry_process import Operations, Unanswered, operations
-from supervision.commands.numbers import seconds, whole
 
 HELP = "list, link, restart, log out and wipe browser sessions"
 # Seconds between two requests for a session's state; WhatsApp replaces the code some times a minute.

@@ -9,11 +9,11 @@ import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 
+from shared.numbers import seconds
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import read_holder
 from supervision.commands.context import Answer, Context, is_running
-from supervision.commands.numbers import seconds
 from supervision.commands.run import supervise
 from supervision.commands.status import without_orchestrator
 from supervision.ipc import control

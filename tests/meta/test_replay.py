@@ -93,7 +93,7 @@ def test_without_a_meta_process_what_is_marked_waits(database_url: str, home: Pa
         (["replay"], "choose: ids"),
         (["replay", "4711"], "there is no event 4711"),
         (["show", "4711"], "there is no event 4711"),
-        (["replay", "x"], "invalid"),
+        (["replay", "x"], "'x' is no whole number"),
         (["list", "--since", "yesterday"], "invalid"),
         ([], "required"),
         (["dance"], "invalid choice"),
