@@ -191,6 +191,7 @@ class KeyOperations:
             text=text,
             scopes=scopes,
             expires_at=expires_at,
+            maker_id=principal.key_id,
         )
         return _new(row, text, status=201, headers={"Location": f"{_PATH}/{row['id']}"})
 
@@ -253,6 +254,7 @@ def _add(
     text: KeyText,
     scopes: tuple[KeyScope, ...],
     expires_at: datetime | None,
+    maker_id: int | None,
 ) -> Row:
     if company_id is not None and not connections.company_exists(transaction, company_id):
         raise company_unknown()
@@ -264,6 +266,7 @@ def _add(
         digest=text.digest,
         scopes=scopes,
         expires_at=expires_at,
+        maker_id=maker_id,
     )
 
 

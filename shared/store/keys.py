@@ -22,8 +22,9 @@ def add(
     digest: bytes,
     scopes: Sequence[str],
     expires_at: datetime | None,
+    maker_id: int | None = None,
 ) -> Row:
-    """Make a key; `company_id` None: of the installation."""
+    """Make a key; `company_id` None: of the installation. `maker_id`: the key that makes it, whose limits it gets."""
     return transaction.one(
         "add_key",
         company_id=company_id,
@@ -32,6 +33,7 @@ def add(
         digest=digest,
         scopes=list(scopes),
         expires_at=expires_at,
+        maker_id=maker_id,
     )
 
 

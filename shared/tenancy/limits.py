@@ -15,10 +15,13 @@ from typing import Final, NamedTuple
 
 from shared.clock import Monotonic, monotonic
 from shared.errors import StoreUnavailable
+from shared.logs import logger
 from shared.settings import Settings
 from shared.store import limits
 from shared.store.limits import Spent
 from shared.store.store import Store
+
+log = logger(__name__)
 
 SHARED_S: Final = 0.1
 """Seconds between two writes of what was spent; also about how long processes do not know of each other's."""
@@ -193,7 +196,8 @@ class Limits:
         return found
 
     async def share(self) -> None:
-        """Write what was spent, and learn what others spent. Raises `StoreUnavailable`; it is written the next time."""
+        """Write what was spent, and learn what others spent. Raises `StoreUnavailable`; it is written the next time. A
+        bucket that PostgreSQL refuses is forgotten, and begins anew."""
         given = {name: bucket.spent for name, bucket in self._buckets.items() if bucket.spent}
         if not given:
             return
@@ -204,7 +208,7 @@ class Limits:
             # what is spent from here on is for the next time
             bucket.spent = 0.0
         try:
-            left = await self._store.call(limits.spend, rows)
+            left = await self._spend(rows)
         except StoreUnavailable:
             for name, spent in given.items():
                 if name in self._buckets:
@@ -217,6 +221,20 @@ class Limits:
                 bucket = self._buckets[name]
                 # what was spent while the statement ran is not in the answer
                 bucket.tokens, bucket.at = tokens - bucket.spent, now
+
+    async def _spend(self, rows: Sequence[Spent]) -> Mapping[str, float]:
+        try:
+            return await self._store.call(limits.spend, rows)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            # about one of the rows: the limits of all others, and this process, must not end with it
+            if len(rows) == 1:
+                log.error("limit_not_shared", exc_info=error, bucket=rows[0].name)
+                self._buckets.pop(rows[0].name, None)
+                return {}
+            half = len(rows) // 2
+            return {**await self._spend(rows[:half]), **await self._spend(rows[half:])}
 
     def _bucket(self, policy: LimitPolicy, now: float) -> _Bucket:
         bucket = self._buckets.get(policy.bucket)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 import threading
@@ -21,6 +22,7 @@ from shared.store import limits as stored
 from shared.store.limits import Spent
 from shared.tenancy.limits import FILES, MESSAGES, REQUESTS, WAITS, LimitPolicy, LimitRules, Limits
 from tests.api.api_env import CHAT, ApiEnv, problem
+from tests.store.env import open_store
 from tests.support.waiting import eventually
 from tests.tenants.making import new_key
 
@@ -267,3 +269,22 @@ def test_a_company_key_sets_no_limits(api_env: ApiEnv) -> None:
     assert problem(api_env.call("PUT", "/api/v2/keys/999999/limits", json={}))["type"] == "key_unknown"
     assert problem(api_env.call("PUT", "/api/v2/companies/nobody/limits", json={}))["type"] == "company_unknown"
     assert problem(api_env.call("PUT", "/api/v2/keys/1/limits", json={"openWaits": -1}))["type"] == "body_invalid"
+
+
+def test_a_key_inherits_the_limits_of_the_key_that_makes_it(api_env: ApiEnv) -> None:
+    maker = new_key(api_env, "alpha")
+    assert api_env.call("PUT", f"/api/v2/keys/{maker['id']}/limits", json={"requestsPerSecond": 7}).status_code == 200
+    made = api_env.call("POST", "/api/v2/keys", key=maker["key"], json={"name": "made", "scopes": ["read"]})
+    assert made.status_code == 201, made.text
+    assert made.json()["limits"]["requestsPerSecond"] == 7
+
+
+def test_a_bucket_that_cannot_be_written_stops_no_other(api_env: ApiEnv) -> None:
+    """What exactly is refused does not matter; PostgreSQL has no zero byte in a text."""
+
+    with closing(open_store(api_env.database_url)) as store:
+        limits = Limits(store)
+        for name in ("test:\0poison", "test:sound"):
+            limits.spend([LimitPolicy(name, name, REQUESTS, 1.0, 10.0)], REQUESTS, 4.0)
+        asyncio.run(limits.share())
+    assert [row["tokens"] for row in api_env.sql("SELECT tokens FROM limit_buckets WHERE name = 'test:sound'")] == [6.0]

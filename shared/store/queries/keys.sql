@@ -8,9 +8,10 @@ WHERE (k.digest = %(digest)s OR (k.previous_digest = %(digest)s AND k.previous_u
   AND k.revoked_at IS NULL AND coalesce(k.expires_at > now(), true);
 
 -- add_key --
--- Make a key.
-INSERT INTO api_keys (company_id, name, prefix, digest, scopes, expires_at)
-VALUES (%(company_id)s, %(name)s, %(prefix)s, %(digest)s, %(scopes)s, %(expires_at)s)
+-- Make a key. It has the limits of the key that makes it, which could else lift them by a new key.
+INSERT INTO api_keys (company_id, name, prefix, digest, scopes, expires_at, limits)
+VALUES (%(company_id)s, %(name)s, %(prefix)s, %(digest)s, %(scopes)s, %(expires_at)s,
+        coalesce((SELECT limits FROM api_keys WHERE id = %(maker_id)s), '{}'))
 RETURNING id, company_id, name, prefix, scopes, created_at, rotated_at, previous_until, expires_at, last_used_at,
           revoked_at, limits;
 
