@@ -46,6 +46,10 @@ class ControlRefused(Exception):
         super().__init__(reason)
 
 
+_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+"""Headers by which a proxy says that it passes on the request of another client."""
+
+
 class LoopbackOnly:
     """Lets calls under `prefix` through only from this machine, and not from a foreign web page that is open in a
     browser here.
@@ -76,6 +80,8 @@ def _from_here(scope: Scope) -> bool:
         # Host reveals a foreign name that resolves to 127.0.0.1 (DNS rebinding), Origin a foreign page
         and _is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")
         and (origin is None or _is_loopback(urlsplit(origin).hostname or ""))
+        # a proxy on this machine connects from here for clients elsewhere
+        and not any(name in headers for name in _FORWARDED)
     )
 
 

@@ -234,8 +234,9 @@ def test_one_company_leaves_places_to_the_others() -> None:
     with ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(places.one("alpha"))
-        with pytest.raises(Problem), places.one("alpha"):
+        with pytest.raises(Problem) as refused, places.one("alpha"):
             pass
+        assert refused.value.name == "too_many_waiting"
         for company_id in ("beta", None):
             stack.enter_context(places.one(company_id))
         with pytest.raises(Problem), places.one("gamma"):

@@ -13,6 +13,8 @@ from tests.connections.env import AccountsEnv
 from tests.meta.env import new_chat
 from tests.support.waiting import eventually
 
+WORLD = "live"
+"""The processes of this environment are given the provider's address alone, and do not know it as a sandbox."""
 NUMBERS = {0: ("100000000000001", "200000000000001"), 2: ("100000000000002", "200000000000002")}
 BODY = {
     "category": "UTILITY",
@@ -62,7 +64,7 @@ def test_a_sync_reads_everything_and_forgets_what_is_gone(env: AccountsEnv, inde
     names = [f"page_{index}_{number}" for number in range(3)]
     for name in names:
         env.done("POST", place, {"name": name, **BODY})
-    env.store.run(templates.write, env.ids[index], "sandbox", [_row("ghost")], at=utc_now(), whole=False)
+    env.store.run(templates.write, env.ids[index], WORLD, [_row("ghost")], at=utc_now(), whole=False)
     result = env.done("POST", f"{place}/sync")
     assert result["removed"] == 1
     known = listed(env, index)
@@ -92,7 +94,7 @@ def test_what_cannot_be_a_template_is_refused_before_the_provider_is_asked(
 
 
 def test_what_is_known_of_a_template(env: AccountsEnv) -> None:
-    connection_id, find = env.ids[3], partial(templates.find_template, world="sandbox")
+    connection_id, find = env.ids[3], partial(templates.find_template, world=WORLD)
     assert env.store.run(find, connection_id=connection_id, name="nothing", language="en").problem == "", (
         "nothing is known, so nothing is refused"
     )
@@ -152,7 +154,7 @@ def test_a_message_with_a_template_that_would_be_refused_is_not_accepted(env: Ac
 def test_an_older_event_changes_nothing(env: AccountsEnv) -> None:
     connection_id, apply = env.ids[3], templates.apply_status
     at = utc_now()
-    env.store.run(templates.write, connection_id, "sandbox", [_row("aged")], at=at, whole=False)
+    env.store.run(templates.write, connection_id, WORLD, [_row("aged")], at=at, whole=False)
     assert (
         env.store.run(
             apply,
@@ -168,7 +170,7 @@ def test_an_older_event_changes_nothing(env: AccountsEnv) -> None:
         env.store.run(apply, at=at, connection_ids=[connection_id], name="aged", language="en_US", quality="RED") == 1
     )
     (found,) = [
-        one for one in env.store.run(templates.of_connection, connection_id, "sandbox", most=100) if one.name == "aged"
+        one for one in env.store.run(templates.of_connection, connection_id, WORLD, most=100) if one.name == "aged"
     ]
     assert (found.status, found.quality) == ("APPROVED", "RED")
 

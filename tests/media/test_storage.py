@@ -195,7 +195,7 @@ def small_disk() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("little_room")
+@pytest.mark.usefixtures("small_disk")
 @pytest.mark.parametrize("place", ["directory", "bucket"])
 def test_a_full_disk_refuses_the_file_and_keeps_nothing(tmp_path: Path, bucket: Bucket, place: str) -> None:
     settings = load({"BULKHEAD_HOME": str(tmp_path)}) if place == "directory" else in_bucket(bucket)

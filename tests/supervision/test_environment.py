@@ -64,6 +64,7 @@ def test_everything_is_completed_for_a_newcomer(home: Path) -> None:
         "sandbox": 1,
         "postgres": 1,
         "redis": 1,
+        "hooks": 1,
     }
     assert load(to_environ(settings)) == settings
 

@@ -38,7 +38,7 @@ def test_the_registry_is_sound_and_stops_in_the_reverse_order() -> None:
     check(KINDS)
     order = start_order(KINDS)
     assert all(order.index(before) < order.index(row.name) for row in KINDS for before in row.after)
-    assert followers(KINDS, "postgres") == {"recorder", "api", "meta", "webdriver"}
+    assert followers(KINDS, "postgres") == {"recorder", "api", "meta", "webdriver", "hooks"}
     assert followers(KINDS, "api") == frozenset()
 
 
@@ -46,9 +46,27 @@ def test_what_runs_follows_from_the_settings() -> None:
     servers = {"DATABASE_URL": "postgresql://h/d", "REDIS_URL": "redis://h", "SANDBOX": "off"}
     settings = load(servers | {"API_INSTANCES": "3"})
     external = desired_slots(settings.kinds, settings)
-    assert external == {"api": 3, "webdriver": 1, "meta": 2, "recorder": 1, "sandbox": 0, "postgres": 0, "redis": 0}
+    assert external == {
+        "api": 3,
+        "webdriver": 1,
+        "meta": 2,
+        "recorder": 1,
+        "sandbox": 0,
+        "postgres": 0,
+        "redis": 0,
+        "hooks": 1,
+    }
     only = desired_slots(KINDS, Settings(only="api"))
-    assert only == {"api": 2, "webdriver": 0, "meta": 0, "recorder": 1, "sandbox": 0, "postgres": 1, "redis": 1}
+    assert only == {
+        "api": 2,
+        "webdriver": 0,
+        "meta": 0,
+        "recorder": 1,
+        "sandbox": 0,
+        "postgres": 1,
+        "redis": 1,
+        "hooks": 0,
+    }
     with pytest.raises(KindUnknown, match="apo"):
         desired_slots(KINDS, Settings(only="apo"))
 
