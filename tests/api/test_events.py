@@ -142,6 +142,7 @@ def test_what_cannot_be_read_is_refused(api_env: ApiEnv, query: str, headers: di
 
 
 def test_events_that_are_gone_are_said_to_be_gone(api_env: ApiEnv, now: str) -> None:
+    assert api_env.send().status_code == 202
     (first,) = api_env.sql("SELECT min(xid) AS xid FROM events_messages")
     api_env.sql("INSERT INTO event_horizons (parent, xid, id) VALUES ('events_messages', %s, 0)", first["xid"])
     refused = api_env.call("GET", f"{FEED}?after={first['xid'] - 1}-0")

@@ -28,6 +28,9 @@ def killed_and_back(installation: Bulkhead, kind: str) -> None:
     doubled."""
     before = installation.pids()
     killed = installation.kill(kind)
+    # until the kernel has closed its connections, a request on one of them may have been read: the message would be in
+    # doubt, and rightly wait for a human, since nothing else proves anything about this number
+    eventually(lambda: killed not in installation.alive(), 10.0, f"the killed {kind} is gone")
     sent = {}
     for index in range(4):
         text = f"while {kind} was away, {index}"
