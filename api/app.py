@@ -22,7 +22,7 @@ from api.events.hooks import HookOperations
 from api.http import cors, openapi, pages, reference
 from api.http.addresses import ClientAddresses, read_networks
 from api.http.middleware import RequestMiddleware
-from api.http.operations import Entry, Operation, routes
+from api.http.operations import EntryChecks, Operation, routes
 from api.http.problems import Problem
 from api.messages.acceptance import AcceptanceAnswers
 from api.messages.amendments import AmendmentOperations
@@ -99,7 +99,7 @@ def build_app(
     acceptor: RowAcceptor,
     storage: Storage,
     dependencies: Dependencies,
-    entry: Entry,
+    entry: EntryChecks,
     *,
     tail: EventTail,
 ) -> tuple[ASGIApp, Composer]:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from api.app import build_app
 from api.http.keys import KeyCheck, load_key
 from api.http.limits import RequestLimits
-from api.http.operations import Entry
+from api.http.operations import EntryChecks
 from api.operators.dependencies import Dependencies
 from shared.channels.worlds import worlds
 from shared.delivery.accept import Acceptor
@@ -47,7 +47,7 @@ class ApiService:
         self._tail = EventTail(child.store, child.stopping)
         self._keys = KnownKeys(child.store, LimitRules(settings))
         self._limits = Limits(child.store)
-        entry = Entry(keys=KeyCheck(key, self._keys), limits=RequestLimits(self._limits), store=child.store)
+        entry = EntryChecks(keys=KeyCheck(key, self._keys), limits=RequestLimits(self._limits), store=child.store)
         app, self._composer = build_app(
             child, self._acceptor, self._storage, self._dependencies, entry, tail=self._tail
         )

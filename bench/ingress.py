@@ -16,7 +16,7 @@ from zlib import crc32
 
 from bench.figures import Figures, spread_ms
 from bench.installation import Installation, running
-from bench.load import Line
+from bench.load import LoadConnection
 from tests.support.waiting import eventually
 
 _SECRET: Final = "bench-app-secret"  # a stand-in's; the installation that it belongs to lives for this run
@@ -159,7 +159,7 @@ class _Poster:
 
     def __init__(self, port: int, requests: Sequence[bytes], rate: float) -> None:
         self._port, self._requests, self._rate = port, requests, rate
-        self._idle: deque[Line] = deque()
+        self._idle: deque[LoadConnection] = deque()
         self._due: deque[tuple[float, bytes]] = deque()
         self._answers: list[tuple[float, float, int]] = []
         self._began = 0.0
@@ -169,7 +169,9 @@ class _Poster:
         """Post everything and wait for the responses."""
         loop = asyncio.get_running_loop()
         for _ in range(_LINES):
-            _, line = await loop.create_connection(lambda: Line(self._answered, self._lost), "127.0.0.1", self._port)
+            _, line = await loop.create_connection(
+                lambda: LoadConnection(self._answered, self._lost), "127.0.0.1", self._port
+            )
             self._idle.append(line)
         self._began = loop.time()
         for number, request in enumerate(self._requests):
@@ -192,17 +194,17 @@ class _Poster:
             line.busy = True
             line.transport.write(request)
 
-    def _answered(self, line: Line, status: int, _body: bytes) -> None:
+    def _answered(self, line: LoadConnection, status: int, _body: bytes) -> None:
         self._note(line, status)
         self._idle.append(line)
         self._begin()
 
-    def _lost(self, line: Line) -> None:
+    def _lost(self, line: LoadConnection) -> None:
         if line.busy:
             # a connection that was lost while idle has no outstanding response
             self._note(line, 0)
 
-    def _note(self, line: Line, status: int) -> None:
+    def _note(self, line: LoadConnection, status: int) -> None:
         self._answers.append((line.due_at - self._began, asyncio.get_running_loop().time() - line.due_at, status))
         if len(self._answers) == len(self._requests):
             self._ended.set()

@@ -56,7 +56,7 @@ class TenderBulkhead(Bulkhead):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arrival:
+class LedgerArrival:
     """A message that the sandbox accepted: our row, the attempt, the instant in seconds since 1970."""
 
     row_id: int
@@ -158,7 +158,7 @@ class Installation:
             poll_s=0.1,
         )
 
-    def arrived(self, since: float = 0.0) -> list[Arrival]:
+    def arrived(self, since: float = 0.0) -> list[LedgerArrival]:
         """Read the arrivals after an instant from the ledger's file, in its order."""
         found = []
         with (self.bulkhead.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
@@ -171,7 +171,7 @@ class Installation:
                 word, _, row_id, attempt, _ = entry["callback"].split(":")
                 # the sandbox may have other programs' callback data, and arrivals from before this load
                 if entry["at"] >= since and word == "bulkhead":
-                    found.append(Arrival(row_id=int(row_id), attempt=int(attempt), at=entry["at"]))
+                    found.append(LedgerArrival(row_id=int(row_id), attempt=int(attempt), at=entry["at"]))
         return found
 
     def processes(self) -> dict[str, list[psutil.Process]]:

@@ -76,10 +76,12 @@ class LoadResult:
     cpu_s: float = 0.0
 
 
-class Line(asyncio.Protocol):
+class LoadConnection(asyncio.Protocol):
     """A keep-alive connection with one request at a time."""
 
-    def __init__(self, answered: Callable[[Line, int, bytes], None], lost: Callable[[Line], None]) -> None:
+    def __init__(
+        self, answered: Callable[[LoadConnection, int, bytes], None], lost: Callable[[LoadConnection], None]
+    ) -> None:
         self._answered, self._lost = answered, lost
         self._buffer = b""
         self.transport: asyncio.Transport
@@ -112,7 +114,7 @@ class Line(asyncio.Protocol):
         self._lost(self)
 
 
-class Load:
+class LoadRun:
     """One run of the generator."""
 
     def __init__(self, spec: LoadSpec) -> None:
@@ -123,7 +125,7 @@ class Load:
         self._ended = asyncio.Event()
         self._over = False
         self._due: deque[float] = deque()
-        self._idle: deque[Line] = deque()
+        self._idle: deque[LoadConnection] = deque()
         self._open = 0
         head = (
             f"Host: 127.0.0.1:{spec.api_port}\r\nAuthorization: Bearer "
@@ -157,14 +159,14 @@ class Load:
         self.result.cpu_s = usage.ru_utime + usage.ru_stime
         return self.result
 
-    async def _connect(self) -> Line:
+    async def _connect(self) -> LoadConnection:
         self._open += 1
         _, line = await asyncio.get_running_loop().create_connection(
-            lambda: Line(self._on_answer, self._on_lost), "127.0.0.1", self._spec.api_port
+            lambda: LoadConnection(self._on_answer, self._on_lost), "127.0.0.1", self._spec.api_port
         )
         return line
 
-    def _post(self, line: Line, due_at: float) -> None:
+    def _post(self, line: LoadConnection, due_at: float) -> None:
         number = self._made
         self._made += 1
         self._outstanding += 1
@@ -177,7 +179,7 @@ class Load:
             % (self._spec.company.encode(), chat, self._head, len(body), body)
         )
 
-    def _on_answer(self, line: Line, status: int, body: bytes) -> None:
+    def _on_answer(self, line: LoadConnection, status: int, body: bytes) -> None:
         self._outstanding -= 1
         if status == 202:
             at = body.index(b'"id":"') + 6
@@ -189,7 +191,7 @@ class Load:
             self.result.other[str(status)] = self.result.other.get(str(status), 0) + 1
         self._next(line)
 
-    def _next(self, line: Line) -> None:
+    def _next(self, line: LoadConnection) -> None:
         # an overdue message goes first, on the connection that has just become free
         if self._due:
             self._post(line, self._due.popleft())
@@ -199,7 +201,7 @@ class Load:
             self._idle.append(line)
             self._ended.set()
 
-    def _on_lost(self, line: Line) -> None:
+    def _on_lost(self, line: LoadConnection) -> None:
         self._open -= 1
         if line.busy:
             self._outstanding -= 1
@@ -278,7 +280,7 @@ def main(words: list[str]) -> int:
     """Run the load that the one argument describes."""
     raw: dict[str, Any] = json.loads(words[0])
     spec = LoadSpec(**raw)
-    Path(spec.result).write_text(json.dumps(asdict(uvloop.run(Load(spec).run()))))
+    Path(spec.result).write_text(json.dumps(asdict(uvloop.run(LoadRun(spec).run()))))
     return 0
 
 

@@ -32,7 +32,7 @@ def quick(given: argparse.Namespace) -> None:
 
 
 @dataclass(frozen=True)
-class Kill:
+class RecoveryKill:
     """One kill: when (seconds since 1970), and the rows that the process had in flight."""
 
     at: float
@@ -64,7 +64,7 @@ def run(given: argparse.Namespace) -> Figures:
     return figures
 
 
-def _kill(installation: Installation, slot: str) -> Kill:
+def _kill(installation: Installation, slot: str) -> RecoveryKill:
     """Stop a process, record its in-flight messages, and kill it."""
     eventually(lambda: slot in installation.slot_pids(), 60.0, lambda: f"{slot} is back")
     pid = installation.slot_pids()[slot]
@@ -73,10 +73,10 @@ def _kill(installation: Installation, slot: str) -> Kill:
     rows = installation.rows("SELECT id FROM messages WHERE state = 'sending' AND incarnation LIKE %s", f"{slot}.%")
     at = time.time()
     os.kill(pid, signal.SIGKILL)
-    return Kill(at, [row_id for (row_id,) in rows])
+    return RecoveryKill(at, [row_id for (row_id,) in rows])
 
 
-def _judge(installation: Installation, figures: Figures, kills: list[Kill]) -> None:
+def _judge(installation: Installation, figures: Figures, kills: list[RecoveryKill]) -> None:
     each, last, held = [], [], 0
     for kill in kills:
         found = installation.rows(

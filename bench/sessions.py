@@ -94,7 +94,7 @@ def run(given: argparse.Namespace) -> Figures:
 
 
 @dataclass
-class Phase:
+class BenchPhase:
     """The messages of one phase.
 
     Attributes:
@@ -216,7 +216,7 @@ class Show:
         home = self._installation.bulkhead.home
         # by profile, not by pid: this finds browsers that outlive their owner too
         before = set(profile.living(home))
-        phase = Phase()
+        phase = BenchPhase()
         for number in range(self._given.burst):
             index = self.others[number % len(self.others)]
             phase.sent.setdefault(index, []).append(self._post(index, f"burst {number}"))
@@ -266,7 +266,7 @@ class Show:
             "burst sent after, s": round(time.monotonic() - killed_at, 1),
         }
 
-    def _count_sent(self, phase: Phase) -> int:
+    def _count_sent(self, phase: BenchPhase) -> int:
         ids = [one for listed in phase.sent.values() for one in listed]
         return int(
             self._installation.rows(
@@ -276,9 +276,9 @@ class Show:
 
     # phases
 
-    def phase(self, name: str, trouble: Callable[[], object]) -> Phase:
+    def phase(self, name: str, trouble: Callable[[], object]) -> BenchPhase:
         """Send through every session and through meta for a while, with a fault from the second second on."""
-        installation, given, phase = self._installation, self._given, Phase()
+        installation, given, phase = self._installation, self._given, BenchPhase()
         spec = installation.spec(seconds=given.seconds, rate=given.meta_rate, chats=500, first_chat=15_560_000_000)
         with installation.load(spec):
             self._since = time.time()
@@ -314,7 +314,7 @@ class Show:
             "SELECT id FROM messages WHERE id = ANY(%s) AND sent_at IS NULL LIMIT 1", ids
         )
 
-    def _measure(self, phase: Phase) -> None:
+    def _measure(self, phase: BenchPhase) -> None:
         ids = [one for listed in phase.sent.values() for one in listed]
         rows = self._installation.rows(
             "SELECT id, extract(epoch FROM sent_at - created_at)::float8 FROM messages WHERE id "
@@ -410,7 +410,7 @@ class Show:
         }
 
 
-def _reported(sick: Phase, calm: Phase) -> dict[str, Any]:
+def _reported(sick: BenchPhase, calm: BenchPhase) -> dict[str, Any]:
     others = range(min(sick.sent) + 1, max(sick.sent) + 1)
     waits, before = sick.of(others), calm.of(others)
     ratios = {

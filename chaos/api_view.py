@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from chaos.installation import Installation
-from chaos.judge import Accepted, ReportedState, Step
-from chaos.load import Chat, Load
+from chaos.installation import ChaosInstallation
+from chaos.judge import AcceptedMessage, HistoryStep, ReportedState
+from chaos.load import ChaosLoad, Chat
 
 _PAGE: Final = 200
 """The API's largest page."""
@@ -22,7 +22,7 @@ _READERS: Final = 8
 class ApiView:
     """Reads one run's messages from the API."""
 
-    def __init__(self, installation: Installation, load: Load) -> None:
+    def __init__(self, installation: ChaosInstallation, load: ChaosLoad) -> None:
         self._installation, self._load = installation, load
         self._readers = asyncio.Semaphore(_READERS)
 
@@ -51,7 +51,7 @@ class ApiView:
         }
 
     async def with_histories(
-        self, reported: dict[str, ReportedState], messages: Iterable[Accepted]
+        self, reported: dict[str, ReportedState], messages: Iterable[AcceptedMessage]
     ) -> dict[str, ReportedState]:
         """Return `reported` with the histories of `messages`; a history stays empty where the API does not answer."""
         known = [message for message in messages if message.text in reported]
@@ -60,7 +60,7 @@ class ApiView:
             message.text: replace(
                 reported[message.text],
                 history=tuple(
-                    Step(state=step["state"], attempt=step["attempt"], code=step["code"] or "")
+                    HistoryStep(state=step["state"], attempt=step["attempt"], code=step["code"] or "")
                     for step in found["history"]
                 ),
             )
@@ -86,7 +86,7 @@ class ApiView:
                     return found
                 cursor = f"&cursor={answer.body['next']}"
 
-    async def _details(self, message: Accepted) -> dict[str, Any] | None:
+    async def _details(self, message: AcceptedMessage) -> dict[str, Any] | None:
         async with self._readers:
             answer = await self._installation.api("GET", self._load.chat_named(message.chat).path(message.id))
         return answer.body if answer is not None and answer.status == 200 else None

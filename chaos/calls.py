@@ -19,7 +19,7 @@ in an error of its own.
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CallAnswer:
     """A complete response; `body`: its decoded JSON, None for other content."""
 
     status: int
@@ -46,7 +46,7 @@ class Calls:
 
     async def call(
         self, method: str, url: str, *, within_s: float, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> Answer | None:
+    ) -> CallAnswer | None:
         """Make one call. Returns None without a complete response in time; whether the call was carried out is then
         unknown.
         """
@@ -60,8 +60,8 @@ class Calls:
         except _NETWORK:
             return None
         try:
-            return Answer(response.status, json.loads(content))
+            return CallAnswer(response.status, json.loads(content))
         # a response without JSON (a proxy's page, a truncated body) is still a response: its status counts, and the
         # caller judges it
         except ValueError:
-            return Answer(response.status, None)
+            return CallAnswer(response.status, None)

@@ -9,11 +9,11 @@ import random
 import time
 from typing import Any, Final
 
-from chaos.installation import Installation, NeverHappened, until
+from chaos.installation import ChaosInstallation, NeverHappened, until
 from chaos.ledger import LedgerReader
-from chaos.load import Chat, Load
+from chaos.load import ChaosLoad, Chat
 from chaos.outsiders import post_signed, status
-from chaos.plans import Step
+from chaos.plans import PlanStep
 from chaos.tenants import SECOND, SECOND_WABA
 
 _TAKEN_S: Final = 2.0
@@ -37,11 +37,11 @@ class Doors:
         seed: for random choices.
     """
 
-    def __init__(self, installation: Installation, load: Load, ledger: LedgerReader, seed: int) -> None:
+    def __init__(self, installation: ChaosInstallation, load: ChaosLoad, ledger: LedgerReader, seed: int) -> None:
         self._installation, self._load, self._ledger = installation, load, ledger
         self._dice = random.Random(seed)  # noqa: S311 - dice, not secrets
 
-    async def silent_door(self, _: Step) -> None:
+    async def silent_door(self, _: PlanStep) -> None:
         """End our subscription to an account, cut answers of its number, and repeat an old event of it that has no
         time. Raises `NeverHappened`.
 
@@ -55,7 +55,7 @@ class Doors:
         del timeless["timestamp"]
         await post_signed(self._installation, SECOND.account, [timeless], at=time.time() - _OLD_S)
 
-    async def crowd(self, _: Step) -> None:
+    async def crowd(self, _: PlanStep) -> None:
         """Have more messages of one silent number held for a human than any query reads at once. Raises
         `NeverHappened`.
         """
@@ -68,7 +68,7 @@ class Doors:
         )
         await self._disarm(fault)
 
-    async def endless_doubt(self, step: Step) -> None:
+    async def endless_doubt(self, step: PlanStep) -> None:
         """Accept each message of a chat with `resend`, answer 502, and report nothing. Raises `NeverHappened`."""
         chat = self._chat("resend")
         faults = [
@@ -79,7 +79,7 @@ class Doors:
         for fault in faults:
             await self._disarm(fault)
 
-    async def late_report(self, _: Step) -> None:
+    async def late_report(self, _: PlanStep) -> None:
         """Cut the response to a message that may be held, and report its status minutes later. Raises
         `NeverHappened`.
         """
@@ -87,7 +87,7 @@ class Doors:
         await self._arm(fault="webhook_delay", count=2, to=chat.number, latency_ms=_MINUTES_MS)
         await self._arm(fault="cut_after", count=1, to=chat.number)
 
-    async def lost_report(self, _: Step) -> None:
+    async def lost_report(self, _: PlanStep) -> None:
         """Cut the response to a message that may be held, and never report a status. Raises `NeverHappened`."""
         chat = self._chat("hold")
         await self._arm(fault="webhook_drop", count=2, to=chat.number)

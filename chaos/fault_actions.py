@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from chaos.doors import Doors
-from chaos.installation import Installation, NeverHappened, until
-from chaos.judge import Kill
+from chaos.installation import ChaosInstallation, NeverHappened, until
+from chaos.judge import SenderKill
 from chaos.outsiders import Outsiders
 from chaos.pages import linked_page, order, relink
-from chaos.plans import FAULTS, META, SENDERS, Action, Step
+from chaos.plans import FAULTS, META, SENDERS, Action, PlanStep
 from chaos.power_loss import lose_power
 from shared.clock import left, monotonic
 from shared.errors import QueueUnavailable, StoreUnavailable
@@ -70,16 +70,16 @@ class FaultInjector:
         connections_cut: how many database connections were ended.
     """
 
-    def __init__(self, installation: Installation, seed: int, outsiders: Outsiders, doors: Doors) -> None:
+    def __init__(self, installation: ChaosInstallation, seed: int, outsiders: Outsiders, doors: Doors) -> None:
         self._outsiders, self._doors = outsiders, doors
         self._installation, self._dice = installation, random.Random(seed)  # noqa: S311 - dice, not secrets
         # processes that are stopped and not yet continued: an interrupted run must not leave a stopped process behind
         self._frozen: set[int] = set()
         self.done: dict[str, int] = {}
         self.left_out: dict[str, int] = {}
-        self.kills: list[Kill] = []
+        self.kills: list[SenderKill] = []
         self.connections_cut = 0
-        self.actions: Mapping[Action, Callable[[Step], Awaitable[None]]] = {
+        self.actions: Mapping[Action, Callable[[PlanStep], Awaitable[None]]] = {
             "kill": self._kill,
             "kill_server": self._kill_server,
             "stop_then_kill": self._stop_then_kill,
@@ -97,7 +97,7 @@ class FaultInjector:
             "relink": self._relink,
         }
 
-    async def do(self, step: Step) -> None:
+    async def do(self, step: PlanStep) -> None:
         """Carry out one fault, from its beginning to its end."""
         try:
             await self.actions[FAULTS[step.fault].action](step)
@@ -133,44 +133,44 @@ class FaultInjector:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    async def _kill(self, step: Step) -> None:
+    async def _kill(self, step: PlanStep) -> None:
         pid = await self._find(step.target)
         # not by `_signal`: a target that is gone must count as left out, so `ProcessLookupError` propagates to `do`
         os.kill(pid, signal.SIGKILL)
         self._frozen.discard(pid)
         if step.target in SENDERS:
             # the ledger's clock: the judge compares this instant with the times of arrivals
-            self.kills.append(Kill(at=time.time(), target=step.target))
+            self.kills.append(SenderKill(at=time.time(), target=step.target))
         if step.target == "orchestrator":
             # the lock of the home is free only then; before that, a second orchestrator refuses to start
             await self._installation.wait_orchestrator_gone()
             await asyncio.sleep(self._dice.uniform(*_ORCHESTRATOR_AWAY_S))
             await self._installation.start_orchestrator()
 
-    async def _kill_server(self, step: Step) -> None:
+    async def _kill_server(self, step: PlanStep) -> None:
         pids = await self._find_server(step.target)
         # parents come first: the server itself, and not a process that it forked
         os.kill(pids[0], signal.SIGKILL)
 
-    async def _stop_then_kill(self, step: Step) -> None:
+    async def _stop_then_kill(self, step: PlanStep) -> None:
         self._signal([await self._find(step.target)], signal.SIGSTOP)
         await asyncio.sleep(step.lasts_s)
         # looked up again: the orchestrator may have killed the hanging process meanwhile; this kills its successor
         await self._kill(step)
 
-    async def _pause(self, step: Step) -> None:
+    async def _pause(self, step: PlanStep) -> None:
         pid = await self._find(step.target)
         self._signal([pid], signal.SIGSTOP)
         await asyncio.sleep(step.lasts_s)
         self._signal([pid], signal.SIGCONT)
 
-    async def _pause_server(self, step: Step) -> None:
+    async def _pause_server(self, step: PlanStep) -> None:
         pids = await self._find_server(step.target)
         self._signal(pids, signal.SIGSTOP)
         await asyncio.sleep(step.lasts_s)
         self._signal(pids, signal.SIGCONT)
 
-    async def _cut_database(self, step: Step) -> None:
+    async def _cut_database(self, step: PlanStep) -> None:
         await self._find(step.target)
         store = Store.open(
             self._installation.settings, ChildEnvironment(process_name="chaos", process_incarnation="chaos"), limit=1
@@ -186,7 +186,7 @@ class FaultInjector:
         finally:
             store.close()
 
-    async def _flush_redis(self, step: Step) -> None:
+    async def _flush_redis(self, step: PlanStep) -> None:
         def flush() -> None:
             # 2 s: a server that another fault has stopped must fail this step, not prolong it
             with redis_errors(), connect(self._installation.settings.redis_url, 2.0) as client:
@@ -195,10 +195,10 @@ class FaultInjector:
         # the client blocks: in the event loop it would stop the load meanwhile
         await asyncio.to_thread(flush)
 
-    async def _provider(self, step: Step) -> None:
+    async def _provider(self, step: PlanStep) -> None:
         await self._sandbox("faults", **FAULTS[step.fault].details)
 
-    async def _drop_webhooks(self, step: Step) -> None:
+    async def _drop_webhooks(self, step: PlanStep) -> None:
         """Drop the webhooks of one number for a while: the app is not subscribed to its account."""
         details = {"fault": "webhook_drop", "count": None, "phone_number_id": FAULTS[step.fault].details["account"]}
         answer = await self._installation.sandbox("POST", "faults", body=details)
@@ -208,16 +208,16 @@ class FaultInjector:
         # a provider that was killed meanwhile has forgotten it
         await self._installation.sandbox("DELETE", f"faults/{answer.body['id']}")
 
-    async def _post_as_outsiders(self, step: Step) -> None:
+    async def _post_as_outsiders(self, step: PlanStep) -> None:
         # plans are pure data, so they name the method
         post: Callable[[], Awaitable[None]] = getattr(self._outsiders, FAULTS[step.fault].details["posts"])
         await post()
 
-    async def _do_at_door(self, step: Step) -> None:
-        does: Callable[[Step], Awaitable[None]] = getattr(self._doors, step.target)
+    async def _do_at_door(self, step: PlanStep) -> None:
+        does: Callable[[PlanStep], Awaitable[None]] = getattr(self._doors, step.target)
         await does(step)
 
-    async def _kill_with_proof(self, step: Step) -> None:
+    async def _kill_with_proof(self, step: PlanStep) -> None:
         """Kill a sender that has unprocessed statuses of messages in doubt, and have the provider repeat them only
         after the in-doubt window.
         """
@@ -244,7 +244,7 @@ class FaultInjector:
         finally:
             await self._installation.sandbox("POST", "settings", body=_USUAL_SETTINGS)
 
-    async def _lose_power(self, step: Step) -> None:
+    async def _lose_power(self, step: PlanStep) -> None:
         # delayed, since a status would settle the messages under way; the provider posts them after the loss
         await self._sandbox("faults", fault="webhook_delay", latency_ms=_STATUS_MS, count=4 * _UNDER_WAY)
         await self._sandbox("faults", fault="hang_after", count=_UNDER_WAY)
@@ -256,10 +256,10 @@ class FaultInjector:
         if answer is None or answer.status != 200:
             raise NeverHappened("the provider is away")
 
-    async def _relink(self, step: Step) -> None:
+    async def _relink(self, step: PlanStep) -> None:
         await relink(self._installation, lost_s=step.lasts_s, other_phone=self._dice.random() < _OTHER_PHONE)
 
-    async def _page(self, step: Step) -> None:
+    async def _page(self, step: PlanStep) -> None:
         details = FAULTS[step.fault].details
         await order(
             self._installation, await linked_page(self._installation), details["order"], amount=details["amount"]

@@ -6,10 +6,10 @@ import asyncio
 from collections import Counter
 from typing import Any, Final
 
-from chaos.installation import Installation
-from chaos.judge import PARKED, Accepted
+from chaos.installation import ChaosInstallation
+from chaos.judge import PARKED, AcceptedMessage
 from chaos.ledger import LedgerReader
-from chaos.load import Chat, Load
+from chaos.load import ChaosLoad, Chat
 
 _EVERY_S: Final = 2.0
 """Seconds between two rounds over the dead letters of every company."""
@@ -22,7 +22,7 @@ class FollowUp:
         done: how often each decision was made: `redriven after CODE`, `resolved_sent`, `resolved_resend`.
     """
 
-    def __init__(self, installation: Installation, load: Load, ledger: LedgerReader) -> None:
+    def __init__(self, installation: ChaosInstallation, load: ChaosLoad, ledger: LedgerReader) -> None:
         self._installation, self._load, self._ledger = installation, load, ledger
         self.done: Counter[str] = Counter()
         self._at_work = asyncio.Lock()
@@ -64,7 +64,7 @@ class FollowUp:
                 return found
             cursor = f"?cursor={answer.body['next']}"
 
-    async def _decide(self, message: Accepted, letter: dict[str, Any]) -> None:
+    async def _decide(self, message: AcceptedMessage, letter: dict[str, Any]) -> None:
         chat = self._load.chat_named(message.chat)
         if letter["status"] == "failed":
             # parked messages are judged, not redriven
@@ -73,7 +73,7 @@ class FollowUp:
         elif letter["heldForHumanAt"] and not chat.is_left:
             await self._resolve(chat, message)
 
-    async def _redrive(self, chat: Chat, message: Accepted, code: str) -> None:
+    async def _redrive(self, chat: Chat, message: AcceptedMessage, code: str) -> None:
         self._ledger.read()
         times = self._ledger.times[message.text]
         # it failed again without another call to the provider, so that something unrelated to this attempt failed it
@@ -89,7 +89,7 @@ class FollowUp:
             self._confirmed.add(message.text)
             self.done[f"redriven after {code}"] += 1
 
-    async def _resolve(self, chat: Chat, message: Accepted) -> None:
+    async def _resolve(self, chat: Chat, message: AcceptedMessage) -> None:
         self._ledger.read()
         # a human operator would check the recipient's phone; here the ledger replaces it. Arrivals before a redrive
         # were refused by the provider, and do not count

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Form:
+class MessageForm:
     """One message to send.
 
     Attributes:
@@ -27,14 +27,14 @@ class Form:
     file: str = ""
 
 
-def _text(text: str, _: random.Random) -> Form:
-    return Form(type="text", body={"message": text}, content={"body": text})
+def _text(text: str, _: random.Random) -> MessageForm:
+    return MessageForm(type="text", body={"message": text}, content={"body": text})
 
 
-def _location(text: str, dice: random.Random) -> Form:
+def _location(text: str, dice: random.Random) -> MessageForm:
     # four digits, so that the numbers are equal again after JSON, PostgreSQL and the page
     place = {"latitude": round(dice.uniform(-80, 80), 4), "longitude": round(dice.uniform(-170, 170), 4)}
-    return Form(type="location", body={**place, "name": text}, content=place)
+    return MessageForm(type="location", body={**place, "name": text}, content=place)
 
 
 _JPEG: Final = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00\xff\xd9"
@@ -44,42 +44,42 @@ _WEBP: Final = b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00\x2f\x00\x00\x00\x1
 """The smallest file of each kind; every message appends its own text."""
 
 
-def _file(type_: str, start: bytes, text: str, **more: str) -> Form:
+def _file(type_: str, start: bytes, text: str, **more: str) -> MessageForm:
     # unique content, so that the hash reveals a file that was exchanged for another one
     content = start + f"of {text}\n".encode()
     digest = hashlib.sha256(content).hexdigest()
     body = {"data": base64.b64encode(content).decode(), **more}
-    return Form(type=type_, body=body, content={"sha256": digest}, file="" if "caption" in more else digest)
+    return MessageForm(type=type_, body=body, content={"sha256": digest}, file="" if "caption" in more else digest)
 
 
-def _document(text: str, _: random.Random) -> Form:
+def _document(text: str, _: random.Random) -> MessageForm:
     return _file("document", b"invoice ", text, caption=text, filename="invoice.txt")
 
 
-def _image(text: str, _: random.Random) -> Form:
+def _image(text: str, _: random.Random) -> MessageForm:
     return _file("image", _JPEG, text, caption=text)
 
 
-def _video(text: str, _: random.Random) -> Form:
+def _video(text: str, _: random.Random) -> MessageForm:
     return _file("video", _MP4, text, caption=text)
 
 
-def _audio(text: str, _: random.Random) -> Form:
+def _audio(text: str, _: random.Random) -> MessageForm:
     return _file("audio", _OGG, text)
 
 
-def _sticker(text: str, _: random.Random) -> Form:
+def _sticker(text: str, _: random.Random) -> MessageForm:
     return _file("sticker", _WEBP, text)
 
 
-def _contacts(text: str, _: random.Random) -> Form:
-    return Form(type="contacts", body={"contacts": [{"name": text, "phones": ["+1 555 010 0300"]}]}, content={})
+def _contacts(text: str, _: random.Random) -> MessageForm:
+    return MessageForm(type="contacts", body={"contacts": [{"name": text, "phones": ["+1 555 010 0300"]}]}, content={})
 
 
-def _interactive(text: str, dice: random.Random) -> Form:
+def _interactive(text: str, dice: random.Random) -> MessageForm:
     # a random id for the same reason: the judge compares it
     button = f"choice-{dice.randrange(1_000_000)}"
-    return Form(
+    return MessageForm(
         type="interactive",
         body={
             "interactive": {
@@ -92,16 +92,16 @@ def _interactive(text: str, dice: random.Random) -> Form:
     )
 
 
-def _template(text: str, _: random.Random) -> Form:
+def _template(text: str, _: random.Random) -> MessageForm:
     components = [{"type": "body", "parameters": [{"type": "text", "text": text}]}]
-    return Form(
+    return MessageForm(
         type="template",
         body={"name": "order_update", "language": "en_US", "components": components},
         content={"name": "order_update", "language": "en_US"},
     )
 
 
-_Make = Callable[[str, random.Random], Form]
+_Make = Callable[[str, random.Random], MessageForm]
 FORMS: Final[Mapping[str, tuple[_Make, float]]] = {
     "text": (_text, 10.0),
     "location": (_location, 1.0),
@@ -119,7 +119,7 @@ BROWSER_TYPES: Final = frozenset({"text", "location", "document"})
 """Types that a browser session sends too, and that the page's ledger shows with their unique text."""
 
 
-def draw(text: str, dice: random.Random, types: frozenset[str] = frozenset(FORMS)) -> Form:
+def draw(text: str, dice: random.Random, types: frozenset[str] = frozenset(FORMS)) -> MessageForm:
     """Return a message that contains `text`, of one of `types`."""
     able = [name for name in FORMS if name in types]
     (name,) = dice.choices(able, [FORMS[name][1] for name in able])

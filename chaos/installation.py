@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-from chaos.calls import Answer, Calls
+from chaos.calls import CallAnswer, Calls
 from shared import settings as settings_table
 from shared.clock import left, monotonic
 from shared.errors import BulkheadError
@@ -63,7 +63,7 @@ async def until(condition: Callable[[], object], within_s: float, what: str) -> 
         await asyncio.sleep(_LOOK_S)
 
 
-class Installation:
+class ChaosInstallation:
     """One installation.
 
     Args:
@@ -230,7 +230,7 @@ class Installation:
 
     async def api(
         self, method: str, path: str, *, within_s: float = _CALL_S, body: Any = None, key: str = ""
-    ) -> Answer | None:
+    ) -> CallAnswer | None:
         """Call the API, with an idempotency key if given."""
         headers = {"Authorization": f"Bearer {self.settings.api_key}"} | ({"Idempotency-Key": key} if key else {})
         return await self._calls.call(
@@ -241,13 +241,13 @@ class Installation:
             headers=headers,
         )
 
-    async def sandbox(self, method: str, path: str, *, body: Any = None) -> Answer | None:
+    async def sandbox(self, method: str, path: str, *, body: Any = None) -> CallAnswer | None:
         """Call the sandbox's control API."""
         return await self._calls.call(
             method, f"http://127.0.0.1:{self.settings.port('sandbox')}/control/{path}", within_s=_CALL_S, body=body
         )
 
-    async def graph(self, method: str, path: str) -> Answer | None:
+    async def graph(self, method: str, path: str) -> CallAnswer | None:
         """Call the provider as another program of the same business would."""
         token = (self.home / "sandbox_access_token").read_text(encoding="ascii").strip()
         return await self._calls.call(
@@ -257,7 +257,7 @@ class Installation:
             headers={"Authorization": f"Bearer {token}"},
         )
 
-    async def webhook(self, path: str, body: Any, headers: Mapping[str, str]) -> Answer | None:
+    async def webhook(self, path: str, body: Any, headers: Mapping[str, str]) -> CallAnswer | None:
         """Post to the public port for webhooks, as any host on the network could."""
         return await self._calls.call(
             "POST", f"http://127.0.0.1:{self.settings.port('meta')}{path}", within_s=_CALL_S, body=body, headers=headers

@@ -26,7 +26,7 @@ moments.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Accepted:
+class AcceptedMessage:
     """A message that the API accepted with 202.
 
     Attributes:
@@ -60,7 +60,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Arrival:
+class ProviderArrival:
     """One arrival at the provider, in the ledger's order.
 
     Attributes:
@@ -81,7 +81,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class HistoryStep:
     """One entry of a message's history."""
 
     state: str
@@ -98,11 +98,11 @@ class ReportedState:
     state: str
     code: str = ""
     held: bool = False
-    history: Sequence[Step] = ()
+    history: Sequence[HistoryStep] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kill:
+class SenderKill:
     """A sender that was killed, and when (seconds since 1970)."""
 
     at: float
@@ -110,7 +110,7 @@ class Kill:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class RunResult:
     """The outcome of a run. Messages are named by their texts.
 
     Attributes:
@@ -138,7 +138,7 @@ class Result:
     parked: Sequence[str]
     in_doubt: Mapping[str, str]
     unasked: int
-    recoveries: Sequence[tuple[Kill, float]]
+    recoveries: Sequence[tuple[SenderKill, float]]
     misdirected: Mapping[str, str] = field(default_factory=dict)
     altered: Mapping[str, str] = field(default_factory=dict)
     early: Mapping[str, str] = field(default_factory=dict)
@@ -168,14 +168,14 @@ class Result:
 
 
 def judge(
-    accepted: Sequence[Accepted],
-    received: Sequence[Arrival],
+    accepted: Sequence[AcceptedMessage],
+    received: Sequence[ProviderArrival],
     reported: Mapping[str, ReportedState],
-    kills: Sequence[Kill] = (),
+    kills: Sequence[SenderKill] = (),
     *,
     statuses: Mapping[int, frozenset[str]] | None = None,
     attempts: int = 0,
-) -> Result:
+) -> RunResult:
     """Compare accepted messages, arrivals and reports.
 
     Args:
@@ -184,7 +184,7 @@ def judge(
         attempts: SEND_ATTEMPTS of the installation, which bounds the repetitions of the policy `resend`. 0: not
             compared.
     """
-    by_text: dict[str, list[Arrival]] = defaultdict(list)
+    by_text: dict[str, list[ProviderArrival]] = defaultdict(list)
     for arrival in received:
         by_text[arrival.text].append(arrival)
     first = {text: found[0] for text, found in by_text.items()}
@@ -209,7 +209,7 @@ def judge(
             behind.append(message.text)
         else:
             lost[message.text] = f"{state.state} {state.code}".strip()
-    return Result(
+    return RunResult(
         accepted=len(accepted),
         arrived=len(first),
         lost=lost,
@@ -242,8 +242,8 @@ def judge(
 
 
 def _duplicated(
-    promised: Mapping[str, Accepted],
-    by_text: Mapping[str, Sequence[Arrival]],
+    promised: Mapping[str, AcceptedMessage],
+    by_text: Mapping[str, Sequence[ProviderArrival]],
     reported: Mapping[str, ReportedState],
     attempts: int,
 ) -> dict[str, int]:
@@ -267,7 +267,7 @@ def _duplicated(
     return found
 
 
-def _reordered(promised: Mapping[str, Accepted], first: Iterable[Arrival]) -> list[str]:
+def _reordered(promised: Mapping[str, AcceptedMessage], first: Iterable[ProviderArrival]) -> list[str]:
     highest: dict[str, int] = defaultdict(int)
     found = []
     # first arrivals only: a legitimate repetition does not change the order of the chat
@@ -283,7 +283,9 @@ def _reordered(promised: Mapping[str, Accepted], first: Iterable[Arrival]) -> li
 
 
 def _compare(
-    promised: Mapping[str, Accepted], received: Iterable[Arrival], differ: Callable[[Accepted, Arrival], str]
+    promised: Mapping[str, AcceptedMessage],
+    received: Iterable[ProviderArrival],
+    differ: Callable[[AcceptedMessage, ProviderArrival], str],
 ) -> dict[str, str]:
     """Return, by text, the first difference that `differ(message, arrival)` finds in a message's arrivals."""
     found: dict[str, str] = {}
@@ -294,7 +296,7 @@ def _compare(
     return found
 
 
-def _direction(message: Accepted, arrival: Arrival) -> str:
+def _direction(message: AcceptedMessage, arrival: ProviderArrival) -> str:
     if message.recipient and arrival.recipient not in ("", message.recipient):
         return f"to …{arrival.recipient[-4:]}, not …{message.recipient[-4:]}"
     if message.account and arrival.account != message.account:
@@ -302,7 +304,7 @@ def _direction(message: Accepted, arrival: Arrival) -> str:
     return ""
 
 
-def _content(message: Accepted, arrival: Arrival) -> str:
+def _content(message: AcceptedMessage, arrival: ProviderArrival) -> str:
     if message.content is None or arrival.content is None:
         return ""
     if arrival.type != message.type:
@@ -311,16 +313,16 @@ def _content(message: Accepted, arrival: Arrival) -> str:
     return f"differs in {', '.join(differing)}" if differing else ""
 
 
-def _earliness(message: Accepted, arrival: Arrival) -> str:
+def _earliness(message: AcceptedMessage, arrival: ProviderArrival) -> str:
     if message.send_at is None or arrival.at >= message.send_at - _EARLY_S:
         return ""
     return f"{message.send_at - arrival.at:.1f} s before its time"
 
 
 def _contradiction(
-    message: Accepted,
+    message: AcceptedMessage,
     state: ReportedState,
-    received: Sequence[Arrival],
+    received: Sequence[ProviderArrival],
     statuses: Mapping[int, frozenset[str]] | None,
 ) -> str:
     """Return how the reported state contradicts the ledger; empty when it does not."""
@@ -341,7 +343,9 @@ def _contradiction(
     return _unlike_statuses(state, received, statuses)
 
 
-def _unlike_statuses(state: ReportedState, received: Sequence[Arrival], statuses: Mapping[int, frozenset[str]]) -> str:
+def _unlike_statuses(
+    state: ReportedState, received: Sequence[ProviderArrival], statuses: Mapping[int, frozenset[str]]
+) -> str:
     """Return how the reported state differs from the provider's delivered statuses."""
     taken = [arrival for arrival in received if not arrival.is_refused]
     proved = max((_RANK.get(status, 0) for arrival in taken for status in statuses[arrival.seq]), default=0)
@@ -361,7 +365,7 @@ def _name(rank: int) -> str:
     return next((name for name, value in _RANK.items() if value == rank), "")
 
 
-def _broken_history(state: ReportedState, received: Sequence[Arrival]) -> str:
+def _broken_history(state: ReportedState, received: Sequence[ProviderArrival]) -> str:
     """Return what is wrong with a history; empty when it agrees with the ledger and the reported state."""
     steps = state.history
     if steps[0].state != "queued":
@@ -391,7 +395,7 @@ def _broken_history(state: ReportedState, received: Sequence[Arrival]) -> str:
     return ""
 
 
-def _recovery_s(kill: Kill, accepted: Sequence[Accepted], first: Mapping[str, Arrival]) -> float:
+def _recovery_s(kill: SenderKill, accepted: Sequence[AcceptedMessage], first: Mapping[str, ProviderArrival]) -> float:
     """Return for how long after the kill earlier accepted messages were still arriving."""
     # scheduled messages are late by intention
     waiting = [

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from chaos.installation import Installation
-from chaos.judge import Arrival
+from chaos.installation import ChaosInstallation
+from chaos.judge import ProviderArrival
 
 
 def _file(part: Mapping[str, Any], files: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
@@ -71,7 +71,7 @@ def received_messages(
     files: Mapping[str, str] | None = None,
     names: Mapping[str, str] | None = None,
     ids: dict[str, str] | None = None,
-) -> list[Arrival]:
+) -> list[ProviderArrival]:
     """Return the arrivals of one run's messages: ledger entries whose text begins with `mark`.
 
     Args:
@@ -100,7 +100,7 @@ def received_messages(
         if text.startswith(mark):
             known[entry.get("id", "")] = text
             found.append(
-                Arrival(
+                ProviderArrival(
                     seq=entry["seq"],
                     at=entry["at"],
                     text=text,
@@ -141,11 +141,11 @@ class LedgerReader:
             read.
     """
 
-    installation: Installation
+    installation: ChaosInstallation
     mark: str
     names: Mapping[str, str] = field(default_factory=dict)
     began_at: float = field(default_factory=time.time)
-    received: list[Arrival] = field(default_factory=list)
+    received: list[ProviderArrival] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     times: Counter[str] = field(default_factory=Counter)
     sends: dict[str, list[ProviderSend]] = field(default_factory=lambda: defaultdict(list))

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chaos.calls import Answer
+from chaos.calls import CallAnswer
 from chaos.forms import BROWSER_TYPES, FORMS, draw
-from chaos.installation import Installation
-from chaos.judge import Accepted
+from chaos.installation import ChaosInstallation
+from chaos.judge import AcceptedMessage
 from chaos.ledger import reaction_to
 from shared.channels.registry import CHANNELS
 from shared.errors import BulkheadError
@@ -107,7 +107,7 @@ class Tenant:
     account: str
 
 
-class Load:
+class ChaosLoad:
     """Sends until it is stopped.
 
     Args:
@@ -124,7 +124,7 @@ class Load:
 
     def __init__(
         self,
-        installation: Installation,
+        installation: ChaosInstallation,
         *,
         mark: str,
         rate: float,
@@ -155,7 +155,7 @@ class Load:
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._customers: list[asyncio.Task[None]] = []
-        self.accepted: list[Accepted] = []
+        self.accepted: list[AcceptedMessage] = []
         self.names: dict[str, str] = {}
         self.silent: set[str] = set()
         self.asked = 0
@@ -250,7 +250,7 @@ class Load:
 
     async def _talk(self, chat: Chat) -> None:
         number = 0
-        target: Accepted | None = None
+        target: AcceptedMessage | None = None
         # spread over the interval, so that chats do not send at the same instants
         wait_s = random.uniform(0.0, self._every_s)  # noqa: S311 - dice, not secrets
         while not await _is_set_within(self._stopping, wait_s):
@@ -273,7 +273,7 @@ class Load:
             )
             await asyncio.sleep(CUSTOMERS_EVERY_S)
 
-    async def _act(self, chat: Chat, number: int, target: Accepted | None) -> Accepted | None:
+    async def _act(self, chat: Chat, number: int, target: AcceptedMessage | None) -> AcceptedMessage | None:
         """React to the message before this one, or edit it where the channel supports that. Returns None when it was
         not chosen, or the message has not been sent yet.
         """
@@ -294,7 +294,7 @@ class Load:
         answer, tries = await self._until_answered(method, path, text, body=body, key=key, accepts=(202, 409, 422))
         if answer.status != 202:
             return None
-        return Accepted(
+        return AcceptedMessage(
             text=text,
             chat=chat.name,
             number=number,
@@ -307,7 +307,7 @@ class Load:
             content=content,
         )
 
-    async def _send(self, chat: Chat, number: int) -> Accepted:
+    async def _send(self, chat: Chat, number: int) -> AcceptedMessage:
         text = f"{self._mark} {chat.name} {number}"
         types = frozenset({"text"}) if not self._varied else frozenset(FORMS) if chat.account else BROWSER_TYPES
         form = draw(text, self._dice, types)
@@ -325,7 +325,7 @@ class Load:
             self.names[form.file] = text
         path = f"/api/v2/messages/{form.type}/{chat.company}/{chat.number}"
         answer, tries = await self._until_answered("POST", path, text, body=body, key=text.replace(" ", "."))
-        accepted = Accepted(
+        accepted = AcceptedMessage(
             text=text,
             chat=chat.name,
             number=number,
@@ -355,7 +355,7 @@ class Load:
         body: Any = None,
         key: str = "",
         accepts: tuple[int, ...] = (200, 202),
-    ) -> tuple[Answer, int]:
+    ) -> tuple[CallAnswer, int]:
         """Repeat a request until it has a response. Returns that with the number of requests. Raises
         `ClientWronged`.
         """

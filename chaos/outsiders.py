@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from chaos.follow_up import FollowUp
-from chaos.installation import Installation, NeverHappened
-from chaos.judge import Accepted
+from chaos.installation import ChaosInstallation, NeverHappened
+from chaos.judge import AcceptedMessage
 from chaos.ledger import LedgerReader
-from chaos.load import Load
+from chaos.load import ChaosLoad
 from chaos.tenants import ATTACKER
 from shared.clock import left, monotonic
 
@@ -41,7 +41,7 @@ class Outsiders:
     """
 
     def __init__(
-        self, installation: Installation, load: Load, ledger: LedgerReader, follow_up: FollowUp, seed: int
+        self, installation: ChaosInstallation, load: ChaosLoad, ledger: LedgerReader, follow_up: FollowUp, seed: int
     ) -> None:
         self._installation, self._load, self._ledger, self._follow_up = installation, load, ledger, follow_up
         self._dice = random.Random(seed)  # noqa: S311 - dice, not secrets
@@ -118,10 +118,10 @@ class Outsiders:
         """Whether the provider posts for an account: an event of a silent one would prove that its door is open."""
         return bool(account) and account not in self._load.silent
 
-    def _recent(self) -> list[Accepted]:
+    def _recent(self) -> list[AcceptedMessage]:
         return [message for message in self._load.accepted[-_RECENT:] if self._gets_webhooks(message.account)]
 
-    def _waiting(self) -> list[Accepted]:
+    def _waiting(self) -> list[AcceptedMessage]:
         """Return messages that may not have been sent yet: scheduled ones, and the newest."""
         now = time.time()
         scheduled = [
@@ -146,17 +146,17 @@ class Outsiders:
         return tokens
 
     @staticmethod
-    def _by_account(messages: Sequence[Accepted]) -> dict[str, list[Accepted]]:
+    def _by_account(messages: Sequence[AcceptedMessage]) -> dict[str, list[AcceptedMessage]]:
         if not messages:
             raise NeverHappened("there is a message to report about")
-        found: dict[str, list[Accepted]] = {}
+        found: dict[str, list[AcceptedMessage]] = {}
         for message in messages:
             found.setdefault(message.account, []).append(message)
         return found
 
 
 async def post_signed(
-    installation: Installation, account: str, statuses: Sequence[dict[str, Any]], *, at: float | None = None
+    installation: ChaosInstallation, account: str, statuses: Sequence[dict[str, Any]], *, at: float | None = None
 ) -> None:
     """Post statuses of a number, signed as Meta signs. `at`: Meta's time of the event in seconds since 1970; None: now.
     Raises `NeverHappened`.

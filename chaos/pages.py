@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from chaos.installation import Installation, NeverHappened
+from chaos.installation import ChaosInstallation, NeverHappened
 from shared.clock import left, monotonic
 
 _SESSION_S: Final = 180.0
@@ -16,7 +16,7 @@ _LOOK_S: Final = 0.2
 
 
 async def wait_session(
-    installation: Installation, desired: str, *, phone_index: int = 1, within_s: float = _SESSION_S
+    installation: ChaosInstallation, desired: str, *, phone_index: int = 1, within_s: float = _SESSION_S
 ) -> str:
     """Wait until the session is in a state, and return its code ("": none). Raises `NeverHappened`."""
     by = monotonic() + within_s
@@ -32,7 +32,7 @@ async def wait_session(
         await asyncio.sleep(_LOOK_S)
 
 
-async def link(installation: Installation) -> None:
+async def link(installation: ChaosInstallation) -> None:
     """Scan the code that the session shows, and wait until it is ready. Raises `NeverHappened`."""
     await _scan(installation, code=await wait_session(installation, "needs_link"))
 
@@ -45,7 +45,7 @@ class LinkedPage:
     phone: str
 
 
-async def linked_page(installation: Installation) -> LinkedPage:
+async def linked_page(installation: ChaosInstallation) -> LinkedPage:
     """Return the linked page. Raises `NeverHappened`."""
     answer = await installation.sandbox("GET", "web/devices")
     devices = answer.body["devices"] if answer is not None and answer.status == 200 else []
@@ -55,14 +55,14 @@ async def linked_page(installation: Installation) -> LinkedPage:
     return linked[0]
 
 
-async def order(installation: Installation, page: LinkedPage, what: str, **body: object) -> None:
+async def order(installation: ChaosInstallation, page: LinkedPage, what: str, **body: object) -> None:
     """Send a control call about a page. Raises `NeverHappened`."""
     answer = await installation.sandbox("POST", f"web/devices/{page.device}/{what}", body=body)
     if answer is None or answer.status != 200:
         raise NeverHappened("the provider is away")
 
 
-async def relink(installation: Installation, *, lost_s: float, other_phone: bool) -> None:
+async def relink(installation: ChaosInstallation, *, lost_s: float, other_phone: bool) -> None:
     """Withhold the acks of sends from the page for a while, end the link at the phone, and scan the new code. Raises
     `NeverHappened`.
 
@@ -79,7 +79,7 @@ async def relink(installation: Installation, *, lost_s: float, other_phone: bool
     await _scan(installation, code=code, phone=phone)
 
 
-async def _scan(installation: Installation, **body: str) -> None:
+async def _scan(installation: ChaosInstallation, **body: str) -> None:
     answer = await installation.sandbox("POST", "web/scan", body=body)
     if answer is None or answer.status != 200:
         raise NeverHappened("the code was scanned")

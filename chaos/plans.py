@@ -53,7 +53,7 @@ backoff of restarts, not delivery.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class PlannedFault:
     """One kind of fault.
 
     Attributes:
@@ -70,85 +70,95 @@ class Fault:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _provider(words: str, **details: Any) -> Fault:
-    return Fault(action="provider", targets=PROVIDER, words=words, gap_s=0.0, details=details)
+def _provider(words: str, **details: Any) -> PlannedFault:
+    return PlannedFault(action="provider", targets=PROVIDER, words=words, gap_s=0.0, details=details)
 
 
-def _page(words: str, order: str, amount: float = 0.0, *, gap_s: float = 20.0) -> Fault:
-    return Fault(action="page", targets=PAGE, words=words, gap_s=gap_s, details={"order": order, "amount": amount})
+def _page(words: str, order: str, amount: float = 0.0, *, gap_s: float = 20.0) -> PlannedFault:
+    return PlannedFault(
+        action="page", targets=PAGE, words=words, gap_s=gap_s, details={"order": order, "amount": amount}
+    )
 
 
-def _doors(words: str, does: str, lasts_s: tuple[float, float] = (0.0, 0.0)) -> Fault:
-    return Fault(action="doors", targets=(does,), words=words, gap_s=5.0, lasts_s=lasts_s)
+def _doors(words: str, does: str, lasts_s: tuple[float, float] = (0.0, 0.0)) -> PlannedFault:
+    return PlannedFault(action="doors", targets=(does,), words=words, gap_s=5.0, lasts_s=lasts_s)
 
 
-def _outsiders(words: str, posts: str) -> Fault:
-    return Fault(action="outsiders", targets=OUTSIDERS, words=words, gap_s=2.0, details={"posts": posts})
+def _outsiders(words: str, posts: str) -> PlannedFault:
+    return PlannedFault(action="outsiders", targets=OUTSIDERS, words=words, gap_s=2.0, details={"posts": posts})
 
 
-FAULTS: Final[Mapping[str, Fault]] = {
-    "kill_api": Fault(action="kill", targets=API, words="kill -9 of an API process"),
-    "kill_meta": Fault(action="kill", targets=META, words="kill -9 of a sender"),
+FAULTS: Final[Mapping[str, PlannedFault]] = {
+    "kill_api": PlannedFault(action="kill", targets=API, words="kill -9 of an API process"),
+    "kill_meta": PlannedFault(action="kill", targets=META, words="kill -9 of a sender"),
     # 40 s: a browser process is ready when Chromium has loaded the page and the session has synchronised
-    "kill_webdriver": Fault(action="kill", targets=WEBDRIVER, words="kill -9 of the browser process", gap_s=40.0),
-    "kill_recorder": Fault(action="kill", targets=RECORDER, words="kill -9 of the recorder"),
-    "kill_sandbox": Fault(
+    "kill_webdriver": PlannedFault(
+        action="kill", targets=WEBDRIVER, words="kill -9 of the browser process", gap_s=40.0
+    ),
+    "kill_recorder": PlannedFault(action="kill", targets=RECORDER, words="kill -9 of the recorder"),
+    "kill_sandbox": PlannedFault(
         action="kill", targets=SANDBOX, words="kill -9 of the provider, in the middle of sends and webhooks"
     ),
-    "kill_orchestrator": Fault(
+    "kill_orchestrator": PlannedFault(
         action="kill", targets=ORCHESTRATOR, words="kill -9 of the orchestrator, which is started again"
     ),
-    "kill_redis": Fault(action="kill_server", targets=REDIS, words="kill -9 of redis-server"),
+    "kill_redis": PlannedFault(action="kill_server", targets=REDIS, words="kill -9 of redis-server"),
     # 25 s: PostgreSQL replays its WAL after kill -9, and every pool reconnects after that
-    "kill_postgres": Fault(
+    "kill_postgres": PlannedFault(
         action="kill_server", targets=POSTGRES, words="kill -9 of the PostgreSQL server", gap_s=25.0
     ),
-    "kill_postgres_wrapper": Fault(
+    "kill_postgres_wrapper": PlannedFault(
         action="kill", targets=POSTGRES, words="kill -9 of the process that watches PostgreSQL", gap_s=25.0
     ),
-    "stop_kill_api": Fault(
+    "stop_kill_api": PlannedFault(
         action="stop_then_kill", targets=API, words="an API process stands still, then kill -9", lasts_s=(0.2, 2.0)
     ),
-    "stop_kill_meta": Fault(
+    "stop_kill_meta": PlannedFault(
         action="stop_then_kill", targets=META, words="a sender stands still, then kill -9", lasts_s=(0.2, 2.0)
     ),
-    "pause_api": Fault(
+    "pause_api": PlannedFault(
         action="pause", targets=API, words="an API process stands still for a while", lasts_s=(0.2, 2.5)
     ),
     # up to 6 s: longer than the watchdog's limit, so that the orchestrator kills some processes in the middle of their
     # sends
-    "pause_meta": Fault(
+    "pause_meta": PlannedFault(
         action="pause",
         targets=META,
         words="a sender stands still; for longer than its watchdog allows, sometimes",
         lasts_s=(0.2, 6.0),
     ),
-    "pause_recorder": Fault(action="pause", targets=RECORDER, words="the recorder stands still", lasts_s=(0.2, 6.0)),
-    "pause_orchestrator": Fault(
+    "pause_recorder": PlannedFault(
+        action="pause", targets=RECORDER, words="the recorder stands still", lasts_s=(0.2, 6.0)
+    ),
+    "pause_orchestrator": PlannedFault(
         action="pause", targets=ORCHESTRATOR, words="the orchestrator stands still", lasts_s=(0.2, 4.0)
     ),
-    "pause_sandbox": Fault(action="pause", targets=SANDBOX, words="the provider stands still", lasts_s=(0.2, 2.5)),
-    "pause_redis": Fault(action="pause_server", targets=REDIS, words="redis-server stands still", lasts_s=(0.5, 5.0)),
-    "pause_postgres": Fault(
+    "pause_sandbox": PlannedFault(
+        action="pause", targets=SANDBOX, words="the provider stands still", lasts_s=(0.2, 2.5)
+    ),
+    "pause_redis": PlannedFault(
+        action="pause_server", targets=REDIS, words="redis-server stands still", lasts_s=(0.5, 5.0)
+    ),
+    "pause_postgres": PlannedFault(
         action="pause_server", targets=POSTGRES, words="all of PostgreSQL stands still", lasts_s=(0.3, 4.0)
     ),
     # nothing restarts, and the relay finds the rows of the lost hints, so that the next flush may follow at once
-    "flush_redis": Fault(action="flush_redis", targets=REDIS, words="FLUSHALL", gap_s=1.0),
-    "cut_database_api": Fault(
+    "flush_redis": PlannedFault(action="flush_redis", targets=REDIS, words="FLUSHALL", gap_s=1.0),
+    "cut_database_api": PlannedFault(
         action="cut_database",
         targets=API,
         words="an API process loses its database connections",
         lasts_s=(0.0, 1.0),
         gap_s=3.0,
     ),
-    "cut_database_meta": Fault(
+    "cut_database_meta": PlannedFault(
         action="cut_database",
         targets=META,
         words="a sender loses its database connections",
         lasts_s=(0.0, 1.0),
         gap_s=3.0,
     ),
-    "cut_database_recorder": Fault(
+    "cut_database_recorder": PlannedFault(
         action="cut_database",
         targets=RECORDER,
         words="the recorder loses its database connections",
@@ -176,7 +186,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "very_late_webhook": _provider("webhooks come 90 s later", fault="webhook_delay", latency_ms=90_000.0, count=3),
     "refused_later": _provider("messages are taken, and refused by a status", fault="fail_later", count=2),
     # the account of Meta's embedded demo number: one number is silent while the webhooks of the others arrive
-    "silent_number": Fault(
+    "silent_number": PlannedFault(
         action="silence",
         targets=PROVIDER,
         words="no webhook of one number is posted",
@@ -193,14 +203,14 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "late_report": _doors("what is in doubt is reported 150 s later", "late_report"),
     "lost_report": _doors("what is in doubt is never reported", "lost_report"),
     # 60 s: the provider repeats after 20 s, and the other sender must not die before
-    "kill_with_proof": Fault(
+    "kill_with_proof": PlannedFault(
         action="kill_with_proof",
         targets=PROOF,
         words="kill -9 of a sender with webhooks in hand, which are posted again 20 s later",
         gap_s=60.0,
     ),
     # 60 s: PostgreSQL replays its WAL and every process starts anew
-    "power_loss": Fault(
+    "power_loss": PlannedFault(
         action="power_loss",
         targets=MACHINE,
         words="loss of power with answers under way: another boot, and in-flight journals as before the sends",
@@ -208,7 +218,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
         gap_s=60.0,
     ),
     # the same target as the page's other faults, none of which may affect a page that is being linked
-    "relink": Fault(
+    "relink": PlannedFault(
         action="relink",
         targets=PAGE,
         words="answers to sends are lost, and the session is logged out and linked again",
@@ -333,7 +343,7 @@ AT_PROVIDER: Final = frozenset(name for name, fault in FAULTS.items() if fault.a
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class PlanStep:
     """One fault of a schedule: `at_s` after the start, for `lasts_s`."""
 
     at_s: float
@@ -342,7 +352,7 @@ class Step:
     lasts_s: float
 
 
-def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collection[str]) -> list[Step]:
+def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collection[str]) -> list[PlanStep]:
     """Return `faults` steps of a plan in order of time; the same arguments give the same steps.
 
     Args:
@@ -353,7 +363,7 @@ def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collect
     dice = random.Random(seed)  # noqa: S311 - dice, not secrets
     weights = {name: weight for name, weight in PLANS[plan].items() if set(FAULTS[name].targets) & set(targets)}
     free_at: dict[str, float] = {}
-    steps: list[Step] = []
+    steps: list[PlanStep] = []
     at_s = 0.0
     while weights and len(steps) < faults:
         at_s += dice.expovariate(rate)
@@ -372,7 +382,7 @@ def schedule(plan: str, *, faults: int, rate: float, seed: int, targets: Collect
             continue
         (name,) = dice.choices(names, [weights[name] for name in names])
         target = dice.choice(able[name])
-        step = Step(
+        step = PlanStep(
             at_s=round(at_s, 3), fault=name, target=target, lasts_s=round(dice.uniform(*FAULTS[name].lasts_s), 3)
         )
         # by plan, not by events: the schedule must depend only on its arguments

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-from chaos.installation import Installation
+from chaos.installation import ChaosInstallation
 from shared.process import runtime
 from shared.process.slot_lock import boot_id
 
@@ -19,7 +19,7 @@ _LARGEST: Final = 4 << 20
 """Bytes: files under `run/` with the boot id are small; the embedded server's own files are there too."""
 
 
-async def lose_power(installation: Installation, under_way_s: float) -> None:
+async def lose_power(installation: ChaosInstallation, under_way_s: float) -> None:
     """Simulate it.
 
     Args:

@@ -16,8 +16,8 @@ from typing import Any, Final, NoReturn
 
 from chaos import report
 from chaos.calls import Calls
-from chaos.installation import Installation, InstallationUnusable, NeverHappened, free_ports
-from chaos.load import ClientWronged, Load
+from chaos.installation import ChaosInstallation, InstallationUnusable, NeverHappened, free_ports
+from chaos.load import ChaosLoad, ClientWronged
 from chaos.pages import link
 from chaos.plans import (
     DOORS,
@@ -30,7 +30,7 @@ from chaos.plans import (
     PROOF,
     PROVIDER,
     SETTINGS,
-    Step,
+    PlanStep,
     schedule,
 )
 from chaos.run import Run, new_mark
@@ -175,7 +175,7 @@ async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> 
     # inherits no setting by accident
     variables = environ if given.home else _variables(given)
     async with Calls() as calls:
-        installation = Installation(home, variables, environ, calls)
+        installation = ChaosInstallation(home, variables, environ, calls)
         try:
             if given.home:
                 await installation.join()
@@ -191,14 +191,14 @@ async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> 
     return ExitCode.OK if clean else _UNCLEAN
 
 
-async def _break(given: Namespace, installation: Installation, screen: Screen) -> bool:
+async def _break(given: Namespace, installation: ChaosInstallation, screen: Screen) -> bool:
     if given.browser:
         await link(installation)
     mark = new_mark()
     connections = (0, 1, 2, 3) if given.browser else (0, 2, 3)
     # outsiders need an attacking company, and redriven messages
     varied = given.varied or any(FAULTS[name].action in ("outsiders", "doors") for name in PLANS[given.plan])
-    load = Load(
+    load = ChaosLoad(
         installation,
         mark=mark,
         rate=given.load,
@@ -230,7 +230,7 @@ async def _break(given: Namespace, installation: Installation, screen: Screen) -
     return outcome.result.is_clean and outcome.settled
 
 
-def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True) -> list[Step]:
+def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True) -> list[PlanStep]:
     # without load on the session, its faults would test nothing and cost CPU
     slots = [slot for slot in slots if given.browser or not slot.startswith("webdriver")]
     ours = (*ORCHESTRATOR, *MACHINE) if orchestrator else ()

@@ -13,12 +13,12 @@ from chaos.api_view import ApiView
 from chaos.doors import Doors
 from chaos.fault_actions import FaultInjector
 from chaos.follow_up import FollowUp
-from chaos.installation import Installation, NeverHappened
-from chaos.judge import PARKED, Accepted, ReportedState, Result, judge
+from chaos.installation import ChaosInstallation, NeverHappened
+from chaos.judge import PARKED, AcceptedMessage, ReportedState, RunResult, judge
 from chaos.ledger import LedgerReader
-from chaos.load import Load
+from chaos.load import ChaosLoad
 from chaos.outsiders import Outsiders
-from chaos.plans import AT_PROVIDER, Step
+from chaos.plans import AT_PROVIDER, PlanStep
 from shared.clock import left, monotonic
 from shared.fail_points import LOG_NAME
 from shared.process import runtime
@@ -63,7 +63,7 @@ class Outcome:
             fault until then.
     """
 
-    result: Result
+    result: RunResult
     seconds: float
     asked: int
     again: Mapping[str, int]
@@ -96,9 +96,9 @@ class Run:
 
     def __init__(
         self,
-        installation: Installation,
-        load: Load,
-        steps: Sequence[Step],
+        installation: ChaosInstallation,
+        load: ChaosLoad,
+        steps: Sequence[PlanStep],
         *,
         mark: str,
         seed: int = 0,
@@ -238,11 +238,11 @@ class Run:
             if message.text in reported and _is_open(reported[message.text])
         )
 
-    def _worth_reading(self, reported: Mapping[str, ReportedState]) -> list[Accepted]:
+    def _worth_reading(self, reported: Mapping[str, ReportedState]) -> list[AcceptedMessage]:
         """Return the messages whose history is compared: all with an unusual course, and a sample of the others."""
         arrived = Counter(arrival.text for arrival in self._ledger.received)
-        unusual: list[Accepted] = []
-        usual: list[Accepted] = []
+        unusual: list[AcceptedMessage] = []
+        usual: list[AcceptedMessage] = []
         for message in self._load.accepted:
             state = reported.get(message.text)
             if state is None:
@@ -257,7 +257,7 @@ class Run:
             (usual if is_usual else unusual).append(message)
         return unusual[:_HISTORIES] + usual[: max(_SAMPLE, _HISTORIES - len(unusual))]
 
-    def _judge(self, reported: Mapping[str, ReportedState]) -> Result:
+    def _judge(self, reported: Mapping[str, ReportedState]) -> RunResult:
         return judge(
             self._load.accepted,
             self._ledger.received,
@@ -289,7 +289,7 @@ def _is_open(state: ReportedState) -> bool:
     return state.state in _OPEN or (state.state == "failed" and state.code != PARKED)
 
 
-def crash_points_of(installation: Installation) -> dict[str, int]:
+def crash_points_of(installation: ChaosInstallation) -> dict[str, int]:
     """Return the crash points that fired in an installation's home, with how often."""
     try:
         lines = (runtime.run_dir(installation.home) / LOG_NAME).read_text(encoding="ascii").split()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chaos.installation import Installation, InstallationUnusable
+from chaos.installation import ChaosInstallation, InstallationUnusable
 from chaos.load import Tenant
 
 SECOND: Final = Tenant(company="chaos-second", phone_index=0, account="100000000000004")
@@ -34,7 +34,7 @@ class Attacker:
 ATTACKER: Final = Attacker()
 
 
-async def prepare(installation: Installation) -> list[Tenant]:
+async def prepare(installation: ChaosInstallation) -> list[Tenant]:
     """Create both companies and their connections, and return those that send. Raises `InstallationUnusable`."""
     number = {"phone_number_id": SECOND.account, "registered": True}
     # the fourth number starts unregistered, for tests of embedded signup; Meta refuses its sends (133010)
@@ -61,14 +61,16 @@ async def prepare(installation: Installation) -> list[Tenant]:
     return [SECOND]
 
 
-async def _make(installation: Installation, company: str, connection: dict[str, Any]) -> None:
+async def _make(installation: ChaosInstallation, company: str, connection: dict[str, Any]) -> None:
     # 409: the company exists from an earlier run in this home
     await _require(installation, "POST", "/api/v2/companies", {"companyId": company}, (200, 201, 409))
     body = {**connection, "phoneIndex": 0}
     await _require(installation, "POST", f"/api/v2/connections/{company}", body, (200, 201, 409))
 
 
-async def _require(installation: Installation, method: str, path: str, body: Any, accepts: tuple[int, ...]) -> None:
+async def _require(
+    installation: ChaosInstallation, method: str, path: str, body: Any, accepts: tuple[int, ...]
+) -> None:
     answer = await installation.api(method, path, body=body, within_s=20.0)
     if answer is None or answer.status not in accepts:
         raise InstallationUnusable(f"{method} {path}: {answer}")

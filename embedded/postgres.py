@@ -22,7 +22,7 @@ from typing import Final
 
 from embedded import addresses
 from embedded.failure import PreparationFailed, ServerUnusable
-from embedded.server import Answer, Server, dies_with_this_process
+from embedded.server import ProbeResult, Server, dies_with_this_process
 from shared.clock import monotonic
 from shared.logs import logger
 from shared.process.packages import not_installed
@@ -108,7 +108,7 @@ _CANNOT_CONNECT_NOW: Final = b"C57P03\0"
 _SOCKET: Final = ".s.PGSQL.5432"
 
 
-def probe(socket_dir: Path, timeout_s: float = 0.5) -> Answer:
+def probe(socket_dir: Path, timeout_s: float = 0.5) -> ProbeResult:
     """Send the server the first packet of a client. A request for a password means ready; a server that starts up or
     stops answers with an error of its own.
 
@@ -122,11 +122,11 @@ def probe(socket_dir: Path, timeout_s: float = 0.5) -> Answer:
             answer = client.recv(1024)
         # Refused, missing, or later than the timeout: the same for a client, and the wrapper counts it.
         except OSError:
-            return Answer.SILENT
+            return ProbeResult.SILENT
     # Closed without an answer: the postmaster accepted and could not fork, or exits just now.
     if not answer:
-        return Answer.SILENT
-    return Answer.NOT_YET if answer[:1] == b"E" and _CANNOT_CONNECT_NOW in answer else Answer.READY
+        return ProbeResult.SILENT
+    return ProbeResult.NOT_YET if answer[:1] == b"E" and _CANNOT_CONNECT_NOW in answer else ProbeResult.READY
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from embedded.failure import ServerUnusable
-from embedded.server import Answer, Server
+from embedded.server import ProbeResult, Server
 from shared.process.packages import not_installed
 from shared.process.runtime import redis_socket, runtime_dir
 from shared.settings import Settings
@@ -36,7 +36,7 @@ CONFIGURATION: Final[Mapping[str, str]] = {
 }
 
 
-def probe(socket_path: Path, timeout_s: float = 0.5) -> Answer:
+def probe(socket_path: Path, timeout_s: float = 0.5) -> ProbeResult:
     """Send PING. PONG means ready, another answer (an error, for instance while loading) not ready yet."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(timeout_s)
@@ -47,10 +47,10 @@ def probe(socket_path: Path, timeout_s: float = 0.5) -> Answer:
             answer = client.recv(64)
         # Refused, missing, or later than the timeout: the same for a client, and the wrapper counts it.
         except OSError:
-            return Answer.SILENT
+            return ProbeResult.SILENT
     if not answer:
-        return Answer.SILENT
-    return Answer.READY if answer.startswith(b"+PONG") else Answer.NOT_YET
+        return ProbeResult.SILENT
+    return ProbeResult.READY if answer.startswith(b"+PONG") else ProbeResult.NOT_YET
 
 
 def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:

@@ -39,7 +39,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 log = logger(__name__)
 
 
-class Answer(Enum):
+class ProbeResult(Enum):
     """The result of a probe."""
 
     READY = "ready"
@@ -63,7 +63,7 @@ class Server:
     command: Sequence[str]
     environ: Mapping[str, str]
     account: SystemUser | None
-    probe: Callable[[], Answer]
+    probe: Callable[[], ProbeResult]
     stop: signal.Signals
     now: signal.Signals
     orphaned: signal.Signals
@@ -225,7 +225,7 @@ class Wrapper:
 
     def _probe(self) -> None:
         answer = self._server.probe()
-        if answer is Answer.READY:
+        if answer is ProbeResult.READY:
             if not self._is_ready:
                 self._line.ready("answering")
                 if not self._was_ready:
@@ -240,14 +240,14 @@ class Wrapper:
         # Silence before the first answer is not counted: the orchestrator's limit for starts (`startup_s`) covers it.
         if not self._was_ready:
             # It answers that it recovers: after a crash it replays its log, which takes as long as the log is.
-            if answer is Answer.NOT_YET:
+            if answer is ProbeResult.NOT_YET:
                 self._line.extend(EXTENSION_S, "the server is recovering")
             return
         if self._is_ready:
             self._is_ready = False
             log.warning("server_silent", answer=answer.value)
         # An answer that it is not ready yet proves that the server runs: it starts the count anew.
-        self._silent = self._silent + 1 if answer is Answer.SILENT else 0
+        self._silent = self._silent + 1 if answer is ProbeResult.SILENT else 0
         self._line.unready(f"{answer.value}, {self._silent} probes in a row" if self._silent else answer.value)
         if self._silent == self._limits.silent_probes:
             log.error("server_unresponsive", unanswered_probes=self._silent)

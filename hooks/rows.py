@@ -41,7 +41,7 @@ def due(transaction: Transaction, hook_id: int, *, most: int) -> list[Row]:
 
 
 @dataclass(kw_only=True)
-class Settlement:
+class SubscriberSettlement:
     """What is written about one subscriber.
 
     Attributes:
@@ -60,7 +60,7 @@ class Settlement:
 
 
 def settle(
-    transaction: Transaction, settlement: Settlement, *, hook_id: int, incarnation: str, version: int
+    transaction: Transaction, settlement: SubscriberSettlement, *, hook_id: int, incarnation: str, version: int
 ) -> Row | None:
     """Write it. Returns for how long the subscriber has taken nothing (`failing_s`), None when it is not this
     incarnation's any more.

@@ -30,7 +30,7 @@ _GONE: Final = 410
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
+class DeliveryResult:
     """How one delivery went.
 
     Attributes:
@@ -80,7 +80,7 @@ class Poster:
         """Close every connection."""
         await self._session.close()
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Result:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         """Deliver one body. Raises nothing but a cancellation."""
         by = monotonic() + self._whole_s
         try:
@@ -89,12 +89,12 @@ class Poster:
                 response = await self._session.post(parts.geturl(), data=body, headers=headers, allow_redirects=False)
         # the text of an error holds the URL, which may be secret; its class is enough
         except (FetchFailed, TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            return Result(status=None, error=_named(error))
+            return DeliveryResult(status=None, error=_named(error))
         await _finish(response)
         status = response.status
         if 200 <= status < 300:
-            return Result(status=status)
-        return Result(status=status, error=f"http_{status}", retry_after_s=_retry_after_s(response.headers))
+            return DeliveryResult(status=status)
+        return DeliveryResult(status=status, error=f"http_{status}", retry_after_s=_retry_after_s(response.headers))
 
 
 def _named(error: Exception) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from hooks import rows
 from hooks.sending import Poster
-from hooks.subscriber import DeliveryMetrics, Subscriber, SubscriberLoop
+from hooks.subscriber import HookMetrics, Subscriber, SubscriberLoop
 from shared.clock import left, utc_now
 from shared.errors import StoreUnavailable
 from shared.events.catalogue import Selection
@@ -49,7 +49,7 @@ class HooksService:
         reach = Reach.PRIVATE if settings.own("HOOKS_PRIVATE") == "on" else reach_of(settings)
         self._poster = Poster(reach)
         self._tail = EventTail(child.store, child.stopping)
-        self._metrics = DeliveryMetrics(child.metrics)
+        self._metrics = HookMetrics(child.metrics)
         self._disable_after_s = float(settings.own("HOOKS_DISABLE_DAYS")) * _DAY_S
         self._unusable: set[int] = set()
         self._served: dict[int, tuple[SubscriberLoop, int]] = {}

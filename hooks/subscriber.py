@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from hooks import rows
-from hooks.rows import Settlement
+from hooks.rows import SubscriberSettlement
 from hooks.schedule import DOWN_AFTER, wait_s
-from hooks.sending import Poster, Result
+from hooks.sending import DeliveryResult, Poster
 from hooks.signature import signature
 from shared.clock import monotonic, utc_now
 from shared.events import public
@@ -58,7 +58,7 @@ class Subscriber:
     failing_since: datetime | None = None
 
 
-class DeliveryMetrics:
+class HookMetrics:
     """Counts what is delivered."""
 
     def __init__(self, metrics: Metrics) -> None:
@@ -80,7 +80,7 @@ class SubscriberLoop:
         store: Store,
         tail: EventTail,
         poster: Poster,
-        metrics: DeliveryMetrics,
+        metrics: HookMetrics,
         incarnation: str,
         stop: asyncio.Event,
         disable_after_s: float,
@@ -126,7 +126,7 @@ class SubscriberLoop:
             # a database that was restored to an earlier state: from its end on
             self._position = Position((await until_available("hook-horizon", self._horizon)).oldest)
             return
-        settlement = Settlement(position=page.position)
+        settlement = SubscriberSettlement(position=page.position)
         chosen = [event for event in page.events if self._is_chosen(event)]
         by_conversation: dict[str, list[PublicEvent]] = {}
         for event in chosen:
@@ -147,7 +147,7 @@ class SubscriberLoop:
             return False
         return not self._one.phone_indexes or event.phone_index in self._one.phone_indexes
 
-    async def _in_order(self, found: Sequence[PublicEvent], settlement: Settlement) -> None:
+    async def _in_order(self, found: Sequence[PublicEvent], settlement: SubscriberSettlement) -> None:
         """Deliver events of one conversation, one after the other; what is not taken is kept, with all behind it."""
         for event in found:
             async with self._places:
@@ -174,7 +174,7 @@ class SubscriberLoop:
         positions = [Position(row["xid"], row["event_id"]) for row in found]
         events = await until_available("hook-events", lambda: self._store.call(public.at, positions))
         by_position = {event.position: event for event in events}
-        settlement = Settlement()
+        settlement = SubscriberSettlement()
 
         async def one(row: Mapping[str, Any], position: Position) -> None:
             event = by_position.get(position)
@@ -206,7 +206,7 @@ class SubscriberLoop:
         self,
         event: PublicEvent,
         conversation: str,
-        settlement: Settlement,
+        settlement: SubscriberSettlement,
         *,
         attempts: int,
         first_at: datetime | None,
@@ -255,7 +255,7 @@ class SubscriberLoop:
         )
         settlement.gone = settlement.gone or result.is_gone
 
-    async def _post(self, event: PublicEvent) -> Result:
+    async def _post(self, event: PublicEvent) -> DeliveryResult:
         timestamp = int(utc_now().timestamp())
         webhook_id = str(event.position)
         headers = {
@@ -268,11 +268,11 @@ class SubscriberLoop:
         }
         return await self._poster.post(self._one.url, event.body, headers)
 
-    def _keep(self, settlement: Settlement, position: Position, conversation: str) -> None:
+    def _keep(self, settlement: SubscriberSettlement, position: Position, conversation: str) -> None:
         self._count(conversation, 1)
         settlement.kept.append(_kept(position, conversation, attempts=0, first_at=None, after_s=0.0, result=None))
 
-    def _done(self, settlement: Settlement, position: Position, conversation: str) -> None:
+    def _done(self, settlement: SubscriberSettlement, position: Position, conversation: str) -> None:
         self._count(conversation, -1)
         settlement.done.append(position)
 
@@ -281,7 +281,7 @@ class SubscriberLoop:
         if not self._waiting[conversation]:
             del self._waiting[conversation]
 
-    async def _settle(self, settlement: Settlement) -> None:
+    async def _settle(self, settlement: SubscriberSettlement) -> None:
         """Write it; a subscriber that is not ours any more is left alone."""
         written = await until_available(
             "hook-settlement",
@@ -316,7 +316,7 @@ def _kept(
     attempts: int,
     first_at: datetime | None,
     after_s: float | None,
-    result: Result | None,
+    result: DeliveryResult | None,
 ) -> Mapping[str, Any]:
     return {
         "xid": position.xid,

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from shared.kinds import KINDS
-from shared.kinds import Retention as KindRetention
+from shared.kinds import KINDS, RetentionRule
 from shared.logs import logger
 from shared.process.metrics import Metrics
 from shared.settings import Settings
@@ -26,7 +25,7 @@ _RECORDS: Final = "retention_days"
 """Setting whose time holds for everything that has no setting of its own."""
 
 
-class Retention:
+class RetentionTask:
     """Deletes old rows of `shared.store.retention.TABLES`, of the tables that kinds name, and old days of events.
 
     Args:
@@ -53,7 +52,7 @@ class Retention:
         )
 
     @classmethod
-    def from_settings(cls, store: Store, metrics: Metrics, settings: Settings) -> Retention:
+    def from_settings(cls, store: Store, metrics: Metrics, settings: Settings) -> RetentionTask:
         """Return the retention that the settings ask for."""
         names = {_RECORDS, *PARTITIONS.values(), *(setting for setting, _ in TABLES.values())}
         return cls(store, metrics, days={name: getattr(settings, name) for name in names})
@@ -89,7 +88,7 @@ class Retention:
         if deleted:
             log.info("old_records_deleted", table=table, rows=deleted)
 
-    async def _prune_rows(self, retention: KindRetention, age_s: float) -> None:
+    async def _prune_rows(self, retention: RetentionRule, age_s: float) -> None:
         deleted, batch = 0, self._most
         # A full batch: more rows may be old enough.
         while batch == self._most:

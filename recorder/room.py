@@ -15,7 +15,7 @@ from recorder.dead_hosts import DeadHosts
 from recorder.environment_seeds import SeedOutcome
 from recorder.files import OldFiles
 from recorder.journal_follower import JournalFollower
-from recorder.retention import Retention
+from recorder.retention import RetentionTask
 from shared.clock import monotonic
 from shared.delivery.reclaim import reclaim
 from shared.errors import MigrationRefused, SettingsInvalid, StoreUnavailable
@@ -69,7 +69,7 @@ class RecorderService:
         self._child, self._settings, self._store = child, child.settings, child.store
         self._vault = Vault.from_settings(child.settings)
         self._journal = JournalFollower(child.store, child.settings.bulkhead_home, child.metrics)
-        self._retention = Retention.from_settings(child.store, child.metrics, child.settings)
+        self._retention = RetentionTask.from_settings(child.store, child.metrics, child.settings)
         self._storage = open_storage(child.settings)
         self._old_files = OldFiles(child.store, self._storage, child.metrics, days=child.settings.media_retention_days)
         self._notified = asyncio.Event()

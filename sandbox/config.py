@@ -38,7 +38,7 @@ class Number:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
+class PageAccount:
     """One Page, or Instagram account. `channel`: `messenger` or `instagram`."""
 
     id: str
@@ -53,8 +53,8 @@ DEMO_NUMBERS: Final = (
     Number(phone_number_id=SIGNUP_ID, display_phone_number="15550783004", waba_id="200000000000004", registered=False),
 )
 DEMO_PAGES: Final = (
-    Page(id=MESSENGER_ID, name="Bulkhead demo"),
-    Page(id=INSTAGRAM_ID, name="bulkhead_demo", channel="instagram"),
+    PageAccount(id=MESSENGER_ID, name="Bulkhead demo"),
+    PageAccount(id=INSTAGRAM_ID, name="bulkhead_demo", channel="instagram"),
 )
 
 
@@ -83,6 +83,6 @@ class SandboxConfig:
     webhook_url: str
     d360_webhook_url: str = ""
     numbers: tuple[Number, ...] = DEMO_NUMBERS
-    pages: tuple[Page, ...] = DEMO_PAGES
+    pages: tuple[PageAccount, ...] = DEMO_PAGES
     app_id: str = APP_ID
     latency_s: float = 0.0

@@ -54,7 +54,7 @@ class LimitValues:
     pair_burst: int = 45
 
 
-class Limits:
+class SandboxLimits:
     """The limits in force; none until `set` is called.
 
     Args:

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 from sandbox import media_calls, messages
 from sandbox.account_calls import Serve, gate
 from sandbox.accounts import chosen
-from sandbox.config import Page
+from sandbox.config import PageAccount
 from sandbox.connection import Cut, Hang
 from sandbox.graph_errors import GraphError
 from sandbox.openapi.validators import SchemaValidator
@@ -125,7 +125,7 @@ def messenger_routes(sandbox: Sandbox) -> list[BaseRoute]:
     return routes
 
 
-def _page_routes(sandbox: Sandbox, page: Page, node: str, validator: SchemaValidator) -> list[BaseRoute]:
+def _page_routes(sandbox: Sandbox, page: PageAccount, node: str, validator: SchemaValidator) -> list[BaseRoute]:
     return [
         # before the general routes of numbers, see `app.py`
         Route(node, gate(sandbox, "page", _node(page)), methods=["GET"]),
@@ -139,7 +139,7 @@ def _page_routes(sandbox: Sandbox, page: Page, node: str, validator: SchemaValid
     ]
 
 
-def _node(page: Page) -> Serve:
+def _node(page: PageAccount) -> Serve:
     async def serve(request: Request) -> Response:
         return JSONResponse(
             chosen(
@@ -150,7 +150,7 @@ def _node(page: Page) -> Serve:
     return serve
 
 
-def _store(sandbox: Sandbox, page: Page) -> Serve:
+def _store(sandbox: Sandbox, page: PageAccount) -> Serve:
     """Store a file that messages can refer to by id."""
 
     async def serve(request: Request) -> Response:
@@ -191,7 +191,7 @@ def _store(sandbox: Sandbox, page: Page) -> Serve:
     return serve
 
 
-def _send(sandbox: Sandbox, page: Page, validator: SchemaValidator) -> Serve:
+def _send(sandbox: Sandbox, page: PageAccount, validator: SchemaValidator) -> Serve:
     async def serve(request: Request) -> Response:
         body = await read_body(request, missing="recipient")
         message = body.get("message")
@@ -265,7 +265,7 @@ async def _take(sandbox: Sandbox, body: Mapping[str, Any], about: Mapping[str, s
     return JSONResponse({"recipient_id": to, "message_id": message_id})
 
 
-def _check(body: Mapping[str, Any], page: Page, validator: SchemaValidator) -> None:
+def _check(body: Mapping[str, Any], page: PageAccount, validator: SchemaValidator) -> None:
     """Raise `GraphError` when the Send API would refuse the body."""
     if violation := validator.violation(body):
         raise GraphError(
@@ -297,7 +297,7 @@ def _check(body: Mapping[str, Any], page: Page, validator: SchemaValidator) -> N
             )
 
 
-def _require_attachment(sandbox: Sandbox, body: Mapping[str, Any], page: Page) -> None:
+def _require_attachment(sandbox: Sandbox, body: Mapping[str, Any], page: PageAccount) -> None:
     """Raise `GraphError` when the message names a file that was not uploaded."""
     attachment = (body.get("message") or {}).get("attachment") or {}
     given = attachment.get("payload", {}).get("attachment_id")

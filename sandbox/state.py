@@ -13,12 +13,12 @@ from sandbox.config import D360_GUARD, SandboxConfig
 from sandbox.faults import Faults
 from sandbox.knobs import Knobs
 from sandbox.ledger import Ledger
-from sandbox.limits import Limits, LimitValues
+from sandbox.limits import LimitValues, SandboxLimits
 from sandbox.media import Shelf
 from sandbox.media_links import Links
 from sandbox.openapi.validators import MessageValidator
 from sandbox.web import Phones
-from sandbox.webhooks import Outbox, Spawn, Target
+from sandbox.webhooks import Outbox, Spawn, WebhookTarget
 
 _D360_FILE: Final = "d360_webhook.json"
 
@@ -39,7 +39,7 @@ class Sandbox:
         # compiled once, at the start, and shared by both providers
         self.validator = MessageValidator()
         self.knobs = Knobs(latency_ms=config.latency_s * 1000)
-        self.limits = Limits(time.monotonic)
+        self.limits = SandboxLimits(time.monotonic)
         self.shelf = Shelf(config.data_directory / "media")
         self.links = Links()
         self.faults = Faults()
@@ -48,7 +48,10 @@ class Sandbox:
         self.released = asyncio.Event()
         """Set to end the requests that are held by a `hang` fault."""
         # 360dialog does not sign: its webhooks are recognised by a header that the customer chose
-        targets = {"graph": Target(config.webhook_url, app_secret=config.app_secret), "d360": self._d360_target()}
+        targets = {
+            "graph": WebhookTarget(config.webhook_url, app_secret=config.app_secret),
+            "d360": self._d360_target(),
+        }
         self.outbox = Outbox(
             self.ledger, targets, self.numbers, self.knobs, self.faults, is_subscribed=self.accounts.is_subscribed
         )
@@ -96,11 +99,11 @@ class Sandbox:
         fresh.write_text(json.dumps({"url": url, "headers": headers}), encoding="utf-8")
         fresh.replace(file)
 
-    def _d360_target(self) -> Target:
+    def _d360_target(self) -> WebhookTarget:
         if self._d360_file().exists():
             stored = json.loads(self._d360_file().read_bytes())
-            return Target(stored["url"], stored["headers"])
-        return Target(self.config.d360_webhook_url, {D360_GUARD: self.config.d360_webhook_secret})
+            return WebhookTarget(stored["url"], stored["headers"])
+        return WebhookTarget(self.config.d360_webhook_url, {D360_GUARD: self.config.d360_webhook_secret})
 
     def _d360_file(self) -> Path:
         return self.config.data_directory / _D360_FILE

@@ -35,7 +35,7 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], object]
 
 
 @dataclass(slots=True)
-class Target:
+class WebhookTarget:
     """The target of a channel's webhooks: address ("": none), fixed headers, and the secret for signatures ("":
     unsigned).
     """
@@ -62,7 +62,7 @@ class _Lane:
     """One channel's queue: a heap of (due, tie breaker, update)."""
 
     name: str
-    target: Target
+    target: WebhookTarget
     heap: list[tuple[float, int, Update]] = field(default_factory=list)
     in_flight: int = 0
     sleeps_until: float = 0.0
@@ -84,7 +84,7 @@ class Outbox:
     def __init__(
         self,
         ledger: Ledger,
-        targets: Mapping[str, Target],
+        targets: Mapping[str, WebhookTarget],
         numbers: Mapping[str, Number],
         knobs: Knobs,
         faults: Faults,
@@ -109,7 +109,7 @@ class Outbox:
         """Number of entries with updates that have not been accepted yet."""
         return len(self._pending)
 
-    def target(self, channel: str) -> Target:
+    def target(self, channel: str) -> WebhookTarget:
         """Return the target of `channel`'s webhooks; may be changed in place."""
         return self._lanes[channel].target
 
@@ -220,7 +220,7 @@ class Outbox:
         """Post a body unchanged to Meta's webhook, once; return the response, which is also in the ledger.
 
         Args:
-            signature: see `Target.signed`. path: replaces the webhook's own path; empty: no change.
+            signature: see `WebhookTarget.signed`. path: replaces the webhook's own path; empty: no change.
         """
         target = self.target("graph")
         url = urljoin(target.url, path) if path else target.url

@@ -53,7 +53,7 @@ _OUTCOMES: Final = {0: SURVIVED, 1: NOTICED}
 
 
 @dataclass(frozen=True)
-class Result:
+class MutationResult:
     """The outcome of one mutation; `fingerprint` covers everything that the result depends on."""
 
     outcome: str
@@ -153,12 +153,12 @@ def main(words: Sequence[str]) -> int:
     return 0 if all(name in results and results[name].outcome == NOTICED for name in chosen) else 1
 
 
-def tried(mutations: Mapping[str, Mutation], jobs: int, known: dict[str, Result]) -> dict[str, Result]:
+def tried(mutations: Mapping[str, Mutation], jobs: int, known: dict[str, MutationResult]) -> dict[str, MutationResult]:
     """Run mutations in parallel; print and store each result as it comes."""
     if not mutations:
         return {}
     processes.adopt_orphans()
-    results: dict[str, Result] = {}
+    results: dict[str, MutationResult] = {}
     # of the files at the time of the copy: they may be edited during the run
     fingerprints = {name: fingerprint_of(one) for name, one in mutations.items()}
     with ExitStack() as stack:
@@ -191,17 +191,17 @@ def tried(mutations: Mapping[str, Mutation], jobs: int, known: dict[str, Result]
     return results
 
 
-def one_result(tree: Tree, mutation: Mutation, unsound: Iterable[str], fingerprint: str) -> Result:
+def one_result(tree: Tree, mutation: Mutation, unsound: Iterable[str], fingerprint: str) -> MutationResult:
     """Remove one rule, run its test, and return the result."""
     began = time.monotonic()
     if any(covers(mutation.test, failed) for failed in unsound):
-        return Result(UNSOUND, 0.0, fingerprint)
+        return MutationResult(UNSOUND, 0.0, fingerprint)
     with tree.without(mutation):
         done = tree.run([mutation.test], "-x", within_s=LONGEST_S)
     # not just any failure: a mutant that cannot be imported proves nothing about the rule
     outcome = _OUTCOMES.get(done.returncode, BROKEN)
     last_line = (done.stdout.strip().splitlines() or [""])[-1] if outcome == BROKEN else ""
-    return Result(outcome, time.monotonic() - began, fingerprint, last_line)
+    return MutationResult(outcome, time.monotonic() - began, fingerprint, last_line)
 
 
 def failing(trees: Sequence[Tree], tests: Iterable[str]) -> list[str]:
@@ -278,19 +278,19 @@ def fingerprint_of(mutation: Mutation) -> str:
     return digest.hexdigest()
 
 
-def is_settled(result: Result | None, mutation: Mutation) -> bool:
+def is_settled(result: MutationResult | None, mutation: Mutation) -> bool:
     """Whether a mutation was detected before, and nothing that the result depends on has changed."""
     return result is not None and result.outcome == NOTICED and result.fingerprint == fingerprint_of(mutation)
 
 
-def read_results() -> dict[str, Result]:
+def read_results() -> dict[str, MutationResult]:
     """Return the stored results by name; empty when there are none."""
     if not RESULTS.is_file():
         return {}
-    return {name: Result(**row) for name, row in json.loads(RESULTS.read_text(encoding="utf-8")).items()}
+    return {name: MutationResult(**row) for name, row in json.loads(RESULTS.read_text(encoding="utf-8")).items()}
 
 
-def keep_results(results: Mapping[str, Result]) -> None:
+def keep_results(results: Mapping[str, MutationResult]) -> None:
     """Write the results so far."""
     RESULTS.parent.mkdir(exist_ok=True)
     partial = RESULTS.with_suffix(".partial")
@@ -298,7 +298,7 @@ def keep_results(results: Mapping[str, Result]) -> None:
     partial.replace(RESULTS)
 
 
-def summary(results: Mapping[str, Result]) -> str:
+def summary(results: Mapping[str, MutationResult]) -> str:
     """Return a table of the undetected mutations, and the counts."""
     lines = [
         f"{result.outcome:13}{name:28}{MUTATIONS[name].test}"

@@ -31,7 +31,7 @@ class Variable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retention:
+class RetentionRule:
     """Rows that the recorder deletes when they are older than RETENTION_DAYS.
 
     Attributes:
@@ -106,7 +106,7 @@ class ProcessKind:
     """Settings that only this kind has."""
     secrets: tuple[str, ...] = ()
     """Settings among `settings` that are secrets: named apart, so that each is a decision."""
-    retention: tuple[Retention, ...] = ()
+    retention: tuple[RetentionRule, ...] = ()
     sealings: tuple[Sealing, ...] = ()
     reclaims: tuple[str, ...] = ()
     """Named statements that give back what a dead incarnation had leased, and return one row for each; parameter:
@@ -344,7 +344,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
             *_DELIVERY,
         ),
         secrets=("api_key", "media_s3_secret", *_SERVERS, *_VAULT),
-        retention=(Retention(table="limit_buckets", statement="prune_limit_buckets"),),
+        retention=(RetentionRule(table="limit_buckets", statement="prune_limit_buckets"),),
         restart_base_s=0.2,
         intensity=20,
         memory_soft_mb=1600,
@@ -548,8 +548,8 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         ),
         secrets=("database_url", *_VAULT),
         retention=(
-            Retention(table="hook_deliveries", statement="prune_hook_deliveries"),
-            Retention(table="hook_retries", statement="prune_dead_hook_retries"),
+            RetentionRule(table="hook_deliveries", statement="prune_hook_deliveries"),
+            RetentionRule(table="hook_retries", statement="prune_dead_hook_retries"),
         ),
         reclaims=("release_hooks",),
         sealings=(Sealing(listing="sealed_hooks", replacement="reseal_hook"),),

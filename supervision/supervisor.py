@@ -247,7 +247,7 @@ class Supervisor:
         for living in found.living:
             if not self._children.adopt(living):
                 continue  # exited since the survey: its slot starts like any other
-            self.take(model.Found(living.slot, living.pid, living.incarnation, living.age_s))
+            self.take(model.FoundProcess(living.slot, living.pid, living.incarnation, living.age_s))
             if self._configuration.is_outdated(_kind_of(living.slot), environment(living.pid)):
                 outdated.add(_kind_of(living.slot))
         return frozenset(outdated)

@@ -20,7 +20,7 @@ from webdriver.chromium.browser import BrowserLost, CallTimedOut, ScriptFailed
 from webdriver.page import outcomes, parsing
 from webdriver.page.attachments import Attachment, Attachments
 from webdriver.page.bridge import Bridge, PageRefused
-from webdriver.page.operations import Operation, operation_of
+from webdriver.page.operations import PageOperation, operation_of
 from webdriver.session.session import Session
 from webdriver.session.sessions import Sessions
 
@@ -133,7 +133,7 @@ class BrowserChannel:
         except (BrowserLost, CallTimedOut, ScriptFailed) as error:
             return InDoubt(code="page_unavailable", detail=str(error))
 
-    async def _evidence(self, doubt: Doubt, operation: Operation, session: Session, page: Bridge) -> Outcome | None:
+    async def _evidence(self, doubt: Doubt, operation: PageOperation, session: Session, page: Bridge) -> Outcome | None:
         message = doubt.message
         try:
             found = await _look(page, message, operation, monotonic() + _LOOK_UP_S)
@@ -167,7 +167,7 @@ class BrowserChannel:
 
     @asynccontextmanager
     async def _file(
-        self, message: OutboundMessage, operation: Operation, by: float
+        self, message: OutboundMessage, operation: PageOperation, by: float
     ) -> AsyncIterator[Attachment | Retry | Dead | None]:
         if operation.page != "file":
             yield None
@@ -183,7 +183,7 @@ class _Send:
     session: Session
     page: Bridge
     message: OutboundMessage
-    operation: Operation
+    operation: PageOperation
     record_token: RecordToken
     by: float
 
@@ -291,7 +291,7 @@ class _Prepared:
     token: str
 
 
-def _arguments(message: OutboundMessage, operation: Operation, token: str = "") -> dict[str, Any]:
+def _arguments(message: OutboundMessage, operation: PageOperation, token: str = "") -> dict[str, Any]:
     arguments = operation.arguments(message.content)
     if quoted := message.content.get("quoted"):
         arguments["quoted"] = str(quoted)
@@ -302,14 +302,14 @@ def _arguments(message: OutboundMessage, operation: Operation, token: str = "") 
     return arguments
 
 
-async def _look(page: Bridge, message: OutboundMessage, operation: Operation, by: float) -> Mapping[str, Any]:
+async def _look(page: Bridge, message: OutboundMessage, operation: PageOperation, by: float) -> Mapping[str, Any]:
     chat = _chat_of(message, operation) or await page.find_chat(parsing.chat_id(message.chat_id), by)
     # a forwarded message whose id the page has reported is looked up like any other
     named = "text" if operation.naming == "forward" and not message.token.startswith(_FORWARD) else operation.page
     return await page.look_up(named, chat, message.token, _arguments(message, operation), by)
 
 
-def _chat_of(message: OutboundMessage, operation: Operation) -> str:
+def _chat_of(message: OutboundMessage, operation: PageOperation) -> str:
     """Return the chat that an operation in doubt was about; empty when the page must be asked."""
     return parsing.chat_of(str(message.content["target"])) if operation.targeted else parsing.chat_of(message.token)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from api.http.multipart import Text, Upload, parts
+from api.http.multipart import FormFile, Text, parts
 from shared.channels.files import LARGEST
 from shared.fields import Field, FieldsInvalid, pointer
 from shared.process.request_body import stream_body
@@ -25,8 +25,8 @@ def is_form(request: Request) -> bool:
     return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
-async def read_form(request: Request, fields: Sequence[Field]) -> AsyncIterator[tuple[str, Any] | Upload]:
-    """Yield each field of a form as its name and its value, and the file as an `Upload`.
+async def read_form(request: Request, fields: Sequence[Field]) -> AsyncIterator[tuple[str, Any] | FormFile]:
+    """Yield each field of a form as its name and its value, and the file as an `FormFile`.
 
     The fields `mimetype` and `filename` describe the file. Before the file they override the part's own headers; they
     are never yielded.

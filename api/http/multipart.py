@@ -36,7 +36,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class FormFile:
     """One part of a form that is a file.
 
     Attributes:
@@ -49,7 +49,7 @@ class Upload:
     pieces: AsyncIterator[bytes] = field(repr=False)
 
 
-async def parts(content_type: str, stream: AsyncIterator[bytes]) -> AsyncIterator[Text | Upload]:
+async def parts(content_type: str, stream: AsyncIterator[bytes]) -> AsyncIterator[Text | FormFile]:
     """Yield each part of a form in turn.
 
     Args:
@@ -70,7 +70,7 @@ async def parts(content_type: str, stream: AsyncIterator[bytes]) -> AsyncIterato
         if b"filename" not in options:
             yield Text(name, await form.text())
             continue
-        yield Upload(name, _decoded(options[b"filename"]), headers.get("content-type", ""), form.pieces())
+        yield FormFile(name, _decoded(options[b"filename"]), headers.get("content-type", ""), form.pieces())
         # the reader may have left a file unread, and the parser must reach the next part
         await form.skip()
     raise NotMultipart(f"the form has more than {_MOST_PARTS} parts")

@@ -107,7 +107,7 @@ class Operation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class EntryChecks:
     """The checks before a handler.
 
     Attributes:
@@ -126,7 +126,7 @@ class _Resource:
         path: the template, for metrics and logs.
     """
 
-    def __init__(self, path: str, operations: Iterable[Operation], entry: Entry) -> None:
+    def __init__(self, path: str, operations: Iterable[Operation], entry: EntryChecks) -> None:
         self.path, self._store, self._limits = path, entry.store, entry.limits
         self._operations = {operation.method: operation for operation in operations}
         self._queries = {method: QueryReader(operation.parameters) for method, operation in self._operations.items()}
@@ -202,7 +202,7 @@ def _act(name: str, operation: Operation, principal: Principal, request: Request
     )
 
 
-def routes(operations: Iterable[Operation], entry: Entry) -> list[Route]:
+def routes(operations: Iterable[Operation], entry: EntryChecks) -> list[Route]:
     """Return one route for each path, in the order in which the paths come first."""
     by_path: dict[str, list[Operation]] = {}
     for operation in operations:

@@ -25,7 +25,7 @@ from shared.fields import checked, json_schema
 from shared.states import MessageState
 from shared.store import interventions, targets
 from shared.store.store import Store
-from shared.store.targets import Target
+from shared.store.targets import MessageTarget
 
 # the path of the message itself: PUT and DELETE act on what GET shows
 _ONE_PATH: Final = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
@@ -169,7 +169,7 @@ class AmendmentOperations:
         accepted = await self._composer.react(company_id, target, fields, read_key(request.headers))
         return await self._answers.answer(accepted, read_wait_s(request.headers))
 
-    async def _named(self, request: Request, *, acting: bool = False) -> Target:
+    async def _named(self, request: Request, *, acting: bool = False) -> MessageTarget:
         """Return the message that the path names. Raises `Problem` when the chat has no such message, or (without
         `acting`) only one about another.
         """

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from api.http.bodies import TEXT_BODY_LIMIT, read_json
 from api.http.forms import FILE, is_form, read_form
-from api.http.multipart import Upload
+from api.http.multipart import FormFile
 from shared.channels.files import LARGEST, largest_of
 from shared.compose.composer import Draft
 from shared.compose.directory import Directory, require_possible
@@ -89,7 +89,7 @@ class DraftReader:
         fields: dict[str, Any] = {}
         file = None
         async for part in read_form(request, FORM_FIELDS):
-            if isinstance(part, Upload):
+            if isinstance(part, FormFile):
                 file = await self._files.keep(
                     company_id,
                     part.pieces,

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from api.http.forms import FILE, is_form, read_form
-from api.http.multipart import Upload
+from api.http.multipart import FormFile
 from api.http.operations import Operation
 from api.http.parameters import Parameter, query_of
 from api.http.problems import Problem
@@ -127,7 +127,7 @@ class MediaOperations:
     async def _read_form(self, request: Request, company_id: str) -> StoredFile:
         kept, unknown = None, []
         async for part in read_form(request, ()):
-            if isinstance(part, Upload):
+            if isinstance(part, FormFile):
                 kept = await self._files.keep(
                     company_id,
                     part.pieces,

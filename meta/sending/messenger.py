@@ -19,7 +19,7 @@ from meta.events.values import whole_id
 from meta.graph import GraphAnswer
 from meta.sending.payloads import PayloadFile, PayloadRefused, encoding
 from shared import content
-from shared.channels.chat_ids import ChatInvalid, Form
+from shared.channels.chat_ids import ChatIdForm, ChatInvalid
 from shared.channels.registry import channel_named
 from shared.messages import OutboundMessage
 
@@ -93,7 +93,7 @@ def build(message: OutboundMessage, ids: Mapping[str, str]) -> bytes:
     with encoding():
         body: dict[str, Any] = {
             # a customer who came through a plugin is known by `user_ref` only, until the first message names the id
-            "recipient": {"id" if chat.form is Form.NUMERIC else "user_ref": chat.id},
+            "recipient": {"id" if chat.form is ChatIdForm.NUMERIC else "user_ref": chat.id},
             **_BUILDERS[message.type](message, ids),
         }
         if "message" in body:

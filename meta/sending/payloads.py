@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared import content
-from shared.channels.chat_ids import ChatInvalid, Form
+from shared.channels.chat_ids import ChatIdForm, ChatInvalid
 from shared.channels.registry import channel_named
 from shared.errors import BulkheadError
 from shared.messages import OutboundMessage
@@ -106,12 +106,12 @@ def _addressed(message: OutboundMessage) -> Mapping[str, str]:
     except ChatInvalid as problem:
         raise PayloadRefused("invalid_recipient", str(problem)) from None
     match chat.form:
-        case Form.PHONE:
+        case ChatIdForm.PHONE:
             # without the plus Meta may take the number for one of the business's own country
             return {"recipient_type": "individual", "to": f"+{chat.id}"}
-        case Form.SHORT_CODE:
+        case ChatIdForm.SHORT_CODE:
             return {"recipient_type": "individual", "to": chat.id}
-        case Form.BUSINESS_SCOPED:
+        case ChatIdForm.BUSINESS_SCOPED:
             # Meta takes a business-scoped user id under `recipient`, and a number under `to`
             return {"recipient_type": "individual", "recipient": chat.id}
         case _:

@@ -245,7 +245,7 @@ def _around(boundary: str, mimetype: str, *, pages: bool) -> tuple[bytes, bytes]
 
 def _known(
     transaction: Transaction, connection: Connection, file: PayloadFile
-) -> tuple[media.StoredFile, media.Upload | None] | None:
+) -> tuple[media.StoredFile, media.ProviderUpload | None] | None:
     stored = media.find(transaction, connection.company_id, file.sha256)
     if stored is None:
         return None

@@ -12,14 +12,14 @@ SENT, DELIVERED, READ = 1, 2, 3
 """wa-js's numbers for the state of a message."""
 
 _LINES_KEPT: Final = 1000
-"""Most events queued for a page; the connection of one that hangs for longer is closed (see `Line.push`)."""
+"""Most events queued for a page; the connection of one that hangs for longer is closed (see `PageStream.push`)."""
 
 Mode = Literal[
     "QR", "SYNCING", "MAIN", "OFFLINE", "CONFLICT", "PROXYBLOCK", "TOS_BLOCK", "SMB_TOS_BLOCK", "DEPRECATED_VERSION"
 ]
 
 
-class Refused(Exception):
+class DeviceRefused(Exception):
     """Raised when a request of a page or a tester cannot be fulfilled; `status` is the HTTP status, `code` a stable
     name.
     """
@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Faults:
+class DeviceFaults:
     """Faults of one device, in force until they are reset. Durations in seconds.
 
     Attributes:
@@ -55,14 +55,14 @@ class Faults:
     lose_files: bool = False
 
     def change(self, changes: Mapping[str, Any]) -> None:
-        """Set the named faults. Raises `Refused` (400) for an unknown name or a wrong type."""
-        known = {row.name: type(getattr(Faults(), row.name)) for row in fields(self)}
+        """Set the named faults. Raises `DeviceRefused` (400) for an unknown name or a wrong type."""
+        known = {row.name: type(getattr(DeviceFaults(), row.name)) for row in fields(self)}
         for name, value in changes.items():
             # types come from the defaults, so that a new fault needs no second table
             kind = known.get(name)
             number = kind is float and isinstance(value, int) and not isinstance(value, bool)
             if kind is None or not (isinstance(value, kind) or number):
-                raise Refused(
+                raise DeviceRefused(
                     400,
                     "unknown_fault",
                     f"{name!r}: known are {', '.join(f'{key} ({row.__name__})' for key, row in known.items())}",
@@ -71,7 +71,7 @@ class Faults:
 
 
 @dataclass
-class Line:
+class PageStream:
     """The event stream of one open page; None ends it."""
 
     events: asyncio.Queue[dict[str, Any] | None] = field(default_factory=lambda: asyncio.Queue(_LINES_KEPT))
@@ -103,8 +103,8 @@ class Device:
     refs: list[tuple[str, float]] = field(default_factory=list)
     """Codes that may be scanned, each with the monotonic instant at which it expires, newest last."""
     pairing_code: str = ""
-    faults: Faults = field(default_factory=Faults)
-    line: Line | None = None
+    faults: DeviceFaults = field(default_factory=DeviceFaults)
+    line: PageStream | None = None
     waiting: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Messages that the page has not confirmed, by id."""
     away: bool = False
@@ -112,7 +112,7 @@ class Device:
 
 
 @dataclass
-class Arrival:
+class DeviceArrival:
     """A message id at the phone: how often it arrived, and its ack."""
 
     chat: str

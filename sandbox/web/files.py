@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 
-class Files:
+class DirectoryFiles:
     """Files in one directory, created with the first file.
 
     Args:

@@ -15,11 +15,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-from sandbox.web.devices import DELIVERED, READ, SENT, Arrival, Device, Line, Mode, Refused, lid_of, resolve_chat
-from sandbox.web.files import Files
+from sandbox.web.devices import (
+    DELIVERED,
+    READ,
+    SENT,
+    Device,
+    DeviceArrival,
+    DeviceRefused,
+    Mode,
+    PageStream,
+    lid_of,
+    resolve_chat,
+)
+from sandbox.web.files import DirectoryFiles
 
 
-class Entry(Protocol):
+class PhoneLedgerEntry(Protocol):
     """The part of a ledger entry that is used here."""
 
     @property
@@ -31,13 +42,13 @@ class Entry(Protocol):
         """Its other fields."""
 
 
-class Ledger(Protocol):
+class PhoneLedger(Protocol):
     """The part of `sandbox.ledger.Ledger` that is used here."""
 
     def append(self, channel: str, event: str, **fields: Any) -> Any:
         """Write one entry."""
 
-    def entries(self, since: int = 0, channel: str | None = None) -> Iterable[Entry]:
+    def entries(self, since: int = 0, channel: str | None = None) -> Iterable[PhoneLedgerEntry]:
         """Return entries, oldest first."""
 
 
@@ -80,18 +91,18 @@ class Phones:
         code_life_s: seconds until a new QR code replaces the shown one.
     """
 
-    def __init__(self, ledger: Ledger, files: Path, *, code_life_s: float = 20.0) -> None:
+    def __init__(self, ledger: PhoneLedger, files: Path, *, code_life_s: float = 20.0) -> None:
         self._ledger = ledger
-        self.files = Files(files)
+        self.files = DirectoryFiles(files)
         self.code_life_s = code_life_s
         self._devices: dict[str, Device] = {}
-        self._arrived: dict[tuple[str, str], Arrival] = {}
+        self._arrived: dict[tuple[str, str], DeviceArrival] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         self.closed = asyncio.Event()
         for entry in ledger.entries(channel="web"):
             self._recall(entry)
 
-    def _recall(self, entry: Entry) -> None:
+    def _recall(self, entry: PhoneLedgerEntry) -> None:
         row = entry.fields
         if entry.event == "device_linked":
             device = self._known(row["device"])
@@ -101,7 +112,7 @@ class Phones:
             device.phone, device.credential, device.mode = "", "", "QR"
         # counts of arrivals must survive a kill of the sandbox: a repetition afterwards is still a duplicate
         elif entry.event in {"message_arrived", *_EVENTS.values()}:
-            self._arrived.setdefault((row["phone"], row["message_id"]), Arrival(row["chat"])).times += 1
+            self._arrived.setdefault((row["phone"], row["message_id"]), DeviceArrival(row["chat"])).times += 1
 
     def close(self) -> None:
         """End every page's event stream and drop the timers. Call it before the server stops, which otherwise waits for
@@ -116,12 +127,12 @@ class Phones:
 
     # what the page asks
 
-    def connect(self, device_id: str, credential: str) -> tuple[Device, Line]:
+    def connect(self, device_id: str, credential: str) -> tuple[Device, PageStream]:
         """Open a page's event stream. An older page of the same device enters CONFLICT. A page with an unknown
         credential is logged out.
         """
         device = self._known(device_id)
-        line = Line()
+        line = PageStream()
         if device.line:
             # WhatsApp lets one page of a profile be active; the newest one wins
             device.line.push(type="stream", mode="CONFLICT", info="NORMAL")
@@ -138,7 +149,7 @@ class Phones:
             self._push_mode(device, "QR")
         return device, line
 
-    def disconnect(self, device: Device, line: Line) -> None:
+    def disconnect(self, device: Device, line: PageStream) -> None:
         """Close a page's event stream."""
         # a reload opens the new stream before the end of the old one is noticed
         if device.line is line:
@@ -159,25 +170,28 @@ class Phones:
         return device.pairing_code
 
     def device(self, device_id: str, credential: str | None = None) -> Device:
-        """Return a device by its id or its phone number. Raises `Refused`: 404 unknown, 401 wrong credential."""
+        """Return a device by its id or its phone number. Raises `DeviceRefused`: 404 unknown, 401 wrong credential."""
         device = self._devices.get(device_id) or next(
             (row for row in self._devices.values() if row.phone and row.phone == device_id), None
         )
         if device is None:
-            raise Refused(404, "unknown_device", f"no device and no linked phone is called {device_id!r}")
+            raise DeviceRefused(404, "unknown_device", f"no device and no linked phone is called {device_id!r}")
         if credential is not None and (
             # an unlinked device has an empty credential, which must not match an empty one
             not device.credential or not secrets.compare_digest(credential, device.credential)
         ):
-            raise Refused(401, "unknown_companion_device_no_key", "this profile is not linked")
+            raise DeviceRefused(401, "unknown_companion_device_no_key", "this profile is not linked")
         return device
 
     def only_waiting(self) -> Device:
-        """Return the one device that shows a code now. Raises `Refused`: 404 when none does, 409 when several do."""
+        """Return the one device that shows a code now.
+
+        Raises `DeviceRefused`: 404 when none does, 409 when several do.
+        """
         waiting = [device for device in self._devices.values() if device.line is not None and device.mode == "QR"]
         if len(waiting) != 1:
             names = ", ".join(device.id for device in waiting) or "none"
-            raise Refused(
+            raise DeviceRefused(
                 409 if waiting else 404,
                 "which_device",
                 f"devices that show a code: {names}; name one by 'device' or 'code'",
@@ -198,13 +212,13 @@ class Phones:
         # checked after the wait, during which the phone may go offline
         await self._hold(device.faults.hold_before_s)
         if device.away or not device.credential:
-            raise Refused(503, "offline", "the phone is away")
+            raise DeviceRefused(503, "offline", "the phone is away")
         kind = (str(message.get("type", "chat")), str(message.get("subtype") or ""))
         media = message.get("media")
         # WhatsApp uploads a file first and sends its hash
         if media and not self.files.has(media["filehash"]):
-            raise Refused(409, "file_missing", "the file must be there before its message")
-        arrival = self._arrived.setdefault((device.phone, message["id"]), Arrival(message["chat"]))
+            raise DeviceRefused(409, "file_missing", "the file must be there before its message")
+        arrival = self._arrived.setdefault((device.phone, message["id"]), DeviceArrival(message["chat"]))
         arrival.times += 1
         self._ledger.append(
             "web",
@@ -233,13 +247,13 @@ class Phones:
         return {"ack": arrival.ack, "result": "OK"}
 
     def signal(self, device: Device, chat: str, kind: str, ids: Iterable[str]) -> None:
-        """Accept a signal: read marks, presence, deletions on the own devices. Raises `Refused`: 503 away, 400
+        """Accept a signal: read marks, presence, deletions on the own devices. Raises `DeviceRefused`: 503 away, 400
         unknown.
         """
         if device.away or not device.credential:
-            raise Refused(503, "offline", "the phone is away")
+            raise DeviceRefused(503, "offline", "the phone is away")
         if kind not in _SIGNALS:
-            raise Refused(400, "unknown_signal", f"known are {', '.join(_SIGNALS)}")
+            raise DeviceRefused(400, "unknown_signal", f"known are {', '.join(_SIGNALS)}")
         details = {"state": kind} if _SIGNALS[kind] == "typing_arrived" else {"message_ids": list(ids)}
         self._ledger.append("web", _SIGNALS[kind], phone=device.phone, chat=chat, **details)
 
@@ -288,7 +302,7 @@ class Phones:
             None,
         )
         if device is None or not code:
-            raise Refused(404, "code_expired", "no page shows this code now; read the newest one")
+            raise DeviceRefused(404, "code_expired", "no page shows this code now; read the newest one")
         return self.link(device, phone)
 
     def link(self, device: Device, phone: str) -> Device:
@@ -301,7 +315,7 @@ class Phones:
         # derived from the id, so that a profile linked twice without a number gets the same phone
         number = phone or "6011" + str(int(hashlib.sha256(device.id.encode()).hexdigest(), 16) % 10**8).zfill(8)
         if device.credential:
-            raise Refused(409, "already_linked", "this device is linked; log it out first")
+            raise DeviceRefused(409, "already_linked", "this device is linked; log it out first")
         for other in [row for row in self._devices.values() if row.phone == number]:
             # a phone has one linked device here, so that its number alone distinguishes arrivals
             self.log_out(other, "replaced")
@@ -361,7 +375,7 @@ class Phones:
         # a message's id is `fromMe_chat_id[_author]`, as in WhatsApp Web
         own, remote, *_ = target.split("_")
         if not remote:
-            raise Refused(400, "bad_target", "target is a message's id")
+            raise DeviceRefused(400, "bad_target", "target is a message's id")
         from_me = sender == "me" if what == "reaction" else own == "true"
         by = f"{device.phone}@c.us" if from_me else (resolve_chat(f"{sender}@c.us") if sender else remote)
         row = {
@@ -443,7 +457,7 @@ class Phones:
         self._push(device, type="stream", mode="SYNCING", info="SYNCING", progress=30)
         self._call_later(device.faults.sync_s, self._end_sync, device, device.line)
 
-    def _end_sync(self, device: Device, line: Line | None) -> None:
+    def _end_sync(self, device: Device, line: PageStream | None) -> None:
         # the timer belongs to one page's syncing phase, which another page, a logout or a fault may have ended
         if device.mode != "SYNCING" or device.line is not line or not device.credential:
             return

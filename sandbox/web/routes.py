@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from sandbox.web.devices import Device, Line, Mode, Refused
+from sandbox.web.devices import Device, DeviceRefused, Mode, PageStream
 from sandbox.web.phones import Phones
 from shared.qr import svg
 
@@ -52,7 +52,7 @@ def _media(phones: Phones, body: Mapping[str, Any]) -> dict[str, Any]:
     try:
         content = base64.b64decode(str(body["data"]), validate=True)
     except ValueError:
-        raise Refused(400, "bad_data", "data is not base64") from None
+        raise DeviceRefused(400, "bad_data", "data is not base64") from None
     mimetype = str(body.get("mimetype", "application/octet-stream"))
     return {
         "filehash": phones.files.keep(content),
@@ -66,7 +66,7 @@ def _answered(work: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], 
     async def endpoint(request: Request) -> Response:
         try:
             return JSONResponse(await work(request))
-        except Refused as refused:
+        except DeviceRefused as refused:
             return JSONResponse({"code": refused.code, "detail": refused.detail}, refused.status)
 
     return endpoint
@@ -76,11 +76,11 @@ async def _body(request: Request, *needed: str) -> dict[str, Any]:
     try:
         body = json.loads(await request.body() or b"{}")
     except ValueError:
-        raise Refused(400, "bad_json", "the body is not JSON") from None
+        raise DeviceRefused(400, "bad_json", "the body is not JSON") from None
     if not isinstance(body, dict):
-        raise Refused(400, "bad_json", "the body is not a JSON object")
+        raise DeviceRefused(400, "bad_json", "the body is not a JSON object")
     if missing := [name for name in needed if not isinstance(body.get(name), str) or not body[name]]:
-        raise Refused(400, "missing_field", f"needed, as text: {', '.join(missing)}")
+        raise DeviceRefused(400, "missing_field", f"needed, as text: {', '.join(missing)}")
     return body
 
 
@@ -123,7 +123,7 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
     async def send(request: Request) -> Any:
         body = await _body(request, "device", "credential", "id", "chat")
         if not isinstance(body.get("body"), str):
-            raise Refused(400, "missing_field", "needed, as text: body")
+            raise DeviceRefused(400, "missing_field", "needed, as text: body")
         return await phones.take(phones.device(body["device"], body["credential"]), body)
 
     async def signal(request: Request) -> Any:
@@ -137,7 +137,7 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
         device = phones.device(request.query_params["device"], request.query_params.get("credential", ""))
         # files are refused like messages while the phone is away
         if device.away:
-            raise Refused(503, "offline", "the phone is away")
+            raise DeviceRefused(503, "offline", "the phone is away")
         content = await request.body()
         return {"filehash": await asyncio.to_thread(phones.files.keep, content)}
 
@@ -178,7 +178,7 @@ def _page_routes(phones: Phones) -> list[BaseRoute]:
     ]
 
 
-async def _events(phones: Phones, device: Device, line: Line) -> AsyncIterator[str]:
+async def _events(phones: Phones, device: Device, line: PageStream) -> AsyncIterator[str]:
     """Yield the events of one page, a new code whenever the shown one is too old, and comments in between."""
     new_code_at = 0.0
     try:
@@ -254,7 +254,7 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
         device, body = named(request), await _body(request, "target", "what")
         # the page supports no others
         if body["what"] not in ("edit", "revoke", "reaction"):
-            raise Refused(400, "unknown_change", "known are edit, revoke, reaction")
+            raise DeviceRefused(400, "unknown_change", "known are edit, revoke, reaction")
         return {
             "id": phones.change(
                 device, body["target"], body["what"], str(body.get("body", "")), sender=str(body.get("from", ""))
@@ -269,7 +269,7 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
     async def mode(request: Request) -> Any:
         body = await _body(request, "mode")
         if body["mode"] not in get_args(Mode):
-            raise Refused(400, "unknown_mode", f"known are {', '.join(get_args(Mode))}")
+            raise DeviceRefused(400, "unknown_mode", f"known are {', '.join(get_args(Mode))}")
         phones.set_mode(named(request), body["mode"])
         return {}
 
@@ -283,7 +283,7 @@ def _control_routes(phones: Phones) -> list[BaseRoute]:
         elif what in ("hang", "burn", "leak", "reload", "script_error"):
             phones.order(device, what, float(amount))
         else:
-            raise Refused(
+            raise DeviceRefused(
                 404, "unknown_order", "known are offline, online, logout, hang, burn, leak, reload, script_error"
             )
         return {}

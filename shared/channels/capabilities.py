@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from shared import content
-from shared.channels.channel import TYPING_OFF, Channel
+from shared.channels.channel import TYPING_OFF, ConnectionType
 from shared.channels.registry import CHANNELS, channel_named
 
 Reason = Literal["", "channel", "not_yet"]
@@ -71,7 +71,7 @@ class Capability:
 _CHANNEL_CANNOT: Final = Capability(reason="channel")
 
 
-def _capabilities(channel: Channel) -> Mapping[str, Capability]:
+def _capabilities(channel: ConnectionType) -> Mapping[str, Capability]:
     # clients see the limits of a file beside those of its caption, under the name of the operation
     for_files: dict[str, Limits] = {
         name: {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from shared.channels.chat_ids import ChatId, ChatInvalid, Form, read
+from shared.channels.chat_ids import ChatId, ChatIdForm, ChatInvalid, read
 from shared.fields import Field
 
 Pacing = Literal["none", "meta_number", "page", "browser_session"]
@@ -84,7 +84,7 @@ class Demo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Channel:
+class ConnectionType:
     """One connection type.
 
     Attributes:
@@ -113,9 +113,9 @@ class Channel:
     name: str
     kind: str
     address: str = "graph_base_url"
-    reaches: frozenset[Form]
-    answers: frozenset[Form] = frozenset()
-    groups: frozenset[Form] = frozenset()
+    reaches: frozenset[ChatIdForm]
+    answers: frozenset[ChatIdForm] = frozenset()
+    groups: frozenset[ChatIdForm] = frozenset()
     in_groups: frozenset[str] = frozenset()
     operations: Mapping[str, Mapping[str, int]]
     files: Mapping[str, FileLimit] = field(default_factory=dict)
@@ -145,7 +145,7 @@ class Channel:
             ChatInvalid: the id has no known form, or one that this channel cannot write to.
         """
         # where there are no phone numbers, ten digits are an id like any other
-        chat = read(chat_id, numeric_ids=Form.PHONE not in self.reaches)
+        chat = read(chat_id, numeric_ids=ChatIdForm.PHONE not in self.reaches)
         if chat.form in self.reaches or (known and chat.form in self.answers):
             return chat
         raise ChatInvalid(

@@ -12,7 +12,7 @@ Order within a chat holds whatever spelling is used, and every chat that inbound
 | more digits than a phone number has: a page-scoped id, or a group of Meta | itself |
 | anything else that a provider uses as a name: a group of Meta, a `user_ref`, a form that is new | itself |
 
-Which forms a connection can write to stands on its channel's row (`Channel.reaches`, `Channel.answers`).
+Which forms a connection can write to stands on its channel's row (`ConnectionType.reaches`, `ConnectionType.answers`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ChatInvalid(BulkheadError):
         super().__init__(problem)
 
 
-class Form(StrEnum):
+class ChatIdForm(StrEnum):
     """What a chat id is."""
 
     PHONE = "phone"
@@ -70,16 +70,16 @@ class ChatId:
         id: canonical spelling. problem: of short codes and opaque ids, why the id is none of the other forms.
     """
 
-    form: Form
+    form: ChatIdForm
     id: str
     problem: str = ""
 
 
 _ADDRESSES: Final = (
-    (Form.GROUP, re.compile(r"[0-9]{5,20}(-[0-9]{5,20})?@g\.us")),
-    (Form.LID, re.compile(r"[0-9]{5,20}@lid")),
-    (Form.NEWSLETTER, re.compile(r"[0-9]{5,20}@newsletter")),
-    (Form.BROADCAST, re.compile(r"([0-9]{5,20}|status)@broadcast")),
+    (ChatIdForm.GROUP, re.compile(r"[0-9]{5,20}(-[0-9]{5,20})?@g\.us")),
+    (ChatIdForm.LID, re.compile(r"[0-9]{5,20}@lid")),
+    (ChatIdForm.NEWSLETTER, re.compile(r"[0-9]{5,20}@newsletter")),
+    (ChatIdForm.BROADCAST, re.compile(r"([0-9]{5,20}|status)@broadcast")),
 )
 # WhatsApp's own spelling of a number; the part after the colon is one of the person's devices
 _PHONE_ADDRESS: Final = re.compile(r"([0-9]+)(?::[0-9]{1,3})?@(?:c\.us|s\.whatsapp\.net)")
@@ -138,7 +138,7 @@ def read(chat_id: str, *, numeric_ids: bool = False) -> ChatId:
     text = chat_id.strip()
     if _USUAL_PHONE.fullmatch(text) and not numeric_ids and not _TRUNK_PREFIX.match(text):
         # nearly every id, on the path of every message
-        return ChatId(Form.PHONE, text)
+        return ChatId(ChatIdForm.PHONE, text)
     return _read(text, numeric_ids=numeric_ids)
 
 
@@ -150,18 +150,18 @@ def _read(text: str, *, numeric_ids: bool) -> ChatId:
         raise ChatInvalid(f"the chat id has {len(text)} characters; none has more than {LONGEST}")
     # longer than E.164 allows: it cannot be a phone number
     if _NUMERIC.fullmatch(text) and (numeric_ids or len(text) > _MOST_DIGITS):
-        return ChatId(Form.NUMERIC, text, "" if numeric_ids else _digits_problem(text))
+        return ChatId(ChatIdForm.NUMERIC, text, "" if numeric_ids else _digits_problem(text))
     # before the other forms: what looks like a number is judged as one, so that a mistake in it is named
     if _PHONE_SPELLING.fullmatch(text):
         if _SHORT_CODE.fullmatch(text):
-            return ChatId(Form.SHORT_CODE, text, _digits_problem(text))
-        return ChatId(Form.PHONE, _phone(text))
+            return ChatId(ChatIdForm.SHORT_CODE, text, _digits_problem(text))
+        return ChatId(ChatIdForm.PHONE, _phone(text))
     if "@" in text:
         return _address(text)
     if found := _BUSINESS_SCOPED.fullmatch(text):
-        return ChatId(Form.BUSINESS_SCOPED, f"{found[1].upper()}.{found[2] or ''}{found[3]}")
+        return ChatId(ChatIdForm.BUSINESS_SCOPED, f"{found[1].upper()}.{found[2] or ''}{found[3]}")
     return _opaque(
-        Form.OPAQUE,
+        ChatIdForm.OPAQUE,
         text,
         "the chat id is neither a phone number (digits with country code), nor an id like …@g.us or …@lid, nor a"
         " business-scoped user id",
@@ -181,19 +181,19 @@ def _address(text: str) -> ChatId:
     # addresses of WhatsApp have no capitals; a client's spelling must not make a second chat
     lower = text.lower()
     if found := _PHONE_ADDRESS.fullmatch(lower):
-        return ChatId(Form.PHONE, _phone(found[1]))
+        return ChatId(ChatIdForm.PHONE, _phone(found[1]))
     for form, pattern in _ADDRESSES:
         if pattern.fullmatch(lower):
             return ChatId(form, lower)
     return _opaque(
-        Form.ADDRESS,
+        ChatIdForm.ADDRESS,
         text,
         "what stands around the @ of the chat id is not one of digits@c.us, digits@g.us, digits@lid, digits@newsletter"
         " and digits@broadcast",
     )
 
 
-def _opaque(form: Form, text: str, problem: str) -> ChatId:
+def _opaque(form: ChatIdForm, text: str, problem: str) -> ChatId:
     if not text.isprintable() or all(not character.isalpha() for character in text):
         # control characters, or a number in another script or with signs that no number has
         raise ChatInvalid(problem)

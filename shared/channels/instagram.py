@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 from shared import content
-from shared.channels.channel import Channel, FileLimit
-from shared.channels.chat_ids import Form
+from shared.channels.channel import ConnectionType, FileLimit
+from shared.channels.chat_ids import ChatIdForm
 from shared.channels.messenger import HUMAN_AGENT, SIDE_EFFECTS, WINDOW
 from shared.channels.whatsapp_cloud import MESSAGES_PER_SECOND
 from shared.fields import Field
 
 _MB: Final = 1024 * 1024
 
-INSTAGRAM: Final = Channel(
+INSTAGRAM: Final = ConnectionType(
     name="instagram",
     kind="meta",
     address="instagram_base_url",
-    reaches=frozenset({Form.NUMERIC}),
-    answers=frozenset({Form.ADDRESS, Form.OPAQUE}),
+    reaches=frozenset({ChatIdForm.NUMERIC}),
+    answers=frozenset({ChatIdForm.ADDRESS, ChatIdForm.OPAQUE}),
     operations={
         # Instagram counts the bytes of UTF-8
         content.TEXT: {"characters": 1000, "bytes": 1000},

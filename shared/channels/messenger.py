@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared import content
-from shared.channels.channel import TYPING_OFF, Channel, CustomerWindow, FileLimit
-from shared.channels.chat_ids import Form
+from shared.channels.channel import TYPING_OFF, ConnectionType, CustomerWindow, FileLimit
+from shared.channels.chat_ids import ChatIdForm
 from shared.channels.whatsapp_cloud import MESSAGES_PER_SECOND
 
 _MB: Final = 1024 * 1024
@@ -23,13 +23,13 @@ SIDE_EFFECTS: Final[Mapping[str, Mapping[str, int]]] = {
     TYPING_OFF: {},
 }
 
-MESSENGER: Final = Channel(
+MESSENGER: Final = ConnectionType(
     name="messenger",
     kind="meta",
     # page-scoped ids: a person has another one at each Page
-    reaches=frozenset({Form.NUMERIC}),
+    reaches=frozenset({ChatIdForm.NUMERIC}),
     # a person who opted in by a checkbox plugin has only a `user_ref` until the first message
-    answers=frozenset({Form.ADDRESS, Form.OPAQUE}),
+    answers=frozenset({ChatIdForm.ADDRESS, ChatIdForm.OPAQUE}),
     operations={
         content.TEXT: {"characters": 2000},
         # attachments have no caption there: it is sent as a text of its own

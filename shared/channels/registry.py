@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.channels.channel import Channel
+from shared.channels.channel import ConnectionType
 from shared.channels.instagram import INSTAGRAM
 from shared.channels.messenger import MESSENGER
 from shared.channels.whatsapp_cloud import D360, META_DIRECT, META_EMBEDDED
@@ -12,7 +12,7 @@ from shared.channels.whatsapp_web import WWEBJS
 from shared.errors import BulkheadError
 from shared.kinds import ProcessKind, kind_named
 
-CHANNELS: Final[tuple[Channel, ...]] = (WWEBJS, META_DIRECT, META_EMBEDDED, D360, MESSENGER, INSTAGRAM)
+CHANNELS: Final[tuple[ConnectionType, ...]] = (WWEBJS, META_DIRECT, META_EMBEDDED, D360, MESSENGER, INSTAGRAM)
 
 
 # a KeyError as well: callers that look up a name in any registry handle both alike
@@ -27,7 +27,7 @@ class UnknownConnectionType(BulkheadError, KeyError):
 _BY_NAME: Final = {channel.name: channel for channel in CHANNELS}
 
 
-def channel_named(connection_type: str) -> Channel:
+def channel_named(connection_type: str) -> ConnectionType:
     """Return the row of a connection type. Raises `UnknownConnectionType` when there is none."""
     try:
         return _BY_NAME[connection_type]
@@ -42,7 +42,7 @@ def connection_types() -> tuple[str, ...]:
     return tuple(_BY_NAME)
 
 
-def channels_of(kind: str) -> tuple[Channel, ...]:
+def channels_of(kind: str) -> tuple[ConnectionType, ...]:
     """Return the rows that a process kind serves."""
     return tuple(channel for channel in CHANNELS if channel.kind == kind)
 

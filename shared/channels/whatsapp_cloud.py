@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from shared import content
-from shared.channels.channel import Channel, CustomerWindow, Demo, FileLimit
-from shared.channels.chat_ids import Form
+from shared.channels.channel import ConnectionType, CustomerWindow, Demo, FileLimit
+from shared.channels.chat_ids import ChatIdForm
 from shared.fields import Field
 
 _KB: Final = 1024
@@ -75,12 +75,12 @@ _FILES: Final[Mapping[str, FileLimit]] = {
     content.STICKER: FileLimit(500 * _KB, ("image/webp",), bytes_of_still=_STILL),
 }
 
-META_DIRECT: Final = Channel(
+META_DIRECT: Final = ConnectionType(
     name="meta_direct",
     kind="meta",
-    reaches=frozenset({Form.PHONE, Form.BUSINESS_SCOPED}),
-    answers=frozenset({Form.SHORT_CODE, Form.NUMERIC, Form.OPAQUE}),
-    groups=frozenset({Form.NUMERIC, Form.OPAQUE}),
+    reaches=frozenset({ChatIdForm.PHONE, ChatIdForm.BUSINESS_SCOPED}),
+    answers=frozenset({ChatIdForm.SHORT_CODE, ChatIdForm.NUMERIC, ChatIdForm.OPAQUE}),
+    groups=frozenset({ChatIdForm.NUMERIC, ChatIdForm.OPAQUE}),
     # Meta refuses everything else in a group (130501); a mark on a message that came in names no chat
     in_groups=frozenset({content.TEXT, *content.MEDIA, content.TEMPLATE, content.READ, content.TYPING}),
     operations=_OPERATIONS,

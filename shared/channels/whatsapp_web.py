@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Final
 
 from shared import content
-from shared.channels.channel import TYPING_OFF, Channel, Demo, FileLimit
-from shared.channels.chat_ids import Form
+from shared.channels.channel import TYPING_OFF, ConnectionType, Demo, FileLimit
+from shared.channels.chat_ids import ChatIdForm
 from shared.fields import Field
 
 _MB: Final = 1024 * 1024
 _CAPTION: Final = {"captionCharacters": 1024}
 
-WWEBJS: Final = Channel(
+WWEBJS: Final = ConnectionType(
     name="wwebjs",
     kind="webdriver",
     address="whatsapp_web_url",
-    reaches=frozenset({Form.PHONE, Form.GROUP, Form.LID, Form.NEWSLETTER, Form.BROADCAST}),
+    reaches=frozenset(
+        {ChatIdForm.PHONE, ChatIdForm.GROUP, ChatIdForm.LID, ChatIdForm.NEWSLETTER, ChatIdForm.BROADCAST}
+    ),
     # WhatsApp adds kinds of addresses from time to time, for example for bots
-    answers=frozenset({Form.SHORT_CODE, Form.ADDRESS}),
+    answers=frozenset({ChatIdForm.SHORT_CODE, ChatIdForm.ADDRESS}),
     operations={
         # WhatsApp's own limit of a text
         content.TEXT: {"characters": 65536},

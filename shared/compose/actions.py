@@ -9,18 +9,18 @@ from shared.compose.checks import check_text, is_emoji
 from shared.compose.refusals import require, unsupported
 from shared.errors import Refused
 from shared.fields import FieldsInvalid
-from shared.store.targets import ACTING, Target
+from shared.store.targets import ACTING, MessageTarget
 
 Content = dict[str, Any]
 
 
-def require_there(target: Target) -> None:
+def require_there(target: MessageTarget) -> None:
     """Raise `Refused` unless the provider knows the message."""
     if not target.is_there:
         raise Refused("message_not_sent", f"The message is {target.state}.", state=target.state)
 
 
-def require_message(target: Target, operation: str) -> None:
+def require_message(target: MessageTarget, operation: str) -> None:
     """Raise `Refused` for a line of a chat that is no message, for example a call: the provider has nothing to act
     on."""
     if target.type in content.LINES:
@@ -32,7 +32,7 @@ def require_message(target: Target, operation: str) -> None:
         )
 
 
-def reaction_content(target: Target, emoji: str) -> Content:
+def reaction_content(target: MessageTarget, emoji: str) -> Content:
     """Return the content of a reaction. Raises `Refused` for a text that is no emoji, and when the message is not
     there."""
     if emoji and not is_emoji(emoji):
@@ -43,7 +43,7 @@ def reaction_content(target: Target, emoji: str) -> Content:
     return {"emoji": emoji, "target": target.provider_id, "target_id": target.id}
 
 
-def edit_content(target: Target, text: str) -> Content:
+def edit_content(target: MessageTarget, text: str) -> Content:
     """Return the content of an edit. Raises `Refused` when the message cannot be edited, or not to this text."""
     # the channel first: a client that can never edit here should not be asked for another text
     require(target.connection_type, content.EDIT)
@@ -57,7 +57,7 @@ def edit_content(target: Target, text: str) -> Content:
     return {"target": target.provider_id, "target_id": target.id, "body": text}
 
 
-def deletion_content(target: Target, *, everyone: bool) -> Content:
+def deletion_content(target: MessageTarget, *, everyone: bool) -> Content:
     """Return the content of a deletion. Raises `Refused` when the message cannot be deleted, or not for everyone."""
     # a reaction is taken back by an empty one, an edit by another edit
     if target.type in ACTING:

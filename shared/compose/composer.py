@@ -31,7 +31,7 @@ from shared.store.connections import Connection
 from shared.store.media import StoredFile
 from shared.store.messages import Accepted, NewMessage
 from shared.store.store import Store
-from shared.store.targets import Target
+from shared.store.targets import MessageTarget
 
 # a message outlives settings, templates and windows for so long; beyond it a calendar is the better tool
 _FURTHEST: Final = timedelta(days=30)
@@ -143,14 +143,14 @@ class Composer:
         )
 
     async def react(
-        self, company_id: str, target: Target, fields: Mapping[str, Any], idempotency_key: str | None = None
+        self, company_id: str, target: MessageTarget, fields: Mapping[str, Any], idempotency_key: str | None = None
     ) -> Acceptance:
         """Accept a reaction to a message. `fields`: `emoji` and `inDoubtPolicy`, checked. Errors as for `accept`."""
         order = _about(company_id, target, content.REACTION, fields)
         return await self._accept(order, _now(lambda: reaction_content(target, fields["emoji"])), idempotency_key)
 
     async def edit(
-        self, company_id: str, target: Target, fields: Mapping[str, Any], idempotency_key: str | None = None
+        self, company_id: str, target: MessageTarget, fields: Mapping[str, Any], idempotency_key: str | None = None
     ) -> Acceptance:
         """Accept the edit of a text of ours. `fields`: `message` and `inDoubtPolicy`, checked. Errors as for
         `accept`.
@@ -159,7 +159,7 @@ class Composer:
         return await self._accept(order, _now(lambda: edit_content(target, fields["message"])), idempotency_key)
 
     async def delete(
-        self, company_id: str, target: Target, whom: str, idempotency_key: str | None = None
+        self, company_id: str, target: MessageTarget, whom: str, idempotency_key: str | None = None
     ) -> Acceptance:
         """Accept the deletion of a message for `everyone` or for `me`. Errors as for `accept`."""
         order, everyone = _about(company_id, target, content.DELETE, {"for": whom}), whom == "everyone"
@@ -265,7 +265,7 @@ def read_send_at(text: str | None) -> datetime | None:
     return at
 
 
-def _about(company_id: str, target: Target, type_: str, fields: Mapping[str, Any]) -> _Order:
+def _about(company_id: str, target: MessageTarget, type_: str, fields: Mapping[str, Any]) -> _Order:
     return _Order(
         type=type_,
         company_id=company_id,

@@ -30,7 +30,7 @@ from shared.store import targets, templates
 from shared.store.connections import Connection
 from shared.store.media import StoredFile
 from shared.store.store import Store
-from shared.store.targets import Target
+from shared.store.targets import MessageTarget
 
 Fields = dict[str, Any]
 Content = dict[str, Any]
@@ -252,7 +252,9 @@ class Builder:
             )
         return newest
 
-    async def _target(self, connection: Connection, given: str, operation: str, chat_id: str | None = None) -> Target:
+    async def _target(
+        self, connection: Connection, given: str, operation: str, chat_id: str | None = None
+    ) -> MessageTarget:
         """Return the message that an operation acts on, in this chat or (None) in any of the connection. Raises
         `Refused` when there is none, or not yet."""
         found = await self._store.call(targets.find, connection.company_id, given)

@@ -2,8 +2,8 @@
 
 Ids are given before transactions commit, so a reader that has seen id 2 may never see a late 1. Therefore events are
 ordered by (transaction, id), and read only below the oldest transaction that still runs: everything there has been
-committed or rolled back for good. A transaction that runs for minutes holds readers back for as long; `Page.held_back`
-shows it.
+committed or rolled back for good. A transaction that runs for minutes holds readers back for as long;
+`EventPage.held_back` shows it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
+class EventPage:
     """What one read returned.
 
     Attributes:
@@ -88,12 +88,12 @@ class EventReader:
 
     def read(
         self, transaction: Transaction, position: Position, *, most: int, passed_at: datetime | None = None
-    ) -> Page:
+    ) -> EventPage:
         """Return up to `most` events after `position`. Changes nothing: read again from the same position, it returns
         the same events and later ones.
 
         Args:
-            passed_at: an instant (`Page.read_at`) at which the position was at the horizon, where the caller knows
+            passed_at: an instant (`EventPage.read_at`) at which the position was at the horizon, where the caller knows
                 one: the partitions of earlier days are not looked at.
         """
         # asked first: what the statements below see includes every transaction below it
@@ -119,7 +119,7 @@ class EventReader:
                 self._window = max(1, self._window // 2)
                 # Inside the window, not at its end: the rest has not been returned, perhaps of the same transaction.
                 last = found[-1]
-                return Page(
+                return EventPage(
                     events=found,
                     position=Position(last.xid, last.id),
                     complete=False,
@@ -129,7 +129,7 @@ class EventReader:
             # The window is read to its end. `max`: with a horizon below the position (a restored database), it stays.
             position = max(position, Position(before))
             if found or before >= horizon:
-                return Page(
+                return EventPage(
                     events=found,
                     position=position,
                     complete=before >= horizon,
@@ -139,4 +139,4 @@ class EventReader:
             # Empty, and the horizon is farther: wider, since the events of others are skipped by the index at little
             # cost.
             self._window = min(_WIDEST, self._window * 4)
-        return Page(events=(), position=position, complete=False, held_back=newest - horizon, read_at=read_at)
+        return EventPage(events=(), position=position, complete=False, held_back=newest - horizon, read_at=read_at)

@@ -50,7 +50,7 @@ class SocketGuard:
         return socket.socket(family, kind, protocol)
 
 
-class Answer:
+class WireResponse:
     """One response: its status and headers have been read, its body has not."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
@@ -79,7 +79,7 @@ class Client:
         self._session, self._guard = session, guard
 
     @asynccontextmanager
-    async def get(self, url: SplitResult, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+    async def get(self, url: SplitResult, headers: Mapping[str, str]) -> AsyncIterator[WireResponse]:
         """GET one URL without following redirects. Raises `FetchFailed` when it may not be reached, or no response
         comes.
         """
@@ -95,7 +95,7 @@ class Client:
                 "fetch_unreachable", f"the address does not answer ({type(error).__name__})", passing=True
             ) from None
         try:
-            yield Answer(response)
+            yield WireResponse(response)
         finally:
             # not released: the rest of a body that was not read is not worth reading
             response.close()

@@ -41,7 +41,7 @@ class StoredFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Upload:
+class ProviderUpload:
     """What a provider calls a file, and for how long it has it (seconds)."""
 
     provider_id: str
@@ -103,14 +103,14 @@ def find(transaction: Transaction, company_id: str, sha256: str) -> StoredFile |
 
 def uploaded(
     transaction: Transaction, connection_id: int, world: str | None, sha256: str, mimetype: str
-) -> Upload | None:
+) -> ProviderUpload | None:
     """Return the provider's id of a file that was uploaded for a connection and is still kept there, None when it must
     be uploaded.
     """
     row = transaction.row(
         "find_upload", connection_id=connection_id, world=world, sha256=sha256, mimetype=mimetype, days=UPLOAD_DAYS
     )
-    return Upload(**row) if row else None
+    return ProviderUpload(**row) if row else None
 
 
 def remember_upload(

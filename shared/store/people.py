@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from shared.channels.chat_ids import ChatInvalid, Form, read
+from shared.channels.chat_ids import ChatIdForm, ChatInvalid, read
 from shared.clock import utc_now
 from shared.logs import logger
 from shared.store.pool import Transaction
 
 log = logger(__name__)
 
-_PERSONS: Final = frozenset({Form.PHONE, Form.LID, Form.BUSINESS_SCOPED})
+_PERSONS: Final = frozenset({ChatIdForm.PHONE, ChatIdForm.LID, ChatIdForm.BUSINESS_SCOPED})
 """Forms of ids that name a person whom another id may name too."""
 _SAME_TAIL: Final = 7
 """Digits at the end that two spellings of one phone number share: only what stands between country and subscriber
@@ -40,10 +40,10 @@ def may_be_one_person(first: str, second: str) -> bool:
         return False
     if not forms <= _PERSONS:
         return False
-    if forms == {Form.PHONE}:
+    if forms == {ChatIdForm.PHONE}:
         return first[-_SAME_TAIL:] == second[-_SAME_TAIL:] and first[:_SAME_HEAD] == second[:_SAME_HEAD]
     # two lids are two persons; a user id may be followed by another one
-    return forms != {Form.LID}
+    return forms != {ChatIdForm.LID}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,7 @@ _GONE_OUT: Final = frozenset({MessageState.SENT, MessageState.DELIVERED, Message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Target:
+class MessageTarget:
     """A message that an id names.
 
     Attributes:
@@ -49,7 +49,7 @@ class Target:
         return bool(self.provider_id) and (self.state == "received" or self.state in _GONE_OUT)
 
 
-def find(transaction: Transaction, company_id: str, given: str, *, acting: bool = False) -> list[Target]:
+def find(transaction: Transaction, company_id: str, given: str, *, acting: bool = False) -> list[MessageTarget]:
     """Return the messages of a company that `given` names: our id, or the provider's, which may be known on several
     connections.
 
@@ -64,7 +64,7 @@ def find(transaction: Transaction, company_id: str, given: str, *, acting: bool 
     rows = transaction.rows(
         "find_targets", company_id=company_id, id=own_id, provider_id=given, acting=[] if acting else ACTING
     )
-    return [Target(**row) for row in rows]
+    return [MessageTarget(**row) for row in rows]
 
 
 def newest_received(

@@ -55,7 +55,7 @@ class Template:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class KnownTemplate:
     """What is known about a template.
 
     Attributes:
@@ -79,13 +79,13 @@ class Found:
 
 def find_template(
     transaction: Transaction, *, connection_id: int, world: str | None, name: str, language: str
-) -> Found:
+) -> KnownTemplate:
     """Return what is known about a template of a connection."""
     row = transaction.row("find_template", connection_id=connection_id, world=world, name=name, language=language)
     # The connection itself is gone: nothing is known, and the caller reports that in its own way.
     if row is None:
-        return Found(synced_at=None, template=None)
-    return Found(synced_at=row["templates_synced_at"], template=None if row["id"] is None else _template(row))
+        return KnownTemplate(synced_at=None, template=None)
+    return KnownTemplate(synced_at=row["templates_synced_at"], template=None if row["id"] is None else _template(row))
 
 
 def of_connection(
@@ -137,7 +137,7 @@ def write(
     transaction.execute("write_templates", connection_id=connection_id, world=world, rows=listed, at=at)
     if not whole:
         return 0
-    # Only a whole list proves that a template does not exist, which is what `Found.problem` reports afterwards.
+    # Only a whole list proves that a template does not exist, which is what `KnownTemplate.problem` reports afterwards.
     transaction.execute("templates_synced", connection_id=connection_id)
     return transaction.execute("forget_templates", connection_id=connection_id, world=world, rows=listed, before=at)
 

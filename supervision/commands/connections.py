@@ -19,7 +19,7 @@ from shared.channels.registry import channel_named, connection_types
 from shared.numbers import whole
 from shared.process.exit_codes import ExitCode
 from shared.table import age, lines
-from supervision.commands.context import Answer, Context
+from supervision.commands.context import CommandExit, Context
 from supervision.commands.entry_process import Operations, Unanswered, become_recorder, operations
 
 HELP = "list, add, change, test, pause, resume and remove connections; re-encrypt credentials"
@@ -145,7 +145,7 @@ def _test(task: dict[str, Any], given: Namespace) -> int:
                 print(f"{fact:9} {name}: {value if value not in ('', None) else '-'}")
         for sentence in filter(None, (result["problem"], *result["warnings"])):
             print(f"!         {sentence}")
-    return ExitCode.OK if result["healthy"] else Answer.UNWELL
+    return ExitCode.OK if result["healthy"] else CommandExit.UNWELL
 
 
 def _say(shown: dict[str, Any], sentence: str, given: Namespace) -> int:

@@ -17,7 +17,7 @@ from supervision.environment import ChildConfig, EmbeddedAddresses, complete, pr
 from supervision.ipc import control
 
 
-class Answer(IntEnum):
+class CommandExit(IntEnum):
     """Exit codes of operator's commands beside those of `ExitCode`."""
 
     UNWELL = 1
@@ -39,7 +39,7 @@ def is_running(home: Path) -> bool:
 
 
 def ask_home(home: Path, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask the orchestrator over a home. Creates nothing. Raises `NoOrchestrator` and `Refused`."""
+    """Ask the orchestrator over a home. Creates nothing. Raises `NoOrchestrator` and `OrchestratorRefused`."""
     if not is_running(home):
         raise control.NoOrchestrator(f"Nothing runs over {home}.")
     return control.ask_running(runtime.control_socket(home), runtime.orchestrator_lock_file(home), request)
@@ -70,7 +70,7 @@ class Context:
         return read_settings(self.environ, self.rows, only)
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the orchestrator over this home. Raises `SettingsInvalid`, `NoOrchestrator` and `Refused`."""
+        """Ask the orchestrator over this home. Raises `SettingsInvalid`, `NoOrchestrator` and `OrchestratorRefused`."""
         return ask_home(self.settings().bulkhead_home, request)
 
     def known(self) -> Settings:

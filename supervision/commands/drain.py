@@ -10,7 +10,7 @@ from shared.clock import left, monotonic
 from shared.numbers import seconds
 from shared.process.exit_codes import ExitCode
 from shared.states import SlotState
-from supervision.commands.context import Answer, Context
+from supervision.commands.context import CommandExit, Context
 from supervision.decisions.plan import KindUnknown
 
 HELP = "finish work in progress and stay stopped until restart"
@@ -51,5 +51,5 @@ def run(context: Context, given: Namespace) -> int:
         time.sleep(_LOOK_EACH_S if waiting else 0)
     if waiting and given.within:
         print(f"not stopped within {given.within:g} s: {', '.join(sorted(waiting))}", file=sys.stderr)
-        return Answer.UNWELL
+        return CommandExit.UNWELL
     return ExitCode.OK

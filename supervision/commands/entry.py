@@ -33,9 +33,9 @@ from supervision.commands import (
     stop,
     webhooks,
 )
-from supervision.commands.context import Answer, Context
+from supervision.commands.context import CommandExit, Context
 from supervision.decisions.plan import KindUnknown
-from supervision.ipc.control import NoOrchestrator, Refused
+from supervision.ipc.control import NoOrchestrator, OrchestratorRefused
 
 COMMANDS: Final[dict[str, ModuleType]] = {
     "run": run,
@@ -60,8 +60,8 @@ COMMANDS: Final[dict[str, ModuleType]] = {
 _ANSWERS: Final[dict[type[BulkheadError], int]] = {
     SettingsInvalid: ExitCode.CONFIGURATION,
     KindUnknown: ExitCode.USAGE,
-    Refused: ExitCode.USAGE,
-    NoOrchestrator: Answer.NOT_RUNNING,
+    OrchestratorRefused: ExitCode.USAGE,
+    NoOrchestrator: CommandExit.NOT_RUNNING,
 }
 """What an operator got wrong, and how the command then leaves."""
 

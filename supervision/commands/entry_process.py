@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 from shared.process.exit_codes import ExitCode
 from shared.settings import ChildEnvironment
-from supervision.commands.context import Answer, Context, is_running
+from supervision.commands.context import CommandExit, Context, is_running
 from supervision.environment import ChildConfig, child_environ
 from supervision.ipc.control import NoOrchestrator
 
@@ -30,7 +30,7 @@ class Unanswered(Exception):
         code: exit code of the command.
     """
 
-    def __init__(self, reason: str, code: int = Answer.UNWELL) -> None:
+    def __init__(self, reason: str, code: int = CommandExit.UNWELL) -> None:
         super().__init__(reason)
         self.code = code
 
@@ -54,7 +54,8 @@ class Operations:
             # What the operator named does not exist or is not allowed, as an unknown kind is.
             wrong = status in (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
             raise Unanswered(
-                decoded.get("detail", f"the operation answers {status}"), ExitCode.USAGE if wrong else Answer.UNWELL
+                decoded.get("detail", f"the operation answers {status}"),
+                ExitCode.USAGE if wrong else CommandExit.UNWELL,
             )
         return decoded
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shared.numbers import whole
 from shared.process.exit_codes import ExitCode
-from supervision.commands.context import Answer, Context
+from supervision.commands.context import CommandExit, Context
 from supervision.decisions.plan import KindUnknown
 
 HELP = "show the end of a kind's logs"
@@ -47,7 +47,7 @@ def run(context: Context, given: Namespace) -> int:
     files = [path for name in names for stream in streams if (path := directory / f"{name}.{stream}.log").exists()]
     if not files:
         print(f"no logs of {given.target!r} in {directory}", file=sys.stderr)
-        return Answer.NOT_RUNNING
+        return CommandExit.NOT_RUNNING
     position = {path: _show_end(path, given.lines, named=len(files) > 1) for path in files}
     while given.follow:
         for path in files:

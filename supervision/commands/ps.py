@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 
 from shared import table
 from shared.process.exit_codes import ExitCode
-from supervision.commands.context import Answer, Context
+from supervision.commands.context import CommandExit, Context
 from supervision.commands.status import ask
 from supervision.processes.resources import details
 from supervision.processes.trees import Trees
@@ -26,7 +26,7 @@ def run(context: Context, given: Namespace) -> int:
     status, _ = ask(home)
     if not status["slots"] and not given.json:
         print(f"Nothing runs over {home}.")
-        return Answer.NOT_RUNNING
+        return CommandExit.NOT_RUNNING
     # By walk: probing for cgroups makes directories, which a command that only shows must not do.
     trees = Trees(home, use_cgroups=False)
     found = []
@@ -42,4 +42,4 @@ def run(context: Context, given: Namespace) -> int:
             [str(row["command"])[:100] if column == "command" else row[column] for column in columns] for row in found
         ]
         print("\n".join(table.lines([column.upper() for column in columns], rows)))
-    return ExitCode.OK if found else Answer.NOT_RUNNING
+    return ExitCode.OK if found else CommandExit.NOT_RUNNING

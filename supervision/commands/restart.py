@@ -12,7 +12,7 @@ from shared.clock import left, monotonic
 from shared.numbers import seconds
 from shared.process.exit_codes import ExitCode
 from shared.states import SlotState
-from supervision.commands.context import Answer, Context
+from supervision.commands.context import CommandExit, Context
 from supervision.decisions.plan import KindUnknown
 
 HELP = "replace the processes of a kind, one at a time"
@@ -62,9 +62,9 @@ def run(context: Context, given: Namespace) -> int:
             # nothing.
             elif slot["state"] in (SlotState.QUARANTINED, SlotState.MISCONFIGURED) and slot["incarnation"] != old[name]:
                 print(f"{name} {slot['state']}: {slot['reason']}", file=sys.stderr)
-                return Answer.UNWELL
+                return CommandExit.UNWELL
         time.sleep(_LOOK_EACH_S if waiting else 0)
     if waiting and given.within:
         print(f"not ready within {given.within:g} s: {', '.join(waiting)}", file=sys.stderr)
-        return Answer.UNWELL
+        return CommandExit.UNWELL
     return ExitCode.OK

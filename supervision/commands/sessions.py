@@ -15,7 +15,7 @@ from urllib.parse import quote
 from shared.numbers import seconds, whole
 from shared.process.exit_codes import ExitCode
 from shared.table import age, lines
-from supervision.commands.context import Answer, Context
+from supervision.commands.context import CommandExit, Context
 from supervision.commands.entry_process import Operations, Unanswered, operations
 
 HELP = "list, link, restart, log out and wipe browser sessions"
@@ -135,4 +135,4 @@ def _link(api: Operations, place: str, within_s: float) -> int:
         f"not linked within {within_s:.0f} s; the session is "
         f"{session['state']}{': ' + session['detail'] if session['detail'] else ''}\n"
     )
-    return Answer.UNWELL
+    return CommandExit.UNWELL

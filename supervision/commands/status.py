@@ -12,7 +12,7 @@ from shared.process import runtime, status_file
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import is_free, read_holder
 from shared.states import SlotState
-from supervision.commands.context import Answer, Context, ask_home
+from supervision.commands.context import CommandExit, Context, ask_home
 from supervision.ipc import control
 
 HELP = "show every slot, its state and the reason"
@@ -32,8 +32,8 @@ def run(context: Context, given: Namespace) -> int:
     else:
         print("\n".join(_lines(status, home, lives=lives)))
     if not lives:
-        return Answer.NOT_RUNNING
-    return ExitCode.OK if all(_is_well(slot) for slot in status["slots"].values()) else Answer.UNWELL
+        return CommandExit.NOT_RUNNING
+    return ExitCode.OK if all(_is_well(slot) for slot in status["slots"].values()) else CommandExit.UNWELL
 
 
 def ask(home: Path) -> tuple[dict[str, Any], bool]:

@@ -13,7 +13,7 @@ from shared.numbers import seconds
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import read_holder
-from supervision.commands.context import Answer, Context, is_running
+from supervision.commands.context import CommandExit, Context, is_running
 from supervision.commands.run import supervise
 from supervision.commands.status import without_orchestrator
 from supervision.ipc import control
@@ -42,7 +42,7 @@ def run(context: Context, given: Namespace) -> int:
             return _wait(context, holder.pid, given)
         if not without_orchestrator(home)["slots"]:
             print(f"Nothing runs over {home}.")
-            return Answer.NOT_RUNNING
+            return CommandExit.NOT_RUNNING
         # No orchestrator, but its children live: adopting and draining them is the only orderly way to stop them.
         return supervise(context, context.child_config(), only_stop=True)
     return _wait(context, pid, given)
@@ -64,5 +64,5 @@ def _wait(context: Context, pid: int, given: Namespace) -> int:
         os.close(orchestrator)
     if not left_in_time:
         print(f"orchestrator {pid} has not finished within {given.within:g} s; it goes on stopping", file=sys.stderr)
-        return Answer.UNWELL
+        return CommandExit.UNWELL
     return ExitCode.OK

@@ -23,7 +23,7 @@ from supervision.decisions.model import (
     Escalation,
     Event,
     Exited,
-    Found,
+    FoundProcess,
     Freed,
     Leave,
     Measured,
@@ -41,7 +41,7 @@ from supervision.decisions.model import (
     Write,
 )
 from supervision.decisions.plan import followers
-from supervision.decisions.reports import Reports
+from supervision.decisions.reports import ReportHandlers
 from supervision.decisions.restart_policy import RestartHistory, Uniform, has_recovered
 
 
@@ -84,7 +84,7 @@ def next_by(state: State, now: float) -> float | None:
     return min((at for at in instants if at > now), default=None)
 
 
-class _Decision(Reports):
+class _Decision(ReportHandlers):
     """One call of `decide`: first the event, then what the state and the time require."""
 
     def take(self, event: Event) -> None:  # noqa: PLR0912 - one line for each event that there is
@@ -99,7 +99,7 @@ class _Decision(Reports):
                 self.spawned(event)
             case SpawnFailed():
                 self.spawn_failed(event)
-            case Found():
+            case FoundProcess():
                 self.found(event)
             case Measured():
                 self.measured(event)

@@ -157,7 +157,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundProcess:
     """A process of an earlier orchestrator holds the slot."""
 
     slot: str
@@ -280,7 +280,7 @@ class Tick:
     """Time has passed."""
 
 
-Reported = Found | Spawned | SpawnFailed | Notified | Exited | Freed | Measured | Stalled | Starved
+Reported = FoundProcess | Spawned | SpawnFailed | Notified | Exited | Freed | Measured | Stalled | Starved
 """Events of processes and of the machine."""
 Asked = RestartRequested | DrainRequested | Configured | DesiredKindsKnown | StopRequested
 """Requests of operators and settings."""

@@ -14,7 +14,7 @@ from supervision.decisions.model import (
     Cause,
     Escalation,
     Exited,
-    Found,
+    FoundProcess,
     Freed,
     KillTree,
     Measured,
@@ -34,7 +34,7 @@ STALL_WORTH_SAYING_S: Final = 0.5
 """A delay of the supervisor below this moves deadlines silently."""
 
 
-class Reports(Transition):
+class ReportHandlers(Transition):
     """Handlers of reports, one for each event type."""
 
     def notified(self, event: Notified) -> None:
@@ -204,7 +204,7 @@ class Reports(Transition):
         else:
             self.apply_policy(slot, 0.0)
 
-    def found(self, event: Found) -> None:
+    def found(self, event: FoundProcess) -> None:
         """Adopt a process of an earlier orchestrator, with time to prove that it beats."""
         slot = self.slot(event.slot)
         if slot is None:

@@ -34,7 +34,7 @@ class NoOrchestrator(BulkheadError):
     """Raised when a command needs a running Bulkhead and no orchestrator answers over this home."""
 
 
-class Refused(BulkheadError):
+class OrchestratorRefused(BulkheadError):
     """Raised when the orchestrator refuses a request."""
 
 
@@ -131,7 +131,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     except ValueError:
         request = None
     if not isinstance(request, dict):
-        raise Refused("a request is one line with a JSON object")
+        raise OrchestratorRefused("a request is one line with a JSON object")
     return request
 
 
@@ -139,7 +139,7 @@ def ask_running(
     path: Path, lock_file: Path, request: Mapping[str, Any], *, within_s: float = _PATIENCE_S
 ) -> dict[str, Any]:
     """Like `ask`, for an orchestrator that holds `lock_file`: while it does, a control socket whose file was removed is
-    waited for, since the orchestrator binds it again. Raises `NoOrchestrator` and `Refused`.
+    waited for, since the orchestrator binds it again. Raises `NoOrchestrator` and `OrchestratorRefused`.
     """
     by = monotonic() + within_s
     while True:
@@ -173,5 +173,5 @@ def ask(path: Path, request: Mapping[str, Any], *, within_s: float = _PATIENCE_S
     if not isinstance(answer, dict):
         raise NoOrchestrator(f"the orchestrator at {path} closed the line without an answer")
     if not answer.get("ok"):
-        raise Refused(str(answer.get("error", "refused")))
+        raise OrchestratorRefused(str(answer.get("error", "refused")))
     return answer

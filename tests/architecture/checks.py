@@ -113,6 +113,22 @@ def empty_names(source: Source, forbidden: Sequence[str]) -> list[str]:
     return found
 
 
+def repeated_class_names(source: Source, of_one_meaning: Sequence[str]) -> list[str]:
+    """Names that several classes have, apart from private ones and those that mean the same everywhere; and listed
+    names that occur once."""
+    places: dict[str, list[str]] = {}
+    for module in source.modules.values():
+        for node in module.nodes:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(f"{module.path}:{node.lineno}")
+    found = [
+        f"{name}: {', '.join(where)}; one name, one meaning"
+        for name, where in places.items()
+        if len(where) > 1 and name not in of_one_meaning
+    ]
+    return found + [f"{name}: listed, but not repeated" for name in of_one_meaning if len(places.get(name, [])) < 2]
+
+
 def long_files(
     source: Source, longest: int, exceptions: Mapping[str, str], of_any_length: Sequence[str] = ()
 ) -> list[str]:

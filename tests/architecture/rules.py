@@ -102,6 +102,9 @@ children."""
 FORBIDDEN_NAMES = ("utils", "util", "common", "helpers", "helper", "misc", "manager", "managers", "base")
 """Names of files and folders that say nothing; classes may not end in them either."""
 
+ONE_MEANING = ("Tick",)
+"""Names of several classes that mean the same in each: here that time has passed, for a pure decision."""
+
 LONGEST_FILE = 500
 REGISTRIES = ("shared/kinds.py",)
 """Files that grow by a row for each kind: their length is no sign of a second reason to exist."""

@@ -138,6 +138,19 @@ def test_empty_names(tree: Tree) -> None:
     ]
 
 
+def test_repeated_class_names(tree: Tree) -> None:
+    source = tree(
+        {
+            "api/pages.py": "class Page:\n    pass\nclass _Run:\n    pass\nclass Tick:\n    pass",
+            "meta/pages.py": "class Page:\n    pass\nclass _Run:\n    pass\nclass Tick:\n    pass",
+        }
+    )
+    assert checks.repeated_class_names(source, ["Tick", "Beat"]) == [
+        "Page: api/pages.py:1, meta/pages.py:1; one name, one meaning",
+        "Beat: listed, but not repeated",
+    ]
+
+
 def test_long_files(tree: Tree) -> None:
     source = tree({"long.py": "\n" * 11, "known.py": "\n" * 11, "short.py": "\n" * 10})
     assert checks.long_files(source, 10, {"known.py": "one table", "short.py": "was long once"}) == [

@@ -61,6 +61,10 @@ def test_names_say_something() -> None:
     require_none(checks.empty_names(PROGRAM, rules.FORBIDDEN_NAMES) + checks.empty_names(TESTS, rules.FORBIDDEN_NAMES))
 
 
+def test_a_class_name_has_one_meaning() -> None:
+    require_none(checks.repeated_class_names(PROGRAM, rules.ONE_MEANING))
+
+
 def test_files_are_small() -> None:
     require_none(checks.long_files(PROGRAM, rules.LONGEST_FILE, rules.LONG_FILES, rules.REGISTRIES))
     require_none(checks.long_files(TESTS, rules.LONGEST_FILE, rules.LONG_TESTS))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.channels.chat_ids import LONGEST, ChatInvalid, Form, admitted, canonical, read
+from shared.channels.chat_ids import LONGEST, ChatIdForm, ChatInvalid, admitted, canonical, read
 from shared.channels.registry import channel_named, connection_types
 
 META = ("meta_direct", "meta_embedded", "360dialog")
@@ -123,8 +123,8 @@ def test_a_new_form_of_address_is_answered_in_a_browser_session_alone(spelling: 
 
 
 def test_a_customer_from_a_checkbox_is_answered_by_reference() -> None:
-    assert channel_named("messenger").chat("ref_7f3a", known=True).form is Form.OPAQUE
-    assert channel_named("messenger").chat("7654321", known=True).form is Form.NUMERIC
+    assert channel_named("messenger").chat("ref_7f3a", known=True).form is ChatIdForm.OPAQUE
+    assert channel_named("messenger").chat("7654321", known=True).form is ChatIdForm.NUMERIC
 
 
 @pytest.mark.parametrize(("text", "reason"), NOT_A_CHAT.items())
@@ -156,5 +156,10 @@ def test_whatever_a_provider_names_can_be_read(text: str) -> None:
 
 
 def test_forms() -> None:
-    forms = {"15550100200": Form.PHONE, "12345": Form.SHORT_CODE, "1" * 16: Form.NUMERIC, META_GROUP: Form.OPAQUE}
+    forms = {
+        "15550100200": ChatIdForm.PHONE,
+        "12345": ChatIdForm.SHORT_CODE,
+        "1" * 16: ChatIdForm.NUMERIC,
+        META_GROUP: ChatIdForm.OPAQUE,
+    }
     assert {text: read(text).form for text in forms} == forms

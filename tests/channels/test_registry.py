@@ -10,7 +10,7 @@ import pytest
 
 from shared import content
 from shared.channels.capabilities import OPERATIONS, of
-from shared.channels.channel import Channel
+from shared.channels.channel import ConnectionType
 from shared.channels.pacing import limits_of
 from shared.channels.registry import (
     CHANNELS,
@@ -44,7 +44,7 @@ def test_a_kind_has_a_job_where_it_serves_connections_and_nowhere_else() -> None
 
 
 @pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
-def test_every_row_names_what_exists(channel: Channel) -> None:
+def test_every_row_names_what_exists(channel: ConnectionType) -> None:
     assert channel.operations.keys() <= set(OPERATIONS)
     assert channel.files.keys() == channel.operations.keys() & content.MEDIA
     assert content.TEMPLATE not in channel.operations or channel.templates

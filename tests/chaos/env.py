@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from chaos.calls import Calls
-from chaos.installation import Installation
-from chaos.load import Load
+from chaos.installation import ChaosInstallation
+from chaos.load import ChaosLoad
 from chaos.pages import link
-from chaos.plans import FAULTS, Step
+from chaos.plans import FAULTS, PlanStep
 from chaos.program import OWN_INSTALLATION
 from chaos.report import table
 from chaos.run import Outcome, Run, new_mark
@@ -28,7 +28,7 @@ from tests.support import environment, processes
 from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import eventually_async
 
-Meanwhile = Callable[[Installation, Run, Load], Awaitable[None]]
+Meanwhile = Callable[[ChaosInstallation, Run, ChaosLoad], Awaitable[None]]
 
 EVERYWHERE = (0, 1, 2, 3)
 """Phone indexes of company demo: all four connection types."""
@@ -55,17 +55,17 @@ class ChaosEnv(Bulkhead):
         chats: int = 4,
         phone_indexes: tuple[int, ...] = EVERYWHERE,
         settle_s: float = 90.0,
-    ) -> tuple[Outcome, Load]:
+    ) -> tuple[Outcome, ChaosLoad]:
         """Let messages flow while `meanwhile` runs, until all that was accepted came to an end, and return the outcome
         and the load.
         """
 
-        async def scenario() -> tuple[Outcome, Load]:
+        async def scenario() -> tuple[Outcome, ChaosLoad]:
             async with Calls() as calls:
-                installation = Installation(self.home, self.variables, environment.clean(), calls)
+                installation = ChaosInstallation(self.home, self.variables, environment.clean(), calls)
                 await installation.join()
                 mark = new_mark()
-                load = Load(installation, mark=mark, rate=rate, chats=chats, phone_indexes=phone_indexes)
+                load = ChaosLoad(installation, mark=mark, rate=rate, chats=chats, phone_indexes=phone_indexes)
                 run = Run(installation, load, [], mark=mark, settle_s=settle_s)
                 return await run.run(lambda: meanwhile(installation, run, load)), load
 
@@ -76,7 +76,7 @@ class ChaosEnv(Bulkhead):
 
         async def scan() -> None:
             async with Calls() as calls:
-                installation = Installation(self.home, self.variables, environment.clean(), calls)
+                installation = ChaosInstallation(self.home, self.variables, environment.clean(), calls)
                 await installation.join()
                 await link(installation)
 
@@ -118,11 +118,11 @@ def open_env(
 async def do(run: Run, fault: str, target: str, lasts_s: float = 0.0) -> None:
     """Do one fault now, and fail when its target was not there."""
     assert target in FAULTS[fault].targets
-    await run.injector.do(Step(at_s=0.0, fault=fault, target=target, lasts_s=lasts_s))
+    await run.injector.do(PlanStep(at_s=0.0, fault=fault, target=target, lasts_s=lasts_s))
     assert run.injector.done.get(fault), f"{fault} found nobody to hit"
 
 
-async def replaced(installation: Installation, slot: str, before: int, within_s: float = 40.0) -> None:
+async def replaced(installation: ChaosInstallation, slot: str, before: int, within_s: float = 40.0) -> None:
     """Wait until another process than `before` serves a slot."""
 
     async def is_other() -> bool:
@@ -131,7 +131,7 @@ async def replaced(installation: Installation, slot: str, before: int, within_s:
     await eventually_async(is_other, within_s, f"{slot} is served by another process", poll_s=0.05)
 
 
-async def more_accepted(load: Load, count: int, within_s: float = 30.0) -> None:
+async def more_accepted(load: ChaosLoad, count: int, within_s: float = 30.0) -> None:
     """Wait until so many more messages are accepted."""
     desired = len(load.accepted) + count
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from chaos.installation import Installation
-from chaos.load import NUMBERS, Load
-from chaos.plans import Step
+from chaos.installation import ChaosInstallation
+from chaos.load import NUMBERS, ChaosLoad
+from chaos.plans import PlanStep
 from chaos.program import WITHOUT_BROWSER
 from chaos.report import table
 from chaos.run import Run, crash_points_of
@@ -125,7 +125,7 @@ def test_every_crash_point_of_browser_sends_once() -> None:
 def require_reached(env: ChaosEnv, points: Sequence[str], **load_settings: Any) -> None:
     """Let messages flow until each of `points` went off, and fail unless all did and nothing was lost."""
 
-    async def provoke(installation: Installation, run: Run, load: Load) -> None:
+    async def provoke(installation: ChaosInstallation, run: Run, load: ChaosLoad) -> None:
         serving = asyncio.create_task(service_manager(installation, env))
         by = monotonic() + _ENOUGH_S
         while (missing := set(points) - set(crash_points_of(installation))) and left(by) > 0:
@@ -142,28 +142,30 @@ def require_reached(env: ChaosEnv, points: Sequence[str], **load_settings: Any) 
     assert not (outcome.result.held or outcome.result.behind), table(outcome)
 
 
-async def bring_about(missing: set[str], installation: Installation, run: Run) -> None:
+async def bring_about(missing: set[str], installation: ChaosInstallation, run: Run) -> None:
     """Do what some points wait for: doubt that only evidence ends, files, lost hints, a death that no recorder sees."""
     if missing & {"meta:reconcile.found", "meta:reconcile.resolved"}:
-        await run.injector.do(Step(at_s=0.0, fault="cut_before", target="provider", lasts_s=0.0))
+        await run.injector.do(PlanStep(at_s=0.0, fault="cut_before", target="provider", lasts_s=0.0))
     if any(point.startswith("meta:media.") for point in missing):
         await installation.sandbox(
             "POST", "customers", body={"phone_number_id": NUMBERS[0], "from": "15550109999", "kind": "image"}
         )
     if "meta:relay.found" in missing:
-        await run.injector.do(Step(at_s=0.0, fault="flush_redis", target="redis-0", lasts_s=0.0))
+        await run.injector.do(PlanStep(at_s=0.0, fault="flush_redis", target="redis-0", lasts_s=0.0))
     if "meta:leftovers.reclaimed" in missing and "recorder:journal.forgotten" not in missing:
         await without_recorder(installation, run)
 
 
-async def fewer_missing(points: Sequence[str], missing: set[str], installation: Installation, within_s: float) -> None:
+async def fewer_missing(
+    points: Sequence[str], missing: set[str], installation: ChaosInstallation, within_s: float
+) -> None:
     """Wait until another point has gone off, or the time has passed."""
     by = monotonic() + within_s
     while missing <= set(points) - set(crash_points_of(installation)) and left(by) > 0:
         await asyncio.sleep(0.1)
 
 
-async def service_manager(installation: Installation, env: ChaosEnv) -> None:
+async def service_manager(installation: ChaosInstallation, env: ChaosEnv) -> None:
     """Start the orchestrator again whenever it is gone."""
     while True:
         if installation.pid("orchestrator") is None:
@@ -175,18 +177,18 @@ async def service_manager(installation: Installation, env: ChaosEnv) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _lives(installation: Installation) -> bool:
+async def _lives(installation: ChaosInstallation) -> bool:
     return installation.pid("orchestrator") is not None
 
 
-async def without_recorder(installation: Installation, run: Run) -> None:
+async def without_recorder(installation: ChaosInstallation, run: Run) -> None:
     """Kill a sender while there is no recorder, so that its next life gives the rows back itself."""
     before = installation.pid("meta-0")
     # longer than the recorder's watchdog allows: the time of its restart is added to the time without one
     pausing = asyncio.create_task(
-        run.injector.do(Step(at_s=0.0, fault="pause_recorder", target="recorder-0", lasts_s=6.0))
+        run.injector.do(PlanStep(at_s=0.0, fault="pause_recorder", target="recorder-0", lasts_s=6.0))
     )
-    await run.injector.do(Step(at_s=0.0, fault="kill_meta", target="meta-0", lasts_s=0.0))
+    await run.injector.do(PlanStep(at_s=0.0, fault="kill_meta", target="meta-0", lasts_s=0.0))
 
     async def another() -> bool:
         return installation.pid("meta-0") not in (None, before)

@@ -7,14 +7,14 @@ import socket
 from pathlib import Path
 
 from chaos.calls import Calls
-from chaos.installation import Installation
+from chaos.installation import ChaosInstallation
 from shared.settings import load
 from tests.support.waiting import eventually
 
 
 def test_bytes_that_a_process_has_not_read(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        installation = Installation(tmp_path, {}, {}, Calls())
+        installation = ChaosInstallation(tmp_path, {}, {}, Calls())
         installation.settings = load({"META_PORT": str(listener.getsockname()[1])})
 
         def unread() -> int:

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from chaos.calls import Calls
-from chaos.installation import Installation
-from chaos.judge import Accepted, Kill, ReportedState, Result, judge
+from chaos.installation import ChaosInstallation
+from chaos.judge import AcceptedMessage, ReportedState, RunResult, SenderKill, judge
 from chaos.ledger import LedgerReader
 from chaos.report import as_json, table
 from chaos.run import Outcome
 
 CHATS = ("meta_direct/0000", "360dialog/0001")
 ACCEPTED = [
-    Accepted(
+    AcceptedMessage(
         text=f"chaos-1 {chat} {number}", chat=chat, number=number, accepted_at=100.0 + number, id=f"{chat} {number}"
     )
     for chat in CHATS
@@ -59,8 +59,11 @@ def position(entries: list[dict[str, Any]], text: str) -> int:
 
 
 def judged(
-    entries: list[dict[str, Any]], home: Path, reported: dict[str, ReportedState] = SENT, kills: tuple[Kill, ...] = ()
-) -> Result:
+    entries: list[dict[str, Any]],
+    home: Path,
+    reported: dict[str, ReportedState] = SENT,
+    kills: tuple[SenderKill, ...] = (),
+) -> RunResult:
     """Write the entries as the sandbox does, in two pieces with a torn line between them, and judge what the program
     reads from the file.
     """
@@ -70,7 +73,7 @@ def judged(
         json.dumps({"seq": number, "at": 100.0 + number, **entry}).encode() + b"\n"
         for number, entry in enumerate(entries, 1)
     )
-    reader = LedgerReader(Installation(home, {}, {}, Calls()), "chaos-1 ")
+    reader = LedgerReader(ChaosInstallation(home, {}, {}, Calls()), "chaos-1 ")
     reader.read()
     file.write_bytes(lines[: len(lines) // 2])
     reader.read()
@@ -174,7 +177,11 @@ def test_the_time_after_a_kill_counts_what_was_accepted_before_it(tmp_path: Path
     result = judged(
         [*entries, late],
         tmp_path,
-        kills=(Kill(at=103.5, target="meta-0"), Kill(at=101.5, target="meta-1"), Kill(at=200.0, target="meta-0")),
+        kills=(
+            SenderKill(at=103.5, target="meta-0"),
+            SenderKill(at=101.5, target="meta-1"),
+            SenderKill(at=200.0, target="meta-0"),
+        ),
     )
     last = 100.0 + len(entries) + 1
     # at 101.5 only the first messages were accepted, and they arrived soon

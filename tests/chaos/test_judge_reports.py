@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from chaos.forms import FORMS, draw
-from chaos.judge import Accepted, Arrival, ReportedState, Result, Step, judge
+from chaos.judge import AcceptedMessage, HistoryStep, ProviderArrival, ReportedState, RunResult, judge
 from chaos.ledger import content_of, reaction_to, received_messages
 
-MESSAGE = Accepted(
+MESSAGE = AcceptedMessage(
     text="chaos-1 a",
     chat="meta_direct/00001",
     number=1,
@@ -23,7 +23,7 @@ MESSAGE = Accepted(
     recipient="15551000001",
     content={"body": "chaos-1 a"},
 )
-ARRIVAL = Arrival(
+ARRIVAL = ProviderArrival(
     seq=5,
     at=101.0,
     text="chaos-1 a",
@@ -32,17 +32,17 @@ ARRIVAL = Arrival(
     content={"body": "chaos-1 a"},
 )
 REFUSAL = replace(ARRIVAL, seq=4, at=100.5, is_refused=True)
-SENT = (Step(state="queued"), Step(state="sending", attempt=1), Step(state="sent", attempt=1))
-DELIVERED = ReportedState(state="delivered", history=(*SENT, Step(state="delivered", attempt=1)))
+SENT = (HistoryStep(state="queued"), HistoryStep(state="sending", attempt=1), HistoryStep(state="sent", attempt=1))
+DELIVERED = ReportedState(state="delivered", history=(*SENT, HistoryStep(state="delivered", attempt=1)))
 STATUSES = {4: frozenset({"failed"}), 5: frozenset({"sent", "delivered"})}
 
 
 def judged(
-    message: Accepted = MESSAGE,
-    received: tuple[Arrival, ...] = (ARRIVAL,),
+    message: AcceptedMessage = MESSAGE,
+    received: tuple[ProviderArrival, ...] = (ARRIVAL,),
     reported: ReportedState = DELIVERED,
     attempts: int = 0,
-) -> Result:
+) -> RunResult:
     known = {arrival.seq: STATUSES.get(arrival.seq, frozenset({"sent"})) for arrival in received}
     return judge([message], received, {message.text: reported}, statuses=known, attempts=attempts)
 
@@ -88,7 +88,7 @@ def test_a_cancelled_message_must_not_arrive_and_is_deleted() -> None:
         ((REFUSAL,), "sent", "the provider refused it, shown as sent"),
     ],
 )
-def test_a_state_that_the_ledger_contradicts(received: tuple[Arrival, ...], state: str, why: str) -> None:
+def test_a_state_that_the_ledger_contradicts(received: tuple[ProviderArrival, ...], state: str, why: str) -> None:
     result = judged(received=received, reported=ReportedState(state=state, code="131026" * (state == "failed")))
     assert result.misreported == {MESSAGE.text: why}
     assert not result.is_clean
@@ -98,11 +98,11 @@ def test_a_refusal_and_one_more_arrival_for_each_redrive() -> None:
     redriven = replace(MESSAGE, redrives=1)
     history = (
         *SENT,
-        Step(state="failed", attempt=1),
-        Step(state="queued", attempt=1),
-        Step(state="sending", attempt=2),
-        Step(state="sent", attempt=2),
-        Step(state="delivered", attempt=2),
+        HistoryStep(state="failed", attempt=1),
+        HistoryStep(state="queued", attempt=1),
+        HistoryStep(state="sending", attempt=2),
+        HistoryStep(state="sent", attempt=2),
+        HistoryStep(state="delivered", attempt=2),
     )
     reported = ReportedState(state="delivered", history=history)
     assert judged(redriven, (REFUSAL, ARRIVAL), reported).is_clean
@@ -117,8 +117,10 @@ def test_a_redriven_message_that_fails_unsent() -> None:
 
 def test_resend_may_repeat_once_for_each_doubt_and_never_beyond_the_attempts() -> None:
     message = replace(MESSAGE, policy="resend")
-    doubt = (Step(state="sending", attempt=1), Step(state="in_doubt", attempt=1))
-    reported = ReportedState(state="delivered", history=(Step(state="queued"), *doubt, *doubt, *doubt, *SENT[1:]))
+    doubt = (HistoryStep(state="sending", attempt=1), HistoryStep(state="in_doubt", attempt=1))
+    reported = ReportedState(
+        state="delivered", history=(HistoryStep(state="queued"), *doubt, *doubt, *doubt, *SENT[1:])
+    )
     received = tuple(replace(ARRIVAL, seq=seq) for seq in range(5, 9))
     assert not judged(message, received[:4], reported).duplicated
     assert judged(message, received[:4], reported, attempts=3).duplicated == {MESSAGE.text: 4}
@@ -139,13 +141,13 @@ def test_what_the_provider_denied_to_have_taken_may_arrive_once_more() -> None:
     ("history", "why"),
     [
         (SENT[1:], "begins with sending"),
-        ((SENT[0], SENT[2], Step(state="delivered", attempt=1)), "1 arrivals, 0 attempts"),
-        ((*DELIVERED.history, Step(state="delivered", attempt=1)), "delivered twice in attempt 1"),
-        ((*DELIVERED.history, Step(state="failed", attempt=1)), "1 failures, 0 refusals of the provider"),
+        ((SENT[0], SENT[2], HistoryStep(state="delivered", attempt=1)), "1 arrivals, 0 attempts"),
+        ((*DELIVERED.history, HistoryStep(state="delivered", attempt=1)), "delivered twice in attempt 1"),
+        ((*DELIVERED.history, HistoryStep(state="failed", attempt=1)), "1 failures, 0 refusals of the provider"),
         (SENT, "shown as delivered, which its history does not contain"),
     ],
 )
-def test_a_history_that_the_ledger_or_itself_contradicts(history: tuple[Step, ...], why: str) -> None:
+def test_a_history_that_the_ledger_or_itself_contradicts(history: tuple[HistoryStep, ...], why: str) -> None:
     result = judged(reported=ReportedState(state="delivered", history=history))
     assert result.misremembered == {MESSAGE.text: why}
     assert not result.is_clean

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from chaos.calls import Calls
-from chaos.installation import Installation, until
-from chaos.load import Load
-from chaos.plans import Step
+from chaos.installation import ChaosInstallation, until
+from chaos.load import ChaosLoad
+from chaos.plans import PlanStep
 from chaos.program import OWN_INSTALLATION
 from chaos.report import table
 from chaos.run import Run, new_mark
@@ -42,10 +42,10 @@ def test_an_outage_of_the_database_that_is_longer_than_the_window_doubles_nothin
 
     async def scenario() -> None:
         async with Calls() as calls:
-            outside = Installation(installation.home, installation.variables, environment.clean(), calls)
+            outside = ChaosInstallation(installation.home, installation.variables, environment.clean(), calls)
             await outside.join()
             mark = new_mark()
-            load = Load(outside, mark=mark, rate=60.0, chats=20, phone_indexes=(0, 2, 3))
+            load = ChaosLoad(outside, mark=mark, rate=60.0, chats=20, phone_indexes=(0, 2, 3))
             run = Run(outside, load, [], mark=mark, settle_s=60.0)
 
             async def be_away() -> None:
@@ -63,7 +63,7 @@ def test_an_outage_of_the_database_that_is_longer_than_the_window_doubles_nothin
                 # the process that would start the server again stands still, until the orchestrator has had enough of
                 # it
                 os.kill(watcher, signal.SIGSTOP)
-                await run.injector.do(Step(at_s=0.0, fault="kill_postgres", target="postgres-0", lasts_s=0.0))
+                await run.injector.do(PlanStep(at_s=0.0, fault="kill_postgres", target="postgres-0", lasts_s=0.0))
                 await until(lambda: outside.pid("postgres-0") not in (None, watcher), 30.0, "another watcher")
 
             outcome = await run.run(be_away)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chaos.calls import Calls
-from chaos.installation import Installation
+from chaos.installation import ChaosInstallation
 from chaos.power_loss import lose_power
 from shared.delivery import in_flight_journal
 from shared.delivery.in_flight_journal import InFlightJournal, InFlightJournalInvalid
@@ -23,7 +23,7 @@ def test_what_was_written_under_way_is_lost_and_the_boot_is_another(
     run.mkdir(parents=True, exist_ok=True)
     journal = InFlightJournal(in_flight_journal.path_of(run, "meta-0.a"), 2).open()
     settled = InFlightJournal(in_flight_journal.path_of(run, "meta-1.a"), 2).open()
-    installation = Installation(home, {}, {}, Calls())
+    installation = ChaosInstallation(home, {}, {}, Calls())
     killed = []
 
     async def under_way() -> None:

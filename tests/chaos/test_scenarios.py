@@ -9,8 +9,8 @@ from contextlib import suppress
 
 import pytest
 
-from chaos.installation import Installation
-from chaos.load import Load
+from chaos.installation import ChaosInstallation
+from chaos.load import ChaosLoad
 from chaos.pages import wait_session
 from chaos.run import Run
 from tests.chaos.env import ChaosEnv, do, more_accepted, open_env, replaced, require_clean
@@ -32,7 +32,7 @@ def require_only_replaced(before: dict[str, int], after: dict[str, int], *slots:
 
 
 def test_kill_webdriver(env: ChaosEnv) -> None:
-    async def kill(installation: Installation, run: Run, load: Load) -> None:
+    async def kill(installation: ChaosInstallation, run: Run, load: ChaosLoad) -> None:
         await more_accepted(load, 10)
         before = installation.pids()
         await do(run, "kill_webdriver", "webdriver-0")
@@ -48,7 +48,7 @@ def test_kill_webdriver(env: ChaosEnv) -> None:
 
 
 def test_kill_meta(env: ChaosEnv) -> None:
-    async def kill(installation: Installation, run: Run, load: Load) -> None:
+    async def kill(installation: ChaosInstallation, run: Run, load: ChaosLoad) -> None:
         await more_accepted(load, 10)
         before = installation.pids()
         for slot in ("meta-0", "meta-1"):
@@ -67,7 +67,7 @@ def test_kill_meta(env: ChaosEnv) -> None:
 def test_database_loss_in_one_process(env: ChaosEnv) -> None:
     cut = 0
 
-    async def lose(installation: Installation, run: Run, load: Load) -> None:
+    async def lose(installation: ChaosInstallation, run: Run, load: ChaosLoad) -> None:
         nonlocal cut
         await more_accepted(load, 10)
         before = installation.pids()
@@ -84,7 +84,7 @@ def test_database_loss_in_one_process(env: ChaosEnv) -> None:
 
 
 def test_memory_leak_in_webdriver(env: ChaosEnv) -> None:
-    async def leak(installation: Installation, run: Run, load: Load) -> None:
+    async def leak(installation: ChaosInstallation, run: Run, load: ChaosLoad) -> None:
         await more_accepted(load, 10)
         before = installation.pids()
         devices = await installation.sandbox("GET", "web/devices")
@@ -112,7 +112,7 @@ def test_memory_leak_in_webdriver(env: ChaosEnv) -> None:
 
 
 def test_api_restart(env: ChaosEnv) -> None:
-    async def restart(installation: Installation, run: Run, load: Load) -> None:
+    async def restart(installation: ChaosInstallation, run: Run, load: ChaosLoad) -> None:
         await more_accepted(load, 10)
         before = installation.pids()
         # in order: connections wait in the kernel, so no client has to ask again
@@ -137,7 +137,7 @@ def test_api_restart(env: ChaosEnv) -> None:
 def test_the_end_waits_for_the_last_status(env: ChaosEnv) -> None:
     """A run that ended before would judge states that the provider has not reported yet."""
 
-    async def delay(installation: Installation, _: Run, load: Load) -> None:
+    async def delay(installation: ChaosInstallation, _: Run, load: ChaosLoad) -> None:
         late = {"fault": "webhook_delay", "status": "delivered", "latency_ms": 3000, "count": 40}
         answer = await installation.sandbox("POST", "faults", body=late)
         assert answer is not None

@@ -16,7 +16,7 @@ from shared.errors import Refused
 from shared.fields import FieldsInvalid
 from shared.states import MessageState
 from shared.store import targets
-from shared.store.targets import Target
+from shared.store.targets import MessageTarget
 from tests.compose.env import ComposeEnv
 from tests.store.env import query
 
@@ -150,7 +150,7 @@ def test_actions_on_a_message_are_accepted_like_drafts(env: ComposeEnv) -> None:
     query(env.url, "UPDATE messages SET state = 'sent', sent_at = now(), provider_id = 'w1' WHERE id = %(id)s", id=row)
     (target,) = env.store.run(targets.find, "acme", str(row))
 
-    async def act(target: Target) -> list[Acceptance]:
+    async def act(target: MessageTarget) -> list[Acceptance]:
         fields = {"inDoubtPolicy": None}
         return [
             await env.composer.react("acme", target, {"emoji": "👍", **fields}),

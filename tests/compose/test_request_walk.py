@@ -18,7 +18,7 @@ from starlette.types import Message
 
 from api.http.keys import KeyCheck
 from api.http.limits import RequestLimits
-from api.http.operations import Entry, routes
+from api.http.operations import EntryChecks, routes
 from api.messages.acceptance import AcceptanceAnswers
 from api.messages.drafts import DraftReader
 from api.messages.sending import SendingOperations
@@ -96,7 +96,7 @@ def send(env: ComposeEnv, path: str, body: bytes, *, is_form: bool) -> Calls:
         drafts = DraftReader(Directory(env.store), env.files)
         sending = SendingOperations(drafts, env.composer, AcceptanceAnswers(env.store, asyncio.Event()))
         keys = KeyCheck(KEY, KnownKeys(env.store, LimitRules(Settings())))
-        entry = Entry(keys=keys, limits=RequestLimits(Limits(env.store)), store=env.store)
+        entry = EntryChecks(keys=keys, limits=RequestLimits(Limits(env.store)), store=env.store)
         app = with_budget(Router(routes(sending.operations(), entry)), BodyBudget())
         with calls.recorded():
             await app(scope, receive, answer)

@@ -10,7 +10,7 @@ import signal
 import sys
 from dataclasses import replace
 
-from embedded.server import Answer, Server, Wrapper, WrapperLimits
+from embedded.server import ProbeResult, Server, Wrapper, WrapperLimits
 from shared import logs
 from shared.process.supervised import Supervised
 from shared.settings import load, load_child
@@ -21,10 +21,10 @@ def main() -> int:
     settings, identity = load(), replace(load_child(), process_name="redis")
     logs.configure(level="debug", kind="redis")
 
-    def probe() -> Answer:
+    def probe() -> ProbeResult:
         if settings.path("ready").exists():
-            return Answer.READY
-        return Answer.NOT_YET if settings.path("not_yet").exists() else Answer.SILENT
+            return ProbeResult.READY
+        return ProbeResult.NOT_YET if settings.path("not_yet").exists() else ProbeResult.SILENT
 
     server = Server(
         command=[sys.executable, "-c", program],

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from shared.events import types
-from shared.events.reader import EventReader, Page, Position
+from shared.events.reader import EventPage, EventReader, Position
 from shared.states import MessageState
 from shared.store.store import Store
 from tests.store.env import StoreEnv, open_store, query
@@ -46,7 +46,7 @@ class Follower:
         self._store, self._reader = store, EventReader(**given)
         self.position = Position()
 
-    def page(self, most: int = 100) -> Page:
+    def page(self, most: int = 100) -> EventPage:
         page = self._store.run(self._reader.read, self.position, most=most)
         self.position = page.position
         return page

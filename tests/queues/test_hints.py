@@ -59,19 +59,19 @@ class Running:
     """A hint worker in its thread.
 
     Attributes:
-        offered: row ids it offered, in order. room: what it is given there is room for.
+        offered: row ids it offered, in order. capacity: how many more it can take.
     """
 
     def __init__(self, url: str, *, name: str = "meta-0.a", timeout_s: float = LIMIT_S) -> None:
         self.hints = Hints(url, timeout_s)
         self.offered: list[int] = []
-        self.room = 100
+        self.capacity = 100
         self.beats = Beats()
         self.worker = HintWorker(
             self.hints,
             META,
             name=name,
-            capacity=lambda: self.room,
+            capacity=lambda: self.capacity,
             offer=self._take,
             beat=self.beats.loop("hints", timeout_s * 3 + 2.0),
         )
@@ -80,7 +80,7 @@ class Running:
 
     def _take(self, ids: list[int]) -> None:
         self.offered += ids
-        self.room -= len(ids)
+        self.capacity -= len(ids)
 
     def _work(self) -> None:
         try:
@@ -129,7 +129,7 @@ class TestJobs:
 
     def test_rq_info_sees_queue_and_worker(self, hints: Hints, redis_url: str) -> None:
         with Running(redis_url, name="meta-0.shown") as running:
-            running.room = 0
+            running.capacity = 0
             eventually(lambda: running.worker.is_connected, 5)
             hints.give(META, [1, 2, 3])
             # a sibling of the interpreter, links kept
@@ -322,14 +322,14 @@ class TestWorker:
 
     def test_it_takes_no_more_than_there_is_room_for(self, hints: Hints, redis_url: str) -> None:
         with Running(redis_url) as running:
-            running.room = 0
+            running.capacity = 0
             eventually(lambda: running.worker.is_connected, 5)
             hints.give(META, range(1, 11))
-            running.room = 2
+            running.capacity = 2
             running.until(1, 2)
-            assert running.room == 0
+            assert running.capacity == 0
             assert hints.depth(META) == 8
-            running.room = 50
+            running.capacity = 50
             running.until(*range(1, 11))
 
     def test_it_beats_and_stops_soon(self, redis_url: str) -> None:

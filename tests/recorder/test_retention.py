@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recorder.retention import Retention
+from recorder.retention import RetentionTask
 from shared.process.metrics import Metrics
 from shared.settings import Settings
 from shared.store import retention
@@ -66,7 +66,7 @@ def prune(store: Store, days: float, *, messages: float = 0.0, **given: Any) -> 
         "metrics_retention_days": 0.0,
         "message_retention_days": messages,
     }
-    asyncio.run(Retention(store, metrics, days=kept_for, **given).prune())
+    asyncio.run(RetentionTask(store, metrics, days=kept_for, **given).prune())
     return metrics
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.limits import Limits, LimitValues, Pace
+from sandbox.limits import LimitValues, Pace, SandboxLimits
 from sandbox.openapi.validators import document
 from tests.sandbox.env import CUSTOMER, Receiver, SandboxEnv, text
 
@@ -154,7 +154,7 @@ def test_a_pace_lends_a_burst_and_wants_it_back() -> None:
 
 def test_a_refused_message_counts_for_no_limit() -> None:
     now = 0.0
-    limits = Limits(lambda: now)
+    limits = SandboxLimits(lambda: now)
     limits.set(LimitValues(messages_per_second=2, pair_period_s=6, pair_burst=1))
     assert [limits.passed("n", "a"), limits.passed("n", "a"), limits.passed("n", "b"), limits.passed("n", "c")] == [
         None,

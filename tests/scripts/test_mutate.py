@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from script.mutants import MUTATIONS, Edit, Mutation
-from script.mutate import BROKEN, NOTICED, Result, Tree, covers, fingerprint_of, is_settled, summary
+from script.mutate import BROKEN, NOTICED, MutationResult, Tree, covers, fingerprint_of, is_settled, summary
 
 RULE = Mutation("twice is enough", (Edit("a.py", "> 2", "> 3"), Edit("a.py", "return", "yield")), "tests/test_a.py")
 
@@ -47,7 +47,7 @@ def test_a_failure_without_a_mutation_is_of_the_rows_that_mean_it(test: str, fai
 
 def test_a_result_counts_until_what_it_rests_on_changes() -> None:
     name, mutation = next(iter(MUTATIONS.items()))
-    noticed = Result(NOTICED, 3.0, fingerprint_of(mutation))
+    noticed = MutationResult(NOTICED, 3.0, fingerprint_of(mutation))
     assert is_settled(noticed, mutation)
     assert not is_settled(noticed, replace(mutation, rule="another"))
     assert not is_settled(replace(noticed, outcome=BROKEN), mutation)

@@ -17,7 +17,7 @@ from shared.kinds import KINDS
 from shared.process.exit_codes import ExitCode
 from shared.settings import ChildEnvironment, load
 from supervision.commands import entry
-from supervision.commands.context import Answer
+from supervision.commands.context import CommandExit
 from supervision.environment import child_environ
 from tests.supervision.env import SupervisionEnv
 from tests.supervision.test_commands import API
@@ -99,7 +99,7 @@ def test_where_nothing_runs_each_command_says_so_and_writes_nothing(env: Supervi
     before = sorted(env.home.rglob("*"))
     answer = env.command(*words.split())
     assert (answer.returncode, answer.stdout + answer.stderr) == (
-        Answer.NOT_RUNNING,
+        CommandExit.NOT_RUNNING,
         f"Nothing runs over {env.home}.\n",
     )
     assert sorted(env.home.rglob("*")) == before
@@ -118,7 +118,7 @@ def test_the_program_itself_reads_a_foreign_folder_without_writing(tmp_path: Pat
         timeout=60,
         check=False,
     )
-    expected = ExitCode.OK if words in ("events", "env") else Answer.NOT_RUNNING
+    expected = ExitCode.OK if words in ("events", "env") else CommandExit.NOT_RUNNING
     assert answer.returncode == expected, answer.stderr
     assert list(home.iterdir()) == [] and stat.S_IMODE(home.stat().st_mode) == 0o755
 

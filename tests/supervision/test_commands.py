@@ -17,7 +17,7 @@ from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from shared.settings import Settings
-from supervision.commands.context import Answer
+from supervision.commands.context import CommandExit
 from supervision.commands.entry import COMMANDS
 from supervision.ipc import control
 from tests.supervision.env import PROGRAM, SupervisionEnv
@@ -32,7 +32,7 @@ def test_status_shows_every_slot_and_whether_all_is_well(env: SupervisionEnv) ->
     )
     env.wait(Happened.QUARANTINED, "bad-0")
     status = env.command("status")
-    assert status.returncode == Answer.UNWELL
+    assert status.returncode == CommandExit.UNWELL
     lines = {line.split()[0]: line for line in status.stdout.splitlines()}
     assert (
         "ready" in lines["api-0"]
@@ -47,10 +47,10 @@ def test_status_shows_every_slot_and_whether_all_is_well(env: SupervisionEnv) ->
 
 def test_status_of_nothing(env: SupervisionEnv) -> None:
     answer = env.rows(API).command("status")
-    assert (answer.returncode, answer.stdout) == (Answer.NOT_RUNNING, f"Nothing runs over {env.home}.\n")
+    assert (answer.returncode, answer.stdout) == (CommandExit.NOT_RUNNING, f"Nothing runs over {env.home}.\n")
     for words in (["restart", "api"], ["drain"]):
         answer = env.command(*words)
-        assert (answer.returncode, answer.stderr) == (Answer.NOT_RUNNING, f"Nothing runs over {env.home}.\n")
+        assert (answer.returncode, answer.stderr) == (CommandExit.NOT_RUNNING, f"Nothing runs over {env.home}.\n")
     assert env.command("stop").stdout == f"Nothing runs over {env.home}.\n"
 
 
@@ -76,7 +76,7 @@ def test_restart_reports_when_the_new_one_does_not_come_up(env: SupervisionEnv) 
     env.wait(Happened.MISCONFIGURED, "bad-0")
     answer = env.command("restart", "bad")
     assert (
-        answer.returncode == Answer.UNWELL
+        answer.returncode == CommandExit.UNWELL
         and "misconfigured" in answer.stderr
         and "COMPANY_ID must contain api" in answer.stderr
     )
@@ -99,7 +99,7 @@ def test_drain_holds_until_restart(env: SupervisionEnv) -> None:
 def test_a_drain_that_takes_too_long_is_said(env: SupervisionEnv) -> None:
     env.rows({"name": "bad", "entry": "ignores_term"}).start().ready("bad-0")
     answer = env.command("drain", "bad", "--within", "0.3")
-    assert answer.returncode == Answer.UNWELL and "bad-0" in answer.stderr
+    assert answer.returncode == CommandExit.UNWELL and "bad-0" in answer.stderr
 
 
 def test_stop_waits_until_all_is_gone(env: SupervisionEnv) -> None:
@@ -110,7 +110,7 @@ def test_stop_waits_until_all_is_gone(env: SupervisionEnv) -> None:
 
 def test_stop_now_does_not_wait_for_what_is_in_hand(env: SupervisionEnv) -> None:
     env.rows({"name": "bad", "entry": "ignores_term", "drain_s": 60.0}, stop_now_s=0.2).start().ready("bad-0")
-    assert env.command("stop", "--within", "0.2").returncode == Answer.UNWELL
+    assert env.command("stop", "--within", "0.2").returncode == CommandExit.UNWELL
     assert env.command("stop", "--now").returncode == ExitCode.OK
 
 
@@ -124,7 +124,7 @@ def test_logs_out_and_err_of_a_kind_and_of_the_orchestrator(env: SupervisionEnv)
     assert "api-0.out: born" in both and "api-1.out: born" in both
     assert "orchestrator_started" in env.command("logs", "orchestrator").stdout
     unknown = env.command("logs", "api-7")
-    assert unknown.returncode == Answer.NOT_RUNNING and "no logs of 'api-7'" in unknown.stderr
+    assert unknown.returncode == CommandExit.NOT_RUNNING and "no logs of 'api-7'" in unknown.stderr
 
 
 def test_logs_follow(env: SupervisionEnv) -> None:
@@ -259,7 +259,7 @@ def test_wrong_settings_at_sighup_change_nothing(env: SupervisionEnv) -> None:
         lambda: "settings not reloaded: LOG_KEEP='no' is not a whole number" in env.output.read_text(), "the refusal"
     )
     assert env.status()["slots"]["api-0"]["state"] == "ready" and env.count(Happened.EXITED) == 0
-    with pytest.raises(control.Refused, match="LOG_KEEP"):
+    with pytest.raises(control.OrchestratorRefused, match="LOG_KEEP"):
         control.ask(runtime.control_socket(env.home), {"command": "reload"})
 
 

@@ -17,7 +17,7 @@ from supervision.decisions.model import (
     DrainRequested,
     Exit,
     Exited,
-    Found,
+    FoundProcess,
     Freed,
     Measured,
     Notified,
@@ -381,7 +381,7 @@ def test_a_leak_that_needs_replacement_all_the_time_is_slowed_down() -> None:
 def test_adopted_processes_go_on_and_are_watched() -> None:
     env = DecideEnv(kind("api"), kind("meta"), start=False)
     env.alive["api-0"] = "api-0.old"
-    env.happens(Found("api-0", 77, "api-0.old", 500.0))
+    env.happens(FoundProcess("api-0", 77, "api-0.old", 500.0))
     env.happens(Configured(env.counts))
     assert env.states() == {"api-0": "unready", "meta-0": "starting"}
     env.ready("api-0")
@@ -395,7 +395,7 @@ def test_an_adopted_process_may_have_been_silent_without_an_orchestrator() -> No
     env = DecideEnv(kind("api"), start=False)
     env.alive["api-0"] = "api-0.old"
     env.silent = {"api-0"}
-    env.happens(Found("api-0", 77, "api-0.old", 500.0))
+    env.happens(FoundProcess("api-0", 77, "api-0.old", 500.0))
     env.happens(Configured(env.counts))
     env.after(4.75)
     assert env.state("api-0") == "unready"
@@ -407,7 +407,7 @@ def test_an_adopted_process_that_still_starts_has_the_rest_of_its_time() -> None
     env = DecideEnv(kind("api"), start=False)
     env.alive["api-0"] = "api-0.old"
     env.silent = {"api-0"}
-    env.happens(Found("api-0", 77, "api-0.old", 1.0))
+    env.happens(FoundProcess("api-0", 77, "api-0.old", 1.0))
     env.happens(Configured(env.counts))
     env.after(30.0)
     assert env.state("api-0") == "unready"
@@ -416,7 +416,7 @@ def test_an_adopted_process_that_still_starts_has_the_rest_of_its_time() -> None
 def test_an_adopted_slot_beyond_the_count_is_drained() -> None:
     env = DecideEnv(kind("api"), start=False)
     env.alive["api-7"] = "api-7.old"
-    env.happens(Found("api-7", 77, "api-7.old", 100.0))
+    env.happens(FoundProcess("api-7", 77, "api-7.old", 100.0))
     env.happens(Configured({"api": 1}))
     assert env.states() == {"api-0": "starting"}
     assert env.sent("api-7") == ["SIGTERM", "tree"]

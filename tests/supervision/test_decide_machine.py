@@ -18,7 +18,7 @@ from supervision.decisions.model import (
     DrainRequested,
     Exit,
     Exited,
-    Found,
+    FoundProcess,
     Freed,
     KillTree,
     Measured,
@@ -130,7 +130,7 @@ def test_whatever_happens_the_invariants_hold(steps: list[tuple[str, float]], ad
     env = DecideEnv(*rows, counts={"db": 1, "recorder": 1, "api": 2, "meta": 1}, start=False)
     if adopt:
         env.alive["api-1"] = "api-1.old"
-        env.happens(Found("api-1", 77, "api-1.old", 5.0))
+        env.happens(FoundProcess("api-1", 77, "api-1.old", 5.0))
     env.happens(Configured(env.counts))
     names = list(env.system.slots)
     for step, argument in steps:
@@ -195,7 +195,7 @@ def test_every_declared_transition_is_walked() -> None:
         if failing.slots["api-0"].state is SlotState.BACKOFF:
             failing = watched(failing, Tick(), now=1.5)
             failing = watched(failing, Tick(), now=5.0)
-    watched(watched(State(rows=(row,)), Found("api-0", 1, "i", 1.0)))
+    watched(watched(State(rows=(row,)), FoundProcess("api-0", 1, "i", 1.0)))
     declared = {(old, new) for old, follow in SLOT_TRANSITIONS.items() for new in follow}
     assert declared == walked
 

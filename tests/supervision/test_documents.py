@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shared.process.journal import SupervisionEvent
 from shared.states import SLOT_TRANSITIONS, SlotState
-from supervision.commands.context import Answer
+from supervision.commands.context import CommandExit
 from supervision.commands.entry import COMMANDS
 from supervision.decisions.restart_policy import Policy
 from tests.support import environment
@@ -74,7 +74,7 @@ def test_numbers_in_the_page_are_the_codes() -> None:
 
 def test_commands_answers_are_listed() -> None:
     codes = (DOCS / "exit-codes.md").read_text()
-    for answer in Answer:
+    for answer in CommandExit:
         assert f"- {answer.value} (`{answer.name}`): " in codes
 
 

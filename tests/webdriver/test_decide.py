@@ -12,7 +12,7 @@ from shared.states import DesiredSession, SessionState
 from webdriver.page.bridge import PageState
 from webdriver.session import decisions, events
 from webdriver.session.decide import decide, wake_at
-from webdriver.session.model import Ending, Phase, SessionModel
+from webdriver.session.model import DriverPhase, Ending, SessionModel
 from webdriver.session.policy import SessionPolicy
 
 S = SessionState
@@ -98,7 +98,7 @@ def test_a_document_that_shows_nothing_proves_nothing(state: SessionState) -> No
     for _ in range(250):
         if of(history.happen(events.Tick(), 0.25), decisions.Probe):
             history.happen(events.PageAnswered(NOTHING))
-        if history.model.phase is Phase.ENDING:
+        if history.model.phase is DriverPhase.ENDING:
             break
         assert (history.model.state, history.model.proved_at, history.model.qr) == (S.DEGRADED, proved_at, "")
     assert history.seen[-2:] == [S.DEGRADED, S.BACKING_OFF]
@@ -207,7 +207,7 @@ def test_a_requested_logout_unlinks_the_phone_and_ends_there() -> None:
     history.happen(events.LogOutAnswered(), 1)
     assert history.model.state is S.LOGGED_OUT
     history.happen(events.BrowserEnded())
-    assert history.model.phase is Phase.OVER
+    assert history.model.phase is DriverPhase.OVER
 
 
 def test_a_logout_waits_for_no_backoff_and_not_for_ever_for_a_page() -> None:
@@ -320,15 +320,15 @@ def test_whatever_happens_every_browser_that_starts_is_ended_and_every_step_is_l
     history = History()
     running = 0
     for event, after_s in [*happened, (events.Stopped(), 0.0)]:
-        if history.model.phase is Phase.OVER:
+        if history.model.phase is DriverPhase.OVER:
             break
         actions = history.happen(event, after_s)
         running += len(of(actions, decisions.StartBrowser)) - len(of(actions, decisions.EndBrowser))
         if of(actions, decisions.EndBrowser):
             # as the driver does
             history.happen(events.BrowserEnded())
-        assert running == (history.model.phase in (Phase.STARTING, Phase.FOLLOWING)) or isinstance(
+        assert running == (history.model.phase in (DriverPhase.STARTING, DriverPhase.FOLLOWING)) or isinstance(
             event, events.Stopped
         )
-        assert history.model.state is not S.READY or history.model.phase is Phase.FOLLOWING
+        assert history.model.state is not S.READY or history.model.phase is DriverPhase.FOLLOWING
         assert history.model.qr == "" or history.model.state is S.NEEDS_LINK

@@ -16,7 +16,7 @@ from shared.kinds import kind_named
 from shared.states import SessionState
 from tests.webdriver.store_env import StoreEnv
 from webdriver.session.records import Records
-from webdriver.session.reports import Reports
+from webdriver.session.reports import SessionReports
 
 CHAT = "60120000001"
 TARGET = f"true_{CHAT}@c.us_3EB0AA"
@@ -68,8 +68,8 @@ def test_a_report_that_the_store_refuses_stops_no_other(store_env: StoreEnv) -> 
     records = Records(store_env.store, kind_named("webdriver"), "webdriver-0.test")
 
     async def scenario() -> None:
-        gone = Reports(records, store_env.connection_id + 1000, lambda: None)
-        sound = Reports(records, store_env.connection_id, lambda: None)
+        gone = SessionReports(records, store_env.connection_id + 1000, lambda: None)
+        sound = SessionReports(records, store_env.connection_id, lambda: None)
         running = [asyncio.create_task(one.run()) for one in (gone, sound)]
         for reports in (gone, sound):
             # the first one has no row that it could be about

@@ -22,7 +22,7 @@ nothing of WhatsApp's; the page shows whether the effect is there, and to have i
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Operation:
+class PageOperation:
     """One row of the table.
 
     Attributes:
@@ -38,7 +38,7 @@ class Operation:
     targeted: bool = False
 
 
-def operation_of(type: str, content: Content) -> Operation | None:
+def operation_of(type: str, content: Content) -> PageOperation | None:
     """Return the operation for a type of message, None when browser sessions have none."""
     # two operations of the page: for everyone (revoke), or in our own account alone
     if type == types.DELETE:
@@ -96,35 +96,35 @@ def _typing(content: Content) -> Arguments:
     return {"state": str(content.get("state") or "composing"), "lasts": float(content.get("lasts_s") or 0.0)}
 
 
-_REVOKE: Final = Operation(page="revoke", arguments=_target, naming="effect", targeted=True)
-_REMOVE: Final = Operation(page="remove", arguments=_target, naming="effect", targeted=True)
+_REVOKE: Final = PageOperation(page="revoke", arguments=_target, naming="effect", targeted=True)
+_REMOVE: Final = PageOperation(page="remove", arguments=_target, naming="effect", targeted=True)
 
 # uploads have a limit by what their types may weigh; what only changes the page is answered within milliseconds, and
 # ten seconds mean a hung page
-OPERATIONS: Final[Mapping[str, Operation]] = {
-    types.TEXT: Operation(page="text", arguments=_text),
-    types.IMAGE: Operation(page="file", arguments=_file("image"), lasts_s=60.0),
-    types.VIDEO: Operation(page="file", arguments=_file("video"), lasts_s=100.0),
-    types.AUDIO: Operation(page="file", arguments=_file("audio"), lasts_s=60.0),
-    types.DOCUMENT: Operation(page="file", arguments=_file("document"), lasts_s=100.0),
-    types.STICKER: Operation(page="file", arguments=_file("sticker"), lasts_s=60.0),
-    types.LOCATION: Operation(page="location", arguments=_location),
-    types.CONTACTS: Operation(page="contacts", arguments=_contacts),
-    types.REACTION: Operation(
+OPERATIONS: Final[Mapping[str, PageOperation]] = {
+    types.TEXT: PageOperation(page="text", arguments=_text),
+    types.IMAGE: PageOperation(page="file", arguments=_file("image"), lasts_s=60.0),
+    types.VIDEO: PageOperation(page="file", arguments=_file("video"), lasts_s=100.0),
+    types.AUDIO: PageOperation(page="file", arguments=_file("audio"), lasts_s=60.0),
+    types.DOCUMENT: PageOperation(page="file", arguments=_file("document"), lasts_s=100.0),
+    types.STICKER: PageOperation(page="file", arguments=_file("sticker"), lasts_s=60.0),
+    types.LOCATION: PageOperation(page="location", arguments=_location),
+    types.CONTACTS: PageOperation(page="contacts", arguments=_contacts),
+    types.REACTION: PageOperation(
         page="reaction",
         arguments=lambda content: {**_target(content), "emoji": str(content["emoji"])},
         naming="effect",
         targeted=True,
     ),
-    types.EDIT: Operation(
+    types.EDIT: PageOperation(
         page="edit",
         arguments=lambda content: {**_target(content), "body": str(content["body"])},
         naming="edit",
         targeted=True,
     ),
-    types.FORWARD: Operation(page="forward", arguments=_target, naming="forward", lasts_s=30.0),
-    types.READ: Operation(page="read", arguments=lambda content: {}, naming="effect", lasts_s=10.0),
-    types.TYPING: Operation(page="typing", arguments=_typing, naming="effect", lasts_s=10.0),
+    types.FORWARD: PageOperation(page="forward", arguments=_target, naming="forward", lasts_s=30.0),
+    types.READ: PageOperation(page="read", arguments=lambda content: {}, naming="effect", lasts_s=10.0),
+    types.TYPING: PageOperation(page="typing", arguments=_typing, naming="effect", lasts_s=10.0),
 }
 """By type of message; `delete` is one of two, see `operation_of`."""
 

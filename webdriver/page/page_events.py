@@ -17,7 +17,7 @@ from shared.messages import InboundMessage
 from webdriver.chromium.browser import BrowserLost, CallTimedOut, ScriptFailed
 from webdriver.page import parsing
 from webdriver.page.bridge import Bridge, PageEvent, PageRefused
-from webdriver.session.reports import Reports
+from webdriver.session.reports import SessionReports
 
 log = logger(__name__)
 
@@ -49,7 +49,7 @@ class PageEventHandler:
         reports: the way to the store. connection_id: whose page it is.
     """
 
-    def __init__(self, reports: Reports, connection_id: int) -> None:
+    def __init__(self, reports: SessionReports, connection_id: int) -> None:
         self._reports, self._store, self._connection_id = reports, reports.store, connection_id
         self._own: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self._expected: Counter[str] = Counter()

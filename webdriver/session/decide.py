@@ -15,7 +15,7 @@ from shared.backoff import BackoffPolicy
 from shared.states import SESSION_TRANSITIONS, DesiredSession, SessionState, require_transition
 from webdriver.page.bridge import PageState
 from webdriver.session import decisions, events
-from webdriver.session.model import Ending, Phase, SessionModel
+from webdriver.session.model import DriverPhase, Ending, SessionModel
 from webdriver.session.policy import SessionPolicy
 
 S = SessionState
@@ -65,7 +65,7 @@ def decide(
 
 def wake_at(model: SessionModel) -> float:
     """Return the instant of the next `Tick` that may decide something."""
-    return model.next_life_at if model.phase is Phase.WAITING else model.probe_at
+    return model.next_life_at if model.phase is DriverPhase.WAITING else model.probe_at
 
 
 class _Decision:
@@ -90,8 +90,10 @@ class _Decision:
             case events.SlotAcquired():
                 self._change(browser_began_at=self._now)
             # since the clock of `silent_s` begins here, the start of Chromium does not count against the page
-            case events.BrowserStarted() if self.model.phase is Phase.STARTING:
-                self._change(phase=Phase.FOLLOWING, followed_at=self._now, answered_at=self._now, probe_at=self._now)
+            case events.BrowserStarted() if self.model.phase is DriverPhase.STARTING:
+                self._change(
+                    phase=DriverPhase.FOLLOWING, followed_at=self._now, answered_at=self._now, probe_at=self._now
+                )
             case events.LifeFailed():
                 self._fail(event.reason, Ending.CHROMIUM_MISSING if event.chromium_missing else Ending.FAILED)
             case events.BrowserEnded():
@@ -109,7 +111,7 @@ class _Decision:
             # only noted: `_follow` ends the life in order, at the next tick
             case events.LinkEnded():
                 self._change(link_ended=True, probe_at=self._now)
-            case events.LogOutAnswered() if self.model.phase is Phase.FOLLOWING:
+            case events.LogOutAnswered() if self.model.phase is DriverPhase.FOLLOWING:
                 self._end(Ending.LOGGED_OUT, "logged out")
             case events.SendEnded():
                 self._send_ended(event)
@@ -117,7 +119,7 @@ class _Decision:
                 self._too_much_used(event)
             case events.Stopped():
                 self._enter(S.ABSENT, "stopped")
-                self._change(phase=Phase.ENDING)
+                self._change(phase=DriverPhase.ENDING)
             case events.BrowserStarted() | events.LogOutAnswered():
                 # the life ended meanwhile
                 return
@@ -133,7 +135,7 @@ class _Decision:
             self._hurry()
 
     def _hurry(self) -> None:
-        if self.model.phase is Phase.WAITING:
+        if self.model.phase is DriverPhase.WAITING:
             self._change(next_life_at=self._now)
         else:
             self._change(probe_at=self._now)
@@ -148,7 +150,7 @@ class _Decision:
             self._change(next_life_at=self._now + tick.connect_wait_s)
             return
         self._change(
-            phase=Phase.STARTING,
+            phase=DriverPhase.STARTING,
             ending=None,
             life_began_at=self._now,
             browser_began_at=self._now,
@@ -172,7 +174,7 @@ class _Decision:
                 self._enter(S.BACKING_OFF, event.problem)
             self._change(ending=Ending.FAILED)
         if self.model.ending is Ending.LOGGED_OUT and model.desired is DesiredSession.LOGGED_OUT:
-            self._change(phase=Phase.OVER)
+            self._change(phase=DriverPhase.OVER)
             return
         if self.model.ending is Ending.REPLACED:
             self._change(replacements=model.replacements + 1, replaced_at=self._now)
@@ -192,7 +194,7 @@ class _Decision:
                     # with jitter: sessions that fell together would otherwise start together
                     backoff = BackoffPolicy(base_s=policy.backoff_base_s, cap_s=policy.backoff_cap_s)
                     pause_s = backoff.jittered_s(failures, self._uniform)
-        self._change(phase=Phase.WAITING, next_life_at=self._now + pause_s)
+        self._change(phase=DriverPhase.WAITING, next_life_at=self._now + pause_s)
         if self.model.restart_asked:
             self._hurry()
 
@@ -200,9 +202,9 @@ class _Decision:
 
     def _tick(self, tick: events.Tick) -> None:
         model = self.model
-        if model.phase is Phase.WAITING and self._now >= model.next_life_at:
+        if model.phase is DriverPhase.WAITING and self._now >= model.next_life_at:
             self._begin(tick)
-        elif model.phase is Phase.FOLLOWING:
+        elif model.phase is DriverPhase.FOLLOWING:
             self._follow(tick)
 
     def _follow(self, tick: events.Tick) -> None:
@@ -255,7 +257,7 @@ class _Decision:
         return True
 
     def _answered(self, page: PageState) -> None:
-        if self.model.phase is not Phase.FOLLOWING:
+        if self.model.phase is not DriverPhase.FOLLOWING:
             return
         self._change(answered_at=self._now, probe_at=self._now + SOON_S)
         if not page.loaded or not page.mode:
@@ -290,14 +292,14 @@ class _Decision:
         self._enter(state, "", qr=page.code if state is S.NEEDS_LINK else "", event="linked" if is_new else "state")
 
     def _unanswered(self, event: events.PageUnanswered) -> None:
-        if self.model.phase is not Phase.FOLLOWING:
+        if self.model.phase is not DriverPhase.FOLLOWING:
             return
         # a busy page may miss one probe; a hung one is found by `silent_s` in any state
         if event.timed_out and self.model.state not in _BUSY | _UNPROVED:
             self._enter(S.DEGRADED, "the page does not answer")
 
     def _send_ended(self, event: events.SendEnded) -> None:
-        if event.answered is None or self.model.phase is not Phase.FOLLOWING:
+        if event.answered is None or self.model.phase is not DriverPhase.FOLLOWING:
             return
         unanswered = 0 if event.answered else self.model.unanswered_sends + 1
         self._change(unanswered_sends=unanswered)
@@ -306,7 +308,7 @@ class _Decision:
 
     def _too_much_used(self, event: events.TooMuchUsed) -> None:
         model, policy = self.model, self._policy
-        if model.phase is not Phase.FOLLOWING:
+        if model.phase is not DriverPhase.FOLLOWING:
             return
         if event.hard:
             # at once and beside the queue: an orderly end would wait behind a probe while the memory grows
@@ -324,7 +326,7 @@ class _Decision:
     # the end of a life
 
     def _fail(self, reason: str, ending: Ending = Ending.FAILED) -> None:
-        if self.model.phase in (Phase.STARTING, Phase.FOLLOWING):
+        if self.model.phase in (DriverPhase.STARTING, DriverPhase.FOLLOWING):
             self._end(ending, reason)
 
     def _end(self, ending: Ending, reason: str) -> None:
@@ -338,7 +340,7 @@ class _Decision:
                 self._quarantine(reason, self._policy.quarantine_s)
             case _:
                 self._enter(S.BACKING_OFF, reason)
-        self._change(phase=Phase.ENDING, ending=ending)
+        self._change(phase=DriverPhase.ENDING, ending=ending)
         self.actions += [decisions.ReleaseStartSlot(), decisions.EndBrowser(ending, reason)]
 
     def _quarantine(self, reason: str, for_s: float) -> None:

@@ -11,7 +11,7 @@ from enum import Enum
 from shared.states import DesiredSession, SessionState
 
 
-class Phase(Enum):
+class DriverPhase(Enum):
     """Where the driver of Chromium is."""
 
     WAITING = "no browser runs until `next_life_at`"
@@ -55,7 +55,7 @@ class SessionModel:
     state: SessionState = SessionState.ABSENT
     detail: str = ""
     since: float = 0.0
-    phase: Phase = Phase.WAITING
+    phase: DriverPhase = DriverPhase.WAITING
     ending: Ending | None = None
     next_life_at: float = 0.0
     life_began_at: float = 0.0

@@ -25,7 +25,7 @@ _RETRIES: Final = BackoffPolicy(base_s=0.1, cap_s=5.0)
 """Waits while the store is away."""
 
 
-class Reports:
+class SessionReports:
     """The way from one session to the store.
 
     Args:

@@ -28,10 +28,10 @@ from webdriver.session import decisions, events
 from webdriver.session.browser_life import BrowserLife
 from webdriver.session.connects import Connects
 from webdriver.session.decide import decide, wake_at
-from webdriver.session.model import Ending, Phase, SessionModel
+from webdriver.session.model import DriverPhase, Ending, SessionModel
 from webdriver.session.policy import SessionContext
 from webdriver.session.ports import DesiredSessionRow
-from webdriver.session.reports import Reports
+from webdriver.session.reports import SessionReports
 from webdriver.session.resource_monitor import ResourceMonitor
 from webdriver.session.start_slots import StartSlot
 from webdriver.session.state_reporter import StateReporter
@@ -58,7 +58,7 @@ class Session:
     """
 
     def __init__(
-        self, row: DesiredSessionRow, context: SessionContext, reports: Callable[[Callable[[], None]], Reports]
+        self, row: DesiredSessionRow, context: SessionContext, reports: Callable[[Callable[[], None]], SessionReports]
     ) -> None:
         self.connection_id = row.connection_id
         # the page works through sends one by one, and its answers would come later than the deadlines if several waited
@@ -228,7 +228,7 @@ class Session:
     async def run(self) -> None:
         """Keep the session in its desired state until cancelled; returns after a logout that was asked for."""
         try:
-            while self._model.phase is not Phase.OVER:
+            while self._model.phase is not DriverPhase.OVER:
                 if not self._pending:
                     self._happen(self._tick())
                     # all that has happened until now is decided
@@ -323,7 +323,7 @@ class Session:
 
     async def _probe(self) -> None:
         # decided while another action was under way: the life that it was about may be over
-        if self._life is None or self._model.phase is not Phase.FOLLOWING:
+        if self._life is None or self._model.phase is not DriverPhase.FOLLOWING:
             return
         try:
             page = await self._life.probe()

@@ -20,7 +20,7 @@ from webdriver.chromium.process import unreaped
 from webdriver.chromium.processes import Sample
 from webdriver.session.policy import SessionContext
 from webdriver.session.ports import DesiredSessionRow, SessionStore
-from webdriver.session.reports import Reports
+from webdriver.session.reports import SessionReports
 from webdriver.session.session import NotNow, Session
 
 log = logger(__name__)
@@ -298,6 +298,8 @@ class Sessions:
             log.error("removed_profile_not_deleted", reason=str(error))
 
     def _start(self, row: DesiredSessionRow) -> None:
-        session = Session(row, self._context, lambda overflowed: Reports(self._store, row.connection_id, overflowed))
+        session = Session(
+            row, self._context, lambda overflowed: SessionReports(self._store, row.connection_id, overflowed)
+        )
         self._running[row.connection_id] = _Running(session, self._spawn)
         log.info("session_desired", connection_id=row.connection_id, desired=row.desired)

@@ -9,8 +9,8 @@ from shared.clock import monotonic
 from shared.logs import logger
 from shared.states import SessionState
 from webdriver.session import decisions
-from webdriver.session.model import Ending, Phase, SessionModel
-from webdriver.session.reports import Reports
+from webdriver.session.model import DriverPhase, Ending, SessionModel
+from webdriver.session.reports import SessionReports
 
 log = logger(__name__)
 
@@ -26,7 +26,7 @@ class StateReporter:
     """
 
     def __init__(
-        self, reports: Reports, connection_id: int, every_s: float, stats: Callable[[], Mapping[str, Any]]
+        self, reports: SessionReports, connection_id: int, every_s: float, stats: Callable[[], Mapping[str, Any]]
     ) -> None:
         self._reports, self._connection_id, self._every_s, self._stats = reports, connection_id, every_s, stats
         # the first state is written when it is decided
@@ -92,5 +92,5 @@ class StateReporter:
             qr=model.qr,
             proved_at=model.proved_at,
             link="" if model.state in _LINKLESS else model.link or None,
-            stats=self._stats() if model.phase is Phase.FOLLOWING else {},
+            stats=self._stats() if model.phase is DriverPhase.FOLLOWING else {},
         )

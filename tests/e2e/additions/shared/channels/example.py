@@ -3,12 +3,12 @@
 from typing import Final
 
 from shared import content
-from shared.channels.channel import Channel
-from shared.channels.chat_ids import Form
+from shared.channels.channel import ConnectionType
+from shared.channels.chat_ids import ChatIdForm
 
-EXAMPLE: Final = Channel(
+EXAMPLE: Final = ConnectionType(
     name="example",
     kind="example",
-    reaches=frozenset({Form.PHONE}),
+    reaches=frozenset({ChatIdForm.PHONE}),
     operations={content.TEXT: {"characters": 1000}},
 )
