@@ -10,8 +10,8 @@ from shared.kinds import KINDS, RetentionRule
 from shared.logs import logger
 from shared.process.metrics import Metrics
 from shared.settings import Settings
-from shared.store import events
-from shared.store.retention import PARTITIONS, REPEATED_S, TABLES, Prune, prune_names, prune_rows
+from shared.store.partitions import PARTITIONED, drop_partitions
+from shared.store.retention import REPEATED_S, TABLES, Prune, prune_names, prune_rows
 from shared.store.store import Store
 
 log = logger(__name__)
@@ -54,7 +54,11 @@ class RetentionTask:
     @classmethod
     def from_settings(cls, store: Store, metrics: Metrics, settings: Settings) -> RetentionTask:
         """Return the retention that the settings ask for."""
-        names = {_RECORDS, *PARTITIONS.values(), *(setting for setting, _ in TABLES.values())}
+        names = {
+            _RECORDS,
+            *(table.setting for table in PARTITIONED.values()),
+            *(setting for setting, _ in TABLES.values()),
+        }
         return cls(store, metrics, days={name: getattr(settings, name) for name in names})
 
     async def prune(self) -> None:
@@ -62,11 +66,11 @@ class RetentionTask:
         for table, (setting, prune) in TABLES.items():
             if age_s := self._age_s[setting]:
                 await self._prune_table(table, prune, age_s)
-        for parent, setting in PARTITIONS.items():
-            if (age_s := self._age_s[setting]) and (
-                dropped := await self._store.call(events.drop_partitions, parent, age_s=age_s)
+        for parent, partitioned in PARTITIONED.items():
+            if (age_s := self._age_s[partitioned.setting]) and (
+                dropped := await self._store.call(drop_partitions, parent, age_s=age_s)
             ):
-                log.info("event_partitions_dropped", parent=parent, partitions=dropped)
+                log.info("partitions_dropped", parent=parent, partitions=dropped)
         if not (age_s := self._age_s[_RECORDS]):
             return
         for kind in KINDS:

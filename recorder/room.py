@@ -24,7 +24,8 @@ from shared.media.storage import open_storage
 from shared.process import runtime, status_file
 from shared.process.service import Child, Service, Severity
 from shared.secrets import Vault
-from shared.store import connections, events, messages, migrate, processes
+from shared.store import connections, erasure, inbound, messages, migrate, processes
+from shared.store.partitions import make_partitions
 from shared.store.processes import HeartbeatRow
 
 log = logger(__name__)
@@ -50,6 +51,12 @@ SILENT_S: Final = 60.0
 """Seconds of silence in the heartbeat table after which an incarnation of another host is watched; the same limit makes
 its status `down`. On this host the orchestrator proves deaths within a moment.
 """
+_PARKED_S: Final = 2.0
+"""Seconds between looks at edits and deletions whose message was not found; one is looked at first after as long."""
+_ERASE_S: Final = 60.0
+"""Seconds between rounds of removing deleted messages from raw events."""
+_BATCH: Final = 100
+"""Edits and deletions, or raw events, of one transaction."""
 _RETENTION_S: Final = 3600.0
 """Seconds between rounds of deleting: ages are counted in days."""
 _PARTITIONS_S: Final = 3600.0
@@ -107,7 +114,9 @@ class RecorderService:
             ("silent", _HEARTBEAT_CHECK_S, self._reclaim_silent),
             ("orchestrator-heartbeat", self._settings.heartbeat_s, self._write_orchestrator),
             ("removed", _REMOVED_S, self._fail_leftovers),
-            ("event-partitions", _PARTITIONS_S, self._make_partitions),
+            ("parked-changes", _PARKED_S, self._apply_parked),
+            ("raw-events", _ERASE_S, self._erase_copies),
+            ("partitions", _PARTITIONS_S, self._make_partitions),
             ("retention", _RETENTION_S, self._retention.prune),
             ("files", _RETENTION_S, self._old_files.prune),
         ):
@@ -214,9 +223,19 @@ class RecorderService:
         await self._store.call(partial(reclaim, why=why), runtime.run_dir(self._settings.bulkhead_home), incarnation)
 
     async def _make_partitions(self) -> None:
-        """Make tomorrow's partitions of events; what was written on a day without one moves into its own."""
-        if made := await self._store.call(events.make_partitions):
-            log.info("event_partitions_made", partitions=made)
+        """Make tomorrow's partitions; what was written on a day without one moves into its own."""
+        if made := await self._store.call(make_partitions):
+            log.info("partitions_made", partitions=made)
+
+    async def _apply_parked(self) -> None:
+        """Apply edits and deletions again that had found no message."""
+        while await self._store.call(inbound.apply_parked, most=_BATCH) == _BATCH:
+            pass
+
+    async def _erase_copies(self) -> None:
+        """Remove deleted messages from raw events."""
+        while await self._store.call(erasure.erase_copies, most=_BATCH) == _BATCH:
+            pass
 
     async def _fail_leftovers(self) -> None:
         """Fail what came back to connections that were removed while it was being sent, or was accepted in that

@@ -889,14 +889,48 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "the file of a message that was deleted is not fetched",
         (
             Edit(
-                "shared/store/inbound.py",
-                """        if changed:
-            media.drop_files_of_deleted(transaction, [row["id"] for row in changed])
-""",
+                "shared/store/erasure.py",
+                "        media.drop_files_of_deleted(transaction, sorted(ids))\n",
                 "",
             ),
         ),
         "tests/recorder/test_files.py",
+    ),
+    "content-of-deleted": Mutation(
+        "what is deleted for everyone has no content any more",
+        (Edit("shared/store/erasure.py", '        transaction.execute("erase_deleted", ids=sorted(ids))\n', ""),),
+        "tests/inbound/test_erasure.py",
+    ),
+    "late-edit-of-deleted": Mutation(
+        "an edit that comes after the deletion of its message keeps no words",
+        (Edit("shared/store/inbound.py", "        erasure.erase_targets(transaction, named)\n", ""),),
+        "tests/inbound/test_erasure.py::test_what_its_author_deletes_is_gone_everywhere",
+    ),
+    "raw-copies-of-deleted": Mutation(
+        "what is deleted is removed from every raw event that brought it",
+        (
+            Edit(
+                "shared/store/queries/erasure.sql",
+                "WHERE c.connection_id = one.connection_id AND c.provider_id = one.provider_id AND NOT c.is_due;",
+                "WHERE false;",
+            ),
+        ),
+        "tests/inbound/test_erasure.py::test_raw_events_that_brought_it_again_count_too",
+    ),
+    "cancelled-keeps-content": Mutation(
+        "what was cancelled before it left keeps its content, since a late proof may show that it did leave",
+        (Edit("shared/store/queries/erasure.sql", "      AND error_code <> 'cancelled'\n", ""),),
+        "tests/inbound/test_erasure.py::TestOurOwn",
+    ),
+    "deleted-in-memory": Mutation(
+        "events that a process keeps in memory lose the content of what is deleted",
+        (Edit("shared/events/tail.py", "        await self._forget_content(page)\n", ""),),
+        "tests/events/test_tail.py",
+    ),
+    "parked-changes": Mutation(
+        "an edit or a deletion that finds no message is looked at again",
+        (Edit("shared/store/inbound.py", '        transaction.execute("park_changes", ids=named)\n', ""),),
+        "tests/inbound/test_erasure.py::TestInAnyOrder",
     ),
     "still-sticker": Mutation(
         "a still WebP picture has the lower limit of those that do not move",
@@ -924,8 +958,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "meta/inbound/processor.py",
-                "            for echo in row.events.echoes\n            if (echo.connection_id, whole_id(echo.provider_id)) not in ours\n",
-                "            for echo in row.events.echoes\n            if False\n",
+                "arrived += [one for one in echoes if not _is_in(ours, one[0])]",
+                "arrived += [one for one in echoes if False]",
             ),
         ),
         "tests/meta/test_inbound.py::test_an_echo_proves_a_send_of_ours_and_is_kept_once_of_a_human",
@@ -935,8 +969,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "meta/inbound/processor.py",
-                "            if (echo.connection_id, whole_id(echo.provider_id)) not in ours\n",
-                "",
+                "arrived += [one for one in echoes if not _is_in(ours, one[0])]",
+                "arrived += echoes",
             ),
             Edit(
                 "shared/store/queries/inbound.sql",

@@ -74,9 +74,13 @@ _CONTENT: Final = {
     "quotedMessageId": {"type": "string", "description": "The provider's id of the message that it replies to."},
     "context": {"type": "object", "description": "What came with it: forwarded, referral, …."},
     "edited": _YES_NO,
-    "editedAt": _TEXT,
-    "deleted": _YES_NO,
+    "editedAt": _AT,
+    "deleted": {
+        "type": "boolean",
+        "description": "What was deleted for everyone has no content any more: type, times and ids stay.",
+    },
     "deletedFor": {"type": "string", "enum": ["everyone", "me"]},
+    "deletedAt": {**_AT, "description": "When, by the provider's clock; absent for what was cancelled."},
     "reactions": _list(
         _object({"from": {**_TEXT_OR_NULL, "description": "Null: the company itself."}, "emoji": _TEXT})
     ),

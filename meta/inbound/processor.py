@@ -24,7 +24,7 @@ from shared.logs import logger
 from shared.messages import InboundMessage
 from shared.process.beats import LoopBeat
 from shared.process.metrics import Metrics
-from shared.store import connections, inbound, inbound_media, pauses, webhook_evidence
+from shared.store import connections, erasure, inbound, inbound_media, pauses, webhook_evidence
 from shared.store import receipts as store_receipts
 from shared.store.pool import Transaction
 from shared.store.store import Store
@@ -155,12 +155,16 @@ class WebhookProcessor:
     ) -> None:
         """Write messages, and echoes of other installations. `ours`: what receipts found, by the provider's id."""
         arrived = [(message, row.journal_id) for row in rows for message in row.events.messages]
-        arrived += [
-            (echo, row.journal_id)
-            for row in rows
-            for echo in row.events.echoes
-            if (echo.connection_id, whole_id(echo.provider_id)) not in ours
-        ]
+        echoes = [(echo, row.journal_id) for row in rows for echo in row.events.echoes]
+        arrived += [one for one in echoes if not _is_in(ours, one[0])]
+        erasure.note_copies(
+            transaction,
+            {
+                (echo.connection_id, whole_id(echo.provider_id), journal_id)
+                for echo, journal_id in echoes
+                if _is_in(ours, echo)
+            },
+        )
         if not arrived:
             return
         phones = inbound.phones_of(
@@ -224,6 +228,10 @@ def _pause(transaction: Transaction, connection_id: int, pause: ConnectionPause)
     if pause.for_s is None:
         return connections.pause(transaction, connection_id, pause.reason)
     return bool(pauses.pause_for(transaction, connection_id, pause.reason, pause.for_s))
+
+
+def _is_in(ours: Set[tuple[int, str]], echo: InboundMessage) -> bool:
+    return (echo.connection_id, whole_id(echo.provider_id)) in ours
 
 
 def _is_user_id(chat: str) -> bool:

@@ -5,6 +5,7 @@ fields called as they are when it is sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from shared import content
@@ -82,7 +83,9 @@ def received(row: Row, related: RelatedRows) -> JsonObject:
 def described(row: Row, company_id: str, related: RelatedRows) -> JsonObject:
     """Return type and content of a message, and what was done about it since."""
     kept = row["content"]
-    shown = {"type": row["type"], **_BY_TYPE.get(row["type"], _raw)(kept)}
+    # its content was removed with the message; what it was about was not
+    read = _target if "target" in kept else _no_content
+    shown = {"type": row["type"], **(read if "erased" in kept else _BY_TYPE.get(row["type"], _raw))(kept)}
     # what the row of the file knows (fetched, refused) is newer than what the message was accepted or received with
     if "media" in kept:
         shown["media"] = _media(
@@ -95,9 +98,11 @@ def described(row: Row, company_id: str, related: RelatedRows) -> JsonObject:
     if context := row.get("context"):
         shown["context"] = context
     if edited_at := kept.get("edited_at"):
-        shown |= {"edited": True, "editedAt": edited_at}
+        shown |= {"edited": True, "editedAt": _instant(edited_at)}
     if row["state"] == MessageState.DELETED or "deleted_at" in kept:
         shown |= {"deleted": True, "deletedFor": kept.get("deleted_for", "everyone")}
+    if deleted_at := kept.get("deleted_at"):
+        shown["deletedAt"] = _instant(deleted_at)
     if reactions := related.reactions.get((row["connection_id"], row["provider_id"])):
         shown["reactions"] = [{"from": sender or None, "emoji": emoji} for sender, emoji in reactions]
     return shown
@@ -140,6 +145,15 @@ def _target(kept: JsonObject) -> dict[str, Any]:
 
 def _some(*names: str) -> Callable[[JsonObject], JsonObject]:
     return lambda kept: {name: kept[name] for name in names if kept.get(name) is not None}
+
+
+def _no_content(_: JsonObject) -> JsonObject:
+    return {}
+
+
+def _instant(kept: str) -> str:
+    # as PostgreSQL writes it within JSON
+    return iso(datetime.fromisoformat(kept))
 
 
 def _raw(kept: JsonObject) -> JsonObject:

@@ -34,7 +34,8 @@ class PublicEvent:
 
     Attributes:
         conversation: events with the same are delivered in order: a chat of a connection, or what else the
-            event is about. body: the event in JSON.
+            event is about. about: ids of the message that it is about, and of the one which that message edits or
+            deletes. body: the event in JSON.
     """
 
     position: Position
@@ -43,6 +44,7 @@ class PublicEvent:
     company_id: str | None
     phone_index: int | None
     conversation: str
+    about: frozenset[int]
     body: bytes
 
 
@@ -148,6 +150,7 @@ class _Context:
             company_id=event.company_id,
             phone_index=None if connection is None else connection["phone_index"],
             conversation=_conversation(event, message),
+            about=_about(event, message),
             body=json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
         )
 
@@ -169,6 +172,11 @@ def _conversation(event: Event, message: Row | None) -> str:
         # a person has several names: the first by the alphabet is the same, whichever of them the message has
         return f"{event.connection_id}:{min([message['chat_id'], *message['chat_ids']])}"
     return f"{event.type.partition('.')[0]}:{event.connection_id or event.slot or ''}"
+
+
+def _about(event: Event, message: Row | None) -> frozenset[int]:
+    target = message["content"].get("target_id") if message is not None else None
+    return frozenset(one for one in (event.message_id, target) if isinstance(one, int))
 
 
 def _connection(connection: Row | None) -> dict[str, Any]:

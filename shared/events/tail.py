@@ -36,6 +36,7 @@ _PAGE: Final = 500
 _EVENTS_MOST: Final = 5_000
 _BYTES_MOST: Final = 8 << 20
 """What is kept: seconds of a busy installation, and a bounded part of the process."""
+_DELETED: Final = "message.deleted"
 _EVERYTHING: Final = Selection(company_id=None)
 
 
@@ -162,12 +163,26 @@ class EventTail:
             self._started.set()
             return SOON_S
         page = await self._store.call(_read, self._reader, self._end, self._passed_at)
+        await self._forget_content(page)
         self._keep(page)
         if not page.complete:
             return 0.0
         if page.events:
             self._soon_until = monotonic() + _SOON_FOR_S
         return SOON_S if monotonic() < self._soon_until else SLOW_S
+
+    async def _forget_content(self, page: PublicPage) -> None:
+        """Serialise kept events of messages again that a page says are deleted: their content is served no more."""
+        gone = frozenset[int]().union(*(event.about for event in page.events if event.type == _DELETED))
+        if not gone:
+            return
+        places = {event.position: place for place, event in enumerate(self._events) if event.about & gone}
+        now = {event.position: event for event in await self._store.call(public.at, list(places))} if places else {}
+        for position, place in places.items():
+            # one that is not there any more was dropped by retention just now: it stands in no page either
+            if position in now:
+                self._bytes += len(now[position].body) - len(self._events[place].body)
+                self._events[place] = now[position]
 
     def _keep(self, page: PublicPage) -> None:
         self._events += page.events

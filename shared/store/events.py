@@ -11,11 +11,6 @@ from typing import Any, Final
 
 from shared.store.pool import Row, Transaction
 
-PARTITIONS_AHEAD: Final = 3
-"""Days for which partitions are made in advance: as long as the recorder may be away without a row in a default
-partition, from which it would have to be moved under an exclusive lock.
-"""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
@@ -120,17 +115,3 @@ def messages_of(transaction: Transaction, ids: Sequence[int]) -> Mapping[int, Ro
 def connections_of(transaction: Transaction, ids: Sequence[int]) -> Mapping[int, Row]:
     """Return (phone_index, connection_type) of connections by id; those that are gone are left out."""
     return {row["id"]: row for row in transaction.rows("connections_of_events", ids=list(ids))} if ids else {}
-
-
-def make_partitions(transaction: Transaction, *, ahead: int = PARTITIONS_AHEAD) -> int:
-    """Make the partitions of today and of `ahead` further days, and move there what went to a default partition.
-    Returns how many were made.
-    """
-    return int(transaction.one("make_event_partitions", ahead=ahead)["made"])
-
-
-def drop_partitions(transaction: Transaction, parent: str, *, age_s: float) -> int:
-    """Drop the partitions of `parent` (`events_messages`, `events_others`) that ended `age_s` seconds ago. Returns how
-    many there were.
-    """
-    return int(transaction.one("drop_event_partitions", parent=parent, age_s=age_s)["dropped"])

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from shared.filenames import with_clean_names
 from shared.inbound_events import AccountEvent, Contact, ContactMove, MarketingChoice, Watermark
 from shared.messages import InboundMessage, Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
-from shared.store import media, people
+from shared.store import erasure, people
 from shared.store.people import OnePerson
 from shared.store.pool import Row, Transaction, records
 
@@ -22,6 +23,7 @@ _EDIT = "edit"
 """Type of a message that changes another one's words."""
 REVOKE = "revoke"
 """Type of a message that revokes another one."""
+_CHANGES: Final = frozenset({_EDIT, REVOKE})
 _PARTS_MOST = 50
 """Files of one message that a provider may send at once; Messenger's clients stop at 30."""
 
@@ -100,32 +102,70 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
         for _, (message, journal_id) in sorted(unique.items(), key=lambda one: one[0])
     ]
     new = transaction.rows("insert_inbound", rows=records(rows))
+    fresh = {(row["connection_id"], row["provider_id"]): row["id"] for row in new}
     if new:
-        ids = [row["id"] for row in new]
         arrived = [message for message, _ in unique.values()]
         # each asked for only where some message needs it: most batches hold none
         if any(message.content.get("quoted") and not message.from_me for message in arrived):
-            people.learn_from_replies(transaction, ids)
-        if any(_names_a_wamid(message) for message in arrived):
-            transaction.execute("resolve_scoped_ids", ids=ids)
-        if any(message.from_me and message.type == _EDIT for message in arrived):
-            transaction.execute("edit_sent", ids=ids)
-        changed = transaction.rows("apply_inbound_changes", ids=ids, most_parts=_PARTS_MOST)
-        if changed:
-            media.drop_files_of_deleted(transaction, [row["id"] for row in changed])
-    fresh = {(row["connection_id"], row["provider_id"]) for row in new}
-    # Only what is new: a repeated webhook must not delete a message that was changed since.
-    by_hand = [
-        message
-        for name, (message, _) in sorted(unique.items(), key=lambda one: one[0])
-        if name in fresh and message.from_me and message.type == REVOKE
-    ]
-    if by_hand:
+            people.learn_from_replies(transaction, list(fresh.values()))
+        changes = [
+            _Change(id=fresh[name], type=message.type, from_me=message.from_me)
+            for name, (message, _) in sorted(unique.items(), key=lambda one: one[0])
+            # Only what is new: a repeated webhook must not delete a message that was changed since.
+            if message.type in _CHANGES and name in fresh
+        ]
+        _apply(
+            transaction, list(fresh.values()), changes, is_scoped=any(_names_a_wamid(message) for message in arrived)
+        )
+    erasure.note_copies(
+        transaction,
+        {
+            (*name, journal_id)
+            for message, journal_id in messages
+            if journal_id is not None
+            and ((name := (message.connection_id, message.provider_id)) not in fresh or unique[name][1] != journal_id)
+        },
+    )
+    return new
+
+
+def apply_parked(transaction: Transaction, *, most: int) -> int:
+    """Apply edits and deletions again that had found no message, up to `most` of those whose time has come. Returns how
+    many there were.
+
+    Their message may have had no id of the provider's yet, may have been in another process's hands, or an alias of its
+    chat was learned since.
+    """
+    changes = [_Change(**row) for row in transaction.rows("parked_changes", most=most)]
+    if changes:
+        _apply(transaction, [change.id for change in changes], changes, is_scoped=True)
+    return len(changes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Change:
+    """An edit or a deletion that came in: our id of it."""
+
+    id: int
+    type: str
+    from_me: bool
+
+
+def _apply(transaction: Transaction, ids: Sequence[int], changes: Sequence[_Change], *, is_scoped: bool) -> None:
+    """Let edits and deletions take hold on what they name, and earlier ones on the messages among `ids`.
+
+    Args:
+        changes: those among `ids`. is_scoped: whether they may name a message by another spelling of its id.
+    """
+    if is_scoped:
+        transaction.execute("resolve_scoped_ids", ids=list(ids))
+    if edits := [change.id for change in changes if change.from_me and change.type == _EDIT]:
+        transaction.execute("edit_sent", ids=edits)
+    changed = transaction.rows("apply_inbound_changes", ids=list(ids), most_parts=_PARTS_MOST)
+    if revokes := [change.id for change in changes if change.from_me and change.type == REVOKE]:
         transaction.execute(
             "revoke_sent",
-            connection_ids=[message.connection_id for message in by_hand],
-            provider_ids=[str(message.content["target"]) for message in by_hand],
-            chat_ids=[message.chat_id for message in by_hand],
+            ids=revokes,
             before=[
                 state
                 for state in predecessors(MESSAGE_TRANSITIONS, MessageState.DELETED)
@@ -133,7 +173,11 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
                 if state is not MessageState.QUEUED
             ],
         )
-    return new
+    erasure.erase_deleted(transaction, [row["id"] for row in changed])
+    if changes:
+        named = [change.id for change in changes]
+        erasure.erase_targets(transaction, named)
+        transaction.execute("park_changes", ids=named)
 
 
 def _names_a_wamid(message: InboundMessage) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Retry, Sent
 from shared.origin import Origin
 from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
-from shared.store import media, people
+from shared.store import erasure, people
 from shared.store.people import OnePerson
 from shared.store.pool import Row, Transaction, json, records
 
@@ -524,8 +524,7 @@ def apply_to_targets(transaction: Transaction, ids: Iterable[int]) -> None:
     """
     # One statement each: two edits of one message in one UPDATE would apply only one of them.
     for message_id in sorted(set(ids)):  # oldest first: two of them may name the same message
-        if changed := transaction.rows("apply_to_target", id=message_id):
-            media.drop_files_of_deleted(transaction, [row["id"] for row in changed])
+        erasure.erase_deleted(transaction, [row["id"] for row in transaction.rows("apply_to_target", id=message_id)])
 
 
 def by_id(transaction: Transaction, company_id: str, message_id: int) -> Row | None:

@@ -21,27 +21,23 @@ class Batch:
     after: int | None
 
 
-def prune_metrics(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
-    """Read the next `most` metrics rows with ids beyond `after`, and delete those older than `age_s` seconds.
+def prune_journal(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
+    """Read the next `most` raw inbound events with ids beyond `after`, and delete those older than `age_s` seconds;
+    those that wait, or could not be read, stay.
 
     Rows are looked at in the order in which they were written, so that neither an index on their time nor the young
     ones are read.
     """
-    return _batch(transaction.one("prune_metrics", age_s=age_s, after=after, most=most), most)
-
-
-def prune_journal(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
-    """As `prune_metrics`, for raw inbound events; those that wait, or could not be read, stay."""
     return _batch(transaction.one("prune_journal", age_s=age_s, after=after, most=most), most)
 
 
 def prune_messages(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
-    """As `prune_metrics`, for messages of ours that are finished; open ones stay, however old."""
+    """As `prune_journal`, for messages of ours that are finished; open ones stay, however old."""
     return _batch(transaction.one("prune_messages", age_s=age_s, after=after, most=most), most)
 
 
 def prune_inbound_messages(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
-    """As `prune_metrics`, for messages that came in, with their files' rows."""
+    """As `prune_journal`, for messages that came in, with their files' rows."""
     return _batch(transaction.one("prune_inbound_messages", age_s=age_s, after=after, most=most), most)
 
 
@@ -49,8 +45,10 @@ def prune_names(transaction: Transaction, *, age_s: float) -> int:
     """Forget names by which repeated events are known, and positions in sources of events, that are older than `age_s`
     seconds. Returns how many.
     """
-    return transaction.execute("prune_event_names", age_s=age_s) + transaction.execute(
-        "prune_event_positions", age_s=age_s
+    return (
+        transaction.execute("prune_event_names", age_s=age_s)
+        + transaction.execute("prune_event_positions", age_s=age_s)
+        + transaction.execute("prune_copies")
     )
 
 
@@ -64,7 +62,6 @@ def prune_rows(transaction: Transaction, *, statement: str, age_s: float, most: 
 Prune: TypeAlias = Callable[..., Batch]
 
 TABLES: Final[Mapping[str, tuple[str, Prune]]] = {
-    "process_metrics": ("metrics_retention_days", prune_metrics),
     "inbound_journal": ("retention_days", prune_journal),
     "messages": ("message_retention_days", prune_messages),
     "inbound_messages": ("message_retention_days", prune_inbound_messages),
@@ -72,8 +69,6 @@ TABLES: Final[Mapping[str, tuple[str, Prune]]] = {
 """Tables whose old rows are deleted, each with its setting and its statement. What one kind alone writes stands on that
 kind's row.
 """
-PARTITIONS: Final[Mapping[str, str]] = {"events_others": "retention_days", "events_messages": "message_retention_days"}
-"""Parts of the events, whose old days are dropped, and their settings."""
 REPEATED_S: Final = 14 * 86400.0
 """Least time, in seconds, for which names of events are kept: twice the seven days for which Meta repeats a webhook
 (Graph API, Webhooks). Deleted earlier, a repetition would count as a new event.

@@ -343,7 +343,7 @@ RECEIVED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "edited": (
         "text",
         {"body": "hi", "edited_at": "2026-01-01T00:00:00Z"},
-        {"message": "hi", "edited": True, "editedAt": "2026-01-01T00:00:00Z"},
+        {"message": "hi", "edited": True, "editedAt": "2026-01-01T00:00:00.000Z"},
     ),
     "location": ("location", {"latitude": 1.5, "longitude": 2, "url": "x"}, {"latitude": 1.5, "longitude": 2}),
     "button": ("button", {"text": "Yes", "payload": "y"}, {"text": "Yes", "payload": "y"}),

@@ -19,7 +19,7 @@ from shared.events.types import EVENT_TYPES, SUBJECTS
 from shared.inbound_events import AccountEvent
 from shared.messages import InboundMessage
 from shared.states import MessageState
-from shared.store import connections, events, inbound, messages
+from shared.store import connections, events, inbound, messages, partitions
 from shared.store.store import Store
 from tests.store.env import StoreEnv, query
 
@@ -241,9 +241,9 @@ def test_a_position_whose_followers_were_dropped_is_refused(env: StoreEnv, conne
         "INSERT INTO events (written_at, subject, type, company_id) "
         "VALUES (now() - interval '40 days', 'session', 'session.state', 'acme')",
     )
-    env.store.run(events.make_partitions)
+    env.store.run(partitions.make_partitions)
     assert [event["type"] for event in shown(env.store, start)] == ["session.state"]
-    assert env.store.run(events.drop_partitions, "events_others", age_s=0.0) == 1
+    assert env.store.run(partitions.drop_partitions, "events_others", age_s=0.0) == 1
     with pytest.raises(PositionExpired):
         found(env.store, start)
     assert found(env.store, start, Selection(company_id="acme", types=frozenset({"message.*"}))) == []

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.store.conftest import env, kept_database_url
+from tests.store.conftest import env, kept_database_url, own_env
 
-__all__ = ["env", "kept_database_url"]
+__all__ = ["env", "kept_database_url", "own_env"]

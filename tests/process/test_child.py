@@ -368,7 +368,7 @@ class TestHeartbeat:
         child.do("crash-task-tame")
         eventually(lambda: query(database_url, row)[0]["error_count"] == 3, 10)
         assert query(database_url, row)[0]["uptime_seconds"] < first["uptime_seconds"] + 5
-        figures = query(database_url, "SELECT metrics FROM process_metrics ORDER BY id DESC LIMIT 1")[0]["metrics"]
+        figures = query(database_url, "SELECT metrics FROM process_metrics ORDER BY at DESC LIMIT 1")[0]["metrics"]
         assert figures["process_errors"] == 1
         assert child.entry.stop() == ExitCode.OK
 

@@ -29,11 +29,6 @@ def fill(url: str) -> None:
         "'wwebjs', '')",
     )
     for number, days in enumerate((40, 40, 40, 20, 0)):
-        query(
-            url,
-            f"INSERT INTO process_metrics (process_name, instance, at, metrics) VALUES ('meta', 0, {DAY}{days}, "
-            f"'{{}}')",
-        )
         query(url, f"INSERT INTO event_names (name, written_at) VALUES ('name {number}', {DAY}{days})")
         query(url, f"INSERT INTO event_positions (source, seq, updated_at) VALUES ('boot {number}', 1, {DAY}{days})")
     for days, processed, outcome in (
@@ -51,11 +46,8 @@ def fill(url: str) -> None:
 
 
 def kept(url: str) -> dict[str, list[int]]:
-    """Return the ids in each table."""
-    return {
-        table: [row["id"] for row in query(url, f"SELECT id FROM {table} ORDER BY id")]
-        for table in ("process_metrics", "inbound_journal")
-    }
+    """Return the ids in the table."""
+    return {"inbound_journal": [row["id"] for row in query(url, "SELECT id FROM inbound_journal ORDER BY id")]}
 
 
 def prune(store: Store, days: float, *, messages: float = 0.0, **given: Any) -> Metrics:
@@ -77,7 +69,6 @@ def test_rows_go_when_they_are_old_enough(database_url: str, most: int) -> None:
     try:
         metrics = prune(store, 30.0, most=most, apart_s=0.0)
         left = {
-            "process_metrics": [4, 5],
             "inbound_journal": [2, 3, 5],
         }
         assert kept(database_url) == left
@@ -86,7 +77,6 @@ def test_rows_go_when_they_are_old_enough(database_url: str, most: int) -> None:
         assert kept(database_url) == left
         prune(store, 10.0, most=most, apart_s=0.0)
         assert kept(database_url) == {
-            "process_metrics": [5],
             "inbound_journal": [2, 3],
         }
         # a provider may repeat a webhook for a week: for that time names are kept whatever the setting
@@ -141,10 +131,14 @@ def test_what_is_young_is_not_even_read(database_url: str) -> None:
     fill(database_url)
     store = open_store(database_url)
     try:
-        batches = [store.run(retention.prune_metrics, age_s=30 * 86400.0, after=after, most=2) for after in (0, 2)]
+        batches = [store.run(retention.prune_journal, age_s=30 * 86400.0, after=after, most=2) for after in (0, 2, 4)]
     finally:
         store.close()
-    assert batches == [retention.Batch(deleted=2, after=2), retention.Batch(deleted=1, after=None)]
+    assert batches == [
+        retention.Batch(deleted=1, after=2),
+        retention.Batch(deleted=1, after=4),
+        retention.Batch(deleted=0, after=None),
+    ]
 
 
 def test_a_message_outlives_the_raw_event_that_it_was_read_from(database_url: str) -> None:

@@ -11,7 +11,7 @@ from shared.content import REACTION
 from shared.inbound.pipeline import JournalRow, Processed
 from shared.inbound_events import MediaSource
 from shared.messages import InboundMessage
-from shared.store import inbound, inbound_media, pages
+from shared.store import erasure, inbound, inbound_media, pages
 from shared.store.pool import Transaction
 from webdriver.page import parsing
 
@@ -26,6 +26,7 @@ def handle(transaction: Transaction, rows: Sequence[JournalRow]) -> Processed[in
     """
     outcomes: dict[int, str] = {}
     messages: list[tuple[InboundMessage, int]] = []
+    ours: set[tuple[int, str, int]] = set()
     for row in rows:
         try:
             message = _read(row)
@@ -38,8 +39,11 @@ def handle(transaction: Transaction, rows: Sequence[JournalRow]) -> Processed[in
             # its text is still encrypted: the page reports it again when it is not
             outcomes[row.id] = "nothing to read yet"
         # what was written on the phone is reported, what we sent ourselves is not
-        elif not (message.from_me and _is_ours(transaction, message)):
+        elif message.from_me and _is_ours(transaction, message):
+            ours.add((message.connection_id, message.provider_id, row.id))
+        else:
             messages.append((message, row.id))
+    erasure.note_copies(transaction, ours)
     # before the insert, which fixes the chat of a row
     messages = _in_known_chats(transaction, messages)
     # the insert leaves out what is there already: the page may report a message any number of times

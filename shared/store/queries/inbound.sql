@@ -52,6 +52,8 @@ WITH kept AS (
     -- A repeated webhook must not undo an edit or a revoke that was applied since. `unknown`: its type could not be
     -- read when it came.
     WHERE inbound_messages.type = 'unknown' AND excluded.type <> 'unknown'
+      -- what is deleted does not get its content back
+      AND inbound_messages.state <> 'deleted'
     RETURNING id, company_id, connection_id, provider_id, from_me, type, at
 ), noted AS (
     -- What was written on the company's own phone has a type of its own: a client that answers what was received must
@@ -87,7 +89,8 @@ WITH fresh AS (
 ), locked AS (
     -- Locked before the edits are read, in the order of ids: two processes with an edit each of one message would
     -- otherwise both read the state before the other's, and the older edit could win.
-    SELECT t.id, t.company_id, t.connection_id, t.provider_id, t.chat_id, t.sender, t.from_me FROM inbound_messages t
+    SELECT t.id, t.company_id, t.connection_id, t.provider_id, t.chat_id, t.sender, t.from_me, t.content
+    FROM inbound_messages t
     WHERE t.id = ANY(ARRAY(SELECT id FROM concerned)) ORDER BY t.id FOR UPDATE
 ), changes AS (
     -- Every edit and revoke that names one of them, or the message of which it is a part (`#2`). Ids are no secret: who
@@ -107,21 +110,28 @@ WITH fresh AS (
     FROM changes WHERE type = 'edit' AND is_whole ORDER BY message_id, at DESC, changes.id DESC
 ), revoked AS (
     -- A revoke wins over every edit, whenever it came.
-    SELECT DISTINCT message_id AS id FROM changes WHERE type = 'revoke'
-), changed AS (
-    -- Applied to what was stored; applied twice, the outcome is the same.
-    UPDATE inbound_messages m
-    SET content = m.content
+    SELECT message_id AS id, min(at) AS at FROM changes WHERE type = 'revoke' GROUP BY message_id
+), outcome AS (
+    -- Made of what was stored; made again, it is the same.
+    SELECT locked.id, revoked.id IS NOT NULL AS is_revoked,
+           locked.content
             || CASE WHEN newest.words IS NULL THEN '{}'
                     -- a caption is what a file's words are called
-                    WHEN m.content ? 'media' AND newest.words ? 'body'
+                    WHEN locked.content ? 'media' AND newest.words ? 'body'
                     THEN jsonb_build_object('caption', newest.words -> 'body') ELSE newest.words END
-            || CASE WHEN newest.at IS NULL THEN '{}' ELSE jsonb_build_object('edited_at', newest.at) END,
-        state = CASE WHEN revoked.id IS NULL THEN m.state ELSE 'deleted' END
+            || CASE WHEN newest.at IS NULL THEN '{}' ELSE jsonb_build_object('edited_at', newest.at) END
+            || CASE WHEN revoked.at IS NULL THEN '{}' ELSE jsonb_build_object('deleted_at', revoked.at) END AS content
     FROM locked LEFT JOIN newest USING (id) LEFT JOIN revoked USING (id)
-    WHERE m.id = locked.id AND m.type NOT IN ('edit', 'revoke') AND (newest.id IS NOT NULL OR revoked.id IS NOT NULL)
+    WHERE newest.id IS NOT NULL OR revoked.id IS NOT NULL
+), changed AS (
+    UPDATE inbound_messages m
+    SET content = outcome.content, state = CASE WHEN outcome.is_revoked THEN 'deleted' ELSE m.state END
+    FROM outcome
+    WHERE m.id = outcome.id AND m.type NOT IN ('edit', 'revoke')
       -- what is deleted stays as it is: an edit that comes later is no second deletion
       AND m.state <> 'deleted'
+      -- an edit that is looked at again is no second edit
+      AND (outcome.is_revoked OR m.content <> outcome.content)
     RETURNING m.id, m.company_id, m.connection_id, m.state
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id)
@@ -134,17 +144,18 @@ SELECT id FROM changed;
 -- revoke_sent --
 -- Messages of ours that were deleted by hand, on the phone or in the business's app, in the chat that was named there.
 WITH given AS (
-    SELECT * FROM unnest(%(connection_ids)s::bigint[], %(provider_ids)s::text[], %(chat_ids)s::text[])
-        AS g(connection_id, provider_id, chat_id)
+    SELECT i.connection_id, i.content ->> 'target' AS provider_id, i.chat_id, i.at
+    FROM inbound_messages i WHERE i.id = ANY(%(ids)s::bigint[]) AND i.type = 'revoke' AND i.from_me
+), found AS (
+    -- The state is compared again by the UPDATE itself: this look read the row as it was before its lock was there.
+    SELECT t.id, g.at FROM messages t
+    JOIN given g ON g.connection_id = t.connection_id AND t.provider_id = g.provider_id
+        AND t.provider_id <> '' AND is_one_chat(t.company_id, t.chat_id, g.chat_id)
+    WHERE t.state = ANY(%(before)s) ORDER BY t.id FOR UPDATE OF t
 ), moved AS (
-    -- The state is compared again by the UPDATE itself: the inner look read the row as it was before its lock was
-    -- there.
-    UPDATE messages m SET state = 'deleted', updated_at = now()
-    WHERE m.id = ANY(ARRAY(SELECT t.id FROM messages t
-                           JOIN given g ON g.connection_id = t.connection_id AND t.provider_id = g.provider_id
-                               AND t.provider_id <> '' AND is_one_chat(t.company_id, t.chat_id, g.chat_id)
-                           WHERE t.state = ANY(%(before)s) ORDER BY t.id FOR UPDATE OF t))
-      AND m.state = ANY(%(before)s)
+    UPDATE messages m
+    SET state = 'deleted', content = m.content || jsonb_build_object('deleted_at', found.at), updated_at = now()
+    FROM found WHERE m.id = found.id AND m.state = ANY(%(before)s)
     RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.attempt
 )
 INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code)
@@ -292,7 +303,8 @@ SELECT name FROM new;
 -- add_inbound_media --
 -- Let the files of kept messages be fetched; those that are known already are left alone.
 INSERT INTO inbound_media (message_id, company_id, connection_id, process_name, world, source, state, reason)
-SELECT i.id, i.company_id, i.connection_id, c.process_name, c.world, r.source,
+SELECT i.id, i.company_id, i.connection_id, c.process_name, c.world,
+       CASE WHEN i.state = 'deleted' THEN '{}' ELSE r.source END,
        -- its revoke came first: see drop_files_of_deleted
        CASE WHEN i.state = 'deleted' THEN 'refused' ELSE 'pending' END,
        CASE WHEN i.state = 'deleted' THEN 'message_deleted' ELSE '' END

@@ -705,15 +705,20 @@ WITH acting AS (
                                  detail)
     SELECT 'message', 'message.' || code, company_id, process_name, connection_id, id, state, attempt, code,
            'by message ' || %(id)s::bigint FROM changed
+), changed_received AS (
+    UPDATE inbound_messages i
+    SET content = i.content || change.marks
+                  || CASE WHEN change.type = 'edit'
+                          THEN jsonb_build_object(CASE WHEN i.type = 'text' THEN 'body' ELSE 'caption' END, change.body)
+                          ELSE '{}' END,
+        state = CASE WHEN change.gone THEN 'deleted' ELSE i.state END
+    -- what is deleted does not get words back
+    FROM change WHERE i.id = change.target AND i.connection_id = change.connection_id AND i.state <> 'deleted'
+    RETURNING i.id
 )
-UPDATE inbound_messages i
-SET content = i.content || change.marks
-              || CASE WHEN change.type = 'edit'
-                      THEN jsonb_build_object(CASE WHEN i.type = 'text' THEN 'body' ELSE 'caption' END, change.body)
-                      ELSE '{}' END,
-    state = CASE WHEN change.gone THEN 'deleted' ELSE i.state END
-FROM change WHERE i.id = change.target AND i.connection_id = change.connection_id
-RETURNING i.id;
+-- also when it was deleted before: an edit that goes out now has words of it
+SELECT target AS id FROM change
+WHERE gone OR EXISTS (SELECT FROM messages m WHERE m.id = change.target AND m.state = 'deleted');
 
 -- message_by_id --
 -- One outbound message of a company.

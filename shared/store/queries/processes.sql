@@ -50,8 +50,12 @@ FROM process_status ORDER BY process_name, instance;
 
 -- latest_metrics --
 -- The latest metrics of each slot of a kind.
-SELECT DISTINCT ON (instance) instance, at, metrics FROM process_metrics
-WHERE process_name = %(kind)s ORDER BY instance, at DESC;
+SELECT h.instance, last.at, last.metrics
+FROM process_health h
+-- one look into the newest partition for each, however much is kept
+CROSS JOIN LATERAL (SELECT at, metrics FROM process_metrics m
+                    WHERE m.process_name = %(kind)s AND m.instance = h.instance ORDER BY at DESC LIMIT 1) AS last
+WHERE h.process_name = %(kind)s ORDER BY h.instance;
 
 -- latest_process_events --
 -- What happened to a kind, newest first. Among the rows that were written last: journals of several hosts are written

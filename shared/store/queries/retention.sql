@@ -1,17 +1,9 @@
--- prune_metrics --
--- Read the next rows in the order in which they were written, and delete those that are older than so many seconds.
--- By id, which nearly follows the time: a range of the primary key is read, and an index on the time, which every
--- insert would pay for, is not needed. `all_old` is false once the range has reached young rows.
-WITH looked AS MATERIALIZED (SELECT id, at < now() - make_interval(secs => %(age_s)s) AS old FROM process_metrics
-                             WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
-     gone AS (DELETE FROM process_metrics USING looked WHERE process_metrics.id = looked.id AND looked.old
-              RETURNING looked.id)
-SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old,
-       (SELECT count(*) FROM gone) AS deleted FROM looked;
-
 -- prune_journal --
--- As prune_metrics, for raw events that were processed and understood; what waits, or could not be read, stays.
--- `is_done` is apart from `old`: rows that stay do not end the pass, and the rows behind them are reached.
+-- Read the next rows in the order in which they were written, and delete raw events that are older than so many seconds
+-- and were processed and understood; what waits, or could not be read, stays. By id, which nearly follows the time: a
+-- range of the primary key is read, and an index on the time, which every insert would pay for, is not needed.
+-- `all_old` is false once the range has reached young rows. `is_done` is apart from `old`: rows that stay end no pass, and
+-- the rows behind them are reached.
 WITH looked AS MATERIALIZED (
          SELECT id, received_at < now() - make_interval(secs => %(age_s)s) AS old,
                 processed_at IS NOT NULL AND outcome = '' AS is_done
@@ -22,7 +14,7 @@ SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all
        (SELECT count(*) FROM gone) AS deleted FROM looked;
 
 -- prune_messages --
--- As prune_metrics, for messages of ours that are finished; what is queued, in doubt or being sent stays.
+-- As prune_journal, for messages of ours that are finished; what is queued, in doubt or being sent stays.
 WITH looked AS MATERIALIZED (
          SELECT id, created_at < now() - make_interval(secs => %(age_s)s) AS old,
                 state NOT IN ('queued', 'sending', 'in_doubt') AS is_done
@@ -36,7 +28,7 @@ SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all
        (SELECT count(*) FROM gone) AS deleted FROM looked;
 
 -- prune_inbound_messages --
--- As prune_metrics, for messages that came in, by when they arrived.
+-- As prune_journal, for messages that came in, by when they arrived.
 WITH looked AS MATERIALIZED (
          SELECT id, created_at < now() - make_interval(secs => %(age_s)s) AS old FROM inbound_messages
          WHERE id > %(after)s ORDER BY id LIMIT %(most)s),
@@ -45,13 +37,13 @@ WITH looked AS MATERIALIZED (
 SELECT count(*) AS looked, max(id) AS last, coalesce(bool_and(old), true) AS all_old,
        (SELECT count(*) FROM gone) AS deleted FROM looked;
 
--- drop_event_partitions --
--- Drop the partitions of one part of the events (`events_messages`, `events_others`) that ended so many seconds ago.
-SELECT drop_event_partitions(%(parent)s, %(age_s)s) AS dropped;
+-- drop_day_partitions --
+-- Drop the partitions of one table that ended so many seconds ago.
+SELECT drop_day_partitions(%(parent)s, %(age_s)s) AS dropped;
 
--- make_event_partitions --
--- Make the partitions of events for today and so many further days.
-SELECT make_event_partitions(%(ahead)s) AS made;
+-- make_day_partitions --
+-- Make the partitions of one table for today and so many further days.
+SELECT make_day_partitions(%(parent)s, %(instant)s, %(ahead)s) AS made;
 
 -- prune_event_names --
 -- Forget names of events that were written so long ago: no provider repeats them any more.

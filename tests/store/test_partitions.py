@@ -1,16 +1,19 @@
-"""Partitions of events: made ahead, filled from the safety net, dropped when they are old; an insert never fails for
+"""Partitions of a day each: made ahead, filled from the safety net, dropped when they are old. No insert ever fails for
 want of one.
 """
 
 from __future__ import annotations
 
-from shared.store import events, messages
+import yoyo
+
+from shared.store import messages, migrate, partitions
 from shared.store.statements import statements
 from shared.store.store import Store
 from tests.store.env import StoreEnv, open_store, query, side_by_side
 
 PARTITIONS = """SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-                WHERE i.inhparent IN ('events_messages'::regclass, 'events_others'::regclass) ORDER BY 1"""
+                WHERE i.inhparent = ANY(ARRAY['events_messages', 'events_others', 'process_metrics']::regclass[])
+                ORDER BY 1"""
 
 
 def names(url: str) -> list[str]:
@@ -32,17 +35,17 @@ def where(url: str) -> dict[str, int]:
 def test_days_are_made_ahead_once(database_url: str) -> None:
     store = open_store(database_url)
     made = len(names(database_url))
-    assert store.run(events.make_partitions, ahead=3) == 0, "the migration made them"
-    assert store.run(events.make_partitions, ahead=5) == 4
-    assert store.run(events.make_partitions, ahead=5) == 0
-    assert len(names(database_url)) == made + 4
+    assert store.run(partitions.make_partitions, ahead=3) == 0, "the migration made them"
+    assert store.run(partitions.make_partitions, ahead=5) == 6
+    assert store.run(partitions.make_partitions, ahead=5) == 0
+    assert len(names(database_url)) == made + 6
     store.close()
 
 
 def test_two_that_make_them_at_once_make_them_once(database_url: str) -> None:
     store = open_store(database_url)
-    made = side_by_side(*[lambda: store.run(events.make_partitions, ahead=6)] * 3)
-    assert sorted(made) == [0, 0, 6]
+    made = side_by_side(*[lambda: store.run(partitions.make_partitions, ahead=6)] * 3)
+    assert sorted(made) == [0, 0, 9]
     store.close()
 
 
@@ -53,7 +56,7 @@ def test_what_was_written_on_a_day_without_a_partition_moves_into_its_own(databa
         write(database_url, "session", 41)
     assert where(database_url) == {"events_messages_default": 3, "events_others_default": 3}
     ids = [row["id"] for row in query(database_url, "SELECT id FROM events ORDER BY id")]
-    assert store.run(events.make_partitions) == 2
+    assert store.run(partitions.make_partitions) == 2
     assert not {"events_messages_default", "events_others_default"} & where(database_url).keys()
     assert [row["id"] for row in query(database_url, "SELECT id FROM events ORDER BY id")] == ids
     write(database_url, "message", 40)
@@ -67,18 +70,48 @@ def test_old_days_are_dropped_and_each_part_is_kept_for_its_own_time(database_ur
         for days in (-40, -5, 0):
             write(database_url, subject, days)
     # what is older than the migration lies in one partition, which ends today
-    assert store.run(events.drop_partitions, "events_others", age_s=3 * 86400.0) == 0
+    assert store.run(partitions.drop_partitions, "events_others", age_s=3 * 86400.0) == 0
     query(database_url, "DELETE FROM events WHERE written_at < now() - interval '1 day'")
     for days in (10, 11):
         write(database_url, "message", days)
         write(database_url, "session", days)
-    store.run(events.make_partitions)
-    assert store.run(events.drop_partitions, "events_others", age_s=-5 * 86400.0) == 5, (
+    store.run(partitions.make_partitions)
+    assert store.run(partitions.drop_partitions, "events_others", age_s=-5 * 86400.0) == 5, (
         "the one before, today and three ahead"
     )
     assert len(query(database_url, "SELECT id FROM events WHERE subject = 'session'")) == 2
     assert len(query(database_url, "SELECT id FROM events WHERE subject = 'message'")) == 3
     store.close()
+
+
+def test_metrics_are_kept_by_the_day(database_url: str) -> None:
+    """What was there before is a partition of its own; whatever day is written to, no insert fails."""
+    store = open_store(database_url)
+    insert = """INSERT INTO process_metrics (process_name, instance, at, metrics)
+                VALUES ('meta', 0, now() + make_interval(days => %(days)s), '{}')"""
+    for days in (-40, 0, 40):
+        query(database_url, insert, days=days)
+    assert store.run(partitions.make_partitions) == 1, "the day in the default partition"
+    assert store.run(partitions.drop_partitions, "process_metrics", age_s=0.0) == 0
+    assert store.run(partitions.drop_partitions, "process_metrics", age_s=-2 * 86400.0) == 2
+    assert len(query(database_url, "SELECT at FROM process_metrics")) == 1
+    store.close()
+
+
+def test_metrics_of_the_version_before_stay(database_url: str) -> None:
+    """Also with a row of a clock that was ahead."""
+    backend = yoyo.get_backend(database_url)
+    every = yoyo.read_migrations(str(migrate.migrations_directory()))
+    backend.rollback_migrations(backend.to_rollback(every.filter(lambda one: one.id >= "0076")))
+    backend.connection.close()
+    query(
+        database_url,
+        """INSERT INTO process_metrics (process_name, instance, at, metrics)
+           SELECT 'meta', n, now() + make_interval(days => n - 2), '{}' FROM generate_series(0, 4) AS n""",
+    )
+    migrate.apply(database_url)
+    rows = query(database_url, "SELECT instance, at <= now() AS past FROM process_metrics ORDER BY instance")
+    assert [(row["instance"], row["past"]) for row in rows] == [(number, True) for number in range(5)]
 
 
 def test_a_writer_is_not_failed_by_the_making_of_partitions(env: StoreEnv) -> None:
@@ -89,7 +122,7 @@ def test_a_writer_is_not_failed_by_the_making_of_partitions(env: StoreEnv) -> No
             env.accept(f"chat-{number}")
         return 0
 
-    side_by_side(write_some, lambda: store.run(events.make_partitions, ahead=9))
+    side_by_side(write_some, lambda: store.run(partitions.make_partitions, ahead=9))
     assert len(query(env.url, "SELECT id FROM messages")) == 20
     store.close()
 
