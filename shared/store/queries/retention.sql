@@ -2,8 +2,8 @@
 -- Read the next rows in the order in which they were written, and delete raw events that are older than so many seconds
 -- and were processed and understood; what waits, or could not be read, stays. By id, which nearly follows the time: a
 -- range of the primary key is read, and an index on the time, which every insert would pay for, is not needed.
--- `all_old` is false once the range has reached young rows. `is_done` is apart from `old`: rows that stay end no pass, and
--- the rows behind them are reached.
+-- `all_old` is false once the range has reached young rows. `is_done` is apart from `old`: rows that stay end no pass,
+-- and the rows behind them are reached.
 WITH looked AS MATERIALIZED (
          SELECT id, received_at < now() - make_interval(secs => %(age_s)s) AS old,
                 processed_at IS NOT NULL AND outcome = '' AS is_done
