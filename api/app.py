@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from typing import Final, Protocol
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -64,8 +66,13 @@ def operations_of(*topics: Topic) -> list[Operation]:
     """Return every operation of the API, including the two documents that are generated from them."""
     listed = [operation for topic in topics for operation in topic.operations()]
 
+    @cache
+    def document() -> bytes:
+        # made once: a request for it needs no key
+        return json.dumps(openapi.document(listed, API_VERSION), ensure_ascii=False).encode()
+
     async def show_openapi(_: Request) -> Response:
-        return JSONResponse(openapi.document(listed, API_VERSION))
+        return Response(document(), media_type="application/json")
 
     async def show_reference(_: Request) -> Response:
         return pages.html(reference.page(listed))
@@ -73,15 +80,17 @@ def operations_of(*topics: Topic) -> list[Operation]:
     # the two handlers read `listed` when they are called, so that both documents contain themselves
     listed += [
         Operation(
+            operation_id="getOpenApiDocument",
             method="GET",
             path="/openapi.json",
             group="Pages",
             summary="The API as an OpenAPI 3.1 document",
             handler=show_openapi,
             scope="public",
-            answers={200: ("The document.", "application/json")},
+            answers={200: ("The document.", "OpenApiDocument")},
         ),
         Operation(
+            operation_id="getReferencePage",
             method="GET",
             path="/docs",
             group="Pages",

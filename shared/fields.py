@@ -41,6 +41,8 @@ class Field:
         fields: of an object; none: any object is taken. open: an object may have more than those, as the provider's
             own objects may.
         items: what an array holds; None: anything. fewest, most: how many of them; most 0: any number.
+        title: name of its schema in `/openapi.json`, of `choices` and of an object that stands in several places;
+            empty: named by its place.
         form: what a string must be (`url`, `date`, `email`, `language`, name of a `template`). any_case: capitals do
             not matter for `choices`.
         one_of: fields of an object of which exactly one must be given.
@@ -65,6 +67,7 @@ class Field:
     form: Form = ""
     any_case: bool = False
     one_of: tuple[str, ...] = ()
+    title: str = ""
 
 
 _ANY_TEXT: Final = Field(kind=str)
@@ -323,6 +326,8 @@ def _schema(field: Field) -> Mapping[str, Any]:
             **({"description": field.purpose} if field.purpose else {}),
         }
     schema: dict[str, Any] = {"type": _SCHEMA_TYPES[field.kind]}
+    if field.title:
+        schema["title"] = field.title
     if field.purpose:
         schema["description"] = field.purpose
     if field.kind is dict and field.fields:

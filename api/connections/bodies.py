@@ -58,11 +58,19 @@ _CHANGEABLE: Final = (
         name="options",
         kind=dict,
         fields=_OPTIONS,
+        title="ConnectionOptions",
         purpose="Rates, and how it is reached; options that are not given stay.",
     ),
 )
 CREATE: Final = (
-    Field(name="connectionType", kind=str, required=True, choices=connection_types(), purpose="The channel."),
+    Field(
+        name="connectionType",
+        kind=str,
+        required=True,
+        choices=connection_types(),
+        title="ConnectionType",
+        purpose="The channel.",
+    ),
     Field(
         name="phoneIndex",
         kind=int,

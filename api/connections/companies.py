@@ -39,6 +39,7 @@ _FIELDS: Final = (
         name="inDoubtPolicy",
         kind=str,
         choices=("auto", "resend", "hold"),
+        title="InDoubtPolicy",
         purpose="What to do with messages that may have been sent; overrides the setting.",
     ),
 )
@@ -54,6 +55,7 @@ class CompanyOperations:
         """Return them."""
         return [
             Operation(
+                operation_id="listCompanies",
                 method="GET",
                 path="/api/v2/companies",
                 scope="read",
@@ -65,6 +67,7 @@ class CompanyOperations:
                 answers={200: (f"By id, at most {_MOST}.", "Companies")},
             ),
             Operation(
+                operation_id="createCompany",
                 method="POST",
                 path="/api/v2/companies",
                 scope="manage",
@@ -73,6 +76,7 @@ class CompanyOperations:
                 summary="Create a company",
                 handler=self.create,
                 body=json_schema(_FIELDS),
+                examples=({"companyId": "acme", "name": "Acme"},),
                 answers={201: ("Created.", "Company")},
                 problems=(*BODY_PROBLEMS, "company_exists"),
             ),

@@ -27,7 +27,7 @@ TASK_S: Final = 60.0
 """Seconds until a task expires: some requests to the provider, or the restart of the process that serves the
 connection.
 """
-ANSWERS: Final[Mapping[int, tuple[str, str]]] = {
+ANSWERS: Final[Mapping[int, tuple[str, ...]]] = {
     200: ("Done; `result` is the outcome.", "Task"),
     202: ("Not finished yet; see `Location`.", "Task"),
 }
@@ -40,6 +40,11 @@ _PIN: Final = Field(
     purpose="Two-step PIN, six digits; the one that is kept when it is not given.",
 )
 # the limits are those of Meta's whatsapp_business_profile: a refusal here names the field, the provider's does not
+_EXAMPLES: Final[Mapping[str, tuple[Mapping[str, Any], ...]]] = {
+    "registerNumber": ({"pin": "123456"},),
+    "changeBusinessProfile": ({"about": "Parcels, every day", "websites": ["https://example.com"]},),
+}
+"""Bodies by operation."""
 _PROFILE_FIELDS: Final = (
     Field(name="about", kind=str, shortest=1, longest=139, purpose="Text below the name."),
     Field(name="address", kind=str, longest=256, purpose="Street address."),
@@ -58,10 +63,27 @@ class ConnectionTaskOperations:
 
     def operations(self) -> list[Operation]:
         """Return them."""
-        rows: tuple[tuple[str, str, KeyScope, str, Handler, tuple[Field, ...]], ...] = (
-            ("POST", "test", "operate", "Ask the provider about number, token and webhooks now", self.test, ()),
-            ("POST", "register", "manage", "Register the number with its two-step PIN", self.register, (_PIN,)),
+        rows: tuple[tuple[str, str, str, KeyScope, str, Handler, tuple[Field, ...]], ...] = (
             (
+                "testConnection",
+                "POST",
+                "test",
+                "operate",
+                "Ask the provider about number, token and webhooks now",
+                self.test,
+                (),
+            ),
+            (
+                "registerNumber",
+                "POST",
+                "register",
+                "manage",
+                "Register the number with its two-step PIN",
+                self.register,
+                (_PIN,),
+            ),
+            (
+                "deregisterNumber",
                 "POST",
                 "deregister",
                 "manage",
@@ -69,9 +91,26 @@ class ConnectionTaskOperations:
                 self.deregister,
                 (),
             ),
-            ("POST", "webhook", "manage", "Set this number's webhook address at 360dialog", self.set_webhook, ()),
-            ("GET", "profile", "read", "What customers see of the business", self.show_profile, ()),
             (
+                "setConnectionWebhook",
+                "POST",
+                "webhook",
+                "manage",
+                "Set this number's webhook address at 360dialog",
+                self.set_webhook,
+                (),
+            ),
+            (
+                "getBusinessProfile",
+                "GET",
+                "profile",
+                "read",
+                "What customers see of the business",
+                self.show_profile,
+                (),
+            ),
+            (
+                "changeBusinessProfile",
                 "PATCH",
                 "profile",
                 "manage",
@@ -82,6 +121,7 @@ class ConnectionTaskOperations:
         )
         return [
             Operation(
+                operation_id=operation_id,
                 method=method,
                 path=f"{PATH}/{name}",
                 scope=scope,
@@ -89,10 +129,11 @@ class ConnectionTaskOperations:
                 summary=summary,
                 handler=handler,
                 body=json_schema(fields) if fields else None,
+                examples=_EXAMPLES.get(operation_id, ()),
                 answers=ANSWERS,
                 problems=(*PROBLEMS, *(BODY_PROBLEMS if fields else ())),
             )
-            for method, name, scope, summary, handler, fields in rows
+            for operation_id, method, name, scope, summary, handler, fields in rows
         ]
 
     async def test(self, request: Request) -> Response:

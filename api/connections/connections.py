@@ -48,6 +48,7 @@ _STATUS_FIELDS: Final = (
         purpose="`active` sends, `paused` holds the connection's queue.",
         required=True,
         choices=("active", "paused"),
+        title="ConnectionStatus",
     ),
     Field(
         name="reason",
@@ -72,6 +73,7 @@ class ConnectionOperations:
         one = {200: ("The connection, as it is now.", "Connection")}
         return [
             Operation(
+                operation_id="listConnections",
                 method="GET",
                 path="/api/v2/connections/{companyId}",
                 scope="read",
@@ -82,6 +84,7 @@ class ConnectionOperations:
                 problems=("company_unknown",),
             ),
             Operation(
+                operation_id="createConnection",
                 method="POST",
                 path="/api/v2/connections/{companyId}",
                 scope="manage",
@@ -89,10 +92,15 @@ class ConnectionOperations:
                 summary="Create a connection",
                 handler=self.create,
                 body=json_schema(CREATE),
+                examples=(
+                    {"connectionType": "meta_direct", "accountId": "106540352242922", "accessToken": "EAAG…"},
+                    {"connectionType": "wwebjs"},
+                ),
                 answers={201: ("The connection; `Location` is its path.", "Connection")},
                 problems=("company_unknown", *BODY_PROBLEMS, "connection_exists", "account_in_use"),
             ),
             Operation(
+                operation_id="getConnection",
                 method="GET",
                 path=PATH,
                 scope="read",
@@ -103,6 +111,7 @@ class ConnectionOperations:
                 problems=UNKNOWN,
             ),
             Operation(
+                operation_id="changeConnection",
                 method="PATCH",
                 path=PATH,
                 scope="manage",
@@ -111,10 +120,12 @@ class ConnectionOperations:
                 "for the old ones",
                 handler=self.change,
                 body=json_schema(CHANGE),
+                examples=({"options": {"messagesPerSecond": 20}},),
                 answers=one,
                 problems=(*UNKNOWN, *BODY_PROBLEMS, "account_in_use"),
             ),
             Operation(
+                operation_id="removeConnection",
                 method="DELETE",
                 path=PATH,
                 scope="manage",
@@ -133,6 +144,7 @@ class ConnectionOperations:
                 problems=(*UNKNOWN, "query_invalid", "messages_open"),
             ),
             Operation(
+                operation_id="setConnectionStatus",
                 method="POST",
                 path=PATH,
                 scope="operate",
@@ -141,10 +153,12 @@ class ConnectionOperations:
                 summary="Pause a connection, or resume one that an operator, its provider or its breaker paused",
                 handler=self.set_status,
                 body=json_schema(_STATUS_FIELDS),
+                examples=({"status": "paused", "reason": "the number is moved"},),
                 answers={200: ("All connections, as they are now.", "Connections")},
                 problems=(*UNKNOWN, *BODY_PROBLEMS),
             ),
             Operation(
+                operation_id="pauseConnection",
                 method="POST",
                 path=f"{PATH}/pause",
                 scope="operate",
@@ -155,6 +169,7 @@ class ConnectionOperations:
                 problems=UNKNOWN,
             ),
             Operation(
+                operation_id="resumeConnection",
                 method="POST",
                 path=f"{PATH}/resume",
                 scope="operate",

@@ -17,6 +17,7 @@ from api.http.keys import act_of, principal_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, cursor, limit, query_of
 from api.http.problems import Problem
+from api.http.shapes import choice
 from shared import qr
 from shared.channels.registry import channel_named
 from shared.compose.directory import Directory, phone_index_unknown, read_phone_index, require_possible
@@ -42,6 +43,7 @@ _DESIRED_FIELDS: Final = (
         purpose="Desired state.",
         required=True,
         choices=tuple(state.value for state in DesiredSession),
+        title="DesiredSession",
     ),
 )
 _PAIRING_FIELDS: Final = (
@@ -77,6 +79,7 @@ class SessionOperations:
         """Return the operations on sessions."""
         return [
             Operation(
+                operation_id="listSessions",
                 method="GET",
                 path=_COMPANY,
                 scope="read",
@@ -87,6 +90,7 @@ class SessionOperations:
                 problems=("company_unknown",),
             ),
             Operation(
+                operation_id="getSession",
                 method="GET",
                 path=_PATH,
                 scope="read",
@@ -97,6 +101,7 @@ class SessionOperations:
                 problems=_UNKNOWN,
             ),
             Operation(
+                operation_id="setDesiredSession",
                 method="POST",
                 path=_PATH,
                 scope="manage",
@@ -105,10 +110,12 @@ class SessionOperations:
                 summary="Set the desired state of a browser session",
                 handler=self.want,
                 body=json_schema(_DESIRED_FIELDS),
+                examples=({"desired": "linked"},),
                 answers={202: ("Noted; `state` follows.", "Session")},
                 problems=(*_UNKNOWN, *BODY_PROBLEMS),
             ),
             Operation(
+                operation_id="logOutSession",
                 method="POST",
                 path=f"{_PATH}/logout",
                 scope="manage",
@@ -119,15 +126,21 @@ class SessionOperations:
                 problems=_UNKNOWN,
             ),
             self._task(
-                "restart", "operate", "End a session's browser and start it anew on its profile", "It runs anew."
+                "restartSession",
+                "restart",
+                "operate",
+                "End a session's browser and start it anew on its profile",
+                "It runs anew.",
             ),
             self._task(
+                "wipeSession",
                 "wipe",
                 "manage",
                 "Remove a session's profile, whatever the phone thinks of it",
                 "The profile is gone; a wanted session shows a new code.",
             ),
             Operation(
+                operation_id="requestPairingCode",
                 method="POST",
                 path=f"{_PATH}/pairing-code",
                 scope="manage",
@@ -135,6 +148,7 @@ class SessionOperations:
                 summary="A pairing code to enter on the phone instead of scanning",
                 handler=self.pair,
                 body=json_schema(_PAIRING_FIELDS),
+                examples=({"phone": "15550100999"},),
                 answers={
                     200: ("`result.code`: eight characters, good for about three minutes.", "Task"),
                     202: ("Not finished yet; see `Location`.", "Task"),
@@ -142,6 +156,7 @@ class SessionOperations:
                 problems=(*_UNKNOWN, *BODY_PROBLEMS, *TASK_PROBLEMS),
             ),
             Operation(
+                operation_id="getSessionCode",
                 method="GET",
                 path=f"{_PATH}/qr",
                 scope="manage",
@@ -153,13 +168,19 @@ class SessionOperations:
                         name="format",
                         place="query",
                         purpose="Kind of picture.",
-                        schema={"type": "string", "enum": list(_PICTURES), "default": "png"},
+                        schema={**choice("PictureFormat", *_PICTURES), "default": "png"},
                     ),
                 ),
-                answers={200: ("The picture; `format` chooses SVG or half blocks for a terminal.", "image/png")},
+                answers={
+                    200: (
+                        "The picture; `format` chooses SVG or half blocks for a terminal.",
+                        *(media_type.partition(";")[0] for media_type, _ in _PICTURES.values()),
+                    )
+                },
                 problems=(*_UNKNOWN, "code_absent", "query_invalid"),
             ),
             Operation(
+                operation_id="listSessionEvents",
                 method="GET",
                 path=f"{_PATH}/events",
                 scope="read",
@@ -208,13 +229,14 @@ class SessionOperations:
             raise FieldsInvalid([("/phone", "must be 7 to 15 digits, the country code first")])
         return await self._ask(request, row, "request_pairing_code", {"phone": phone[1]})
 
-    def _task(self, name: str, scope: KeyScope, summary: str, done: str) -> Operation:
+    def _task(self, operation_id: str, name: str, scope: KeyScope, summary: str, done: str) -> Operation:
         """Return an operation without a body that the session's process carries out."""
 
         async def ask(request: Request) -> Response:
             return await self._ask(request, await self.row(request), f"{name}_session")
 
         return Operation(
+            operation_id=operation_id,
             method="POST",
             path=f"{_PATH}/{name}",
             scope=scope,

@@ -76,6 +76,7 @@ class SignupOperations:
         """Return it."""
         return [
             Operation(
+                operation_id="signUp",
                 method="POST",
                 path="/api/v2/signup/{companyId}",
                 scope="manage",
@@ -85,6 +86,7 @@ class SignupOperations:
                 "where it stopped",
                 handler=self.sign_up,
                 body=json_schema(_FIELDS),
+                examples=({"code": "AQD…", "wabaId": "102290129340398", "phoneNumberId": "106540352242922"},),
                 answers=ANSWERS,
                 problems=("company_unknown", *BODY_PROBLEMS, *TASK_PROBLEMS),
             )

@@ -56,6 +56,7 @@ class TaskOperations:
         """Return the operations on tasks."""
         return [
             Operation(
+                operation_id="getTask",
                 method="GET",
                 path="/api/v2/tasks/{companyId}/{taskId}",
                 scope="read",

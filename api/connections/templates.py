@@ -33,6 +33,12 @@ _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,8})?")
 _MOST: Final = 200
 # bytes; a template with a carousel of ten cards and their examples is some tens of KiB
 _BODY_LIMIT: Final = 1 << 18
+_EXAMPLE: Final = {
+    "name": "parcel_sent",
+    "language": "en_US",
+    "category": "UTILITY",
+    "components": [{"type": "BODY", "text": "Parcel {{1}} is on its way.", "example": {"body_text": [["1001"]]}}],
+}
 _FIELDS: Final = (
     Field(
         name="name",
@@ -77,6 +83,7 @@ class TemplateOperations:
         """Return them."""
         return [
             Operation(
+                operation_id="listTemplates",
                 method="GET",
                 path=_PATH,
                 scope="read",
@@ -102,6 +109,7 @@ class TemplateOperations:
                 problems=(*UNKNOWN, "unsupported_operation", "query_invalid"),
             ),
             Operation(
+                operation_id="syncTemplates",
                 method="POST",
                 path=f"{_PATH}/sync",
                 scope="manage",
@@ -112,6 +120,7 @@ class TemplateOperations:
                 problems=PROBLEMS,
             ),
             Operation(
+                operation_id="createTemplate",
                 method="POST",
                 path=_PATH,
                 scope="manage",
@@ -119,10 +128,12 @@ class TemplateOperations:
                 summary="Submit a template for review",
                 handler=self.create,
                 body=json_schema(_FIELDS),
+                examples=(_EXAMPLE,),
                 answers=ANSWERS,
                 problems=(*PROBLEMS, *BODY_PROBLEMS),
             ),
             Operation(
+                operation_id="removeTemplate",
                 method="DELETE",
                 path=f"{_PATH}/{{name}}",
                 scope="manage",

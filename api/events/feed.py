@@ -110,10 +110,11 @@ class FeedOperations:
                 purpose="Of a stream that is opened again: the `id` that came last; wins over `after`.",
             ),
         )
-        answers = {200: ("Oldest first; with `Accept: text/event-stream` a stream of them.", "EventPage")}
+        answers = {200: ("Oldest first; with `Accept: text/event-stream` a stream of them.", "EventPage", _STREAM)}
         problems = ("query_invalid", "header_invalid", "events_expired", "too_many_waiting")
         return [
             Operation(
+                operation_id="listEvents",
                 method="GET",
                 path="/api/v2/events/{companyId}",
                 group="Events",
@@ -125,6 +126,7 @@ class FeedOperations:
                 problems=("company_unknown", *problems),
             ),
             Operation(
+                operation_id="listAllEvents",
                 method="GET",
                 path="/api/v2/events",
                 group="Events",

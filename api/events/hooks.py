@@ -16,6 +16,7 @@ from api.http.keys import principal_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, cursor, limit, query_of
 from api.http.problems import Problem
+from api.http.shapes import choice
 from shared.clock import read_timestamp
 from shared.compose.directory import Directory, require_possible
 from shared.events.catalogue import Selection
@@ -97,6 +98,7 @@ _CHANGES: Final = (
         name="state",
         kind=str,
         choices=("active", "paused"),
+        title="HookSwitch",
         purpose="`paused`: events wait. `active`: it gets them, also after it was disabled.",
     ),
 )
@@ -123,9 +125,12 @@ class HookOperations:
     def operations(self) -> list[Operation]:
         """Return them."""
 
-        def operation(method: str, path: str, summary: str, handler: Any, answers: Any, **given: Any) -> Operation:
+        def operation(
+            operation_id: str, method: str, path: str, summary: str, handler: Any, *, answers: Any, **given: Any
+        ) -> Operation:
             problems = ("company_unknown", *given.pop("problems", ()), *(("hook_unknown",) if "hookId" in path else ()))
             return Operation(
+                operation_id=operation_id,
                 method=method,
                 path=path,
                 summary=summary,
@@ -138,56 +143,78 @@ class HookOperations:
             )
 
         return [
-            operation("GET", _COMPANY, "Webhooks of a company", self.show, {200: ("All of them.", "Hooks")}),
             operation(
+                "listHooks",
+                "GET",
+                _COMPANY,
+                "Webhooks of a company",
+                self.show,
+                answers={200: ("All of them.", "Hooks")},
+            ),
+            operation(
+                "addHook",
                 "POST",
                 _COMPANY,
                 "Add a webhook",
                 self.add,
-                {201: ("Added; `secret` is shown this once.", "NewHook")},
+                answers={201: ("Added; `secret` is shown this once.", "NewHook")},
                 body=json_schema(_NEW),
+                examples=({"url": "https://example.com/hook", "types": ["message.*"]},),
                 problems=(*BODY_PROBLEMS, "too_many_hooks"),
             ),
-            operation("GET", _PATH, "One webhook", self.show_one, {200: ("The webhook.", "Hook")}),
+            operation("getHook", "GET", _PATH, "One webhook", self.show_one, answers={200: ("The webhook.", "Hook")}),
             operation(
+                "changeHook",
                 "PATCH",
                 _PATH,
                 "Change, pause or resume a webhook",
                 self.change,
-                {200: ("As it is now.", "Hook")},
+                answers={200: ("As it is now.", "Hook")},
                 body=json_schema(_CHANGES),
+                examples=({"state": "active"},),
                 problems=BODY_PROBLEMS,
             ),
-            operation("DELETE", _PATH, "Remove a webhook", self.remove, {200: ("As it was.", "Hook")}),
             operation(
+                "removeHook", "DELETE", _PATH, "Remove a webhook", self.remove, answers={200: ("As it was.", "Hook")}
+            ),
+            operation(
+                "rotateHookSecret",
                 "POST",
                 f"{_PATH}/rotate",
                 "Give a webhook a new secret",
                 self.rotate,
-                {200: ("The new secret; for a day the one before also signs.", "NewHook")},
+                answers={200: ("The new secret; for a day the one before also signs.", "NewHook")},
             ),
             operation(
+                "testHook",
                 "POST",
                 f"{_PATH}/test",
                 "Deliver a test event to a webhook",
                 self.test,
-                {202: ("It will be delivered.", "HookTest")},
+                answers={202: ("It will be delivered.", "HookTest")},
             ),
             operation(
+                "replayHook",
                 "POST",
                 f"{_PATH}/replay",
                 "Deliver events once more",
                 self.replay,
-                {202: ("They will be delivered.", "HookReplay")},
+                answers={202: ("They will be delivered.", "HookReplay")},
                 body=json_schema(_REPLAY),
+                examples=(
+                    {"deadLetters": True},
+                    {"since": "2026-12-01T09:00:00Z"},
+                    {"eventIds": ["81234-9917"]},
+                ),
                 problems=BODY_PROBLEMS,
             ),
             operation(
+                "listHookDeliveries",
                 "GET",
                 f"{_PATH}/deliveries",
                 "Attempts of deliveries, newest first",
                 self.deliveries,
-                {200: ("One page.", "HookDeliveries")},
+                answers={200: ("One page.", "HookDeliveries")},
                 parameters=(
                     limit("Attempts in one page.", default=_PAGE, most=_LONGEST_PAGE),
                     cursor(),
@@ -195,7 +222,7 @@ class HookOperations:
                         name="outcome",
                         place="query",
                         purpose="Only these.",
-                        schema={"type": "string", "enum": list(_OUTCOMES)},
+                        schema=choice("DeliveryOutcome", *_OUTCOMES),
                     ),
                 ),
             ),

@@ -1,9 +1,16 @@
-"""Examples of answers for `/openapi.json`, by schema; a test validates each against its schema."""
+"""Examples for `/openapi.json`: of answers by schema, of problems and of parameters; a test validates each against its
+schema.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
+
+from api.http.problems import PROBLEM_TYPES, TYPE_PREFIX
+from shared.events.catalogue import PUBLIC_TYPES
+from shared.events.schemas import example
 
 # fixed, so that the document is the same each time it is made
 _AT: Final = "2026-12-01T09:00:00.000Z"
@@ -43,6 +50,122 @@ _CONNECTION: Final = {
 }
 _COMPANY: Final = {"companyId": "demo", "name": "Demo", "inDoubtPolicy": None, "connections": 4, "createdAt": _AT}
 
+_SHA256: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+_MESSAGE: Final = {
+    "id": "41",
+    "direction": "out",
+    "status": "delivered",
+    "companyId": "demo",
+    "chatId": "15550100200",
+    "phoneIndex": 0,
+    "connectionType": "meta_direct",
+    "type": "text",
+    "message": "Your parcel is on its way.",
+    "attempt": 1,
+    "providerMessageId": "wamid.HBgLMTU1NTAxMDAyMDA",
+    **dict.fromkeys(("sender", "senderName", "error", "sendAt", "notBefore", "inDoubtPolicy", "heldForHumanAt")),
+    "createdAt": _AT,
+    "sentAt": _AT,
+    "updatedAt": _AT,
+    "requestId": "5f0c2b8e9d1a4c37",
+    "traceparent": None,
+    "history": [
+        {
+            "state": state,
+            "at": _AT,
+            "providerAt": _AT if state == "delivered" else None,
+            "attempt": attempt,
+            "incarnation": "meta-0.7f3a",
+            "code": None,
+            "detail": None,
+            "extra": None,
+        }
+        for state, attempt in (("queued", 0), ("sending", 1), ("sent", 1), ("delivered", 1))
+    ],
+}
+_CHAT_MESSAGE: Final = {
+    **{name: _MESSAGE[name] for name in ("id", "direction", "status", "chatId", "phoneIndex", "connectionType")},
+    **{name: _MESSAGE[name] for name in ("type", "message", "sender", "senderName", "providerMessageId", "createdAt")},
+    "errorCode": None,
+    "at": _AT,
+}
+_SESSION: Final = {
+    "companyId": "demo",
+    "phoneIndex": 1,
+    "connectionType": "wwebjs",
+    "desired": "linked",
+    "state": "ready",
+    "detail": None,
+    "account": "15550100999",
+    "provedAt": _AT,
+    "observedAt": _AT,
+    "qr": None,
+    "browser": {
+        "rssMb": 812.4,
+        "pssMb": 403.9,
+        "ussMb": 377.0,
+        "cpu": 0.02,
+        "processes": 7,
+        "ageSeconds": 86400.0,
+        "readyAfterSeconds": 4.2,
+        "connectsLastHour": 0,
+        "restarts": 1,
+    },
+}
+_TEMPLATE: Final = {
+    "id": "594425479261596",
+    "name": "parcel_sent",
+    "language": "en_US",
+    "category": "UTILITY",
+    "status": "APPROVED",
+    "reason": None,
+    "quality": None,
+    "components": [{"type": "BODY", "text": "Parcel {{1}} is on its way."}],
+    "updatedAt": _AT,
+}
+_INSTANCE: Final = {
+    "process": "meta",
+    "instance": 0,
+    "status": "healthy",
+    "sources": ["orchestrator", "heartbeat"],
+    "state": "ready",
+    "reason": None,
+    "pid": 4711,
+    "incarnation": "meta-0.7f3a",
+    "host": "host-1",
+    "uptimeSeconds": 86400.0,
+    "memoryMb": 96.5,
+    "restarts": 0,
+    "errorCount": 0,
+    "lastError": None,
+    "lastHeartbeatAt": _AT,
+    "silentSeconds": 1.2,
+}
+_DEPENDENCY: Final = {"reachable": True, "askedAt": _AT, "tookMs": 0.6}
+_HOOK: Final = {
+    "id": "3",
+    "url": "https://example.com/hook",
+    "types": ["message.*"],
+    "phoneIndexes": [],
+    "headers": ["Authorization"],
+    "state": "active",
+    "stateReason": None,
+    "position": "81234-9917",
+    "waiting": 0,
+    "deadLetters": 0,
+    "failingSince": None,
+    "formerSecretUntil": None,
+    "createdAt": _AT,
+    "updatedAt": _AT,
+}
+_EVENT: Final = example(PUBLIC_TYPES[0])
+_LIMITS: Final = {
+    "requestsPerSecond": 20,
+    "messagesPerSecond": None,
+    "fileMegabytesPerHour": None,
+    "openWaits": None,
+}
+
 _KEY: Final = {
     "id": "3",
     "name": "shop",
@@ -55,26 +178,111 @@ _KEY: Final = {
     "previousUntil": None,
     "lastUsedAt": None,
     "revokedAt": None,
-    "limits": {
-        "requestsPerSecond": 20,
-        "messagesPerSecond": None,
-        "fileMegabytesPerHour": None,
-        "openWaits": None,
-    },
+    "limits": _LIMITS,
 }
 
 EXAMPLES: Final[Mapping[str, Any]] = {
+    "Message": _MESSAGE,
+    "ChatPage": {"messages": [_CHAT_MESSAGE], "next": None},
+    "Session": _SESSION,
+    "Sessions": {"companyId": "demo", "sessions": [_SESSION]},
+    "SessionEvents": {
+        "events": [
+            {
+                "id": "812",
+                "at": _AT,
+                "event": "session.state",
+                "state": "ready",
+                "detail": None,
+                "incarnation": "webdriver-0.51c2",
+            }
+        ],
+        "next": None,
+    },
+    "Templates": {"templates": [_TEMPLATE], "next": None, "syncedAt": _AT},
+    "SystemHealth": {
+        "status": "healthy",
+        "at": _AT,
+        "answeredBy": "api-0",
+        "database": _DEPENDENCY,
+        "redis": _DEPENDENCY,
+        "orchestrator": {"state": "running", "at": _AT, "ageSeconds": 0.4},
+        "processes": [_INSTANCE],
+        "sessions": {"ready": 1},
+    },
+    "ProcessMetrics": {
+        "process": "meta",
+        "instances": [{"instance": 0, "at": _AT, "metrics": {"messages_sent": 1207.0}}],
+    },
+    "Liveness": {"live": True, "stalled": []},
+    "Readiness": {"ready": True, "missing": {}},
+    "ProcessHealth": {
+        "process": "api",
+        "instance": 0,
+        "status": "healthy",
+        "state": "ready",
+        "missing": {},
+        "pid": 4712,
+        "uptimeSeconds": 86400.0,
+        "memoryMb": 81.2,
+    },
+    "text/plain": "# HELP messages_sent_total Messages that the provider took\nmessages_sent_total 1207.0\n",
+    "text/event-stream": f"id: 81234-9917\nevent: message.received\ndata: {json.dumps(_EVENT)}\n\n",
+    "OpenApiDocument": {"openapi": "3.1.0", "info": {"title": "Bulkhead", "version": "2.0"}, "paths": {}},
+    "DashboardData": {"health": {"status": "healthy"}, "queue": [], "connections": [], "events": []},
+    "EventPage": {"events": [_EVENT], "next": "81240-0"},
+    "Hook": _HOOK,
+    "NewHook": {**_HOOK, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+    "Hooks": {"hooks": [_HOOK]},
+    "HookTest": {"eventId": "81250-9921"},
+    "HookReplay": {"events": 12, "after": None},
+    "HookDeliveries": {
+        "deliveries": [
+            {
+                "eventId": "81234-9917",
+                "type": "message.received",
+                "at": _AT,
+                "attempt": 1,
+                "outcome": "taken",
+                "statusCode": 204,
+                "error": None,
+                "tookMs": 12,
+            }
+        ],
+        "next": None,
+    },
+    "Limits": {"limits": _LIMITS},
+    "Audit": {
+        "events": [
+            {
+                "id": "1207",
+                "type": "audit.hooks.created",
+                "at": _AT,
+                "companyId": "demo",
+                "data": {
+                    "operation": "POST /api/v2/hooks/{companyId}",
+                    "key": {"id": "3", "name": "shop", "companyId": "demo"},
+                    "address": "192.0.2.7",
+                    "requestId": "5f0c2b8e9d1a4c37",
+                    "subject": {},
+                    "before": None,
+                    "after": {"url": "https://example.com/hook"},
+                },
+            }
+        ],
+        "next": "81234.1207",
+    },
     "Key": _KEY,
     "Keys": {"keys": [_KEY], "next": None},
     "NewKey": {**_KEY, "key": "bh_live_4Jq8ZwExampleOfAKeyThatIsNotOneAndNeverWas00000000"},
     "AcceptedMessage": _ACCEPTED,
     "MessageOrAccepted": _ACCEPTED,
     "StoredFile": {
-        "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "sha256": _SHA256,
         "size": 51234,
         "mimetype": "image/jpeg",
         "filename": "parcel.jpg",
-        "url": "/api/v2/media/demo/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "url": f"/api/v2/media/demo/{_SHA256}",
     },
     "DeadLetters": {
         "letters": [
@@ -113,3 +321,48 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "finishedAt": _AT,
     },
 }
+"""By name of the schema, or media type."""
+
+PARAMETER_EXAMPLES: Final[Mapping[str, Any]] = {
+    "companyId": "demo",
+    "chatId": "15550100200",
+    "messageId": "41",
+    "phoneIndex": 0,
+    "keyId": "3",
+    "hookId": "3",
+    "taskId": "7",
+    "name": "parcel_sent",
+    "process": "meta",
+    "sha256": _SHA256,
+    "Idempotency-Key": "order-1001-shipped",
+    "Prefer": "wait=10",
+    "types": "message.*",
+    "limit": 50,
+}
+"""Values of parameters by name; every one of a path has one."""
+
+_MEMBERS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "body_invalid": {"errors": [{"pointer": "/message", "reason": "is missing"}]},
+    "query_invalid": {"parameter": "limit"},
+    "header_invalid": {"header": "Idempotency-Key"},
+    "scope_missing": {"scope": "send"},
+    "text_too_long": {"field": "message", "limit": 4096},
+    "body_too_large": {"limit": 1048576},
+    "limit_exceeded": {"policy": "key-requests"},
+    "idempotency_key_reused": {"messageId": "41"},
+    "message_not_queued": {"state": "sent"},
+    "database_unavailable": {"reason": "unreachable"},
+}
+
+
+def problem_example(name: str) -> dict[str, Any]:
+    """Return a problem of a type, as it could be. Raises `KeyError` for an unknown type."""
+    kind = PROBLEM_TYPES[name]
+    return {
+        "type": TYPE_PREFIX + name,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": f"{kind.title}.",
+        "instance": "5f0c2b8e9d1a4c37",
+        **_MEMBERS.get(name, {}),
+    }

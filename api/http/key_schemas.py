@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from api.http.shapes import AT, AT_OR_NULL, TEXT, TEXT_OR_NULL, Schema, array, closed_object, ref
+from api.http.shapes import AT, AT_OR_NULL, TEXT, TEXT_OR_NULL, Schema, array, choice, closed_object, named, ref
 from shared.tenancy.principals import SCOPES
 
 _LIMIT: Final[Schema] = {"type": ["number", "null"], "minimum": 0}
-_LIMITS: Final = closed_object(
-    {
-        "requestsPerSecond": _LIMIT,
-        "messagesPerSecond": _LIMIT,
-        "fileMegabytesPerHour": _LIMIT,
-        "openWaits": {"type": ["integer", "null"], "minimum": 0},
-    }
+_LIMITS: Final = named(
+    "LimitValues",
+    closed_object(
+        {
+            "requestsPerSecond": _LIMIT,
+            "messagesPerSecond": _LIMIT,
+            "fileMegabytesPerHour": _LIMIT,
+            "openWaits": {"type": ["integer", "null"], "minimum": 0},
+        }
+    ),
 )
 _KEY: Final[Mapping[str, Schema]] = {
     "id": TEXT,
     "name": TEXT,
     "companyId": {**TEXT_OR_NULL, "description": "The only company that it reaches; null: all of them."},
     "prefix": {"type": "string", "description": "The key's first characters, by which people recognise it."},
-    "scopes": array({"type": "string", "enum": list(SCOPES)}),
+    "scopes": array(choice("KeyScope", *SCOPES)),
     "createdAt": AT,
     "expiresAt": AT_OR_NULL,
     "rotatedAt": AT_OR_NULL,
@@ -31,6 +34,33 @@ _KEY: Final[Mapping[str, Schema]] = {
     "revokedAt": AT_OR_NULL,
     "limits": {**_LIMITS, "description": "Null: the setting decides; 0: none."},
 }
+
+_AUDIT_DATA: Final = closed_object(
+    {
+        "operation": {"type": "string", "description": "Method and path template."},
+        "key": closed_object({"id": TEXT_OR_NULL, "name": TEXT, "companyId": TEXT_OR_NULL}),
+        "address": {
+            **TEXT_OR_NULL,
+            "description": "Where the request came from; null of a key of the installation, for keys of companies.",
+        },
+        "requestId": TEXT,
+        "subject": {"type": "object", "additionalProperties": TEXT},
+        "before": {"type": ["object", "null"]},
+        "after": {"type": ["object", "null"]},
+    }
+)
+_AUDIT_EVENT: Final = named(
+    "AuditEvent",
+    closed_object(
+        {
+            "id": TEXT,
+            "type": {"type": "string", "description": "`audit.` and what was done (docs/keys.md)."},
+            "at": AT,
+            "companyId": TEXT_OR_NULL,
+            "data": _AUDIT_DATA,
+        }
+    ),
+)
 
 KEY_SCHEMAS: Final[Mapping[str, Schema]] = {
     "Limits": closed_object({"limits": _LIMITS}),
@@ -43,31 +73,7 @@ KEY_SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     "Audit": closed_object(
         {
-            "events": array(
-                closed_object(
-                    {
-                        "id": TEXT,
-                        "type": {"type": "string", "description": "`audit.` and what was done (docs/keys.md)."},
-                        "at": AT,
-                        "companyId": TEXT_OR_NULL,
-                        "data": closed_object(
-                            {
-                                "operation": {"type": "string", "description": "Method and path template."},
-                                "key": closed_object({"id": TEXT_OR_NULL, "name": TEXT, "companyId": TEXT_OR_NULL}),
-                                "address": {
-                                    **TEXT_OR_NULL,
-                                    "description": "Where the request came from; null of a key of the installation, "
-                                    "for keys of companies.",
-                                },
-                                "requestId": TEXT,
-                                "subject": {"type": "object", "additionalProperties": TEXT},
-                                "before": {"type": ["object", "null"]},
-                                "after": {"type": ["object", "null"]},
-                            }
-                        ),
-                    }
-                )
-            ),
+            "events": array(_AUDIT_EVENT),
             "next": {"type": "string", "description": "Position from which to read on, now or later."},
         }
     ),

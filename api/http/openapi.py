@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from api.http.examples import EXAMPLES
+from api.http.components import Components
+from api.http.examples import EXAMPLES, PARAMETER_EXAMPLES, problem_example
 from api.http.operations import Operation
-from api.http.problems import MEDIA_TYPE, PROBLEM_TYPES, TYPE_PREFIX
+from api.http.problems import MEDIA_TYPE, PROBLEM_TYPES
 from api.http.schemas import SCHEMAS
 from shared.events.catalogue import PUBLIC_TYPES, PublicType
 from shared.events.schemas import SCHEMA_OF, example
@@ -40,21 +41,30 @@ _FORMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 }
 """Schemas of path parameters; the others are plain strings."""
-_HEADERS: Final = {
-    "X-Request-Id": "The request's correlation id: the one that was sent, or a new one.",
-    "Location": "Path of what was accepted or made.",
-    "Idempotency-Replayed": "`true`: the message was accepted by an earlier request with this key.",
-    "Preference-Applied": "How long the answer waited, where `Prefer: wait` was sent.",
-    "WWW-Authenticate": "How to show a key.",
-    "RateLimit-Policy": "Limits of the key and its company, if there are any "
-    "(draft-ietf-httpapi-ratelimit-headers): `q` at most at once, which come again in `w` seconds.",
-    "RateLimit": "What is left of each limit: `r` now, full again in `t` seconds.",
-    "Retry-After": "Seconds after which the request can be sent again.",
+HEADERS: Final[Mapping[str, tuple[str, str]]] = {
+    "X-Request-Id": ("The request's correlation id: the one that was sent, or a new one.", "5f0c2b8e9d1a4c37"),
+    "Location": ("Path of what was accepted or made.", "/api/v2/messages/demo/15550100200/41"),
+    "Idempotency-Replayed": ("`true`: the message was accepted by an earlier request with this key.", "true"),
+    "Preference-Applied": ("How long the answer waited, where `Prefer: wait` was sent.", "wait=30"),
+    "WWW-Authenticate": ("How to show a key.", 'Bearer realm="bulkhead"'),
+    "RateLimit-Policy": (
+        "Limits of the key and its company, if there are any (draft-ietf-httpapi-ratelimit-headers): `q` at most at "
+        "once, which come again in `w` seconds.",
+        '"key-requests";q=20;w=1',
+    ),
+    "RateLimit": ("What is left of each limit: `r` now, full again in `t` seconds.", '"key-requests";r=19;t=1'),
+    "Retry-After": ("Seconds after which the request can be sent again.", "2"),
+    "ETag": ("The digest of the content, for `If-None-Match` and `If-Range`.", f'"{"e3b0c442" * 8}"'),
+    "Accept-Ranges": ("`bytes`: parts can be requested.", "bytes"),
+    "Content-Range": ("Which bytes these are, and of how many.", "bytes 0-99/51234"),
+    "Content-Disposition": ("The file's name.", "attachment; filename=\"parcel.jpg\"; filename*=UTF-8''parcel.jpg"),
 }
+"""Headers of answers: purpose and example."""
 # headers of certain statuses; operations that accept messages have `_ACCEPTING` instead
 _BY_STATUS: Final = {
     "201": ("Location",),
     "401": ("WWW-Authenticate",),
+    "416": ("Content-Range",),
     "429": ("Retry-After",),
     "503": ("Retry-After",),
 }
@@ -83,9 +93,13 @@ def problems_of(operation: Operation) -> tuple[str, ...]:
 
 def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     """Return the document. `version`: of the program."""
+    components = Components()
+    for name, schema in SCHEMAS.items():
+        components.add(name, schema)
     paths: dict[str, Any] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, components)
+    webhooks = {row.name: {"post": _webhook(row, components)} for row in PUBLIC_TYPES}
     return {
         # 3.1, since its schemas are JSON Schema: `type` may be a list with null
         "openapi": "3.1.0",
@@ -101,12 +115,20 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [{"name": group} for group in dict.fromkeys(operation.group for operation in operations)],
         "paths": paths,
-        "webhooks": {row.name: {"post": _webhook(row)} for row in PUBLIC_TYPES},
+        "webhooks": webhooks,
         "components": {
-            "schemas": dict(SCHEMAS),
-            "examples": {name: {"value": _problem(name)} for name in PROBLEM_TYPES},
+            "schemas": dict(sorted(components.schemas.items())),
+            "examples": {
+                name: {"summary": kind.title, "value": problem_example(name)} for name, kind in PROBLEM_TYPES.items()
+            },
             "headers": {
-                name: {"description": purpose, "schema": {"type": "string"}} for name, purpose in _HEADERS.items()
+                name: {
+                    "description": purpose,
+                    "schema": {"type": "string"},
+                    "example": example,
+                    **({"required": True} if name == "X-Request-Id" else {}),
+                }
+                for name, (purpose, example) in HEADERS.items()
             },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
@@ -116,16 +138,16 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     }
 
 
-def _webhook(row: PublicType) -> dict[str, Any]:
+def _webhook(row: PublicType, components: Components) -> dict[str, Any]:
     """Return the content of a type's webhook; the feed shows the same events."""
-    schema = {
-        "allOf": [
-            {"$ref": "#/components/schemas/Event"},
-            {"properties": {"data": {"$ref": f"#/components/schemas/{SCHEMA_OF[row.shape]}"}}},
-        ]
-    }
+    data = {"$ref": f"#/components/schemas/{SCHEMA_OF[row.shape]}"}
+    event = SCHEMAS["Event"]
+    schema = components.add(
+        f"{row.shape.capitalize()}Event", {**event, "properties": {**event["properties"], "data": data}}
+    )
+    words = re.findall(r"\w+", row.name)
     return {
-        "operationId": "event_" + re.sub(r"\W+", "_", row.name.removesuffix(".*")),
+        "operationId": "on" + "".join(word.capitalize() for word in words),
         "summary": row.purpose,
         "tags": ["Events"],
         "requestBody": {
@@ -136,7 +158,8 @@ def _webhook(row: PublicType) -> dict[str, Any]:
     }
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(operation: Operation, components: Components) -> dict[str, Any]:
+    name = operation.operation_id[:1].upper() + operation.operation_id[1:]
     path_parameters = [
         {
             "name": name,
@@ -144,6 +167,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "required": True,
             "description": _PURPOSES[name],
             "schema": _FORMS.get(name, {"type": "string"}),
+            "example": PARAMETER_EXAMPLES[name],
         }
         for name in _PATH_PARAMETER.findall(operation.path)
     ]
@@ -152,12 +176,13 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "name": parameter.name,
             "in": parameter.place,
             "description": parameter.purpose,
-            "schema": dict(parameter.schema),
+            "schema": components.lifted(parameter.schema, name + parameter.name.capitalize()),
+            **({"example": PARAMETER_EXAMPLES[parameter.name]} if parameter.name in PARAMETER_EXAMPLES else {}),
         }
         for parameter in operation.parameters
     ]
     described: dict[str, Any] = {
-        "operationId": _identifier(operation),
+        "operationId": operation.operation_id,
         "tags": [operation.group],
         "summary": operation.summary,
         # alternatives: either of the two suffices; an empty list means no key. The names are those of the scope that
@@ -169,26 +194,43 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if path_parameters or other_parameters:
         described["parameters"] = path_parameters + other_parameters
-    bodies = {
-        **({"application/json": {"schema": operation.body}} if operation.body is not None else {}),
-        **({"multipart/form-data": {"schema": operation.form}} if operation.form is not None else {}),
-        **({"application/octet-stream": {"schema": _BYTES}} if operation.raw else {}),
-    }
-    if bodies:
+    if bodies := _bodies(operation, name, components):
         described["requestBody"] = {"required": True, "content": bodies}
     return described
 
 
+def _bodies(operation: Operation, name: str, components: Components) -> dict[str, Any]:
+    bodies: dict[str, Any] = {}
+    if operation.body is not None:
+        schema = components.add(operation.body.get("title", name), operation.body)
+        examples = {f"example{number}": {"value": one} for number, one in enumerate(operation.examples, 1)}
+        bodies["application/json"] = {"schema": schema, **({"examples": examples} if examples else {})}
+    if operation.form is not None:
+        schema = components.add(f"{name}Form", operation.form)
+        bodies["multipart/form-data"] = {"schema": schema, "example": _form_example(operation.form)}
+    if operation.raw:
+        bodies["application/octet-stream"] = {"schema": _BYTES}
+    return bodies
+
+
+def _form_example(form: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that a form must have, as they could be."""
+    # what stands for the bytes of a file is never sent: tools let their user choose one
+    return {name: form["properties"][name].get("enum", ["(the file)"])[0] for name in form["required"]}
+
+
 def _responses(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {}
-    is_accepting = any(parameter.name == "Idempotency-Key" for parameter in operation.parameters)
-    for status, (meaning, shape) in operation.answers.items():
+    # an operation that may not be finished when it is answered names the task, which goes on
+    task = ("Location",) if "Task" in operation.answers.get(202, ()) else ()
+    for status, (meaning, *shapes) in operation.answers.items():
         # the header Idempotency-Key marks the operations that accept messages
-        headers = _ACCEPTING if is_accepting else _BY_STATUS.get(str(status), ())
+        headers = _ACCEPTING if operation.accepts_messages else task or _BY_STATUS.get(str(status), ())
+        content = {media_type: described for shape in shapes if shape for media_type, described in _content(shape)}
         responses[str(status)] = {
             "description": meaning,
-            **({"content": _content(shape)} if shape else {}),
-            **_headers(operation, headers),
+            **({"content": content} if content else {}),
+            **_headers(operation, (*headers, *operation.headers.get(status, ()))),
         }
     # OpenAPI has one response per status: problems that share one are named in its description and examples
     by_status: dict[int, list[str]] = {}
@@ -210,16 +252,14 @@ def _responses(operation: Operation) -> dict[str, Any]:
     return responses
 
 
-def _content(shape: str) -> dict[str, Any]:
-    """Return the content of an answer, by its media type or the name of its schema."""
+def _content(shape: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the media type of an answer and what it holds. `shape`: a media type, or the name of a schema."""
+    example = {"example": EXAMPLES[shape]} if shape in EXAMPLES else {}
     # a media type has a slash, the name of a schema has none
     if "/" in shape:
-        text = shape.startswith("text/") or "javascript" in shape
-        return {shape: {"schema": {"type": "string"} if text else {} if "json" in shape else _BYTES}}
-    described: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{shape}"}}
-    if shape in EXAMPLES:
-        described["example"] = EXAMPLES[shape]
-    return {"application/json": described}
+        yield shape, {"schema": {"type": "string"} if shape.startswith("text/") else _BYTES, **example}
+    else:
+        yield "application/json", {"schema": {"$ref": f"#/components/schemas/{shape}"}, **example}
 
 
 def _headers(operation: Operation, names: Sequence[str]) -> dict[str, Any]:
@@ -228,20 +268,3 @@ def _headers(operation: Operation, names: Sequence[str]) -> dict[str, Any]:
         return {}
     limits = ("RateLimit-Policy", "RateLimit") if operation.needs_key else ()
     return {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *limits, *names)}}
-
-
-def _problem(name: str) -> dict[str, Any]:
-    kind = PROBLEM_TYPES[name]
-    return {
-        "type": TYPE_PREFIX + name,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": f"{kind.title}.",
-        "instance": "5f0c2b8e9d1a4c37",
-    }
-
-
-def _identifier(operation: Operation) -> str:
-    # from method and path, so unique and stable: code generators name functions by it
-    words = [operation.method.lower(), *re.findall(r"\w+", operation.path)]
-    return "_".join(word for word in words if word not in ("api", "v2"))

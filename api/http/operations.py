@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any, Final, Literal
@@ -36,6 +36,7 @@ Owner = Literal["path", "principal", "installation"]
 principal, which the handler enforces. `installation`: no company, so that keys of companies are refused.
 """
 _COMPANY: Final = "{companyId}"
+_OPERATION_ID: Final = re.compile(r"[a-z]+([A-Z][a-z0-9]*)*")
 _ACTS: Final = {"POST": "created", "PUT": "changed", "PATCH": "changed", "DELETE": "removed"}
 """Names of acts by method, for paths whose last word names a thing."""
 
@@ -45,33 +46,42 @@ class Operation:
     """One operation that a client can request.
 
     Attributes:
+        operation_id: its name, which client generators call functions by: stable, in camelCase, an action and a thing.
         path: template with `{name}` for each path parameter. handler: None when every process answers it itself
             (`shared.process.endpoints`).
         scope: the scope that a key needs; `public`: no key is needed. owner: of the data.
         act: name of what it does in the audit; empty: made from the path and the method (`audited_as`).
         body: JSON schema of the body; None: no body. form: schema of the form that may be sent instead. raw: whether
-            any other bytes may be sent.
-        answers: by status, its meaning and the name of a schema (`api.http.schemas`) or a media type. problems: its
-            problem types, in addition to what every operation shares.
+            any other bytes may be sent. examples: bodies that are right.
+        answers: by status, its meaning, and the name of a schema (`api.http.schemas`) or a media type; several where
+            the client chooses. problems: its problem types, in addition to what every operation shares.
+        headers: by status, of an answer that has further ones (rows of `HEADERS` in `api.http.openapi`).
     """
 
+    operation_id: str
     method: str
     path: str
     summary: str
     handler: Handler | None
-    answers: Mapping[int, tuple[str, str]]
+    answers: Mapping[int, tuple[str, ...]]
     group: str
     scope: KeyScope | Literal["public"]
     owner: Owner = "path"
     act: str = ""
     body: Mapping[str, Any] | None = None
+    examples: tuple[Mapping[str, Any], ...] = ()
     form: Mapping[str, Any] | None = None
     raw: bool = False
     parameters: tuple[Parameter, ...] = ()
     problems: tuple[str, ...] = ()
+    headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` when owner and path contradict each other; the API then does not start."""
+        """Raise `ValueError` for a name that is none, or when owner and path contradict each other; the API then does
+        not start.
+        """
+        if not _OPERATION_ID.fullmatch(self.operation_id):
+            raise ValueError(f"{self.method} {self.path}: {self.operation_id!r} is no operation id, such as listHooks")
         if self.scope != "public" and self.scope not in SCOPES:
             raise ValueError(f"{self.method} {self.path}: {self.scope!r} is no scope")
         has_company = _COMPANY in self.path

@@ -28,7 +28,7 @@ def html(text: str) -> Response:
     return Response(text, media_type="text/html", headers=_HEADERS)
 
 
-def file_operation(path: str, name: str, media_type: str, summary: str) -> Operation:
+def file_operation(operation_id: str, path: str, name: str, media_type: str, summary: str) -> Operation:
     """Return the operation that serves one file, read once."""
     # at the start: an incomplete installation shows at once and not at the first visit
     content = (_FILES / name).read_bytes()
@@ -37,6 +37,7 @@ def file_operation(path: str, name: str, media_type: str, summary: str) -> Opera
         return Response(content, media_type=media_type, headers=_HEADERS)
 
     return Operation(
+        operation_id=operation_id,
         method="GET",
         path=path,
         group="Pages",

@@ -79,11 +79,13 @@ def _operation(operation: Operation) -> Iterator[str]:
                 f"<td>{_marked(purpose)}</td></tr>"
             )
         yield "</tbody></table>"
-    for example in (operation.body or {}).get("examples", ()):
+    for example in operation.examples:
         yield f"<pre><code>{escape(json.dumps(example, ensure_ascii=False))}</code></pre>"
     yield "<ul>"
-    for status, (meaning, shape) in operation.answers.items():
-        fields = ", ".join(SCHEMAS[shape].get("properties", {})) if shape in SCHEMAS else shape
+    for status, (meaning, *shapes) in operation.answers.items():
+        fields = " or ".join(
+            ", ".join(SCHEMAS[shape].get("properties", {})) if shape in SCHEMAS else shape for shape in shapes
+        )
         yield f"<li><strong>{status}</strong> {_marked(meaning)} <span class='quiet'>{escape(fields)}</span></li>"
     names = problems_of(operation)
     if names:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, get_args
 
 from api.http.key_schemas import KEY_SCHEMAS
-from api.http.problems import PROBLEM_TYPES, TYPE_PREFIX
+from api.http.problem_schemas import PROBLEM_SCHEMAS
+from api.http.process_schemas import PROCESS_SCHEMAS
 from api.http.shapes import AT as _AT
 from api.http.shapes import AT_OR_NULL as _AT_OR_NULL
 from api.http.shapes import COUNT as _COUNT
@@ -17,17 +18,25 @@ from api.http.shapes import TEXT_OR_NULL as _TEXT_OR_NULL
 from api.http.shapes import YES_NO as _YES_NO
 from api.http.shapes import Schema
 from api.http.shapes import array as _list
+from api.http.shapes import choice as _choice
 from api.http.shapes import closed_object as _object
+from api.http.shapes import named as _named
+from api.http.shapes import named_object as _named_object
 from api.http.shapes import ref as _ref
 from shared.events.schemas import EVENT_SCHEMAS
+from shared.messages import Policy
 from shared.states import DesiredSession, MessageState
+from shared.store.interventions import Resolution
 
-_STATUS: Final[Schema] = {"type": "string", "enum": [state.value for state in MessageState]}
-
-
-_DEPENDENCY: Final = _object({"reachable": _YES_NO, "askedAt": _AT, "tookMs": _NUMBER}, {"reason": _TEXT})
+_STATUS: Final = _choice("MessageStatus", *MessageState)
+_DIRECTION: Final = _choice("Direction", "in", "out")
+_WHOM: Final = _choice("DeletedFor", "everyone", "me")
+_DESIRED: Final = _choice("DesiredSession", *DesiredSession)
+_FILE_STATUS: Final = _choice("FileStatus", "stored", "linked", "uploaded", "pending", "refused", "failed", "unknown")
+_ERROR: Final = _named("MessageError", _object({"code": _TEXT, "detail": _TEXT_OR_NULL}))
+_ERROR_OR_NULL: Final[Schema] = {**_ERROR, "type": ["object", "null"]}
 _FILE: Final = _object(
-    {"status": {"type": "string", "enum": ["stored", "linked", "uploaded", "pending", "refused", "failed", "unknown"]}},
+    {"status": _FILE_STATUS},
     {
         "sha256": _TEXT,
         "mimetype": _TEXT,
@@ -45,7 +54,7 @@ _FILE: Final = _object(
 _CONTENT: Final = {
     "message": {"type": "string", "description": "Of a text, and of an edit."},
     "preview": _YES_NO,
-    "media": _FILE,
+    "media": _named("MessageFile", _FILE),
     "caption": _TEXT,
     "tag": _TEXT,
     "filename": _TEXT,
@@ -67,8 +76,8 @@ _CONTENT: Final = {
     "messageId": {**_TEXT_OR_NULL, "description": "Our id of the message that it is about, if it is one of ours."},
     "targetProviderId": {**_TEXT_OR_NULL, "description": "The provider's id of the message that it is about."},
     "sourceChatId": _TEXT_OR_NULL,
-    "for": {"type": "string", "enum": ["everyone", "me"]},
-    "state": {"type": "string", "enum": ["on", "off"]},
+    "for": _WHOM,
+    "state": _choice("TypingState", "on", "off"),
     "lastsSeconds": _NUMBER,
     "content": {"description": "Of every other type, as it is kept."},
     "quotedMessageId": {"type": "string", "description": "The provider's id of the message that it replies to."},
@@ -79,39 +88,22 @@ _CONTENT: Final = {
         "type": "boolean",
         "description": "What was deleted for everyone has no content any more: type, times and ids stay.",
     },
-    "deletedFor": {"type": "string", "enum": ["everyone", "me"]},
+    "deletedFor": _WHOM,
     "deletedAt": {**_AT, "description": "When, by the provider's clock; absent for what was cancelled."},
     "reactions": _list(
-        _object({"from": {**_TEXT_OR_NULL, "description": "Null: the company itself."}, "emoji": _TEXT})
+        _named(
+            "Reaction",
+            _object({"from": {**_TEXT_OR_NULL, "description": "Null: the company itself."}, "emoji": _TEXT}),
+        )
     ),
 }
 _LIMITS: Final[Schema] = {"type": "object", "additionalProperties": {"anyOf": [_COUNT, _list(_TEXT)]}}
-_EITHER_STATUS: Final[Schema] = {"type": "string", "enum": [*(state.value for state in MessageState), "received"]}
+_EITHER_STATUS: Final = _choice("AnyMessageStatus", *MessageState, "received")
 
 _SCHEMAS: Final[Mapping[str, Schema]] = {
     **KEY_SCHEMAS,
-    # open, unlike other schemas: each type has extension members of its own
-    "Problem": {
-        "type": "object",
-        "description": "RFC 9457, with extension members by type (docs/problems.md).",
-        "required": ["type", "title", "status", "detail", "instance"],
-        "properties": {
-            "type": {
-                "type": "string",
-                "format": "uri",
-                "description": f"Stable, and the thing to decide by; `{TYPE_PREFIX}` and one of "
-                f"{', '.join(PROBLEM_TYPES)}. Types may be added.",
-            },
-            "title": _TEXT,
-            # repeats the HTTP status, so that a problem that is logged or passed on keeps it (RFC 9457 3.1.2)
-            "status": {"type": "integer"},
-            "detail": _TEXT,
-            "instance": {
-                "type": "string",
-                "description": "The request's correlation id, as in the header X-Request-Id.",
-            },
-        },
-    },
+    **PROBLEM_SCHEMAS,
+    **PROCESS_SCHEMAS,
     # ids are texts: a bigint can exceed 2^53, from where on JavaScript's numbers skip integers
     "AcceptedMessage": _object(
         {
@@ -138,7 +130,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
     "Message": _object(
         {
             "id": _TEXT,
-            "direction": {"type": "string", "enum": ["in", "out"]},
+            "direction": _DIRECTION,
             "status": _EITHER_STATUS,
             "companyId": _TEXT,
             "chatId": _TEXT,
@@ -149,20 +141,21 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
             "sender": _TEXT_OR_NULL,
             "senderName": _TEXT_OR_NULL,
             "providerMessageId": _TEXT_OR_NULL,
-            "error": {
-                "type": ["object", "null"],
-                "required": ["code", "detail"],
-                "properties": {"code": _TEXT, "detail": _TEXT},
-            },
+            "error": _ERROR_OR_NULL,
             "sendAt": {**_AT_OR_NULL, "description": "Requested time of sending, if not at once."},
             "notBefore": {**_AT_OR_NULL, "description": "When the next attempt is due."},
-            "inDoubtPolicy": {"type": ["string", "null"], "enum": ["auto", "resend", "hold", None]},
+            "inDoubtPolicy": {
+                "title": "InDoubtPolicy",
+                "type": ["string", "null"],
+                "enum": [*get_args(Policy), None],
+            },
             "heldForHumanAt": {**_AT_OR_NULL, "description": "When policy left a message in doubt to a human."},
             "createdAt": _AT,
             "sentAt": _AT_OR_NULL,
             "updatedAt": _AT,
             "history": _list(
-                _object(
+                _named_object(
+                    "HistoryStep",
                     {
                         "state": _STATUS,
                         "at": _AT,
@@ -172,7 +165,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
                         "code": _TEXT_OR_NULL,
                         "detail": _TEXT_OR_NULL,
                         "extra": {"type": ["object", "null"]},
-                    }
+                    },
                 )
             ),
         },
@@ -185,27 +178,28 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
     "DeadLetters": _object(
         {
             "letters": _list(
-                _object(
+                _named_object(
+                    "DeadLetter",
                     {
                         "id": _TEXT,
-                        "status": {"type": "string", "enum": [MessageState.FAILED.value, MessageState.IN_DOUBT.value]},
+                        "status": _choice("DeadLetterStatus", MessageState.FAILED, MessageState.IN_DOUBT),
                         "chatId": _TEXT,
                         "phoneIndex": _COUNT,
                         "connectionType": _TEXT,
                         "type": _TEXT,
                         "attempt": _COUNT,
-                        "error": _object({"code": _TEXT, "detail": _TEXT}),
+                        "error": _ERROR,
                         "reason": {"type": "string", "description": "Why a human decides, in a sentence."},
                         # so that a client can show buttons without knowing the rules
                         "choices": {
-                            **_list({"type": "string", "enum": ["redrive", "sent", "resend", "failed"]}),
+                            **_list(_choice("DeadLetterChoice", "redrive", *get_args(Resolution))),
                             "description": "What can be done: `redrive`, or a value of `as` of the operation "
                             "`resolve`; empty while the message cannot be sent.",
                         },
                         "heldForHumanAt": _AT_OR_NULL,
                         "createdAt": _AT,
                         "updatedAt": _AT,
-                    }
+                    },
                 )
             ),
             "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
@@ -217,10 +211,11 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
     "ChatPage": _object(
         {
             "messages": _list(
-                _object(
+                _named_object(
+                    "ChatMessage",
                     {
                         "id": _TEXT,
-                        "direction": {"type": "string", "enum": ["in", "out"]},
+                        "direction": _DIRECTION,
                         "status": _EITHER_STATUS,
                         "chatId": _TEXT,
                         "phoneIndex": _COUNT,
@@ -249,9 +244,9 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
             "phoneIndex": _COUNT,
             "connectionType": _TEXT,
             "process": _TEXT,
-            "status": {"type": "string", "enum": ["active", "paused"]},
+            "status": _choice("ConnectionStatus", "active", "paused"),
             "statusReason": _TEXT_OR_NULL,
-            "desired": {"type": "string", "enum": [state.value for state in DesiredSession]},
+            "desired": _DESIRED,
             "state": _TEXT,
             "detail": _TEXT_OR_NULL,
             "accountId": _TEXT_OR_NULL,
@@ -281,10 +276,11 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
             # by name of an operation or message type; those that the channel lacks are listed too, with the reason
             "capabilities": {
                 "type": "object",
-                "additionalProperties": _object(
+                "additionalProperties": _named_object(
+                    "Capability",
                     {"supported": _YES_NO},
                     {
-                        "reason": {"type": "string", "enum": ["channel", "not_yet"]},
+                        "reason": _choice("UnsupportedReason", "channel", "not_yet"),
                         "limits": _LIMITS,
                     },
                 ),
@@ -304,7 +300,8 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
     "Templates": _object(
         {
             "templates": _list(
-                _object(
+                _named_object(
+                    "Template",
                     {
                         "id": _TEXT_OR_NULL,
                         "name": _TEXT,
@@ -315,7 +312,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
                         "quality": _TEXT_OR_NULL,
                         "components": _list({"type": "object"}),
                         "updatedAt": _AT,
-                    }
+                    },
                 )
             ),
             "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
@@ -326,10 +323,11 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
         {
             "id": _TEXT,
             "operation": _TEXT,
-            "status": {"type": "string", "enum": ["queued", "running", "done", "failed"]},
+            "status": _choice("TaskStatus", "queued", "running", "done", "failed"),
             # open: each operation has a result of its own
             "result": {"type": ["object", "null"], "description": "The outcome; its form depends on the operation."},
             "problem": {
+                "title": "TaskProblem",
                 "type": ["object", "null"],
                 "required": ["code", "detail"],
                 "properties": {"code": _TEXT, "detail": _TEXT},
@@ -344,7 +342,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
             "companyId": _TEXT,
             "phoneIndex": _COUNT,
             "connectionType": _TEXT,
-            "desired": {"type": "string", "enum": [state.value for state in DesiredSession]},
+            "desired": _DESIRED,
             "state": _TEXT,
             "detail": _TEXT_OR_NULL,
             "account": {
@@ -355,6 +353,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
             "observedAt": _AT_OR_NULL,
             "qr": {**_TEXT_OR_NULL, "description": "Content of the code to scan; null when there is none."},
             "browser": {
+                "title": "BrowserUsage",
                 "type": ["object", "null"],
                 "description": "What its browser uses, as last measured; null while none runs.",
                 "properties": {
@@ -382,7 +381,8 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
     "SessionEvents": _object(
         {
             "events": _list(
-                _object(
+                _named_object(
+                    "SessionLogEntry",
                     {
                         "id": _TEXT,
                         "at": _AT,
@@ -393,70 +393,12 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
                             **_TEXT_OR_NULL,
                             "description": "Life of the process that saw it; null for a client's wish.",
                         },
-                    }
+                    },
                 )
             ),
             "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
         }
     ),
-    "SystemHealth": _object(
-        {
-            "status": {"type": "string", "enum": ["healthy", "degraded", "down"]},
-            "at": _AT,
-            "answeredBy": _TEXT,
-            "database": _DEPENDENCY,
-            "redis": _DEPENDENCY,
-            "orchestrator": _object(
-                {
-                    "state": {"type": "string", "enum": ["running", "stopping", "stale", "missing"]},
-                    "at": _AT_OR_NULL,
-                    "ageSeconds": _NUMBER_OR_NULL,
-                }
-            ),
-            "processes": _list(
-                _object(
-                    {
-                        "process": _TEXT,
-                        "instance": _COUNT,
-                        "status": {"type": "string", "enum": ["healthy", "degraded", "down", "stopped", "unknown"]},
-                        "sources": _list({"type": "string", "enum": ["orchestrator", "heartbeat"]}),
-                        "state": _TEXT_OR_NULL,
-                        "reason": _TEXT_OR_NULL,
-                        "pid": {"type": ["integer", "null"]},
-                        "incarnation": _TEXT_OR_NULL,
-                        "host": _TEXT_OR_NULL,
-                        "uptimeSeconds": _NUMBER_OR_NULL,
-                        "memoryMb": _NUMBER_OR_NULL,
-                        "restarts": {"type": ["integer", "null"]},
-                        "errorCount": {"type": ["integer", "null"]},
-                        "lastError": _TEXT_OR_NULL,
-                        "lastHeartbeatAt": _AT_OR_NULL,
-                        "silentSeconds": _NUMBER_OR_NULL,
-                    }
-                )
-            ),
-            "sessions": {
-                "type": ["object", "null"],
-                "description": "Browser sessions by state, as proved lately; null while the database is away.",
-                "additionalProperties": _COUNT,
-            },
-        }
-    ),
-    "ProcessMetrics": _object(
-        {
-            "process": _TEXT,
-            "instances": _list(
-                _object({"instance": _COUNT, "at": _AT, "metrics": {"type": "object", "additionalProperties": _NUMBER}})
-            ),
-        }
-    ),
-    "Liveness": _object({"live": _YES_NO, "stalled": _list(_TEXT)}),
-    "Readiness": _object({"ready": _YES_NO, "missing": {"type": "object", "additionalProperties": _TEXT}}),
-    # open: each kind of process adds facts of its own
-    "ProcessHealth": {
-        "type": "object",
-        "required": ["process", "instance", "status", "state", "missing", "pid", "uptimeSeconds", "memoryMb"],
-    },
 }
 
 # an event shows a message without its history, of which it is a part

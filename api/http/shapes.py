@@ -18,6 +18,16 @@ AT: Final[Schema] = {"type": "string", "format": "date-time"}
 AT_OR_NULL: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
 
 
+def named(name: str, schema: Schema) -> Schema:
+    """Return a schema with a name of its own; one without is named by its place (`api.http.components`)."""
+    return {"title": name, **schema}
+
+
+def choice(name: str, *values: str) -> Schema:
+    """Return the schema of an enumeration of texts."""
+    return {"title": name, "type": "string", "enum": [str(value) for value in values]}
+
+
 # closed: a field that is missing in the schema fails the tests, which keeps the document complete
 def closed_object(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
     """Return the schema of an object with these fields and no others."""
@@ -27,6 +37,11 @@ def closed_object(required: Mapping[str, Schema], optional: Mapping[str, Schema]
         "required": list(required),
         "properties": {**required, **(optional or {})},
     }
+
+
+def named_object(name: str, required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
+    """Return the schema of an object with a name of its own."""
+    return named(name, closed_object(required, optional))
 
 
 def array(items: Schema) -> Schema:

@@ -12,6 +12,7 @@ from api.http.idempotency import read_key
 from api.http.operations import Operation
 from api.http.parameters import Parameter, query_of
 from api.http.problems import Problem
+from api.http.shapes import choice
 from api.messages.acceptance import ACCEPTING, ACCEPTING_PROBLEMS, ANSWERS, AcceptanceAnswers
 from api.messages.paths import message_unknown, named
 from api.messages.serializers import MessageSerializer
@@ -58,18 +59,21 @@ class AmendmentOperations:
         """Return the operations on existing messages."""
         return [
             Operation(
+                operation_id="editMessage",
                 method="PUT",
                 path=_ONE_PATH,
                 scope="send",
                 group="Messages",
                 summary="Edit a text that was sent",
                 handler=self.edit,
-                body={**json_schema(EDIT_FIELDS), "examples": [{"message": "Your parcel comes on Tuesday."}]},
+                body=json_schema(EDIT_FIELDS),
+                examples=({"message": "Your parcel comes on Tuesday."},),
                 parameters=ACCEPTING,
                 answers=ANSWERS,
                 problems=(*_ONE_PROBLEMS, *ACCEPTING_PROBLEMS, "text_empty", "text_too_long"),
             ),
             Operation(
+                operation_id="deleteMessage",
                 method="DELETE",
                 path=_ONE_PATH,
                 scope="send",
@@ -81,7 +85,7 @@ class AmendmentOperations:
                         name="for",
                         place="query",
                         purpose="For whom it is deleted.",
-                        schema={"type": "string", "enum": list(_WHOM), "default": "everyone"},
+                        schema={**choice("DeletedFor", *_WHOM), "default": "everyone"},
                     ),
                     *ACCEPTING,
                 ),
@@ -105,13 +109,15 @@ class AmendmentOperations:
                 ),
             ),
             Operation(
+                operation_id="reactToMessage",
                 method="POST",
                 path="/api/messages/react/{companyId}/{messageId}",
                 scope="send",
                 group="Messages",
                 summary="React to a message; an empty emoji removes the reaction",
                 handler=self.react,
-                body={**json_schema(REACT_FIELDS), "examples": [{"emoji": "👍"}, {"emoji": ""}]},
+                body=json_schema(REACT_FIELDS),
+                examples=({"emoji": "👍"}, {"emoji": ""}),
                 parameters=ACCEPTING,
                 answers=ANSWERS | {202: ("Accepted: `id` is that of the reaction.", "AcceptedMessage")},
                 problems=(

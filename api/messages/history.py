@@ -38,6 +38,7 @@ class HistoryOperations:
         """Return the operations that read messages."""
         return [
             Operation(
+                operation_id="getMessage",
                 method="GET",
                 path="/api/v2/messages/{companyId}/{chatId}/{messageId}",
                 scope="read",
@@ -48,6 +49,7 @@ class HistoryOperations:
                 problems=("company_unknown", "chat_invalid", "message_unknown"),
             ),
             Operation(
+                operation_id="listChatMessages",
                 method="GET",
                 path="/api/v2/messages/{companyId}/{chatId}",
                 scope="read",

@@ -42,6 +42,7 @@ class MediaOperations:
         """Return the operations on files."""
         return [
             Operation(
+                operation_id="uploadFile",
                 method="POST",
                 path=_PATH,
                 scope="send",
@@ -80,6 +81,7 @@ class MediaOperations:
                 ),
             ),
             Operation(
+                operation_id="downloadFile",
                 method="GET",
                 path=_PATH + "/{sha256}",
                 scope="read",
@@ -94,6 +96,11 @@ class MediaOperations:
                     200: ("The file.", "application/octet-stream"),
                     206: ("The requested range.", "application/octet-stream"),
                     304: ("Not modified.", ""),
+                },
+                headers={
+                    200: ("ETag", "Accept-Ranges", "Content-Disposition"),
+                    206: ("ETag", "Accept-Ranges", "Content-Disposition", "Content-Range"),
+                    304: ("ETag",),
                 },
                 problems=("company_unknown", "media_unknown", "range_invalid", "storage_unavailable"),
             ),

@@ -11,7 +11,7 @@ from shared.fields import Field, json_schema
 
 def body_schema(row: MessageType) -> Mapping[str, Any]:
     """Return the JSON schema of a type's body."""
-    return {**json_schema(row.fields), "examples": list(row.examples)}
+    return json_schema(row.fields)
 
 
 def form_schema(row: MessageType) -> Mapping[str, Any]:
@@ -53,11 +53,7 @@ def typed_schema() -> Mapping[str, Any]:
                 **schema,
                 "required": ["type", *schema["required"]],
                 # the constant makes exactly one choice fit; without it, one body could fit several types
-                "properties": {"type": {"const": row.name}, **schema["properties"]},
+                "properties": {"type": {"type": "string", "const": row.name}, **schema["properties"]},
             }
         )
-    return {
-        "type": "object",
-        "oneOf": choices,
-        "examples": [{"type": row.name, **row.examples[0]} for row in TYPES.values()],
-    }
+    return {"oneOf": choices}

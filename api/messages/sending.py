@@ -63,6 +63,7 @@ class SendingOperations:
         where = ("company_unknown", "phone_index_unknown", "chat_invalid")
         return [
             Operation(
+                operation_id=f"send{row.name.capitalize()}",
                 method="POST",
                 path=f"/api/v2/messages/{row.name}/{{companyId}}/{{chatId}}",
                 scope="send",
@@ -70,6 +71,7 @@ class SendingOperations:
                 summary=row.summary,
                 handler=self.of_type(row),
                 body=body_schema(row),
+                examples=row.examples,
                 form=form_schema(row) if row.has_file else None,
                 parameters=ACCEPTING,
                 answers=ANSWERS,
@@ -78,6 +80,7 @@ class SendingOperations:
             for row in TYPES.values()
         ] + [
             Operation(
+                operation_id="sendMessage",
                 method="POST",
                 path="/api/v2/messages/{companyId}/{chatId}",
                 scope="send",
@@ -85,6 +88,7 @@ class SendingOperations:
                 summary="Send a message of the type that the body names",
                 handler=self.send_typed,
                 body=typed_schema(),
+                examples=tuple({"type": row.name, **row.examples[0]} for row in TYPES.values()),
                 form=typed_form_schema(),
                 parameters=ACCEPTING,
                 answers=ANSWERS,

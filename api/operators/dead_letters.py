@@ -91,6 +91,7 @@ class DeadLetterOperations:
         """Return the operations on dead letters and held messages."""
         return [
             Operation(
+                operation_id="listDeadLetters",
                 method="GET",
                 path="/api/v2/dead-letters/{companyId}",
                 scope="operate",
@@ -123,6 +124,7 @@ class DeadLetterOperations:
                 problems=("company_unknown", "query_invalid"),
             ),
             Operation(
+                operation_id="redriveDeadLetters",
                 method="POST",
                 path="/api/v2/dead-letters/{companyId}/redrive",
                 scope="operate",
@@ -130,10 +132,15 @@ class DeadLetterOperations:
                 summary="Queue failed messages again, the oldest first",
                 handler=self.redrive_many,
                 body=json_schema(_REDRIVE_FIELDS),
+                examples=(
+                    {"code": "131026", "limit": 100},
+                    {},
+                ),
                 answers={202: ("How many are queued again.", "Redriven")},
                 problems=("company_unknown", *BODY_PROBLEMS),
             ),
             Operation(
+                operation_id="redriveDeadLetter",
                 method="POST",
                 path=_ONE_PATH + "/redrive",
                 scope="operate",
@@ -144,6 +151,7 @@ class DeadLetterOperations:
                 problems=(*_ONE_PROBLEMS, "not_a_dead_letter", *_OBSTACLES),
             ),
             Operation(
+                operation_id="resolveMessage",
                 method="POST",
                 path=_ONE_PATH + "/resolve",
                 scope="operate",
@@ -151,6 +159,7 @@ class DeadLetterOperations:
                 summary="Resolve a held message in doubt",
                 handler=self.resolve,
                 body=json_schema(_RESOLVE_FIELDS),
+                examples=({"as": "sent"},),
                 answers={200: ("The resolved message; a repetition gets the same response.", "Message")},
                 problems=(*_ONE_PROBLEMS, *BODY_PROBLEMS, "not_held", *_OBSTACLES),
             ),

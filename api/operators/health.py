@@ -37,17 +37,25 @@ class HealthOperations:
         """Return the operations on processes."""
         own = (
             (
+                "getLiveness",
                 "/livez",
                 "Does this process make progress?",
                 {200: ("It does.", "Liveness"), 503: ("A work loop stands still.", "Liveness")},
             ),
             (
+                "getReadiness",
                 "/readyz",
                 "May this process be given work?",
                 {200: ("It may.", "Readiness"), 503: ("`missing` lists what it waits for.", "Readiness")},
             ),
-            ("/health", "Details of this process", {200: ("Facts about the process.", "ProcessHealth")}),
             (
+                "getProcessHealth",
+                "/health",
+                "Details of this process",
+                {200: ("Facts about the process.", "ProcessHealth")},
+            ),
+            (
+                "getPrometheusMetrics",
                 "/metrics",
                 "Figures of this process for Prometheus",
                 {200: ("Text exposition format 0.0.4.", "text/plain")},
@@ -55,6 +63,7 @@ class HealthOperations:
         )
         return [
             Operation(
+                operation_id="getSystemHealth",
                 method="GET",
                 path="/health/all",
                 scope="operate",
@@ -70,6 +79,7 @@ class HealthOperations:
                 },
             ),
             Operation(
+                operation_id="getProcessMetrics",
                 method="GET",
                 path="/metrics/{process}",
                 scope="operate",
@@ -82,6 +92,7 @@ class HealthOperations:
             ),
             *(
                 Operation(
+                    operation_id=operation_id,
                     method="GET",
                     path=path,
                     group="Processes",
@@ -90,7 +101,7 @@ class HealthOperations:
                     scope="public",
                     answers=answers,
                 )
-                for path, summary, answers in own
+                for operation_id, path, summary, answers in own
             ),
         ]
 

@@ -33,6 +33,7 @@ class AuditOperations:
         """Return it."""
         return [
             Operation(
+                operation_id="listAudit",
                 method="GET",
                 path="/api/v2/audit",
                 scope="manage",

@@ -52,7 +52,7 @@ _NEW: Final = (
         name="scopes",
         kind=list,
         required=True,
-        items=Field(kind=str, choices=SCOPES),
+        items=Field(kind=str, choices=SCOPES, title="KeyScope"),
         fewest=1,
         most=len(SCOPES),
         purpose="What the key may do; none of them includes another.",
@@ -84,6 +84,7 @@ class KeyOperations:
         """Return them."""
         return [
             Operation(
+                operation_id="listKeys",
                 method="GET",
                 path=_PATH,
                 scope="manage",
@@ -105,6 +106,7 @@ class KeyOperations:
                 problems=("company_unknown",),
             ),
             Operation(
+                operation_id="createKey",
                 method="POST",
                 path=_PATH,
                 scope="manage",
@@ -113,10 +115,12 @@ class KeyOperations:
                 summary="Create an API key, with scopes that the creating key has itself",
                 handler=self.create,
                 body=json_schema(_NEW),
+                examples=({"name": "shop", "companyId": "demo", "scopes": ["send", "read"]},),
                 answers={201: ("Created; `key` is shown this once.", "NewKey")},
                 problems=("installation_only", "company_unknown", *BODY_PROBLEMS),
             ),
             Operation(
+                operation_id="getKey",
                 method="GET",
                 path=_ONE_PATH,
                 scope="manage",
@@ -128,6 +132,7 @@ class KeyOperations:
                 problems=("key_unknown",),
             ),
             Operation(
+                operation_id="rotateKey",
                 method="POST",
                 path=f"{_ONE_PATH}/rotate",
                 scope="manage",
@@ -136,10 +141,12 @@ class KeyOperations:
                 summary="Give a key a new text; the old one is taken for a while longer",
                 handler=self.rotate,
                 body=json_schema(_ROTATION),
+                examples=({"overlapSeconds": 3600},),
                 answers={200: ("Rotated; `key` is shown this once.", "NewKey")},
                 problems=("key_unknown", "key_revoked", *BODY_PROBLEMS),
             ),
             Operation(
+                operation_id="revokeKey",
                 method="DELETE",
                 path=_ONE_PATH,
                 scope="manage",

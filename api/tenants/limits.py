@@ -68,6 +68,7 @@ class LimitOperations:
         answers = {200: ("The limits; null: the setting decides, 0: none.", "Limits")}
         return [
             Operation(
+                operation_id="setKeyLimits",
                 method="PUT",
                 path="/api/v2/keys/{keyId}/limits",
                 scope="manage",
@@ -76,10 +77,12 @@ class LimitOperations:
                 summary="Set the limits of a key; what is left out is as in the settings",
                 handler=self.set_of_key,
                 body=json_schema(_FIELDS),
+                examples=({"requestsPerSecond": 20, "openWaits": 5},),
                 answers=answers,
                 problems=("key_unknown", *BODY_PROBLEMS),
             ),
             Operation(
+                operation_id="setCompanyLimits",
                 method="PUT",
                 path="/api/v2/companies/{companyId}/limits",
                 scope="manage",
@@ -88,6 +91,7 @@ class LimitOperations:
                 summary="Set the limits of all keys of a company together; what is left out is as in the settings",
                 handler=self.set_of_company,
                 body=json_schema(_FIELDS),
+                examples=({"requestsPerSecond": 20, "openWaits": 5},),
                 answers=answers,
                 problems=("company_unknown", *BODY_PROBLEMS),
             ),

@@ -45,6 +45,7 @@ INSTAGRAM: Final = ConnectionType(
             name="login",
             kind=str,
             choices=("page", "instagram"),
+            title="InstagramLogin",
             purpose="How an Instagram account is reached: through its Page, or by Instagram Login.",
         ),
         Field(

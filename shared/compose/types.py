@@ -37,6 +37,7 @@ SENDING: Final = (
         kind=str,
         purpose="What to do when it may have been sent; wins over the company's.",
         choices=get_args(Policy),
+        title="InDoubtPolicy",
     ),
 )
 # 300 characters: longer than any id of a provider that is known; a bound, and no rule of theirs
@@ -52,6 +53,7 @@ TAG: Final = Field(
     kind=str,
     purpose="On Messenger and Instagram, a human's answer more than 24 hours after the person wrote.",
     choices=("HUMAN_AGENT",),
+    title="MessageTag",
 )
 _CAPTION: Final = Field(name="caption", kind=str, purpose="Text under it; its limit depends on the channel.")
 _FILE: Final = (
@@ -305,6 +307,7 @@ TYPES: Final[Mapping[str, MessageType]] = {
                     purpose="`on`, or `off` where the channel can.",
                     default="on",
                     choices=("on", "off"),
+                    title="TypingState",
                 ),
                 Field(
                     name="lastsSeconds",

@@ -37,7 +37,7 @@ _HOOK: Final = {
     "types": {"type": "array", "items": _TEXT, "description": "Empty: all."},
     "phoneIndexes": {"type": "array", "items": {"type": "integer"}, "description": "Empty: all connections."},
     "headers": {"type": "array", "items": _TEXT, "description": "Names; the values are not shown."},
-    "state": {"type": "string", "enum": ["active", "paused", "disabled"]},
+    "state": {"title": "HookState", "type": "string", "enum": ["active", "paused", "disabled"]},
     "stateReason": {**_TEXT_OR_NULL, "description": "Of a disabled one: `gone` (410) or `failing`."},
     "position": {"type": "string", "description": "Everything up to here was delivered, or waits to be tried again."},
     "waiting": {"type": "integer", "description": "Events that wait to be tried again."},
@@ -85,9 +85,9 @@ EVENT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
             "status": {**_TEXT_OR_NULL, "description": "Its state after the event; null where the event is no state."},
             "attempt": _COUNT_OR_NULL,
             "error": {
+                "title": "MessageError",
+                **_object({"code": _TEXT, "detail": _TEXT_OR_NULL}),
                 "type": ["object", "null"],
-                "required": ["code", "detail"],
-                "properties": {"code": _TEXT, "detail": _TEXT_OR_NULL},
             },
             "message": {
                 "anyOf": [{"$ref": "#/components/schemas/EventMessage"}, {"type": "null"}],
@@ -122,22 +122,26 @@ EVENT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
         {
             "deliveries": {
                 "type": "array",
-                "items": _object(
-                    {
-                        "eventId": _TEXT,
-                        "type": _TEXT,
-                        "at": _AT,
-                        "attempt": _COUNT_OR_NULL,
-                        "outcome": {
-                            "type": "string",
-                            "enum": ["taken", "failed", "dead"],
-                            "description": "`dead`: it was given up, and can be replayed.",
-                        },
-                        "statusCode": _COUNT_OR_NULL,
-                        "error": _TEXT_OR_NULL,
-                        "tookMs": _COUNT_OR_NULL,
-                    }
-                ),
+                "items": {
+                    "title": "HookDelivery",
+                    **_object(
+                        {
+                            "eventId": _TEXT,
+                            "type": _TEXT,
+                            "at": _AT,
+                            "attempt": _COUNT_OR_NULL,
+                            "outcome": {
+                                "title": "DeliveryOutcome",
+                                "type": "string",
+                                "enum": ["taken", "failed", "dead"],
+                                "description": "`dead`: it was given up, and can be replayed.",
+                            },
+                            "statusCode": _COUNT_OR_NULL,
+                            "error": _TEXT_OR_NULL,
+                            "tookMs": _COUNT_OR_NULL,
+                        }
+                    ),
+                },
             },
             "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
         }

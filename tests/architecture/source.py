@@ -10,7 +10,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-NOT_PROGRAM = frozenset({"tests", "bench", "script", "docs", "deploy", "build", "dist", "var", "migrations", "setup"})
+NOT_PROGRAM = frozenset(
+    {
+        "tests",
+        "bench",
+        "script",
+        "docs",
+        "deploy",
+        "build",
+        "dist",
+        "var",
+        "migrations",
+        "setup",
+        "bulkhead_client",
+        "examples",
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ async def _handler(_: Request) -> Response:
 
 def _operation(**said: Any) -> Operation:
     given = {"path": "/api/v2/things/{companyId}"} | said
-    return Operation(method="GET", group="Things", summary="Things", handler=_handler, answers={}, **given)
+    return Operation(
+        operation_id="listThings", method="GET", group="Things", summary="Things", handler=_handler, answers={}, **given
+    )
 
 
 def test_an_operation_names_its_scope() -> None:
@@ -36,3 +39,9 @@ def test_an_operation_without_a_company_in_its_path_says_whose_its_data_are() ->
         assert _operation(scope="read", path="/api/v2/things", owner=owner).owner == owner
     with pytest.raises(ValueError, match="does not fit the path"):
         _operation(scope="read", owner="principal")
+
+
+@pytest.mark.parametrize("name", ["", "list_things", "ListThings", "list things", "listHTTPThings!"])
+def test_an_operation_has_a_name_for_functions_of_clients(name: str) -> None:
+    with pytest.raises(ValueError, match="is no operation id"):
+        replace(_operation(scope="read"), operation_id=name)

@@ -34,10 +34,17 @@ class Dashboard:
     def operations(self) -> list[Operation]:
         """Return the page's operations."""
         return [
-            file_operation("/dashboard", "index.html", "text/html; charset=utf-8", "The operators' page"),
-            file_operation("/dashboard/style.css", "style.css", "text/css; charset=utf-8", "Its looks"),
-            file_operation("/dashboard/page.js", "page.js", "text/javascript; charset=utf-8", "Its script"),
+            file_operation(
+                "getDashboard", "/dashboard", "index.html", "text/html; charset=utf-8", "The operators' page"
+            ),
+            file_operation(
+                "getDashboardStyle", "/dashboard/style.css", "style.css", "text/css; charset=utf-8", "Its looks"
+            ),
+            file_operation(
+                "getDashboardScript", "/dashboard/page.js", "page.js", "text/javascript; charset=utf-8", "Its script"
+            ),
             Operation(
+                operation_id="getDashboardData",
                 method="GET",
                 path="/dashboard/data",
                 scope="operate",
@@ -48,7 +55,7 @@ class Dashboard:
                 answers={
                     200: (
                         "Health, queues, connections and events; the last three are null while the database is away.",
-                        "application/json",
+                        "DashboardData",
                     )
                 },
             ),

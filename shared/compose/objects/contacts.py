@@ -24,8 +24,8 @@ def _entries(name: str, item: Field) -> Field:
     return Field(name=name, kind=list, most=_MOST_ENTRIES, items=item)
 
 
-def _record(*fields: Field) -> Field:
-    return Field(kind=dict, fields=fields)
+def _record(title: str, *fields: Field) -> Field:
+    return Field(kind=dict, fields=fields, title=title)
 
 
 _NAME: Final = (
@@ -34,6 +34,7 @@ _NAME: Final = (
 )
 _PHONE: Final = Field(
     kind=dict,
+    title="CardPhone",
     fields=(_text("phone", 60, required=True), _TYPE, _text("wa_id", 32)),
     # a plain text too, for clients that know nothing of Meta's spelling
     others=(Field(kind=str, shortest=1, longest=60),),
@@ -50,12 +51,26 @@ CONTACTS_FIELD: Final = Field(
     # as many as the channels' rows allow (`contacts`)
     most=5,
     items=_record(
-        Field(name="name", kind=dict, required=True, fields=_NAME, others=(Field(kind=str, shortest=1, longest=300),)),
+        "ContactCard",
+        Field(
+            name="name",
+            kind=dict,
+            title="CardName",
+            required=True,
+            fields=_NAME,
+            others=(Field(kind=str, shortest=1, longest=300),),
+        ),
         _entries("phones", _PHONE),
-        _entries("emails", _record(Field(name="email", kind=str, required=True, longest=320, form="email"), _TYPE)),
-        _entries("urls", _record(_text("url", 2000, required=True), _TYPE)),
-        _entries("addresses", _record(*_texts("street", "city", "state", "zip", "country", "country_code"), _TYPE)),
-        Field(name="org", kind=dict, fields=_texts("company", "department", "title")),
+        _entries(
+            "emails",
+            _record("CardEmail", Field(name="email", kind=str, required=True, longest=320, form="email"), _TYPE),
+        ),
+        _entries("urls", _record("CardUrl", _text("url", 2000, required=True), _TYPE)),
+        _entries(
+            "addresses",
+            _record("CardAddress", *_texts("street", "city", "state", "zip", "country", "country_code"), _TYPE),
+        ),
+        Field(name="org", kind=dict, title="CardOrganization", fields=_texts("company", "department", "title")),
         Field(name="birthday", kind=str, form="date", purpose="`2000-12-31`"),
     ),
 )

@@ -162,14 +162,15 @@ KINDS: Final[Mapping[str, InteractiveKind]] = {
 INTERACTIVE_FIELD: Final = Field(
     name="interactive",
     kind=dict,
+    title="Interactive",
     purpose="As Meta spells it: `type`, `header`, `body`, `footer`, `action`.",
     required=True,
     open=True,
     fields=(
         _text("type", 40),
-        Field(name="header", kind=dict, open=True, fields=(_text("type", 40),)),
-        Field(name="body", kind=dict, open=True, fields=(_text("text", BODY_MOST),)),
-        Field(name="footer", kind=dict, open=True, fields=(_text("text", 60),)),
+        Field(name="header", kind=dict, title="InteractiveHeader", open=True, fields=(_text("type", 40),)),
+        Field(name="body", kind=dict, title="InteractiveBody", open=True, fields=(_text("text", BODY_MOST),)),
+        Field(name="footer", kind=dict, title="InteractiveFooter", open=True, fields=(_text("text", 60),)),
         Field(name="action", kind=dict, required=True),
     ),
 )

@@ -64,7 +64,12 @@ _PARAMETERS_FIELD: Final = Field(
     kind=list,
     # a bound against abuse; a template has far fewer placeholders
     most=100,
-    items=Field(kind=dict, open=True, fields=(_text("type", 64), _text("parameter_name", 512, required=False))),
+    items=Field(
+        kind=dict,
+        title="TemplateParameter",
+        open=True,
+        fields=(_text("type", 64), _text("parameter_name", 512, required=False)),
+    ),
 )
 _BUTTON: Final = (
     _text("sub_type", 64),
@@ -112,7 +117,12 @@ TEMPLATE_FIELDS: Final = (
         kind=list,
         purpose="What is filled in, as Meta spells it.",
         most=20,
-        items=Field(kind=dict, open=True, fields=(_TYPE, _text("sub_type", 64, required=False), _PARAMETERS_FIELD)),
+        items=Field(
+            kind=dict,
+            title="TemplateComponent",
+            open=True,
+            fields=(_TYPE, _text("sub_type", 64, required=False), _PARAMETERS_FIELD),
+        ),
     ),
 )
 
