@@ -10,7 +10,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
@@ -178,13 +178,18 @@ def _show(store: Store, given: Namespace) -> int:
     return ExitCode.OK
 
 
-_FILTERS: Final = ("failed", "named", "words", "since", "until")
-"""Options that choose events by what they are."""
-
-
 def _replay(store: Store, given: Namespace) -> int:
-    filtered = any(getattr(given, name) for name in _FILTERS)
-    if not (given.ids or given.files or given.all or filtered):
+    chosen = (
+        given.ids
+        or given.failed
+        or given.named
+        or given.words
+        or given.since
+        or given.until
+        or given.files
+        or given.all
+    )
+    if not chosen:
         sys.stderr.write("choose: ids, --failed, --named, --words, --since, --until, --files, or --all\n")
         return ExitCode.USAGE
     if given.files:
@@ -196,7 +201,7 @@ def _replay(store: Store, given: Namespace) -> int:
         given.ids
         # An id that the other options leave out is no mistake; one that does not exist is.
         and len(ids) < len(set(given.ids))
-        and not filtered
+        and not (given.failed or given.named or given.words or given.since or given.until)
     ):
         sys.stderr.write(f"there is no event {', '.join(str(one) for one in sorted(set(given.ids) - set(ids)))}\n")
         return ExitCode.USAGE
@@ -249,29 +254,22 @@ class _Run:
         for first in range(0, len(ids), _AT_ONCE):
             part = ids[first : first + _AT_ONCE]
             store.run(mark, part)
-            for now in self._watch(store, part, done):
+            by = monotonic() + self._given.wait
+            # No notification comes from the other process, so its rows are looked at again and again.
+            while True:
+                now = store.run(done, part)
+                if len(now) > sum(one in ended for one in part):
+                    # The wait starts anew with each progress: it bounds a standstill, not the whole run.
+                    by = monotonic() + self._given.wait
                 ended |= now
                 self._bar(len(ended), len(ids))
-            stuck = any(one not in ended for one in part)
+                stuck = len(now) < len(part) and monotonic() >= by
+                if stuck or len(now) == len(part):
+                    break
+                time.sleep(_LOOK_S)
             if stuck:
                 break
         return self._report(ended, len(ids), stuck=stuck)
-
-    def _watch(self, store: Store, part: Sequence[int], done: Any) -> Iterator[dict[int, str]]:
-        """Yield what of a part has been done, until all of it has, or nothing more was for as long as is waited."""
-        count, by = 0, monotonic() + self._given.wait
-        while True:
-            now = store.run(done, part)
-            yield now
-            if len(now) == len(part):
-                return
-            if len(now) > count:
-                # The wait starts anew with each progress: it bounds a standstill, not the whole run.
-                count, by = len(now), monotonic() + self._given.wait
-            if monotonic() >= by:
-                return
-            # No notification comes from the other process, so its rows are looked at again and again.
-            time.sleep(_LOOK_S)
 
     def _bar(self, count: int, total: int) -> None:
         if self._shows:

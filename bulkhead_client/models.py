@@ -1,0 +1,442 @@
+"""Types of what the API answers, made by script/client from its OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+
+class AcceptedMessage(TypedDict):
+    """`AcceptedMessage` of the OpenAPI document."""
+
+    id: str
+    status: MessageStatus
+    companyId: str
+    chatId: str
+    phoneIndex: int
+    connectionType: str
+    type: str
+    held: bool
+    createdAt: str
+    sendAt: NotRequired[str]
+
+
+AnyMessageStatus = Literal[
+    "queued", "sending", "in_doubt", "sent", "delivered", "read", "failed", "deleted", "received"
+]
+
+
+class Capability(TypedDict):
+    """`Capability` of the OpenAPI document."""
+
+    supported: bool
+    reason: NotRequired[UnsupportedReason]
+    limits: NotRequired[dict[str, int | list[str]]]
+
+
+ChatMessage = TypedDict(
+    "ChatMessage",
+    {
+        "id": "str",
+        "direction": "Direction",
+        "status": "AnyMessageStatus",
+        "chatId": "str",
+        "phoneIndex": "int",
+        "connectionType": "str",
+        "type": "str",
+        "sender": "str | None",
+        "senderName": "str | None",
+        "providerMessageId": "str | None",
+        "errorCode": "str | None",
+        "at": "str",
+        "createdAt": "str",
+        "message": "NotRequired[str]",
+        "preview": "NotRequired[bool]",
+        "media": "NotRequired[MessageFile]",
+        "caption": "NotRequired[str]",
+        "tag": "NotRequired[str]",
+        "filename": "NotRequired[str]",
+        "voice": "NotRequired[bool]",
+        "latitude": "NotRequired[float]",
+        "longitude": "NotRequired[float]",
+        "name": "NotRequired[str]",
+        "address": "NotRequired[str]",
+        "contacts": "NotRequired[list[dict[str, Any]]]",
+        "emoji": "NotRequired[str]",
+        "interactive": "NotRequired[dict[str, Any]]",
+        "language": "NotRequired[Any]",
+        "components": "NotRequired[list[dict[str, Any]]]",
+        "text": "NotRequired[str]",
+        "payload": "NotRequired[Any]",
+        "messageId": "NotRequired[str | None]",
+        "targetProviderId": "NotRequired[str | None]",
+        "sourceChatId": "NotRequired[str | None]",
+        "for": "NotRequired[DeletedFor]",
+        "state": "NotRequired[TypingState]",
+        "lastsSeconds": "NotRequired[float]",
+        "content": "NotRequired[Any]",
+        "quotedMessageId": "NotRequired[str]",
+        "context": "NotRequired[dict[str, Any]]",
+        "edited": "NotRequired[bool]",
+        "editedAt": "NotRequired[str]",
+        "deleted": "NotRequired[bool]",
+        "deletedFor": "NotRequired[DeletedFor]",
+        "reactions": "NotRequired[list[Reaction]]",
+    },
+)
+
+
+class Connection(TypedDict):
+    """`Connection` of the OpenAPI document."""
+
+    phoneIndex: int
+    connectionType: str
+    process: str
+    status: ConnectionStatus
+    statusReason: str | None
+    desired: DesiredSession
+    state: str
+    detail: str | None
+    accountId: str | None
+    account: str | None
+    sandbox: bool
+    wabaId: str | None
+    options: dict[str, Any]
+    warning: str | None
+    facts: dict[str, Any]
+    checkedAt: str | None
+    templatesSyncedAt: str | None
+    provedAt: str | None
+    lastEventAt: str | None
+    observedAt: str | None
+    capabilities: dict[str, Capability]
+
+
+ConnectionStatus = Literal["active", "paused"]
+
+
+class Connections(TypedDict):
+    """`Connections` of the OpenAPI document."""
+
+    companyId: str
+    connections: list[Connection]
+
+
+DeletedFor = Literal["everyone", "me"]
+
+
+DeliveryOutcome = Literal["taken", "failed", "dead"]
+
+
+DesiredSession = Literal["linked", "paused", "logged_out"]
+
+
+Direction = Literal["in", "out"]
+
+
+class Event(TypedDict):
+    """`Event` of the OpenAPI document."""
+
+    id: str
+    type: str
+    at: str
+    companyId: str | None
+    data: dict[str, Any]
+
+
+EventMessage = TypedDict(
+    "EventMessage",
+    {
+        "id": "str",
+        "direction": "Direction",
+        "status": "AnyMessageStatus",
+        "companyId": "str",
+        "chatId": "str",
+        "phoneIndex": "int",
+        "connectionType": "str",
+        "type": "str",
+        "attempt": "int",
+        "sender": "str | None",
+        "senderName": "str | None",
+        "providerMessageId": "str | None",
+        "error": "MessageError | None",
+        "sendAt": "str | None",
+        "notBefore": "str | None",
+        "inDoubtPolicy": "InDoubtPolicy | None",
+        "heldForHumanAt": "str | None",
+        "createdAt": "str",
+        "sentAt": "str | None",
+        "updatedAt": "str",
+        "message": "NotRequired[str]",
+        "preview": "NotRequired[bool]",
+        "media": "NotRequired[MessageFile]",
+        "caption": "NotRequired[str]",
+        "tag": "NotRequired[str]",
+        "filename": "NotRequired[str]",
+        "voice": "NotRequired[bool]",
+        "latitude": "NotRequired[float]",
+        "longitude": "NotRequired[float]",
+        "name": "NotRequired[str]",
+        "address": "NotRequired[str]",
+        "contacts": "NotRequired[list[dict[str, Any]]]",
+        "emoji": "NotRequired[str]",
+        "interactive": "NotRequired[dict[str, Any]]",
+        "language": "NotRequired[Any]",
+        "components": "NotRequired[list[dict[str, Any]]]",
+        "text": "NotRequired[str]",
+        "payload": "NotRequired[Any]",
+        "messageId": "NotRequired[str | None]",
+        "targetProviderId": "NotRequired[str | None]",
+        "sourceChatId": "NotRequired[str | None]",
+        "for": "NotRequired[DeletedFor]",
+        "state": "NotRequired[TypingState]",
+        "lastsSeconds": "NotRequired[float]",
+        "content": "NotRequired[Any]",
+        "quotedMessageId": "NotRequired[str]",
+        "context": "NotRequired[dict[str, Any]]",
+        "edited": "NotRequired[bool]",
+        "editedAt": "NotRequired[str]",
+        "deleted": "NotRequired[bool]",
+        "deletedFor": "NotRequired[DeletedFor]",
+        "reactions": "NotRequired[list[Reaction]]",
+        "requestId": "NotRequired[str | None]",
+        "traceparent": "NotRequired[str | None]",
+    },
+)
+
+
+class EventPage(TypedDict):
+    """`EventPage` of the OpenAPI document."""
+
+    events: list[Event]
+    next: str
+
+
+FileStatus = Literal["stored", "linked", "uploaded", "pending", "refused", "failed", "unknown"]
+
+
+class HistoryStep(TypedDict):
+    """`HistoryStep` of the OpenAPI document."""
+
+    state: MessageStatus
+    at: str
+    providerAt: str | None
+    attempt: int
+    incarnation: str | None
+    code: str | None
+    detail: str | None
+    extra: dict[str, Any] | None
+
+
+class Hook(TypedDict):
+    """`Hook` of the OpenAPI document."""
+
+    id: str
+    url: str
+    types: list[str]
+    phoneIndexes: list[int]
+    headers: list[str]
+    state: HookState
+    stateReason: str | None
+    position: str
+    waiting: int
+    deadLetters: int
+    failingSince: str | None
+    formerSecretUntil: str | None
+    createdAt: str
+    updatedAt: str
+
+
+class HookDelivery(TypedDict):
+    """`HookDelivery` of the OpenAPI document."""
+
+    eventId: str
+    type: str
+    at: str
+    attempt: int | None
+    outcome: DeliveryOutcome
+    statusCode: int | None
+    error: str | None
+    tookMs: int | None
+
+
+class HookReplay(TypedDict):
+    """`HookReplay` of the OpenAPI document."""
+
+    events: int | None
+    after: str | None
+
+
+HookState = Literal["active", "paused", "disabled"]
+
+
+class HookTest(TypedDict):
+    """`HookTest` of the OpenAPI document."""
+
+    eventId: str
+
+
+InDoubtPolicy = Literal["auto", "resend", "hold"]
+
+
+Message = TypedDict(
+    "Message",
+    {
+        "id": "str",
+        "direction": "Direction",
+        "status": "AnyMessageStatus",
+        "companyId": "str",
+        "chatId": "str",
+        "phoneIndex": "int",
+        "connectionType": "str",
+        "type": "str",
+        "attempt": "int",
+        "sender": "str | None",
+        "senderName": "str | None",
+        "providerMessageId": "str | None",
+        "error": "MessageError | None",
+        "sendAt": "str | None",
+        "notBefore": "str | None",
+        "inDoubtPolicy": "InDoubtPolicy | None",
+        "heldForHumanAt": "str | None",
+        "createdAt": "str",
+        "sentAt": "str | None",
+        "updatedAt": "str",
+        "history": "list[HistoryStep]",
+        "message": "NotRequired[str]",
+        "preview": "NotRequired[bool]",
+        "media": "NotRequired[MessageFile]",
+        "caption": "NotRequired[str]",
+        "tag": "NotRequired[str]",
+        "filename": "NotRequired[str]",
+        "voice": "NotRequired[bool]",
+        "latitude": "NotRequired[float]",
+        "longitude": "NotRequired[float]",
+        "name": "NotRequired[str]",
+        "address": "NotRequired[str]",
+        "contacts": "NotRequired[list[dict[str, Any]]]",
+        "emoji": "NotRequired[str]",
+        "interactive": "NotRequired[dict[str, Any]]",
+        "language": "NotRequired[Any]",
+        "components": "NotRequired[list[dict[str, Any]]]",
+        "text": "NotRequired[str]",
+        "payload": "NotRequired[Any]",
+        "messageId": "NotRequired[str | None]",
+        "targetProviderId": "NotRequired[str | None]",
+        "sourceChatId": "NotRequired[str | None]",
+        "for": "NotRequired[DeletedFor]",
+        "state": "NotRequired[TypingState]",
+        "lastsSeconds": "NotRequired[float]",
+        "content": "NotRequired[Any]",
+        "quotedMessageId": "NotRequired[str]",
+        "context": "NotRequired[dict[str, Any]]",
+        "edited": "NotRequired[bool]",
+        "editedAt": "NotRequired[str]",
+        "deleted": "NotRequired[bool]",
+        "deletedFor": "NotRequired[DeletedFor]",
+        "reactions": "NotRequired[list[Reaction]]",
+        "requestId": "NotRequired[str | None]",
+        "traceparent": "NotRequired[str | None]",
+    },
+)
+
+
+class MessageError(TypedDict):
+    """`MessageError` of the OpenAPI document."""
+
+    code: str
+    detail: str | None
+
+
+class MessageEvent(TypedDict):
+    """`MessageEvent` of the OpenAPI document."""
+
+    id: str
+    type: str
+    at: str
+    companyId: str | None
+    data: MessageEventData
+
+
+class MessageEventData(TypedDict):
+    """`MessageEventData` of the OpenAPI document."""
+
+    messageId: str
+    status: str | None
+    attempt: int | None
+    error: MessageError | None
+    message: EventMessage | None
+
+
+class MessageFile(TypedDict):
+    """`MessageFile` of the OpenAPI document."""
+
+    status: FileStatus
+    sha256: NotRequired[str]
+    mimetype: NotRequired[str]
+    size: NotRequired[int]
+    filename: NotRequired[str]
+    url: NotRequired[str]
+    mediaId: NotRequired[str]
+    reason: NotRequired[str]
+
+
+MessageStatus = Literal["queued", "sending", "in_doubt", "sent", "delivered", "read", "failed", "deleted"]
+
+
+class NewHook(TypedDict):
+    """`NewHook` of the OpenAPI document."""
+
+    id: str
+    url: str
+    types: list[str]
+    phoneIndexes: list[int]
+    headers: list[str]
+    state: HookState
+    stateReason: str | None
+    position: str
+    waiting: int
+    deadLetters: int
+    failingSince: str | None
+    formerSecretUntil: str | None
+    createdAt: str
+    updatedAt: str
+    secret: str
+
+
+Reaction = TypedDict(
+    "Reaction",
+    {
+        "from": "str | None",
+        "emoji": "str",
+    },
+)
+
+
+class StoredFile(TypedDict):
+    """`StoredFile` of the OpenAPI document."""
+
+    sha256: str
+    size: int
+    mimetype: str
+    filename: str | None
+    url: str
+
+
+class Template(TypedDict):
+    """`Template` of the OpenAPI document."""
+
+    id: str | None
+    name: str
+    language: str
+    category: str | None
+    status: str
+    reason: str | None
+    quality: str | None
+    components: list[dict[str, Any]]
+    updatedAt: str
+
+
+TypingState = Literal["on", "off"]
+
+
+UnsupportedReason = Literal["channel", "not_yet"]

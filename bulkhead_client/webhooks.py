@@ -1,0 +1,67 @@
+"""Verification of webhook deliveries (Standard Webhooks); pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
+
+from bulkhead_client.errors import WebhookRejected
+from bulkhead_client.models import Event
+
+TOLERANCE_S: Final = 300.0
+"""Seconds that a delivery may be old, and that clocks may differ."""
+
+
+def verify(
+    headers: Mapping[str, str],
+    body: bytes,
+    secrets: str | Iterable[str],
+    tolerance_s: float = TOLERANCE_S,
+    *,
+    now: float | None = None,
+) -> Event:
+    """Return the event of a delivery.
+
+    Args:
+        headers: of the delivery, in any case. body: as it came, not parsed and written again. secrets: of the webhook;
+            several during a rotation. now: seconds since 1970, for tests.
+
+    Raises:
+        WebhookRejected: no secret signed it, or it is older or newer than `tolerance_s`.
+    """
+    given = {name.lower(): value for name, value in headers.items()}
+    missing = [name for name in ("webhook-id", "webhook-timestamp", "webhook-signature") if not given.get(name)]
+    if missing:
+        raise WebhookRejected(f"The delivery has no {', '.join(missing)}.")
+    moment = given["webhook-timestamp"]
+    if not moment.isdecimal():
+        raise WebhookRejected("The header webhook-timestamp is no number.")
+    if abs((time.time() if now is None else now) - int(moment)) > tolerance_s:
+        raise WebhookRejected(f"The delivery is more than {tolerance_s:g} seconds old.")
+    known = [secrets] if isinstance(secrets, str) else list(secrets)
+    signatures = given["webhook-signature"].split()
+    expected = [sign(secret, given["webhook-id"], int(moment), body) for secret in known]
+    # every pair is compared, so that the time does not depend on which one fits
+    fits = [hmac.compare_digest(one, other) for one in expected for other in signatures]
+    if not any(fits):
+        raise WebhookRejected("No secret fits the signature.")
+    try:
+        event: Any = json.loads(body)
+    except ValueError as error:
+        raise WebhookRejected("The body is not JSON.") from error
+    return cast("Event", event)
+
+
+def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
+    """Return the signature of a delivery, as `webhook-signature` holds it. Raises `ValueError` for no secret."""
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except binascii.Error as error:
+        raise ValueError("a webhook's secret is whsec_ and base64") from error
+    signed = f"{webhook_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

@@ -1,0 +1,65 @@
+"""Verification of deliveries: by the specification's own example, and against what an attacker would send."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bulkhead_client import WebhookRejected, verify
+from bulkhead_client.webhooks import sign
+from hooks.signature import signature
+
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OTHER = "whsec_" + "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+BODY = json.dumps({"id": "1-1", "type": "hook.test"}).encode()
+NOW = 1_764_579_600
+
+
+def headers(secret: str = SECRET, at: int = NOW, body: bytes = BODY) -> dict[str, str]:
+    return {"Webhook-Id": "1-1", "Webhook-Timestamp": str(at), "Webhook-Signature": sign(secret, "1-1", at, body)}
+
+
+def test_the_example_of_the_specification() -> None:
+    body = b'{"test": 2432232314}'
+    assert (
+        sign(SECRET, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+        == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    )
+
+
+def test_a_signed_delivery_is_an_event() -> None:
+    assert verify(headers(), BODY, SECRET, now=NOW)["type"] == "hook.test"
+    assert verify({**headers(), "Webhook-Signature": f"v1,no {headers()['Webhook-Signature']}"}, BODY, SECRET, now=NOW)
+
+
+def test_during_a_rotation_either_secret_fits() -> None:
+    for secret in (SECRET, OTHER):
+        assert verify(headers(secret), BODY, [SECRET, OTHER], now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("given", "body", "secret", "now"),
+    [
+        (headers(), BODY + b" ", SECRET, NOW),
+        (headers(), BODY, OTHER, NOW),
+        (headers(), BODY, [], NOW),
+        (headers(), BODY, SECRET, NOW + 301),
+        (headers(), BODY, SECRET, NOW - 301),
+        ({**headers(), "Webhook-Id": "1-2"}, BODY, SECRET, NOW),
+        ({**headers(), "Webhook-Timestamp": str(NOW + 1)}, BODY, SECRET, NOW),
+        ({**headers(), "Webhook-Timestamp": "soon"}, BODY, SECRET, NOW),
+        ({**headers(), "Webhook-Signature": ""}, BODY, SECRET, NOW),
+        ({}, BODY, SECRET, NOW),
+        (headers(body=b"no"), b"no", SECRET, NOW),
+    ],
+)
+def test_anything_else_is_rejected(given: dict[str, str], body: bytes, secret: str | list[str], now: float) -> None:
+    with pytest.raises(WebhookRejected):
+        verify(given, body, secret, now=now)
+
+
+def test_the_program_signs_what_the_client_verifies() -> None:
+    both = signature([SECRET, OTHER], "1-1", NOW, BODY)
+    for secret in (SECRET, OTHER):
+        assert verify({**headers(), "Webhook-Signature": both}, BODY, secret, now=NOW)
