@@ -80,6 +80,7 @@ ChatMessage = TypedDict(
         "editedAt": "NotRequired[str]",
         "deleted": "NotRequired[bool]",
         "deletedFor": "NotRequired[DeletedFor]",
+        "deletedAt": "NotRequired[str]",
         "reactions": "NotRequired[list[Reaction]]",
     },
 )
@@ -197,6 +198,7 @@ EventMessage = TypedDict(
         "editedAt": "NotRequired[str]",
         "deleted": "NotRequired[bool]",
         "deletedFor": "NotRequired[DeletedFor]",
+        "deletedAt": "NotRequired[str]",
         "reactions": "NotRequired[list[Reaction]]",
         "requestId": "NotRequired[str | None]",
         "traceparent": "NotRequired[str | None]",
@@ -333,6 +335,7 @@ Message = TypedDict(
         "editedAt": "NotRequired[str]",
         "deleted": "NotRequired[bool]",
         "deletedFor": "NotRequired[DeletedFor]",
+        "deletedAt": "NotRequired[str]",
         "reactions": "NotRequired[list[Reaction]]",
         "requestId": "NotRequired[str | None]",
         "traceparent": "NotRequired[str | None]",
