@@ -21,6 +21,7 @@ from chaos.outsiders import Outsiders
 from chaos.pages import linked_page, order, relink
 from chaos.plans import FAULTS, META, SENDERS, Action, PlanStep
 from chaos.power_loss import lose_power
+from chaos.subscribers import Subscribers
 from shared.clock import left, monotonic
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.queues.connection import connect, redis_errors
@@ -63,15 +64,22 @@ class FaultInjector:
 
     Args:
         installation: the target. outsiders: posts statuses of other installations. doors: silent or wrong providers.
-            seed: for what a schedule leaves open.
+            subscribers: of webhooks; None: there are none. seed: for what a schedule leaves open.
     Attributes:
         done: how often each fault was carried out. left_out: how often it was skipped. kills: the senders that were
             killed, and when.
         connections_cut: how many database connections were ended.
     """
 
-    def __init__(self, installation: ChaosInstallation, seed: int, outsiders: Outsiders, doors: Doors) -> None:
-        self._outsiders, self._doors = outsiders, doors
+    def __init__(
+        self,
+        installation: ChaosInstallation,
+        seed: int,
+        outsiders: Outsiders,
+        doors: Doors,
+        subscribers: Subscribers | None = None,
+    ) -> None:
+        self._outsiders, self._doors, self._subscribers = outsiders, doors, subscribers
         self._installation, self._dice = installation, random.Random(seed)  # noqa: S311 - dice, not secrets
         # processes that are stopped and not yet continued: an interrupted run must not leave a stopped process behind
         self._frozen: set[int] = set()
@@ -95,6 +103,7 @@ class FaultInjector:
             "kill_with_proof": self._kill_with_proof,
             "power_loss": self._lose_power,
             "relink": self._relink,
+            "subscriber": self._do_to_subscriber,
         }
 
     async def do(self, step: PlanStep) -> None:
@@ -216,6 +225,11 @@ class FaultInjector:
     async def _do_at_door(self, step: PlanStep) -> None:
         does: Callable[[PlanStep], Awaitable[None]] = getattr(self._doors, step.target)
         await does(step)
+
+    async def _do_to_subscriber(self, step: PlanStep) -> None:
+        if self._subscribers is None:
+            raise NeverHappened("there are subscribers")
+        await self._subscribers.do(step)
 
     async def _kill_with_proof(self, step: PlanStep) -> None:
         """Kill a sender that has unprocessed statuses of messages in doubt, and have the provider repeat them only

@@ -23,6 +23,7 @@ Action = Literal[
     "kill_with_proof",
     "power_loss",
     "relink",
+    "subscriber",
 ]
 
 API: Final = ("api-0", "api-1")
@@ -30,6 +31,8 @@ META: Final = ("meta-0", "meta-1")
 WEBDRIVER: Final = ("webdriver-0",)
 RECORDER: Final = ("recorder-0",)
 SANDBOX: Final = ("sandbox-0",)
+HOOKS: Final = ("hooks-0", "hooks-1")
+SUBSCRIBERS: Final = ("subscribers",)
 REDIS: Final = ("redis-0",)
 POSTGRES: Final = ("postgres-0",)
 ORCHESTRATOR: Final = ("orchestrator",)
@@ -84,6 +87,12 @@ def _doors(words: str, does: str, lasts_s: tuple[float, float] = (0.0, 0.0)) -> 
     return PlannedFault(action="doors", targets=(does,), words=words, gap_s=5.0, lasts_s=lasts_s)
 
 
+def _subscriber(words: str, does: str, lasts_s: tuple[float, float] = (0.0, 0.0)) -> PlannedFault:
+    return PlannedFault(
+        action="subscriber", targets=SUBSCRIBERS, words=words, gap_s=0.5, lasts_s=lasts_s, details={"does": does}
+    )
+
+
 def _outsiders(words: str, posts: str) -> PlannedFault:
     return PlannedFault(action="outsiders", targets=OUTSIDERS, words=words, gap_s=2.0, details={"posts": posts})
 
@@ -101,6 +110,9 @@ FAULTS: Final[Mapping[str, PlannedFault]] = {
     ),
     "kill_orchestrator": PlannedFault(
         action="kill", targets=ORCHESTRATOR, words="kill -9 of the orchestrator, which is started again"
+    ),
+    "kill_hooks": PlannedFault(
+        action="kill", targets=HOOKS, words="kill -9 of a process that serves subscribers of webhooks"
     ),
     "kill_redis": PlannedFault(action="kill_server", targets=REDIS, words="kill -9 of redis-server"),
     # 25 s: PostgreSQL replays its WAL after kill -9, and every pool reconnects after that
@@ -126,6 +138,16 @@ FAULTS: Final[Mapping[str, PlannedFault]] = {
         targets=META,
         words="a sender stands still; for longer than its watchdog allows, sometimes",
         lasts_s=(0.2, 6.0),
+    ),
+    "stop_kill_hooks": PlannedFault(
+        action="stop_then_kill",
+        targets=HOOKS,
+        words="a process that serves subscribers stands still, then kill -9",
+        lasts_s=(0.2, 2.0),
+    ),
+    # up to 6 s, as of senders
+    "pause_hooks": PlannedFault(
+        action="pause", targets=HOOKS, words="a process that serves subscribers stands still", lasts_s=(0.2, 6.0)
     ),
     "pause_recorder": PlannedFault(
         action="pause", targets=RECORDER, words="the recorder stands still", lasts_s=(0.2, 6.0)
@@ -165,6 +187,18 @@ FAULTS: Final[Mapping[str, PlannedFault]] = {
         lasts_s=(0.0, 1.0),
         gap_s=3.0,
     ),
+    "cut_database_hooks": PlannedFault(
+        action="cut_database",
+        targets=HOOKS,
+        words="a process that serves subscribers loses its database connections",
+        lasts_s=(0.0, 1.0),
+        gap_s=3.0,
+    ),
+    # 4 s: what fails is tried again after 5 s
+    "subscriber_outage": _subscriber("nothing listens at a subscriber's address", "outage", lasts_s=(0.2, 4.0)),
+    "subscriber_rotated": _subscriber("a subscriber gets a new secret", "rotate"),
+    "subscriber_changed": _subscriber("a subscriber is changed, which ends the work for it", "change"),
+    "subscriber_paused": _subscriber("a subscriber is paused for some seconds", "pause"),
     "cut_before": _provider("connections are cut before the message is taken", fault="cut_before", count=3),
     "cut_after": _provider("connections are cut after the message is taken", fault="cut_after", count=3),
     "reply_lost": _provider("messages are taken and never answered", fault="hang_after", count=2),
@@ -289,6 +323,16 @@ _PROCESSES: Final[Mapping[str, float]] = {
     "pause_orchestrator": 0.5,
     "pause_sandbox": 0.5,
 }
+_HOOKS: Final[Mapping[str, float]] = {
+    "kill_hooks": 3.0,
+    "stop_kill_hooks": 1.0,
+    "pause_hooks": 1.0,
+    "cut_database_hooks": 1.0,
+    "subscriber_outage": 1.0,
+    "subscriber_rotated": 0.3,
+    "subscriber_changed": 0.5,
+    "subscriber_paused": 0.3,
+}
 _PAGES: Final[Mapping[str, float]] = {"page_reload": 1.0, "page_error": 0.5, "page_hang": 0.5}
 
 PLANS: Final[Mapping[str, Mapping[str, float]]] = {
@@ -315,8 +359,12 @@ PLANS: Final[Mapping[str, Mapping[str, float]]] = {
     "doors": {**_DOORS, "cut_after": 0.2, "error_after_accept": 0.1},
     "crowd": {"crowd": 1.0, "lost_report": 2.0, "cut_after": 0.5},
     "relink": {"relink": 1.0},
+    "hooks": {
+        **_HOOKS,
+        **{name: 0.3 * weight for name, weight in {**_PROCESSES, **_STORAGE}.items() if name != "kill_webdriver"},
+    },
     "all": {
-        **{name: weight * _SELDOM for name, weight in {**_PROCESSES, **_STORAGE}.items()},
+        **{name: weight * _SELDOM for name, weight in {**_PROCESSES, **_STORAGE, **_HOOKS}.items()},
         **_PROVIDER,
         **{name: weight * _SELDOM for name, weight in {**_OUTSIDERS, **_DOORS}.items()},
         # few, since each lasts long or stays, and would prolong the settling
@@ -334,9 +382,13 @@ skipped.
 SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {
     # few attempts: doubts count as attempts, which must be exhausted within the fault
     "doors": {"SEND_ATTEMPTS": "3", "WEBHOOK_REPEAT_S": "30"},
-    "all": {"WEBHOOK_REPEAT_S": "30"},
+    "all": {"WEBHOOK_REPEAT_S": "30", "HOOKS_INSTANCES": "2"},
+    "hooks": {"HOOKS_INSTANCES": "2"},
 }
 """Settings that a plan needs in an own installation."""
+
+WITH_SUBSCRIBERS: Final = frozenset(name for name, weights in PLANS.items() if set(weights) & set(_HOOKS))
+"""Plans with subscribers of webhooks."""
 
 AT_PROVIDER: Final = frozenset(name for name, fault in FAULTS.items() if fault.action == "provider")
 """Faults that the provider's ledger counts by each affected send and webhook."""

@@ -30,16 +30,19 @@ from chaos.plans import (
     PROOF,
     PROVIDER,
     SETTINGS,
+    SUBSCRIBERS,
+    WITH_SUBSCRIBERS,
     PlanStep,
     schedule,
 )
 from chaos.run import Run, new_mark
 from chaos.screen import Screen
+from chaos.subscribers import Subscribers
 from chaos.tenants import prepare
 from shared.fail_points import FAIL_POINTS
 from shared.process.exit_codes import ExitCode
 
-WITHOUT_BROWSER: Final = "postgres,redis,recorder,api,meta,sandbox"
+WITHOUT_BROWSER: Final = "postgres,redis,recorder,api,meta,sandbox,hooks"
 _USUAL_SLOTS: Final = (
     "api-0",
     "api-1",
@@ -50,6 +53,8 @@ _USUAL_SLOTS: Final = (
     "redis-0",
     "postgres-0",
     "webdriver-0",
+    "hooks-0",
+    "hooks-1",
 )
 _UNCLEAN: Final = 1
 """Exit code of a run that broke a guarantee, did not settle, or could not be carried out."""
@@ -62,6 +67,8 @@ OWN_INSTALLATION: Final[Mapping[str, str]] = {
     "WEBHOOK_REPEAT_S": "5",
     # no rotation during a run: the logs are needed to explain failures
     "LOG_MAX_MB": "200",
+    # the subscribers of webhooks listen on loopback
+    "HOOKS_PRIVATE": "on",
 }
 """Settings of an installation that we start, besides its ports."""
 
@@ -196,8 +203,11 @@ async def _break(given: Namespace, installation: ChaosInstallation, screen: Scre
         await link(installation)
     mark = new_mark()
     connections = (0, 1, 2, 3) if given.browser else (0, 2, 3)
-    # outsiders need an attacking company, and redriven messages
-    varied = given.varied or any(FAULTS[name].action in ("outsiders", "doors") for name in PLANS[given.plan])
+    # outsiders need an attacking company, and redriven messages; subscribers a second company, whose events they must
+    # not get
+    varied = given.varied or any(
+        FAULTS[name].action in ("outsiders", "doors", "subscriber") for name in PLANS[given.plan]
+    )
     load = ChaosLoad(
         installation,
         mark=mark,
@@ -210,9 +220,31 @@ async def _break(given: Namespace, installation: ChaosInstallation, screen: Scre
         varied=varied,
         seed=given.seed,
     )
-    steps = _steps(given, installation.slots(), orchestrator=installation.is_ours)
-    run = Run(installation, load, steps, mark=mark, seed=given.seed, settle_s=given.settle, show=screen.show)
-    outcome = await run.run()
+    subscribers = None
+    if given.plan in WITH_SUBSCRIBERS:
+        own = installation.settings.company_id
+        others = [company for company in load.companies if company != own]
+        subscribers = Subscribers(installation, [own, *others], given.seed)
+    try:
+        if subscribers is not None:
+            screen.say("subscribing to webhooks")
+            await subscribers.subscribe()
+        # after the subscriptions: their kind runs only since then
+        steps = _steps(given, installation.slots(), orchestrator=installation.is_ours)
+        run = Run(
+            installation,
+            load,
+            steps,
+            mark=mark,
+            subscribers=subscribers,
+            seed=given.seed,
+            settle_s=given.settle,
+            show=screen.show,
+        )
+        outcome = await run.run()
+    finally:
+        if subscribers is not None:
+            await subscribers.close()
     screen.done()
     print(report.table(outcome))
     if given.json:
@@ -227,14 +259,14 @@ async def _break(given: Namespace, installation: ChaosInstallation, screen: Scre
             "policy": given.policy,
         }
         given.json.write_text(json.dumps(report.as_json(outcome, **about), indent=2) + "\n")
-    return outcome.result.is_clean and outcome.settled
+    return outcome.is_clean and outcome.settled
 
 
 def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True) -> list[PlanStep]:
     # without load on the session, its faults would test nothing and cost CPU
     slots = [slot for slot in slots if given.browser or not slot.startswith("webdriver")]
     ours = (*ORCHESTRATOR, *MACHINE) if orchestrator else ()
-    targets = [*slots, *PROVIDER, *ours, *(PAGE if given.browser else ()), *OUTSIDERS, *DOORS, *PROOF]
+    targets = [*slots, *PROVIDER, *ours, *(PAGE if given.browser else ()), *OUTSIDERS, *DOORS, *PROOF, *SUBSCRIBERS]
     return schedule(given.plan, faults=given.faults, rate=given.rate, seed=given.seed, targets=targets)
 
 

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from chaos.hook_judge import HookResult
 from chaos.run import Outcome
 
 _NAMED: Final = 10
@@ -23,6 +24,7 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
             "done": dict(outcome.done),
             "left_out": dict(outcome.left_out),
             "at_provider": dict(outcome.at_provider),
+            "at_subscribers": dict(outcome.at_subscribers),
             "crash_points": dict(outcome.crash_points),
         },
         "asked": outcome.asked,
@@ -46,7 +48,15 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
         "recoveries": [
             {"target": kill.target, "at": kill.at, "seconds": round(seconds, 3)} for kill, seconds in result.recoveries
         ],
-        "clean": result.is_clean,
+        "hooks": None
+        if outcome.hooks is None
+        else {
+            "subscribers": outcome.hooks.subscribers,
+            "deliveries": outcome.hooks.deliveries,
+            "events": outcome.hooks.events,
+            **{name: dict(found) for name, found in outcome.hooks.faults.items()},
+        },
+        "clean": outcome.is_clean,
     }
 
 
@@ -54,13 +64,14 @@ def table(outcome: Outcome) -> str:
     """Return the outcome as a table."""
     result = outcome.result
     sends, points = sum(outcome.at_provider.values()), sum(outcome.crash_points.values())
-    rest = f"{outcome.faults - sends - points} others, {sum(outcome.left_out.values())} left out: target away"
+    answers = sum(outcome.at_subscribers.values())
+    rest = f"{outcome.faults - sends - points - answers} others, {sum(outcome.left_out.values())} left out: target away"
     rows: list[tuple[str, object, str]] = [
         (
             "faults",
             outcome.faults,
-            f"{sends} answers and webhooks of the provider that were not as they should be, {points} at crash points, "
-            f"{rest}",
+            f"{sends} answers and webhooks of the provider that were not as they should be, {answers} bad answers of "
+            f"subscribers, {points} at crash points, {rest}",
         ),
         ("requests", outcome.asked, _again(outcome.again)),
         ("accepted", result.accepted, f"in {outcome.seconds:.0f} s"),
@@ -80,6 +91,7 @@ def table(outcome: Outcome) -> str:
         ("arrived, in doubt", len(result.in_doubt), _some(result.in_doubt)),
         ("followed up", sum(outcome.followed_up.values()), _counts(outcome.followed_up)),
         ("settled", "yes" if outcome.settled else "NO", f"{outcome.settle_s:.1f} s after the last fault"),
+        *([] if outcome.hooks is None else _hooks(outcome.hooks)),
         ("sender kills", len(result.recoveries), _recoveries([seconds for _, seconds in result.recoveries])),
     ]
     width = max(len(name) for name, _, _ in rows)
@@ -87,13 +99,26 @@ def table(outcome: Outcome) -> str:
     return "\n".join(
         [
             *_faults(outcome.done),
-            *_faults({f"single: {name}": count for name, count in outcome.at_provider.items()}),
+            *_faults(
+                {f"single: {name}": count for name, count in {**outcome.at_provider, **outcome.at_subscribers}.items()}
+            ),
             "",
             *lines,
             "",
-            f"result: {'clean' if result.is_clean else 'NOT CLEAN'}",
+            f"result: {'clean' if outcome.is_clean else 'NOT CLEAN'}",
         ]
     )
+
+
+def _hooks(found: HookResult) -> list[tuple[str, object, str]]:
+    repeated = f"to {found.subscribers} subscribers, {found.deliveries - found.events} of them repetitions"
+    return [
+        ("webhooks", found.deliveries, repeated),
+        *(
+            (f"webhooks {name}", len(broken), _some(f"{event} ({why})" for event, why in broken.items()))
+            for name, broken in found.faults.items()
+        ),
+    ]
 
 
 def _faults(done: Mapping[str, int]) -> list[str]:

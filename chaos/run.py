@@ -13,12 +13,14 @@ from chaos.api_view import ApiView
 from chaos.doors import Doors
 from chaos.fault_actions import FaultInjector
 from chaos.follow_up import FollowUp
+from chaos.hook_judge import HookResult
 from chaos.installation import ChaosInstallation, NeverHappened
 from chaos.judge import PARKED, AcceptedMessage, ReportedState, RunResult, judge
 from chaos.ledger import LedgerReader
 from chaos.load import ChaosLoad
 from chaos.outsiders import Outsiders
 from chaos.plans import AT_PROVIDER, PlanStep
+from chaos.subscribers import Subscribers
 from shared.clock import left, monotonic
 from shared.fail_points import LOG_NAME
 from shared.process import runtime
@@ -58,9 +60,11 @@ class Outcome:
         again: repeated requests, by reason.
         done, left_out: faults by name. at_provider: sends and webhooks that a fault of the provider affected, by its
             name there.
+        at_subscribers: bad answers of subscribers of webhooks, by name. hooks: what subscribers received; None: there
+            were none.
         crash_points: those that fired, with how often. followed_up: decisions of the operator, see `FollowUp`. settled:
-            whether every accepted message reached a final state before the deadline. settle_s: seconds from the last
-            fault until then.
+            whether every accepted message reached a final state before the deadline, and every subscriber had its
+            events. settle_s: seconds from the last fault until then.
     """
 
     result: RunResult
@@ -75,23 +79,32 @@ class Outcome:
     settle_s: float
     followed_up: Mapping[str, int] = field(default_factory=dict)
     reported: Mapping[str, ReportedState] = field(default_factory=dict)
+    at_subscribers: Mapping[str, int] = field(default_factory=dict)
+    hooks: HookResult | None = None
 
     @property
     def faults(self) -> int:
-        """Number of faults: for the provider's, the affected sends and webhooks; for the others, how often they were
-        carried out.
+        """Number of faults: for the provider's, the affected sends and webhooks; for subscribers, their bad answers;
+        for the others, how often they were carried out.
         """
         steps = sum(count for name, count in self.done.items() if name not in AT_PROVIDER)
-        return steps + sum(self.at_provider.values()) + sum(self.crash_points.values())
+        return steps + sum(
+            sum(counts.values()) for counts in (self.at_provider, self.at_subscribers, self.crash_points)
+        )
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every guarantee was kept."""
+        return self.result.is_clean and (self.hooks is None or self.hooks.is_clean)
 
 
 class Run:
     """Executes load and faults against one installation.
 
     Args:
-        steps: the faults. load: the client. seed: for what the schedule leaves open. settle_s: longest time in seconds
-            until every message is in a final state after the last fault. show: called with the progress, about four
-            times a second.
+        steps: the faults. load: the client. subscribers: of webhooks, subscribed; None: there are none. seed: for what
+            the schedule leaves open. settle_s: longest time in seconds until every message is in a final state after
+            the last fault. show: called with the progress, about four times a second.
     """
 
     def __init__(
@@ -101,6 +114,7 @@ class Run:
         steps: Sequence[PlanStep],
         *,
         mark: str,
+        subscribers: Subscribers | None = None,
         seed: int = 0,
         settle_s: float = 120.0,
         show: Callable[[Progress], None] = lambda _: None,
@@ -114,11 +128,12 @@ class Run:
             settle_s,
             show,
         )
-        self._lead_s, self._tail_s = lead_s, tail_s
+        self._lead_s, self._tail_s, self._subscribers = lead_s, tail_s, subscribers
         self._ledger = LedgerReader(installation, mark, load.names)
         self._follow_up = FollowUp(installation, load, self._ledger)
         outsiders = Outsiders(installation, load, self._ledger, self._follow_up, seed)
-        self.injector = FaultInjector(installation, seed, outsiders, Doors(installation, load, self._ledger, seed))
+        doors = Doors(installation, load, self._ledger, seed)
+        self.injector = FaultInjector(installation, seed, outsiders, doors, subscribers)
         self._view = ApiView(installation, load)
         self._doing = "load"
         self._began = monotonic()
@@ -149,6 +164,13 @@ class Run:
             self._doing = "settling"
             healed = monotonic()
             reported, settled = await self._settle(healed + self._settle_s)
+            hooks = None
+            if self._subscribers is not None:
+                self._doing = "subscribers"
+                self._subscribers.heal()
+                arrived = self._at_provider(reported)
+                settled = await self._subscribers.catch_up(arrived, healed + self._settle_s) and settled
+                hooks = self._subscribers.judge(arrived)
             settle_s = monotonic() - healed
         finally:
             self.injector.thaw()
@@ -169,6 +191,8 @@ class Run:
             done=self.injector.done,
             left_out=self.injector.left_out,
             at_provider=dict(self._ledger.faults),
+            at_subscribers={} if self._subscribers is None else self._subscribers.bad_answers,
+            hooks=hooks,
             crash_points=crash_points_of(self._installation),
             followed_up=dict(self._follow_up.done),
             settled=settled,
@@ -237,6 +261,14 @@ class Run:
             for message in self._load.accepted
             if message.text in reported and _is_open(reported[message.text])
         )
+
+    def _at_provider(self, reported: Mapping[str, ReportedState]) -> dict[str, set[int]]:
+        """Return the ids of messages that are shown as sent, by company."""
+        found: dict[str, set[int]] = {}
+        for message in self._load.accepted:
+            if (state := reported.get(message.text)) and state.state in _USUAL:
+                found.setdefault(self._load.chat_named(message.chat).company, set()).add(int(message.id))
+        return found
 
     def _worth_reading(self, reported: Mapping[str, ReportedState]) -> list[AcceptedMessage]:
         """Return the messages whose history is compared: all with an unusual course, and a sample of the others."""

@@ -45,11 +45,13 @@ class SubscriberSettlement:
     """What is written about one subscriber.
 
     Attributes:
-        position: everything up to here is delivered or kept; None: unchanged. attempts: for the log. kept: events that
-            wait or are dead. done: positions of kept events that are delivered. taken, failed: whether some event was.
-        gone: the subscriber wants nothing more.
+        hook_id, version: of its row, as it was read. position: everything up to here is delivered or kept; None:
+            unchanged. attempts: for the log. kept: events that wait or are dead. done: positions of kept events that
+            are delivered. taken, failed: whether some event was. gone: the subscriber wants nothing more.
     """
 
+    hook_id: int
+    version: int
     position: Position | None = None
     attempts: list[Mapping[str, Any]] = field(default_factory=list)
     kept: list[Mapping[str, Any]] = field(default_factory=list)
@@ -58,28 +60,40 @@ class SubscriberSettlement:
     failed: bool = False
     gone: bool = False
 
+    @property
+    def weight(self) -> int:
+        """Rows that it writes, about."""
+        return 1 + len(self.attempts) + len(self.kept) + len(self.done)
+
 
 def settle(
-    transaction: Transaction, settlement: SubscriberSettlement, *, hook_id: int, incarnation: str, version: int
-) -> Row | None:
-    """Write it. Returns for how long the subscriber has taken nothing (`failing_s`), None when it is not this
-    incarnation's any more.
+    transaction: Transaction, settlements: Sequence[SubscriberSettlement], *, incarnation: str
+) -> list[Row | None]:
+    """Write them in one statement. Returns for each the row with `failing_s`, for how long its subscriber has taken
+    nothing; None when that is not this incarnation's any more, or was changed.
     """
-    position = settlement.position
-    return transaction.row(
-        "settle_hook",
-        hook_id=hook_id,
+    hooks: dict[int, dict[str, Any]] = {}
+    for one in settlements:
+        # two about one subscriber: a page of the stream, and what was tried again
+        row = hooks.setdefault(
+            one.hook_id,
+            {"id": one.hook_id, "version": one.version, "xid": None, "event_id": None, "taken": False, "failed": False},
+        )
+        row["taken"], row["failed"] = row["taken"] or one.taken, row["failed"] or one.failed
+        if one.position is not None:
+            row["xid"], row["event_id"] = one.position.xid, one.position.id
+    rows = transaction.rows(
+        "settle_hooks",
         incarnation=incarnation,
-        version=version,
-        xid=None if position is None else position.xid,
-        event_id=None if position is None else position.id,
-        taken=settlement.taken,
-        failed=settlement.failed,
-        attempts=records(settlement.attempts),
-        kept=records(settlement.kept),
-        done_xids=[one.xid for one in settlement.done],
-        done_ids=[one.id for one in settlement.done],
+        hooks=records(list(hooks.values())),
+        attempts=records([{"hook_id": one.hook_id, **attempt} for one in settlements for attempt in one.attempts]),
+        kept=records([{"hook_id": one.hook_id, **kept} for one in settlements for kept in one.kept]),
+        done_hooks=[one.hook_id for one in settlements for _ in one.done],
+        done_xids=[position.xid for one in settlements for position in one.done],
+        done_ids=[position.id for one in settlements for position in one.done],
     )
+    written = {row["id"]: row for row in rows}
+    return [written.get(one.hook_id) for one in settlements]
 
 
 def hurry(transaction: Transaction, hook_id: int) -> None:

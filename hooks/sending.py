@@ -1,32 +1,25 @@
-"""Posts deliveries: whole within a deadline, to addresses that may be reached, and reading little of the answer. One of
-the doors to aiohttp.
-"""
+"""Posts deliveries: whole within a deadline, to addresses that may be reached, and reading little of the answer."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Final
+from urllib.parse import quote
 
-import aiohttp
-
-from shared.clock import left, monotonic, utc_now
-from shared.media.errors import FetchFailed
+from hooks.connections import DeliveryBroken, SubscriberConnections, SubscriberOrigin
+from shared.clock import utc_now
 from shared.media.reach import Reach, checked
 from shared.media.wire import SocketGuard
 
 WHOLE_S: Final = 15.0
 """Seconds for one delivery, from the look at the name to the head of the answer (Standard Webhooks: 15 to 30)."""
-_CONNECT_S: Final = 5.0
-_BODY_S: Final = 1.0
-_BODY_BYTES: Final = 16 << 10
-"""How much of an answer's body is read, and for how long: only so that the connection can be used again."""
-_CONNECTIONS: Final = 500
-_CONNECTIONS_OF_HOST: Final = 50
 _GONE: Final = 410
+_PORTS: Final = {"http": 80, "https": 443}
+_SAFE: Final = "/%:@!$&'()*+,;=~?"
+"""Characters of a target that are not escaped, or are escapes already (RFC 3986 3.3, 3.4)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +45,18 @@ class DeliveryResult:
         return self.status == _GONE
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryTarget:
+    """Where a subscriber's deliveries are posted to.
+
+    Attributes:
+        head: request line and headers that all deliveries have.
+    """
+
+    origin: SubscriberOrigin
+    head: bytes = field(repr=False)
+
+
 class Poster:
     """Posts bodies; one for the process, so that connections are used again."""
 
@@ -59,73 +64,56 @@ class Poster:
         self._reach, self._whole_s = reach, whole_s
         # A kept connection leads to the address that was checked when it was opened; names are looked up for each new
         # one.
-        connector = aiohttp.TCPConnector(
-            socket_factory=SocketGuard(reach),
-            use_dns_cache=False,
-            limit=_CONNECTIONS,
-            limit_per_host=_CONNECTIONS_OF_HOST,
-            keepalive_timeout=30.0,
-        )
-        timeout: Any = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            # a proxy would connect in our place, past the guard
-            trust_env=False,
-        )
+        self._pool = SubscriberConnections(SocketGuard(reach))
 
-    async def close(self) -> None:
+    def close_idle(self) -> None:
+        """Close connections that were not used for a while."""
+        self._pool.close_idle()
+
+    def close(self) -> None:
         """Close every connection."""
-        await self._session.close()
+        self._pool.close()
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
+    def target(self, url: str, headers: Mapping[str, str]) -> DeliveryTarget:
+        """Return what does not change between deliveries. Raises `FetchFailed` for an address that may not be reached,
+        and `ValueError` for headers that are none.
+        """
+        parts = checked(url, self._reach)
+        port = parts.port or _PORTS[parts.scheme]
+        place = quote(parts.path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE)}" if parts.query else "")
+        named = {"Host": parts.netloc, "Content-Type": "application/json", "User-Agent": "bulkhead", **headers}
+        if any("\r" in text or "\n" in text for pair in named.items() for text in pair):
+            raise ValueError("a header has a line break")
+        lines = [f"POST {place} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
+        origin = SubscriberOrigin(parts.scheme == "https", str(parts.hostname), port)
+        return DeliveryTarget(origin, "".join(f"{line}\r\n" for line in lines).encode("latin-1"))
+
+    async def post(self, target: DeliveryTarget, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         """Deliver one body. Raises nothing but a cancellation."""
-        by = monotonic() + self._whole_s
+        own = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (target.head, own.encode("ascii"), len(body), body)
         try:
-            parts = checked(url, self._reach)
-            async with asyncio.timeout(left(by)):
-                response = await self._session.post(parts.geturl(), data=body, headers=headers, allow_redirects=False)
-        # the text of an error holds the URL, which may be secret; its class is enough
-        except (FetchFailed, TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            head = await self._pool.ask(target.origin, request, self._whole_s)
+        except DeliveryBroken as problem:
+            return DeliveryResult(status=None, error=str(problem))
+        except OSError as error:
             return DeliveryResult(status=None, error=_named(error))
-        await _finish(response)
-        status = response.status
-        if 200 <= status < 300:
-            return DeliveryResult(status=status)
-        return DeliveryResult(status=status, error=f"http_{status}", retry_after_s=_retry_after_s(response.headers))
+        if 200 <= head.status < 300:
+            return DeliveryResult(status=head.status)
+        return DeliveryResult(
+            status=head.status, error=f"http_{head.status}", retry_after_s=_retry_after_s(head.retry_after)
+        )
 
 
-def _named(error: Exception) -> str:
-    """Return what went wrong, in a word."""
-    inner = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(inner, FetchFailed | PermissionError):
+def _named(error: OSError) -> str:
+    """Return what went wrong, in a word: the text of an error may hold an address that is secret."""
+    if isinstance(error, PermissionError):
         return "address_refused"
-    if isinstance(inner, TimeoutError):
-        return "timeout"
-    return "unreachable" if isinstance(error, aiohttp.ClientConnectorError) else f"broken ({type(error).__name__})"
+    return "timeout" if isinstance(error, TimeoutError) else "unreachable"
 
 
-async def _finish(response: aiohttp.ClientResponse) -> None:
-    """Read a short body to its end, so that the connection can be used again; close the connection of any other."""
-    try:
-        async with asyncio.timeout(_BODY_S):
-            await response.content.readexactly(_BODY_BYTES)
-    # the end came first: it is read whole
-    except asyncio.IncompleteReadError:
-        response.release()
-        return
-    # the status was received, and decides; how its body ends changes nothing
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        response.close()
-        return
-    response.close()
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float:
+def _retry_after_s(given: str) -> float:
     """Return what `Retry-After` asks for (RFC 9110 10.2.3), 0 for nothing."""
-    given = headers.get("Retry-After", "").strip()
     if given.isascii() and given.isdecimal():
         return float(given[:9])
     try:

@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from hooks import rows
+from hooks.rows import SubscriberSettlement
 from hooks.sending import Poster
 from hooks.subscriber import HookMetrics, Subscriber, SubscriberLoop
+from shared.batching import GroupCommit
 from shared.clock import left, utc_now
 from shared.errors import StoreUnavailable
 from shared.events.catalogue import Selection
 from shared.events.hook_secrets import HookSecrets
 from shared.events.reader import Position
 from shared.events.tail import EventTail
+from shared.fail_points import hit
 from shared.logs import logger
 from shared.media.reach import Reach, reach_of
 from shared.process.leased_work import Intervals, LeasedRows, LeasedWork
@@ -33,6 +36,11 @@ _SUBSCRIBERS_MOST: Final = 2000
 """Subscribers of one process: each costs a loop and a place in memory."""
 _UNUSABLE_S: Final = 60.0
 """Seconds until a row is looked at again whose secrets do not open."""
+_SETTLE_S: Final = 0.02
+"""Least time between two commits of what is delivered: the subscribers share them."""
+_SETTLED_MOST: Final = 2000
+"""Rows of one such commit."""
+_IDLE_LOOK_S: Final = 5.0
 _DAY_S: Final = 86400.0
 
 
@@ -48,6 +56,13 @@ class HooksService:
         self._vault = Vault.from_settings(settings)
         reach = Reach.PRIVATE if settings.own("HOOKS_PRIVATE") == "on" else reach_of(settings)
         self._poster = Poster(reach)
+        self._settling: GroupCommit[SubscriberSettlement, Row | None] = GroupCommit(
+            self._settle,
+            interval_s=_SETTLE_S,
+            capacity=_SETTLED_MOST,
+            weight=lambda one: one.weight,
+            on_refused=lambda error: log.error("hook_not_settled", reason=str(error)),
+        )
         self._tail = EventTail(child.store, child.stopping)
         self._metrics = HookMetrics(child.metrics)
         self._disable_after_s = float(settings.own("HOOKS_DISABLE_DAYS")) * _DAY_S
@@ -66,6 +81,9 @@ class HooksService:
         """Begin to take subscribers."""
         self._child.spawn(self._tail.run(), "event-tail")
         self._child.spawn(repeat("hook-leases", self._renew, _RENEW_S), "hook-leases")
+        self._child.spawn(repeat("hook-connections", self._close_idle, _IDLE_LOOK_S), "hook-connections")
+        for committer in self._settling.start("hook-settlements"):
+            self._child.watch(committer)
         self._work.start()
 
     async def drain(self, by: float) -> bool:
@@ -84,7 +102,8 @@ class HooksService:
     async def close(self) -> None:
         """Cut what is still under way."""
         await self._work.close()
-        await self._poster.close()
+        await self._settling.close()
+        self._poster.close()
 
     def readiness(self) -> Mapping[str, str]:
         """Nothing beyond the database, which every child watches."""
@@ -106,13 +125,16 @@ class HooksService:
         return None
 
     async def _take(self, most: int) -> Sequence[Row]:
-        return await self._store.call(
+        leased = await self._store.call(
             rows.lease,
             incarnation=self._incarnation,
             in_hand=[*self._served, *self._unusable],
             most=most,
             lease_s=LEASE_S,
         )
+        if leased:
+            hit("hook.leased")
+        return leased
 
     async def _renew(self) -> None:
         if not self._served:
@@ -124,6 +146,12 @@ class HooksService:
             if kept.get(hook_id) != version:
                 # removed, paused, or changed: it is taken again as it is now
                 loop.stop.set()
+
+    async def _settle(self, settlements: Sequence[SubscriberSettlement]) -> Sequence[Row | None]:
+        return await self._store.call(rows.settle, settlements, incarnation=self._incarnation)
+
+    async def _close_idle(self) -> None:
+        self._poster.close_idle()
 
     async def _serve(self, row: Row) -> None:
         try:
@@ -151,6 +179,7 @@ class HooksService:
         loop = SubscriberLoop(
             subscriber,
             store=self._store,
+            settle=self._settling.submit,
             tail=self._tail,
             poster=self._poster,
             metrics=self._metrics,

@@ -6,26 +6,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from hooks import rows
 from hooks.rows import SubscriberSettlement
 from hooks.schedule import DOWN_AFTER, wait_s
-from hooks.sending import DeliveryResult, Poster
-from hooks.signature import signature
+from hooks.sending import DeliveryResult, DeliveryTarget, Poster
+from hooks.signature import keys_of, signature
 from shared.clock import monotonic, utc_now
 from shared.events import public
 from shared.events.catalogue import Selection
 from shared.events.public import PositionExpired, PositionUnknown, PublicEvent
 from shared.events.reader import Position
 from shared.events.tail import EventTail
+from shared.fail_points import hit
 from shared.logs import logger
+from shared.media.errors import FetchFailed
 from shared.process.metrics import Metrics
 from shared.process.periodic import until_available, wait_for_event
 from shared.store import events as stream
+from shared.store.pool import Row
 from shared.store.store import Store
 
 log = logger(__name__)
@@ -41,6 +44,10 @@ _RETRIES_S: Final = 1.0
 OPEN_MOST: Final = 1000
 """Events that wait, beyond which the subscriber takes nothing: further ones wait in the stream."""
 _TEST: Final = "hook.test"
+_REFUSED: Final = DeliveryResult(status=None, error="address_refused")
+Settle: TypeAlias = Callable[[SubscriberSettlement], Awaitable[Row | None]]
+"""Writes one settlement; returns None when the subscriber is not this incarnation's any more. Raises
+`StoreUnavailable`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +77,7 @@ class SubscriberLoop:
     """Serves one subscriber until it is not this incarnation's any more, or the process stops.
 
     Args:
-        stop: set when either is so.
+        settle: writes what is settled, together with what other loops settle. stop: set when either is so.
     """
 
     def __init__(
@@ -78,6 +85,7 @@ class SubscriberLoop:
         subscriber: Subscriber,
         *,
         store: Store,
+        settle: Settle,
         tail: EventTail,
         poster: Poster,
         metrics: HookMetrics,
@@ -85,7 +93,14 @@ class SubscriberLoop:
         stop: asyncio.Event,
         disable_after_s: float,
     ) -> None:
-        self._one, self._store, self._tail, self._poster = subscriber, store, tail, poster
+        self._one, self._store, self._settle_together, self._tail, self._poster = (
+            subscriber,
+            store,
+            settle,
+            tail,
+            poster,
+        )
+        self._target, self._keys = _target_of(subscriber, poster), keys_of(subscriber.secrets)
         self._metrics, self._incarnation, self.stop, self._disable_after_s = metrics, incarnation, stop, disable_after_s
         self._position = subscriber.position
         self._places = asyncio.Semaphore(SIDE_BY_SIDE)
@@ -103,37 +118,46 @@ class SubscriberLoop:
         """Serve it. Raises nothing but bugs."""
         self._waiting = await until_available("hook-waiting", lambda: self._store.call(rows.waiting, self._one.id))
         retries = asyncio.create_task(self._retry(), name=f"hook-retries-{self._one.id}")
+        settling: asyncio.Task[None] | None = None
         try:
             with self._tail.following():
                 while not self.stop.is_set():
                     if self.is_down and self._waiting.total():
                         await wait_for_event(self.stop, _RETRIES_S)
-                    else:
-                        await self._next_page()
+                        continue
+                    settlement = await self._next_page()
+                    # one page is written while the next is delivered
+                    if settling is not None:
+                        await settling
+                    settling = None if settlement is None else asyncio.create_task(self._settle(settlement))
         finally:
             # first what is under way there: its outcome is worth a second delivery less
             self.stop.set()
-            await retries
+            await asyncio.gather(retries, *([] if settling is None else [settling]))
 
-    async def _next_page(self) -> None:
+    async def _next_page(self) -> SubscriberSettlement | None:
+        """Read and deliver a page. Returns what is to be written about it; None: nothing was read."""
         try:
             page = await until_available("hook-events", self._read)
         except PositionExpired:
             log.warning("hook_events_expired", hook_id=self._one.id)
             self._position = Position()
-            return
+            return None
         except PositionUnknown:
             # a database that was restored to an earlier state: from its end on
             self._position = Position((await until_available("hook-horizon", self._horizon)).oldest)
-            return
-        settlement = SubscriberSettlement(position=page.position)
-        chosen = [event for event in page.events if self._is_chosen(event)]
+            return None
+        settlement = self._settlement(page.position)
         by_conversation: dict[str, list[PublicEvent]] = {}
-        for event in chosen:
-            by_conversation.setdefault(event.conversation, []).append(event)
+        for event in page.events:
+            if self._is_chosen(event):
+                by_conversation.setdefault(event.conversation, []).append(event)
         await asyncio.gather(*(self._in_order(one, settlement) for one in by_conversation.values()))
-        await self._settle(settlement)
         self._position = page.position
+        return settlement
+
+    def _settlement(self, position: Position | None = None) -> SubscriberSettlement:
+        return SubscriberSettlement(hook_id=self._one.id, version=self._one.version, position=position)
 
     async def _read(self) -> public.PublicPage:
         return await self._tail.page(self._one.selection, self._position, most=PAGE, wait_by=monotonic() + _WAIT_S)
@@ -174,7 +198,7 @@ class SubscriberLoop:
         positions = [Position(row["xid"], row["event_id"]) for row in found]
         events = await until_available("hook-events", lambda: self._store.call(public.at, positions))
         by_position = {event.position: event for event in events}
-        settlement = SubscriberSettlement()
+        settlement = self._settlement()
 
         async def one(row: Mapping[str, Any], position: Position) -> None:
             event = by_position.get(position)
@@ -256,17 +280,19 @@ class SubscriberLoop:
         settlement.gone = settlement.gone or result.is_gone
 
     async def _post(self, event: PublicEvent) -> DeliveryResult:
+        if self._target is None:
+            return _REFUSED
         timestamp = int(utc_now().timestamp())
         webhook_id = str(event.position)
         headers = {
-            **self._one.headers,
-            "Content-Type": "application/json",
-            "User-Agent": "bulkhead",
             "webhook-id": webhook_id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(self._one.secrets, webhook_id, timestamp, event.body),
+            "webhook-signature": signature(self._keys, webhook_id, timestamp, event.body),
         }
-        return await self._poster.post(self._one.url, event.body, headers)
+        hit("hook.posting")
+        result = await self._poster.post(self._target, event.body, headers)
+        hit("hook.answered")
+        return result
 
     def _keep(self, settlement: SubscriberSettlement, position: Position, conversation: str) -> None:
         self._count(conversation, 1)
@@ -283,16 +309,9 @@ class SubscriberLoop:
 
     async def _settle(self, settlement: SubscriberSettlement) -> None:
         """Write it; a subscriber that is not ours any more is left alone."""
-        written = await until_available(
-            "hook-settlement",
-            lambda: self._store.call(
-                rows.settle,
-                settlement,
-                hook_id=self._one.id,
-                incarnation=self._incarnation,
-                version=self._one.version,
-            ),
-        )
+        hit("hook.settling")
+        written = await until_available("hook-settlement", lambda: self._settle_together(settlement))
+        hit("hook.settled")
         if written is None:
             self.stop.set()
         elif settlement.gone:
@@ -307,6 +326,14 @@ class SubscriberLoop:
             lambda: self._store.call(rows.disable, hook_id=self._one.id, incarnation=self._incarnation, reason=reason),
         )
         self.stop.set()
+
+
+def _target_of(subscriber: Subscriber, poster: Poster) -> DeliveryTarget | None:
+    """Return where it is posted to, None for an address that may not be reached now."""
+    try:
+        return poster.target(subscriber.url, subscriber.headers)
+    except FetchFailed:
+        return None
 
 
 def _kept(

@@ -36,6 +36,7 @@ _COMPOSER: Final = "tests/compose/test_composer.py"
 _DOORS: Final = "tests/process/test_http_limits.py"
 _OPERATIONS: Final = "api/http/operations.py"
 _WALK: Final = "tests/tenants/test_walk.py"
+_HOOKS_SQL: Final = "hooks/queries/hooks.sql"
 _KEYS_SQL: Final = "shared/store/queries/keys.sql"
 
 MUTATIONS: Final[Mapping[str, Mutation]] = {
@@ -171,9 +172,50 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "tests/hooks/test_delivery.py::test_what_is_not_taken_waits_with_all_behind_it_and_no_other_chat_waits",
     ),
     "hooks-redirects": Mutation(
-        "a delivery follows no redirect",
-        (Edit("hooks/sending.py", "allow_redirects=False", "allow_redirects=True"),),
+        "a redirect is a failure",
+        (Edit("hooks/sending.py", "if 200 <= head.status < 300:", "if 200 <= head.status < 400:"),),
         "tests/hooks/test_delivery.py::test_statuses",
+    ),
+    "hooks-fence": Mutation(
+        "only the incarnation that serves a subscriber writes how far it has come",
+        (Edit(_HOOKS_SQL, "h.incarnation = %(incarnation)s AND h.version", "h.version"),),
+        "tests/hooks/test_settlement.py",
+    ),
+    "hooks-version": Mutation(
+        "what was read of a subscriber before it was changed is not written",
+        (Edit(_HOOKS_SQL, "h.version = g.version AND h.state", "h.state"),),
+        "tests/hooks/test_settlement.py",
+    ),
+    "hooks-position": Mutation(
+        "a position is written after what lies before it was delivered or kept",
+        (
+            Edit(
+                "hooks/subscriber.py",
+                "        await asyncio.gather(*(self._in_order(",
+                "        await self._settle(settlement)\n        await asyncio.gather(*(self._in_order(",
+            ),
+        ),
+        "tests/hooks/test_fail_points.py",
+    ),
+    "hooks-first-of-conversation": Mutation(
+        "of what waits only the first of a conversation is tried again",
+        (Edit(_HOOKS_SQL, "SELECT DISTINCT ON (conversation) conversation", "SELECT conversation"),),
+        "tests/hooks/test_settlement.py",
+    ),
+    "hooks-head": Mutation(
+        "the head of a subscriber's answer has a limit",
+        (Edit("hooks/connections.py", "self._head_bytes > HEAD_MOST", "False"),),
+        "tests/hooks/test_connections.py::test_what_never_ends_is_ended_soon",
+    ),
+    "hooks-body": Mutation(
+        "the body of a subscriber's answer has a limit",
+        (Edit("hooks/connections.py", "self._body_bytes > BODY_MOST", "False"),),
+        "tests/hooks/test_connections.py::test_what_never_ends_is_ended_soon",
+    ),
+    "hooks-stale": Mutation(
+        "a delivery that met the end of a kept connection is repeated",
+        (Edit("hooks/connections.py", "if not problem.is_stale:", "if problem:"),),
+        "tests/hooks/test_connections.py::test_a_delivery_that_met_the_end_of_a_kept_connection_is_repeated",
     ),
     "events-of-their-company": Mutation(
         "an event shows no message of another company",

@@ -24,7 +24,11 @@ FROM hooks h WHERE h.company_id = %(company_id)s AND (%(id)s::bigint IS NULL OR 
 ORDER BY h.id FOR UPDATE OF h;
 
 -- change_hook --
--- Change what is given about a subscriber; its server reads it again.
+-- Change what is given about a subscriber; its server reads it again. Made active: what waits for it is due at once.
+WITH due AS (
+    UPDATE hook_retries SET next_at = now()
+    WHERE hook_id = %(id)s AND state = 'waiting' AND next_at > now() AND %(state)s = 'active'
+)
 UPDATE hooks
 SET url = coalesce(%(url)s, url), types = coalesce(%(types)s::text[], types),
     phone_indexes = coalesce(%(phone_indexes)s::integer[], phone_indexes), state = coalesce(%(state)s, state),

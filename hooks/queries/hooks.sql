@@ -17,9 +17,13 @@ RETURNING h.id, h.company_id, h.url, h.types, h.phone_indexes, h.sealed, h.forme
 
 -- renew_hooks --
 -- Keep what one incarnation serves. What is not returned is served by another one, or by none any more.
-UPDATE hooks SET leased_until = now() + make_interval(secs => %(lease_s)s)
-WHERE incarnation = %(incarnation)s AND state = 'active' AND id = ANY(%(ids)s::bigint[])
-RETURNING id, version;
+WITH mine AS MATERIALIZED (
+    -- in one order here and in settle_hooks, so that neither waits for the other in a circle
+    SELECT id FROM hooks WHERE incarnation = %(incarnation)s AND state = 'active' AND id = ANY(%(ids)s::bigint[])
+    ORDER BY id FOR UPDATE
+)
+UPDATE hooks h SET leased_until = now() + make_interval(secs => %(lease_s)s) FROM mine WHERE h.id = mine.id
+RETURNING h.id, h.version;
 
 -- release_hooks --
 -- Give back what a dead incarnation served.
@@ -38,39 +42,49 @@ SELECT first.* FROM (
 ) AS first
 WHERE next_at <= now() ORDER BY next_at LIMIT %(most)s;
 
--- settle_hook --
--- Write in one statement how far a subscriber has come: position, attempts, what waits and what is done with. Nothing,
--- and no row, when another incarnation serves it or it was changed meanwhile.
-WITH mine AS (
-    UPDATE hooks
-    SET xid = coalesce(%(xid)s, xid), event_id = coalesce(%(event_id)s, event_id),
-        failing_since = CASE WHEN %(taken)s THEN NULL
-                             WHEN %(failed)s THEN coalesce(failing_since, now()) ELSE failing_since END
-    WHERE id = %(hook_id)s AND incarnation = %(incarnation)s AND version = %(version)s AND state = 'active'
-    RETURNING id, failing_since
+-- settle_hooks --
+-- Write in one statement how far subscribers have come: positions, attempts, what waits and what is done with. Nothing,
+-- and no row, for those that another incarnation serves, or that were changed meanwhile.
+WITH given AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(hooks)s::jsonb)
+        AS g(id bigint, version integer, xid bigint, event_id bigint, taken boolean, failed boolean)
+), mine AS MATERIALIZED (
+    SELECT h.id FROM hooks h JOIN given g ON g.id = h.id
+    WHERE h.incarnation = %(incarnation)s AND h.version = g.version AND h.state = 'active'
+    ORDER BY h.id FOR UPDATE OF h
+), moved AS (
+    UPDATE hooks h
+    SET xid = coalesce(g.xid, h.xid), event_id = coalesce(g.event_id, h.event_id),
+        failing_since = CASE WHEN g.taken THEN NULL
+                             WHEN g.failed THEN coalesce(h.failing_since, now()) ELSE h.failing_since END
+    FROM mine JOIN given g USING (id) WHERE h.id = mine.id
+    RETURNING h.id, h.failing_since
 ), logged AS (
     INSERT INTO hook_deliveries (hook_id, xid, event_id, type, at, attempt, outcome, status, error, took_ms)
     SELECT mine.id, r.xid, r.event_id, r.type, r.at, r.attempt, r.outcome, r.status, r.error, r.took_ms
-    FROM mine, jsonb_to_recordset(%(attempts)s::jsonb)
-        AS r(xid bigint, event_id bigint, type text, at timestamptz, attempt integer, outcome text, status integer,
-             error text, took_ms integer)
+    FROM jsonb_to_recordset(%(attempts)s::jsonb)
+        AS r(hook_id bigint, xid bigint, event_id bigint, type text, at timestamptz, attempt integer, outcome text,
+             status integer, error text, took_ms integer)
+    JOIN mine ON mine.id = r.hook_id
 ), kept AS (
     INSERT INTO hook_retries AS k (hook_id, xid, event_id, conversation, state, attempts, first_at, next_at, status,
                                    error)
     SELECT mine.id, r.xid, r.event_id, r.conversation, r.state, r.attempts, r.first_at,
            now() + make_interval(secs => r.after_s), r.status, r.error
-    FROM mine, jsonb_to_recordset(%(kept)s::jsonb)
-        AS r(xid bigint, event_id bigint, conversation text, state text, attempts integer, first_at timestamptz,
-             after_s double precision, status integer, error text)
+    FROM jsonb_to_recordset(%(kept)s::jsonb)
+        AS r(hook_id bigint, xid bigint, event_id bigint, conversation text, state text, attempts integer,
+             first_at timestamptz, after_s double precision, status integer, error text)
+    JOIN mine ON mine.id = r.hook_id
     ON CONFLICT (hook_id, xid, event_id) DO UPDATE
     SET state = excluded.state, attempts = excluded.attempts, first_at = excluded.first_at, next_at = excluded.next_at,
         status = excluded.status, error = excluded.error, updated_at = now()
 ), gone AS (
     DELETE FROM hook_retries r
-    USING mine, unnest(%(done_xids)s::bigint[], %(done_ids)s::bigint[]) AS d(xid, event_id)
-    WHERE r.hook_id = mine.id AND r.xid = d.xid AND r.event_id = d.event_id
+    USING mine, unnest(%(done_hooks)s::bigint[], %(done_xids)s::bigint[], %(done_ids)s::bigint[])
+        AS d(hook_id, xid, event_id)
+    WHERE d.hook_id = mine.id AND r.hook_id = mine.id AND r.xid = d.xid AND r.event_id = d.event_id
 )
-SELECT id, extract(epoch FROM now() - failing_since)::float AS failing_s FROM mine;
+SELECT id, extract(epoch FROM now() - failing_since)::float AS failing_s FROM moved;
 
 -- hurry_hook_retries --
 -- Let everything that waits for a subscriber be due now: it takes events again.

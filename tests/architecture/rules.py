@@ -65,7 +65,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     # third-party package -> modules (or packages of modules) that may import it; a package that is not listed may be
     # imported nowhere
     "uvicorn": ("shared.process.server", "shared.process.http_protocol"),
-    "httptools": ("shared.process.http_protocol",),
+    "httptools": ("shared.process.http_protocol", "hooks.connections"),
     "uvloop": ("shared.process.child",),
     "prometheus_client": ("shared.process.metrics",),
     "psycopg2": ("shared.store",),
@@ -84,7 +84,6 @@ DOORS: Mapping[str, tuple[str, ...]] = {
         "sandbox.media_links",
         "chaos.calls",
         "shared.media.wire",
-        "hooks.sending",
     ),
     "filetype": ("shared.media.kinds",),
     "python_multipart": ("api.http.multipart",),

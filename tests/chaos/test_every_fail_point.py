@@ -19,6 +19,7 @@ from chaos.run import Run, crash_points_of
 from shared.clock import left, monotonic
 from shared.fail_points import FAIL_POINTS
 from tests.chaos.env import BROWSER, ChaosEnv, DyingEnv, open_env
+from tests.hooks.test_fail_points import OF_HOOKS
 from tests.supervision.test_adoption import OF_ORCHESTRATOR
 from tests.support.waiting import eventually_async
 
@@ -103,7 +104,8 @@ def _armed(point: str) -> str:
 
 
 def test_the_table_has_every_point() -> None:
-    assert {name for names in WHERE.values() for name in names} | set(OF_ORCHESTRATOR) == set(FAIL_POINTS)
+    elsewhere = {*OF_ORCHESTRATOR, *OF_HOOKS}
+    assert {name for names in WHERE.values() for name in names} | elsewhere == set(FAIL_POINTS)
 
 
 def test_every_crash_point_of_servers_once() -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from chaos.plans import DOORS, FAULTS, PLANS, schedule
+from chaos.plans import DOORS, FAULTS, HOOKS, PLANS, SUBSCRIBERS, schedule
 
 EVERYTHING = (
     "api-0",
@@ -27,6 +27,8 @@ EVERYTHING = (
     *DOORS,
     "machine",
     "proof",
+    *HOOKS,
+    *SUBSCRIBERS,
 )
 
 

@@ -89,6 +89,19 @@ def test_foreign_statuses_move_nothing(tmp_path: Path) -> None:
     assert any(name.startswith("redriven") for name in result["followed_up"])
 
 
+@pytest.mark.timeout(240)
+def test_subscribers_of_webhooks_get_everything_in_order(tmp_path: Path) -> None:
+    """Good and bad ones, two companies, while the processes that serve them are killed."""
+    report = tmp_path / "result.json"
+    words = ["--plan", "hooks", "--faults", "14", "--rate", "1.2", "--load", "15", "--chats", "5", "--seed", "90"]
+    code, out, err = finished(*words, "--settle", "120", "--json", str(report), within_s=220.0)
+    assert code == 0, out + err
+    result = json.loads(report.read_text())
+    assert {"kill_hooks", "subscriber_rotated"} <= set(result["faults"]["done"]), out
+    assert len(result["faults"]["at_subscribers"]) >= 8, "bad answers of many kinds"
+    assert result["hooks"]["events"] > 500
+
+
 @pytest.mark.long
 @pytest.mark.timeout(480)
 @pytest.mark.parametrize(

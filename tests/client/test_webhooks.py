@@ -8,7 +8,7 @@ import pytest
 
 from bulkhead_client import WebhookRejected, verify
 from bulkhead_client.webhooks import sign
-from hooks.signature import signature
+from hooks.signature import keys_of, signature
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_" + "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -60,6 +60,6 @@ def test_anything_else_is_rejected(given: dict[str, str], body: bytes, secret: s
 
 
 def test_the_program_signs_what_the_client_verifies() -> None:
-    both = signature([SECRET, OTHER], "1-1", NOW, BODY)
+    both = signature(keys_of([SECRET, OTHER]), "1-1", NOW, BODY)
     for secret in (SECRET, OTHER):
         assert verify({**headers(), "Webhook-Signature": both}, BODY, secret, now=NOW)

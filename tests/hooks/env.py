@@ -128,11 +128,13 @@ class HooksEnv:
         """End the process as a crash would."""
         os.kill(self.entry.process.pid, signal.SIGKILL)
 
-    def restart(self) -> None:
-        """Begin the next life, as the orchestrator and the recorder do after a death."""
+    def restart(self, *, ready: bool = True) -> None:
+        """Begin the next life, as the orchestrator and the recorder do after a death. `ready`: wait until it is."""
         self.entry.process.wait(10)
         query(self.store.url, "UPDATE hooks SET incarnation = '', leased_until = now()")
-        self.start()
+        self.entry.start()
+        if ready:
+            self.entry.wait_ready()
 
     def receiver(self, answer: Answer = lambda _delivery, _handler: 204) -> Receiver:
         made = Receiver(answer)

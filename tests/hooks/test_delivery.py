@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks.signature import signature
+from hooks.signature import keys_of, signature
 from tests.hooks.env import SECRET, Delivery, HooksEnv
 from tests.store.env import StoreEnv, query
 from tests.support.waiting import eventually
@@ -38,7 +38,7 @@ def test_an_event_is_posted_signed_and_logged(hooks: HooksEnv) -> None:
     assert delivery.headers["authorization"] == "Bearer of-the-test"
     timestamp = int(delivery.headers["webhook-timestamp"])
     assert abs(timestamp - time.time()) < 60
-    assert delivery.headers["webhook-signature"] == signature([SECRET], delivery.id, timestamp, delivery.body)
+    assert delivery.headers["webhook-signature"] == signature(keys_of([SECRET]), delivery.id, timestamp, delivery.body)
     eventually(lambda: hooks.attempts(hook) == [("taken", "")], 10.0, "the log")
     assert hooks.waiting(hook) == []
     assert hooks.entry.stop() == 0

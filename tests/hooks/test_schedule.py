@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hooks.schedule import GIVEN_UP_S, PROBE_S, WAITS_S, wait_s
-from hooks.signature import signature
+from hooks.signature import keys_of, signature
 
 
 def exact(low: float, high: float) -> float:
@@ -42,11 +42,11 @@ def test_waits_are_spread() -> None:
 def test_signatures_are_those_of_the_standard_library_of_the_standard() -> None:
     """The value was made by the package `standardwebhooks` 1.1.0."""
     body = b'{"id":"81234-9917","type":"message.received"}'
-    made = signature(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], "81234-9917", 1764579600, body)
+    made = signature(keys_of(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]), "81234-9917", 1764579600, body)
     assert made == "v1,Kr2JISwk5dPW7Vbn33tYHlUf6FacHkQqj8Qb9eAhZuA="
 
 
 def test_during_a_rotation_both_secrets_sign() -> None:
     one, other = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
-    both = signature([one, other], "1-1", 1, b"{}")
-    assert both.split(" ") == [signature([one], "1-1", 1, b"{}"), signature([other], "1-1", 1, b"{}")]
+    both = signature(keys_of([one, other]), "1-1", 1, b"{}")
+    assert both.split(" ") == [signature(keys_of([one]), "1-1", 1, b"{}"), signature(keys_of([other]), "1-1", 1, b"{}")]
