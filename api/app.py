@@ -37,6 +37,9 @@ from api.operators.dashboard.page import Dashboard
 from api.operators.dead_letters import DeadLetterOperations
 from api.operators.dependencies import Dependencies
 from api.operators.health import HealthOperations
+from api.reading.analytics import AnalyticsOperations
+from api.reading.chats import ChatOperations
+from api.reading.messages import SearchOperations
 from api.tenants.audit import AuditOperations
 from api.tenants.keys import KeyOperations
 from api.tenants.limits import LimitOperations
@@ -136,6 +139,9 @@ def build_app(
         SendingOperations(DraftReader(directory, files), composer, answers),
         HistoryOperations(directory, shown),
         AmendmentOperations(directory, child.store, composer, answers, shown),
+        ChatOperations(directory, child.store),
+        SearchOperations(directory, child.store),
+        AnalyticsOperations(directory, child.store),
         MediaOperations(directory, files, storage),
         dead_letters,
         CompanyOperations(child.store),

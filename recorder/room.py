@@ -15,6 +15,7 @@ from recorder.dead_hosts import DeadHosts
 from recorder.environment_seeds import SeedOutcome
 from recorder.files import OldFiles
 from recorder.journal_follower import JournalFollower
+from recorder.reading_copies import ReadingCopies
 from recorder.retention import RetentionTask
 from shared.clock import monotonic
 from shared.delivery.reclaim import reclaim
@@ -59,6 +60,10 @@ _BATCH: Final = 100
 """Edits and deletions, or raw events, of one transaction."""
 _RETENTION_S: Final = 3600.0
 """Seconds between rounds of deleting: ages are counted in days."""
+_COPIES_S: Final = 0.5
+"""Seconds between rounds of the copies that lists and figures are read from: searches and figures are that old."""
+_BACKFILL_S: Final = 3600.0
+"""Seconds between rounds of indexing older messages; the first one finishes it, unless the database is away."""
 _PARTITIONS_S: Final = 3600.0
 """Seconds between rounds: often enough that a failed try is repeated many times before the first day without a
 partition.
@@ -77,6 +82,7 @@ class RecorderService:
         self._vault = Vault.from_settings(child.settings)
         self._journal = JournalFollower(child.store, child.settings.bulkhead_home, child.metrics)
         self._retention = RetentionTask.from_settings(child.store, child.metrics, child.settings)
+        self._copies = ReadingCopies(child.store)
         self._storage = open_storage(child.settings)
         self._old_files = OldFiles(child.store, self._storage, child.metrics, days=child.settings.media_retention_days)
         self._notified = asyncio.Event()
@@ -117,6 +123,8 @@ class RecorderService:
             ("parked-changes", _PARKED_S, self._apply_parked),
             ("raw-events", _ERASE_S, self._erase_copies),
             ("partitions", _PARTITIONS_S, self._make_partitions),
+            ("reading-copies", _COPIES_S, self._copies.catch_up),
+            ("reading-backfill", _BACKFILL_S, self._copies.backfill),
             ("retention", _RETENTION_S, self._retention.prune),
             ("files", _RETENTION_S, self._old_files.prune),
         ):

@@ -37,6 +37,8 @@ _DOORS: Final = "tests/process/test_http_limits.py"
 _OPERATIONS: Final = "api/http/operations.py"
 _WALK: Final = "tests/tenants/test_walk.py"
 _HOOKS_SQL: Final = "hooks/queries/hooks.sql"
+_READING: Final = "tests/store/test_reading.py"
+_READING_SQL: Final = "shared/store/queries/reading.sql"
 _KEYS_SQL: Final = "shared/store/queries/keys.sql"
 
 MUTATIONS: Final[Mapping[str, Mutation]] = {
@@ -230,7 +232,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "instants-in-range": Mutation(
         "an instant in a cursor is one that the database can hold",
-        (Edit("api/messages/history.py", "instant = read_timestamp(at)", "instant = datetime.fromisoformat(at)"),),
+        (Edit("api/http/cursors.py", "instant = read_timestamp(at)", "instant = datetime.fromisoformat(at)"),),
         "tests/api/test_fuzz.py::test_any_instant_in_a_cursor",
     ),
     "proof-of-death": Mutation(
@@ -1207,6 +1209,33 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "the environment never undoes what an operator did",
         (Edit("recorder/environment_seeds.py", "_state(row, vault) != seed.written", "False"),),
         "tests/recorder/test_environment_seeds.py",
+    ),
+    "figures-once": Mutation(
+        "a message whose outcome changes is taken from the figure in which it was counted",
+        (Edit(_READING_SQL, "FROM current WHERE is_old", "FROM current WHERE false"),),
+        f"{_READING}::test_figures_are_those_of_the_rows_after_any_history[0]",
+    ),
+    "lists-are-whole": Mutation(
+        "a list holds what the copies lack",
+        (
+            Edit(
+                _READING_SQL,
+                "(SELECT * FROM known UNION ALL SELECT * FROM new) AS merged",
+                "(SELECT * FROM known UNION ALL SELECT * FROM new WHERE false) AS merged",
+            ),
+        ),
+        f"{_READING}::test_a_list_holds_what_the_copies_lack",
+    ),
+    "quoted-in-its-chat": Mutation(
+        "a quotation shows a message of its own chat alone",
+        (
+            Edit(
+                "shared/store/queries/marks.sql",
+                "      AND m.company_id = %(company_id)s AND is_one_chat(m.company_id, m.chat_id, g.chat_id)\n    UNION ALL",
+                "      AND m.company_id = %(company_id)s\n    UNION ALL",
+            ),
+        ),
+        "tests/api/test_chats.py::test_a_reply_shows_what_it_quotes",
     ),
 }
 

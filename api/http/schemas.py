@@ -8,6 +8,7 @@ from typing import Final, get_args
 from api.http.key_schemas import KEY_SCHEMAS
 from api.http.problem_schemas import PROBLEM_SCHEMAS
 from api.http.process_schemas import PROCESS_SCHEMAS
+from api.http.reading_schemas import READING_SCHEMAS
 from api.http.shapes import AT as _AT
 from api.http.shapes import AT_OR_NULL as _AT_OR_NULL
 from api.http.shapes import COUNT as _COUNT
@@ -81,6 +82,7 @@ _CONTENT: Final = {
     "lastsSeconds": _NUMBER,
     "content": {"description": "Of every other type, as it is kept."},
     "quotedMessageId": {"type": "string", "description": "The provider's id of the message that it replies to."},
+    "quotedMessage": _ref("QuotedMessage"),
     "context": {"type": "object", "description": "What came with it: forwarded, referral, …."},
     "edited": _YES_NO,
     "editedAt": _AT,
@@ -104,6 +106,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
     **KEY_SCHEMAS,
     **PROBLEM_SCHEMAS,
     **PROCESS_SCHEMAS,
+    **READING_SCHEMAS,
     # ids are texts: a bigint can exceed 2^53, from where on JavaScript's numbers skip integers
     "AcceptedMessage": _object(
         {
@@ -207,6 +210,15 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     "Redriven": _object(
         {"redriven": _COUNT, "more": {"type": "boolean", "description": "As many as asked for: there may be others."}}
+    ),
+    "QuotedMessage": _object(
+        {
+            "id": {**_TEXT_OR_NULL, "description": "Ours; null: the chat has no such message here."},
+            "providerMessageId": _TEXT,
+            "direction": {"anyOf": [_DIRECTION, {"type": "null"}]},
+            "type": _TEXT_OR_NULL,
+            "text": {**_TEXT_OR_NULL, "description": "Its first 200 characters; null: none, or deleted."},
+        }
     ),
     "ChatPage": _object(
         {

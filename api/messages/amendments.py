@@ -14,7 +14,7 @@ from api.http.parameters import Parameter, query_of
 from api.http.problems import Problem
 from api.http.shapes import choice
 from api.messages.acceptance import ACCEPTING, ACCEPTING_PROBLEMS, ANSWERS, AcceptanceAnswers
-from api.messages.paths import message_unknown, named
+from api.messages.paths import message_unknown, named_by_any
 from api.messages.serializers import MessageSerializer
 from api.messages.waiting import read_wait_s
 from shared import content
@@ -143,17 +143,19 @@ class AmendmentOperations:
 
     async def delete(self, request: Request) -> Response:
         """Cancel a message that is still queued; accept the deletion of one that was sent or received."""
-        company_id, chat_id, message_id = named(request)
         # `acting`: a queued edit, reaction or deletion can be cancelled like any message
         target = await self._named(request, acting=True)
+        company_id = request.path_params["companyId"]
         if target.state == MessageState.QUEUED:
             # a claim may come first, and then nothing is cancelled: the state read after this decides, not the one
             # before
-            await self._store.call(interventions.cancel, company_id=company_id, chat_id=chat_id, message_id=message_id)
+            await self._store.call(
+                interventions.cancel, company_id=company_id, chat_id=target.chat_id, message_id=target.id
+            )
             target = await self._named(request, acting=True)
         # cancelled just now, or deleted before: a repeated request gets the same response
         if target.state == MessageState.DELETED:
-            return JSONResponse(await self._shown.one(company_id, chat_id, message_id))
+            return JSONResponse(await self._shown.one(company_id, target.chat_id, target.id))
         # being sent, in doubt or failed: the provider has no message that could be deleted
         if not target.is_there:
             raise Problem("message_not_queued", f"The message is {target.state}.", state=target.state)
@@ -179,11 +181,11 @@ class AmendmentOperations:
         """Return the message that the path names. Raises `Problem` when the chat has no such message, or (without
         `acting`) only one about another.
         """
-        company_id, chat_id, message_id = named(request)
+        company_id, chat_id, message_id = named_by_any(request)
         # the id is looked up by company alone: the chat of the path must match too, or a guessed id would reach
         # another chat
         for target in await self._store.call(targets.find, company_id, str(message_id), acting=acting):
-            if target.id == message_id and target.chat_id == chat_id:
+            if message_id in (target.id, target.provider_id) and chat_id in target.chat_ids:
                 return target
         await self._directory.require_company(company_id)
         raise message_unknown()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.messages.paths import message_unknown
 from api.messages.steps import shown_steps
 from shared.compose.directory import Directory
 from shared.events.message_json import JsonObject, RelatedRows, described, received, sent
-from shared.store import marks, messages, targets
+from shared.store import events, marks, messages, targets
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
 from shared.timestamps import iso
@@ -43,6 +44,13 @@ class MessageSerializer:
         """Return both directions of a chat, newest first: the rows, and what clients see of them."""
         rows, related = await self._store.call(_page, company_id, chat_id, before, most)
         return rows, [_entry(row, company_id, related) for row in rows]
+
+
+def entries(transaction: Transaction, company_id: str, ids: Sequence[int]) -> Mapping[int, JsonObject]:
+    """Return what clients see in lists of a company's messages, by id; those that are gone are left out."""
+    rows = [row for row in events.messages_of(transaction, ids).values() if row["company_id"] == company_id]
+    related = RelatedRows(transaction, company_id, rows)
+    return {row["id"]: _entry(row, company_id, related) for row in rows}
 
 
 def _whole(

@@ -14,13 +14,15 @@ from shared.store import marks
 from shared.store.pool import Row, Transaction
 from shared.timestamps import iso
 
+_QUOTED_TEXT: Final = 200
+"""Characters of a quoted text: to recognise it by; the whole of it is under its own id."""
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 JsonObject: TypeAlias = Mapping[str, Any]
 
 
 class RelatedRows:
-    """Reactions and files that belong to messages."""
+    """Reactions and files that belong to messages, and the messages that they quote."""
 
     def __init__(self, transaction: Transaction, company_id: str, rows: Sequence[Row]) -> None:
         # in the transaction of the rows, so that both are of one instant; one query for a whole page
@@ -29,6 +31,7 @@ class RelatedRows:
             company_id,
             [(row["connection_id"], row["chat_id"], row["provider_id"]) for row in rows if row["provider_id"]],
         )
+        self.quoted = marks.quoted(transaction, company_id, sorted({_quoted(row) for row in rows if _quotes(row)}))
         self.files = marks.received_files(transaction, [row["id"] for row in rows if "media" in row["content"]])
 
 
@@ -95,6 +98,7 @@ def described(row: Row, company_id: str, related: RelatedRows) -> JsonObject:
         shown["tag"] = tag
     if quoted := kept.get("quoted"):
         shown["quotedMessageId"] = quoted
+        shown["quotedMessage"] = _quotation(quoted, related.quoted.get(_quoted(row)) if _quotes(row) else None)
     if context := row.get("context"):
         shown["context"] = context
     if edited_at := kept.get("edited_at"):
@@ -106,6 +110,28 @@ def described(row: Row, company_id: str, related: RelatedRows) -> JsonObject:
     if reactions := related.reactions.get((row["connection_id"], row["provider_id"])):
         shown["reactions"] = [{"from": sender or None, "emoji": emoji} for sender, emoji in reactions]
     return shown
+
+
+def _quotes(row: Row) -> bool:
+    return isinstance(row["content"].get("quoted"), str)
+
+
+def _quoted(row: Row) -> tuple[int, str, str]:
+    return row["connection_id"], row["chat_id"], row["content"]["quoted"]
+
+
+def _quotation(provider_id: str, found: Row | None) -> JsonObject:
+    if found is None:
+        return {"id": None, "providerMessageId": provider_id, **dict.fromkeys(("direction", "type", "text"))}
+    kept = found["content"]
+    text = kept.get("body", kept.get("caption")) if found["state"] != MessageState.DELETED else None
+    return {
+        "id": str(found["id"]),
+        "providerMessageId": provider_id,
+        "direction": found["direction"],
+        "type": found["type"],
+        "text": text[:_QUOTED_TEXT] if isinstance(text, str) and "deleted_at" not in kept else None,
+    }
 
 
 def file_place(company_id: str, sha256: str) -> str:

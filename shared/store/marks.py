@@ -1,4 +1,4 @@
-"""Reactions to messages, and files that came with them; typed functions for `queries/marks.sql`."""
+"""Reactions to messages, what they quote, and files that came with them; typed functions for `queries/marks.sql`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,24 @@ def reactions(
         for row in rows:
             found.setdefault((row["connection_id"], row["target"]), []).append((row["sender"], row["emoji"]))
     return found
+
+
+def quoted(
+    transaction: Transaction, company_id: str, named: Sequence[tuple[int, str, str]]
+) -> Mapping[tuple[int, str, str], Row]:
+    """Return (id, direction, type, state, content) of messages that others quote, each named by connection id, chat id
+    and the provider's id; those that the company does not know in that chat are left out.
+    """
+    if not named:
+        return {}
+    rows = transaction.rows(
+        "quoted_messages",
+        company_id=company_id,
+        connection_ids=[connection_id for connection_id, _, _ in named],
+        chat_ids=[chat_id for _, chat_id, _ in named],
+        provider_ids=[provider_id for _, _, provider_id in named],
+    )
+    return {(row["connection_id"], row["asked_chat_id"], row["provider_id"]): row for row in rows}
 
 
 def received_files(transaction: Transaction, ids: Sequence[int]) -> Mapping[int, Row]:

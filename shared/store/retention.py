@@ -41,6 +41,11 @@ def prune_inbound_messages(transaction: Transaction, *, age_s: float, after: int
     return _batch(transaction.one("prune_inbound_messages", age_s=age_s, after=after, most=most), most)
 
 
+def prune_message_index(transaction: Transaction, *, age_s: float, after: int, most: int) -> Batch:
+    """As `prune_metrics`, for the index of messages that were deleted."""
+    return _batch(transaction.one("prune_message_index", age_s=age_s, after=after, most=most), most)
+
+
 def prune_names(transaction: Transaction, *, age_s: float) -> int:
     """Forget names by which repeated events are known, and positions in sources of events, that are older than `age_s`
     seconds. Returns how many.
@@ -65,6 +70,8 @@ TABLES: Final[Mapping[str, tuple[str, Prune]]] = {
     "inbound_journal": ("retention_days", prune_journal),
     "messages": ("message_retention_days", prune_messages),
     "inbound_messages": ("message_retention_days", prune_inbound_messages),
+    # after both: only what they have deleted goes
+    "message_index": ("message_retention_days", prune_message_index),
 }
 """Tables whose old rows are deleted, each with its setting and its statement. What one kind alone writes stands on that
 kind's row.

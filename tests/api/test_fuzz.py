@@ -133,7 +133,7 @@ def test_any_query(api_env: ApiEnv, name: str, value: str) -> None:
 )
 @pytest.mark.parametrize("row_id", ["1", "9" * 18, "9" * 5000])
 def test_any_instant_in_a_cursor(api_env: ApiEnv, at: str, row_id: str) -> None:
-    cursor = base64.urlsafe_b64encode(f"{at} {row_id}".encode()).decode()
+    cursor = base64.urlsafe_b64encode(f'["{at}",{row_id}]'.encode()).decode().rstrip("=")
     require_known(api_env.call("GET", f"/api/v2/messages/alpha/{CHAT}", params={"cursor": cursor}))
     require_known(api_env.call("GET", f"/api/v2/messages/alpha/{CHAT}", params={"cursor": at}))
     require_known(api_env.call("GET", "/api/v2/dead-letters/alpha", params={"cursor": row_id}))

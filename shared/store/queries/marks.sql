@@ -41,3 +41,21 @@ SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END AS direction, i.compan
        i.context, i.state, i.provider_id, i.sender, i.sender_name, i.at, i.created_at, true AS came_in
 FROM inbound_messages i JOIN phone_configs c ON c.id = i.connection_id
 WHERE i.company_id = %(company_id)s AND i.id = %(id)s;
+
+-- quoted_messages --
+-- Messages that others quote, each named by connection, chat and the provider's id. One is shown only in its own chat:
+-- ids are no secret.
+SELECT g.connection_id, g.chat_id AS asked_chat_id, g.provider_id, found.id, found.direction, found.type, found.state,
+       found.content
+FROM unnest(%(connection_ids)s::bigint[], %(chat_ids)s::text[], %(provider_ids)s::text[])
+     AS g(connection_id, chat_id, provider_id)
+CROSS JOIN LATERAL (
+    SELECT m.id, 'out' AS direction, m.type, m.state, m.content FROM messages m
+    WHERE m.provider_id = g.provider_id AND m.provider_id <> '' AND m.connection_id = g.connection_id
+      AND m.company_id = %(company_id)s AND is_one_chat(m.company_id, m.chat_id, g.chat_id)
+    UNION ALL
+    SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END, i.type, i.state, i.content FROM inbound_messages i
+    WHERE i.connection_id = g.connection_id AND i.provider_id = g.provider_id
+      AND i.company_id = %(company_id)s AND is_one_chat(i.company_id, i.chat_id, g.chat_id)
+    LIMIT 1
+) AS found;

@@ -1,0 +1,1 @@
+"""Operations that read what was written: chats, searches, people and figures."""
