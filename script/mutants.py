@@ -971,6 +971,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/events/tail.py", "        await self._forget_content(page)\n", ""),),
         "tests/events/test_tail.py",
     ),
+    "target-of-a-world": Mutation(
+        "what one world's provider has is not quoted or reacted to at the other's",
+        (Edit("shared/store/targets.py", "return is_known and not self.is_foreign", "return is_known"),),
+        "tests/compose/test_composer.py::test_nothing_acts_on_a_message_of_the_other_world",
+    ),
     "parked-changes": Mutation(
         "an edit or a deletion that finds no message is looked at again",
         (Edit("shared/store/inbound.py", '        transaction.execute("park_changes", ids=named)\n', ""),),

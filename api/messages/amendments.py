@@ -158,7 +158,7 @@ class AmendmentOperations:
             return JSONResponse(await self._shown.one(company_id, target.chat_id, target.id))
         # being sent, in doubt or failed: the provider has no message that could be deleted
         if not target.is_there:
-            raise Problem("message_not_queued", f"The message is {target.state}.", state=target.state)
+            raise Problem("message_not_queued", target.condition, state=target.state)
         accepted = await self._composer.delete(company_id, target, query_of(request)["for"], read_key(request.headers))
         return await self._answers.answer(accepted, read_wait_s(request.headers))
 

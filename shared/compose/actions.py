@@ -17,7 +17,7 @@ Content = dict[str, Any]
 def require_there(target: MessageTarget) -> None:
     """Raise `Refused` unless the provider knows the message."""
     if not target.is_there:
-        raise Refused("message_not_sent", f"The message is {target.state}.", state=target.state)
+        raise Refused("message_not_sent", target.condition, state=target.state)
 
 
 def require_message(target: MessageTarget, operation: str) -> None:

@@ -25,7 +25,8 @@ class MessageTarget:
     Attributes:
         id: our own. direction: `in`, or `out` for what we or the company's own phone sent. state: of a message of ours,
             else `received`.
-        chat_ids: every name of its chat. provider_id: empty until it was sent.
+        chat_ids: every name of its chat. provider_id: empty until it was sent. is_foreign: it belongs to the other world
+            (the sandbox, or the real provider) than the one to which the connection sends now.
     """
 
     id: int
@@ -41,12 +42,20 @@ class MessageTarget:
     state: str
     provider_id: str
     was_sent: bool
+    is_foreign: bool
 
     @property
     def is_there(self) -> bool:
         """Whether the provider knows the message, so that something can be done about it."""
         # Both: a message may be sent and its id not yet known, and one that failed keeps the id of its last attempt.
-        return bool(self.provider_id) and (self.state == "received" or self.state in _GONE_OUT)
+        is_known = bool(self.provider_id) and (self.state == "received" or self.state in _GONE_OUT)
+        return is_known and not self.is_foreign
+
+    @property
+    def condition(self) -> str:
+        """Return what the message is, for a refusal."""
+        where = " and was not with the provider to which the connection sends now" if self.is_foreign else ""
+        return f"The message is {self.state}{where}."
 
 
 def find(transaction: Transaction, company_id: str, given: str, *, acting: bool = False) -> list[MessageTarget]:

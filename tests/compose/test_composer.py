@@ -92,6 +92,22 @@ def test_only_what_is_there_is_quoted(env: ComposeEnv) -> None:
         assert (refused.code, refused.field) == ("quoted_message_unknown", "quotedMessageId")
 
 
+@pytest.mark.parametrize("direction", ["sent", "received"])
+def test_nothing_acts_on_a_message_of_the_other_world(env: ComposeEnv, direction: str) -> None:
+    """What the sandbox has, the real provider does not know."""
+    query(env.url, "UPDATE phone_configs SET world = 'sandbox'")
+    target = sent(env) if direction == "sent" else env.received(CHAT, "wamid.other")
+    query(env.url, "UPDATE messages SET world = 'sandbox'")
+    given = {"message": "Hello", "quotedMessageId": str(target)}
+    env.compose("text", CHAT, given)
+    query(env.url, "UPDATE phone_configs SET world = 'live'")
+    assert refusal(env, "text", given).code == "quoted_message_unknown"
+    refused = refusal(env, "reaction", {"messageId": str(target), "emoji": "👍"})
+    assert (refused.code, "the provider to which" in str(refused)) == ("message_not_sent", True)
+    if direction == "received":
+        assert refusal(env, "read", {}).code != "message_not_sent", "the newest of this world is meant"
+
+
 @pytest.mark.parametrize("line", ["call", "system"])
 def test_nothing_acts_on_a_line_that_is_no_message(env: ComposeEnv, line: str) -> None:
     said, call = env.received(CHAT, "wamid.said"), env.received(CHAT, "wacid.1", line)

@@ -31,10 +31,10 @@ WITH kept AS (
     INSERT INTO inbound_messages (company_id, connection_id, journal_id, provider_id, chat_id, sender, sender_name,
                                   from_me,
                                   may_trigger, type, content,
-                                  context, at)
+                                  context, at, world)
     SELECT c.company_id, r.connection_id, r.journal_id, r.provider_id, r.chat_id, r.sender, r.sender_name, r.from_me,
            r.may_trigger, r.type, r.content,
-           r.context, r.at
+           r.context, r.at, c.world
     FROM jsonb_to_recordset(%(rows)s::jsonb)
          AS r(connection_id bigint, journal_id bigint, provider_id text, chat_id text, sender text, sender_name text,
               from_me boolean, may_trigger boolean,
