@@ -52,6 +52,7 @@ WRITE: Final[Mapping[str, type | tuple[type, ...]]] = {
             "from",
             "user_id",
             "name",
+            "username",
             "text",
             "target",
             "emoji",
@@ -128,7 +129,12 @@ class CustomerCalls:
             for key, value in (("from_user_id", body.get("user_id")), ("group_id", body.get("group_id")))
             if value
         }
-        about = {"from": sender, "user_id": body.get("user_id", ""), "name": body.get("name") or "Customer"}
+        about = {
+            "from": sender,
+            "user_id": body.get("user_id", ""),
+            "name": body.get("name") or "Customer",
+            "username": body.get("username", ""),
+        }
         return self._sandbox.ledger.append(
             number.channel,
             "customer_wrote",

@@ -41,7 +41,7 @@ class Knobs:
     retry_cap_ms: float = 2_000.0
     retry_for_s: float = 604_800.0
     fetch_links: int = 0
-    user_ids: int = 0
+    user_ids: int = 1
     wa_ids: Mapping[str, str] = field(default_factory=dict)
 
     def turn(self, changes: Mapping[str, Any]) -> None:

@@ -83,7 +83,7 @@ def _contact(fields: Mapping[str, Any], *, user_ids: bool) -> dict[str, Any]:
     number, user_id = fields.get("from", ""), fields.get("user_id", "")
     user_id = user_id or (user_id_of(number) if user_ids else "")
     return {
-        "profile": {"name": fields["name"]},
+        "profile": {"name": fields["name"], **({"username": username} if (username := fields.get("username")) else {})},
         **({"wa_id": number} if number else {}),
         **({"user_id": user_id} if user_id else {}),
     }

@@ -576,8 +576,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "shared/store/targets.py",
-                'return bool(self.provider_id) and (self.state == "received" or self.state in _GONE_OUT)',
-                "return bool(self.provider_id)",
+                'is_known = bool(self.provider_id) and (self.state == "received" or self.state in _GONE_OUT)',
+                "is_known = bool(self.provider_id)",
             ),
         ),
         "tests/store/test_receipts.py",
@@ -912,8 +912,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "meta/events/people.py",
-                "username=username, at=change.happened_at)",
-                "username=username, at=change.received_at)",
+                "username=username(part), at=change.happened_at)",
+                "username=username(part), at=change.received_at)",
             ),
         ),
         "tests/meta/test_inbound.py::test_a_repeated_webhook_gives_a_user_id_back_to_no_former_number",

@@ -144,6 +144,7 @@ class InboundMessage:
     content: Mapping[str, Any] = field(repr=False)
     at: datetime
     sender_name: str = field(default="", repr=False)
+    sender_username: str = field(default="", repr=False)
     from_me: bool = False
     may_trigger: bool = True
     context: Mapping[str, Any] = field(default_factory=dict)

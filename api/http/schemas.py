@@ -143,6 +143,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
             "attempt": _COUNT,
             "sender": _TEXT_OR_NULL,
             "senderName": _TEXT_OR_NULL,
+            "senderUsername": {**_TEXT_OR_NULL, "description": "WhatsApp's, where the person has one."},
             "providerMessageId": _TEXT_OR_NULL,
             "error": _ERROR_OR_NULL,
             "sendAt": {**_AT_OR_NULL, "description": "Requested time of sending, if not at once."},
@@ -235,6 +236,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
                         "type": _TEXT,
                         "sender": _TEXT_OR_NULL,
                         "senderName": _TEXT_OR_NULL,
+                        "senderUsername": _TEXT_OR_NULL,
                         "providerMessageId": _TEXT_OR_NULL,
                         "errorCode": _TEXT_OR_NULL,
                         "at": {

@@ -86,6 +86,7 @@ def _entry(row: Row, company_id: str, related: RelatedRows) -> JsonObject:
         **described(row, company_id, related),
         "sender": row["sender"] or None,
         "senderName": row["sender_name"] or None,
+        "senderUsername": row["sender_username"] or None,
         "providerMessageId": row["provider_id"] or None,
         "errorCode": row["error_code"] or None,
         "at": iso(row["at"]),

@@ -4,7 +4,7 @@ people.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -22,7 +22,7 @@ class Change:
     Attributes:
         path: of its value, for problems. happened_at: its newest part, by the provider's time; a webhook may come days
             later. entry_time: of its entry, as it came. business: the number's own digits; empty: not given.
-        names: profile names by wa_id and user id. name: its field.
+        names, usernames: of profiles, by wa_id and user id. name: its field.
     """
 
     path: str
@@ -34,6 +34,7 @@ class Change:
     business: str
     # names of customers must not get into a traceback or log
     names: Mapping[str, str] = field(repr=False)
+    usernames: Mapping[str, str] = field(repr=False)
 
     def instant(self, part: Mapping[str, Any]) -> datetime:
         """Return when a part happened, or when it was received if it has no readable instant."""
@@ -51,13 +52,27 @@ class Change:
 
 def names_in(value: Mapping[str, Any]) -> dict[str, str]:
     """Return profile names by wa_id and user id."""
-    found = {}
-    for contact in objects(value.get("contacts")):
-        called = profile_name(contact)
-        found.update(
-            {who: called for who in (name(contact.get("user_id")), name(contact.get("wa_id"))) if who and called}
-        )
-    return found
+    return _of_contacts(value, profile_name)
+
+
+def usernames_in(value: Mapping[str, Any]) -> dict[str, str]:
+    """Return usernames by wa_id and user id."""
+    return _of_contacts(value, username)
+
+
+def _of_contacts(value: Mapping[str, Any], read: Callable[[Mapping[str, Any]], str]) -> dict[str, str]:
+    return {
+        who: found
+        for contact in objects(value.get("contacts"))
+        if (found := read(contact))
+        for who in (name(contact.get("user_id")), name(contact.get("wa_id")))
+        if who
+    }
+
+
+def username(contact: Mapping[str, Any]) -> str:
+    """Return the name by which a person may be addressed instead of a number; empty when it is not given."""
+    return text(mapping(contact.get("profile")).get("username") or contact.get("username"))[:200]
 
 
 def profile_name(contact: Mapping[str, Any]) -> str:

@@ -196,6 +196,7 @@ def _line(
             chat_id=canonical(chat),
             sender=canonical(sender) if sender else "",
             sender_name=change.names.get(sender, ""),
+            sender_username=change.usernames.get(sender, ""),
             from_me=from_me,
             type=parsed.type,
             content=parsed.content,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from meta.events.change import Change, profile_name
+from meta.events.change import Change, profile_name, username
 from meta.events.parsed import ParsedEvents, counted
 from meta.events.values import Unreadable, canonical, instant, mapping, name, phone, text
 from shared.inbound_events import Contact, ContactMove, MarketingChoice
@@ -21,10 +21,8 @@ def contact(change: Change, part: Mapping[str, Any]) -> ParsedEvents:
     user_id, number = name(part.get("user_id")), name(part.get("wa_id"))
     if not (user_id or number):
         return ParsedEvents()
-    username = text(mapping(part.get("profile")).get("username") or part.get("username"))[:200]
-    return ParsedEvents(
-        contacts=seen(change, user_id, number, called=profile_name(part), username=username, at=change.happened_at)
-    )
+    known = seen(change, user_id, number, called=profile_name(part), username=username(part), at=change.happened_at)
+    return ParsedEvents(contacts=known)
 
 
 def seen(

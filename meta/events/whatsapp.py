@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from meta.events import chat_lines, people, statuses
-from meta.events.change import Change, names_in
+from meta.events.change import Change, names_in, usernames_in
 from meta.events.parsed import (
     OWNERLESS,
     ParsedEvents,
@@ -71,6 +71,7 @@ def _change(webhook: WebhookContext, path: str, entry: Mapping[str, Any], part: 
         connections=webhook.owners.of_account(webhook.object, name(metadata.get("phone_number_id"))),
         business=phone(metadata.get("display_phone_number")),
         names=names_in(value),
+        usernames=usernames_in(value),
     )
     # counted before they are read: nothing of an event without an owner is parsed into rows
     items = sum(len(objects(value.get(kind))) for kind in READERS)

@@ -175,6 +175,7 @@ _MESSAGE: Final = {
     "attempt": 0,
     "sender": "15550100200",
     "senderName": "Ada",
+    "senderUsername": None,
     "providerMessageId": "wamid.HBgLMTU1NTAxMDAyMDA",
     **dict.fromkeys(("error", "sendAt", "notBefore", "inDoubtPolicy", "heldForHumanAt")),
     "createdAt": "2026-12-01T09:00:00.412Z",

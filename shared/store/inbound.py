@@ -90,6 +90,7 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
             "chat_id": message.chat_id,
             "sender": message.sender,
             "sender_name": message.sender_name,
+            "sender_username": message.sender_username,
             "from_me": message.from_me,
             "may_trigger": message.may_trigger,
             "type": message.type,

@@ -25,7 +25,7 @@ class MessageTarget:
     Attributes:
         id: our own. direction: `in`, or `out` for what we or the company's own phone sent. state: of a message of ours,
             else `received`.
-        chat_ids: every name of its chat. provider_id: empty until it was sent. is_foreign: it belongs to the other world
+        chat_ids: every name of its chat. provider_id: empty until it was sent. is_foreign: it belongs to another world
             (the sandbox, or the real provider) than the one to which the connection sends now.
     """
 

@@ -386,6 +386,7 @@ def test_people_without_a_number_groups_and_names() -> None:
     found = read(webhook(value))
     first, second, third = found.messages
     assert (first.chat_id, first.sender, first.sender_name) == ("US.9f8e", "US.9f8e", "Ann")
+    assert [message.sender_username for message in found.messages] == ["ann", "", ""]
     assert (second.chat_id, second.sender, second.sender_name) == ("Y2FwaV9ncm91cDox", "15550100201", "Bob")
     assert (third.chat_id, third.sender) == ("15550100202", "15550100202")
     people = {(contact.user_id, contact.phone, contact.name) for contact in found.contacts}

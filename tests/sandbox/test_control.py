@@ -50,6 +50,8 @@ def test_the_summary_counts_what_arrived_and_names_duplicates(env: SandboxEnv) -
 
 
 def test_a_customers_message_looks_like_metas_example(env: SandboxEnv, receiver: Receiver) -> None:
+    # the example has the older form
+    env.control("POST", "settings", {"user_ids": 0})
     written = env.control(
         "POST",
         "inbound",

@@ -47,14 +47,16 @@ SELECT parent, xid, id FROM event_horizons;
 SELECT m.id, m.company_id, m.connection_id, 'out' AS direction, false AS came_in, c.phone_index, c.connection_type,
        m.chat_id, chat_aliases(m.company_id, m.chat_id) AS chat_ids, m.type, m.content, '{}'::jsonb AS context,
        m.state, m.attempt, m.not_before, m.scheduled_for, m.in_doubt_policy, m.provider_id, '' AS sender,
-       '' AS sender_name, m.held_at, m.error_code, m.error_detail, m.created_at AS at, m.created_at, m.sent_at,
+       '' AS sender_name, '' AS sender_username,
+       m.held_at, m.error_code, m.error_detail, m.created_at AS at, m.created_at, m.sent_at,
        m.updated_at
 FROM messages m JOIN phone_configs c ON c.id = m.connection_id
 WHERE m.id = ANY(%(ids)s::bigint[])
 UNION ALL
 SELECT i.id, i.company_id, i.connection_id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END, true, c.phone_index,
        c.connection_type, i.chat_id, chat_aliases(i.company_id, i.chat_id), i.type, i.content, i.context, i.state, 0,
-       NULL, NULL, NULL, i.provider_id, i.sender, i.sender_name, NULL, '', '', i.at, i.created_at, NULL, i.created_at
+       NULL, NULL, NULL, i.provider_id, i.sender, i.sender_name,
+       i.sender_username, NULL, '', '', i.at, i.created_at, NULL, i.created_at
 FROM inbound_messages i JOIN phone_configs c ON c.id = i.connection_id
 WHERE i.id = ANY(%(ids)s::bigint[]);
 

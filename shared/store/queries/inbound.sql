@@ -29,15 +29,16 @@ WHERE inbound_journal.id = g.id;
 -- An echo of a message that we sent is no message.
 WITH kept AS (
     INSERT INTO inbound_messages (company_id, connection_id, journal_id, provider_id, chat_id, sender, sender_name,
-                                  from_me,
+                                  sender_username, from_me,
                                   may_trigger, type, content,
                                   context, at, world)
-    SELECT c.company_id, r.connection_id, r.journal_id, r.provider_id, r.chat_id, r.sender, r.sender_name, r.from_me,
+    SELECT c.company_id, r.connection_id, r.journal_id, r.provider_id, r.chat_id, r.sender, r.sender_name,
+           r.sender_username, r.from_me,
            r.may_trigger, r.type, r.content,
            r.context, r.at, c.world
     FROM jsonb_to_recordset(%(rows)s::jsonb)
          AS r(connection_id bigint, journal_id bigint, provider_id text, chat_id text, sender text, sender_name text,
-              from_me boolean, may_trigger boolean,
+              sender_username text, from_me boolean, may_trigger boolean,
               type text, content jsonb, context jsonb, at timestamptz)
     JOIN phone_configs c ON c.id = r.connection_id
     -- The provider reports what we send like what was written on the phone. Our own send is known by its id there: if
@@ -47,7 +48,7 @@ WITH kept AS (
                                        AND m.connection_id = r.connection_id))
     ON CONFLICT (connection_id, provider_id) DO UPDATE
     SET type = excluded.type, content = excluded.content, context = excluded.context,
-        sender_name = excluded.sender_name,
+        sender_name = excluded.sender_name, sender_username = excluded.sender_username,
         journal_id = excluded.journal_id
     -- A repeated webhook must not undo an edit or a revoke that was applied since. `unknown`: its type could not be
     -- read when it came.

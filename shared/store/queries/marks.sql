@@ -38,7 +38,8 @@ SELECT message_id, state, sha256, mimetype, size, reason FROM inbound_media WHER
 SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END AS direction, i.company_id, i.connection_id,
        c.phone_index, c.connection_type,
        i.chat_id, chat_aliases(i.company_id, i.chat_id) AS chat_ids, i.type, i.content,
-       i.context, i.state, i.provider_id, i.sender, i.sender_name, i.at, i.created_at, true AS came_in
+       i.context, i.state, i.provider_id, i.sender, i.sender_name, i.sender_username,
+       i.at, i.created_at, true AS came_in
 FROM inbound_messages i JOIN phone_configs c ON c.id = i.connection_id
 WHERE i.company_id = %(company_id)s AND i.id = %(id)s;
 

@@ -758,7 +758,7 @@ FROM (
     FROM unnest(chat_aliases(%(company_id)s, %(chat_id)s)) AS names(alias)
     CROSS JOIN LATERAL (
         (SELECT m.id, 'out' AS direction, m.connection_id, m.type, m.content, m.state, m.provider_id, '' AS sender,
-                '' AS sender_name, m.error_code,
+                '' AS sender_name, '' AS sender_username, m.error_code,
                 '{}'::jsonb AS context, false AS came_in, m.created_at AS at, m.created_at
          FROM messages m
          WHERE m.company_id = %(company_id)s AND m.chat_id = names.alias
@@ -766,7 +766,7 @@ FROM (
          ORDER BY m.created_at DESC, m.id DESC LIMIT %(most)s)
         UNION ALL
         (SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END, i.connection_id, i.type, i.content, i.state,
-                i.provider_id, i.sender, i.sender_name, '', i.context, true, i.at, i.created_at
+                i.provider_id, i.sender, i.sender_name, i.sender_username, '', i.context, true, i.at, i.created_at
          FROM inbound_messages i
          WHERE i.company_id = %(company_id)s AND i.chat_id = names.alias
            AND (i.at, i.id) < (%(before_at)s, %(before_id)s)
