@@ -76,6 +76,7 @@ ChatMessage = TypedDict(
         "lastsSeconds": "NotRequired[float]",
         "content": "NotRequired[Any]",
         "quotedMessageId": "NotRequired[str]",
+        "quotedMessage": "NotRequired[QuotedMessage]",
         "context": "NotRequired[dict[str, Any]]",
         "edited": "NotRequired[bool]",
         "editedAt": "NotRequired[str]",
@@ -195,6 +196,7 @@ EventMessage = TypedDict(
         "lastsSeconds": "NotRequired[float]",
         "content": "NotRequired[Any]",
         "quotedMessageId": "NotRequired[str]",
+        "quotedMessage": "NotRequired[QuotedMessage]",
         "context": "NotRequired[dict[str, Any]]",
         "edited": "NotRequired[bool]",
         "editedAt": "NotRequired[str]",
@@ -333,6 +335,7 @@ Message = TypedDict(
         "lastsSeconds": "NotRequired[float]",
         "content": "NotRequired[Any]",
         "quotedMessageId": "NotRequired[str]",
+        "quotedMessage": "NotRequired[QuotedMessage]",
         "context": "NotRequired[dict[str, Any]]",
         "edited": "NotRequired[bool]",
         "editedAt": "NotRequired[str]",
@@ -407,6 +410,16 @@ class NewHook(TypedDict):
     createdAt: str
     updatedAt: str
     secret: str
+
+
+class QuotedMessage(TypedDict):
+    """`QuotedMessage` of the OpenAPI document."""
+
+    id: str | None
+    providerMessageId: str
+    direction: Direction | None
+    type: str | None
+    text: str | None
 
 
 Reaction = TypedDict(
