@@ -219,6 +219,7 @@ def open_cluster(settings: Settings, known_as: Mapping[str, str]) -> Cluster:
     if data.exists():
         _accept(cluster, socket_dir)
         _keep_password(cluster, home, password)
+        _keep_access_roles(cluster)
     else:
         _create(cluster, home, password)
     return cluster
@@ -344,6 +345,7 @@ def _create(cluster: Cluster, home: Path, password: str) -> None:
         password=password,
     )
     fresh.alone(addresses.DATABASE, _SQL / "create_extension.sql")
+    _keep_access_roles(fresh)
     # Before the rename: a crash in between leaves data that is made again, never data with an unknown password.
     _write(_applied(home), _print_of(password), mode=0o600)
     unfinished.rename(cluster.data)
@@ -359,6 +361,18 @@ def _keep_password(cluster: Cluster, home: Path, password: str) -> None:
     cluster.alone(MAINTENANCE_DATABASE, _SQL / "set_password.sql", role=addresses.ROLE, password=password)
     _write(applied, _print_of(password), mode=0o600)
     log.warning("database_password_replaced")
+
+
+def _keep_access_roles(cluster: Cluster) -> None:
+    """Make the roles of row-level security, once; data of an earlier version has none."""
+    # in the data directory, so that it goes with the roles
+    made = cluster.data / "bulkhead_access_roles"
+    if made.exists():
+        return
+    cluster.alone(MAINTENANCE_DATABASE, _SQL / "create_access_roles.sql", role=addresses.ROLE)
+    _write(made, "made\n", mode=0o600)
+    if cluster.account:
+        os.chown(made, cluster.account.uid, cluster.account.gid)
 
 
 def _applied(home: Path) -> Path:

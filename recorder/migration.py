@@ -21,7 +21,7 @@ def migrate_once() -> int:
         sys.stderr.write("DATABASE_URL is empty; run `bulkhead migrate`, which knows the embedded server's address\n")
         return ExitCode.CONFIGURATION
     try:
-        applied = migrate.apply(settings.database_url)
+        applied = migrate.apply(settings.database_url, requires_row_security=settings.row_security == "required")
     # Exit codes as of a supervised child: a refusal needs an operator, an absent server only a later try.
     except MigrationRefused as error:
         sys.stderr.write(f"{error}\n")

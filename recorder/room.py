@@ -169,7 +169,12 @@ class RecorderService:
                 # In the default executor and not by the store: migrating opens connections of its own, and may take
                 # minutes.
                 applied = await asyncio.get_running_loop().run_in_executor(
-                    None, migrate.apply, self._settings.database_url
+                    None,
+                    partial(
+                        migrate.apply,
+                        self._settings.database_url,
+                        requires_row_security=self._settings.row_security == "required",
+                    ),
                 )
                 seeds = await self._store.call(environment_seeds.apply, self._settings, self._vault)
             except MigrationRefused as error:

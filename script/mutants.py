@@ -869,8 +869,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "shared/store/queries/marks.sql",
-                "AND i.connection_id = g.connection_id AND is_one_chat(i.company_id, i.chat_id, g.chat_id)",
-                "AND i.connection_id = g.connection_id",
+                "AND is_one_chat(i.company_id, i.chat_id, g.chat_id)",
+                "",
             ),
         ),
         "tests/inbound/test_chat_scope.py",

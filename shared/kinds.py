@@ -447,6 +447,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         pool_size=4,
         settings=(
             "company_id",
+            "row_security",
             "secret_key_id",
             "retention_days",
             "metrics_retention_days",

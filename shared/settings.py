@@ -88,6 +88,11 @@ class Settings:
     database_idle_s: float = _setting(30.0, "Seconds after which an idle database connection is closed.", low=1)
     database_connect_s: float = _setting(5.0, "Longest wait for a database connection, new or from the pool.", low=0.1)
     database_query_s: float = _setting(5.0, "Longest time for one database transaction.", low=0.1)
+    row_security: str = _setting(
+        "available",
+        "required: do not start on a PostgreSQL in which the roles of row-level security cannot be made.",
+        choices=("available", "required"),
+    )
     redis_url: str = _setting(
         "",
         "Redis 6.2+ address; empty: an embedded server under BULKHEAD_HOME.",

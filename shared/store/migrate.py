@@ -20,9 +20,12 @@ import yoyo
 from shared.channels.registry import CHANNELS
 from shared.clock import monotonic
 from shared.errors import MigrationRefused, StoreUnavailable
+from shared.logs import logger
 from shared.store.pool import deadline
 from shared.store.sqlstates import Trouble, trouble
 from shared.store.statements import statements
+
+log = logger(__name__)
 
 _ADVISORY_LOCK: Final = 0x62756C6B
 """Key of the advisory lock, used for nothing else: "bulk"."""
@@ -86,6 +89,21 @@ def _apply_one(backend: Any, migration: Any) -> None:
         raise MigrationRefused(f"migration {migration.id} cannot be applied: {lines[0]}: {hint}") from error
 
 
+def _secure(cursor: Any, *, required: bool) -> None:
+    try:
+        cursor.execute(statements()["secure_tables"])
+    except psycopg2.Error as error:
+        if trouble(error) in (Trouble.DATABASE, Trouble.SESSION):
+            raise
+        raise MigrationRefused(f"row-level security cannot be applied: {str(error).splitlines()[0]}") from error
+    (problem,) = cursor.fetchone()
+    if problem and required:
+        raise MigrationRefused(f"row-level security is required (ROW_SECURITY): {problem}")
+    if problem:
+        # Requests then have one wall in place of two: the conditions of the statements.
+        log.warning("row_security_unavailable", reason=problem)
+
+
 def pending(database_url: str) -> list[str]:
     """Return the names of migrations that are not applied yet, in order. Raises `StoreUnavailable` when PostgreSQL
     cannot be reached.
@@ -94,11 +112,12 @@ def pending(database_url: str) -> list[str]:
         return [migration.id for migration in backend.to_apply(yoyo.read_migrations(str(migrations_directory())))]
 
 
-def apply(database_url: str) -> list[str]:
-    """Apply what is pending and bring the copy of the channels registry up to date.
+def apply(database_url: str, *, requires_row_security: bool = False) -> list[str]:
+    """Apply what is pending, bring the copy of the channels registry up to date, and protect every table.
 
     Args:
-        database_url: `postgresql://…`.
+        database_url: `postgresql://…`, of the user that owns the tables. requires_row_security: refuse a database in
+            which the roles of row-level security cannot be made; else that is logged.
     Returns:
         Names of the migrations that were applied now, in order.
     Raises:
@@ -114,4 +133,5 @@ def apply(database_url: str) -> list[str]:
         with backend.connection.cursor() as cursor:
             parameters = {"connection_types": [row[0] for row in rows], "process_names": [row[1] for row in rows]}
             cursor.execute(statements()["sync_connection_types"], parameters)
+            _secure(cursor, required=requires_row_security)
         return [migration.id for migration in migrations]

@@ -24,6 +24,7 @@ from psycopg2 import extensions, extras
 from shared.clock import Monotonic, left, monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import logger
+from shared.store import roles
 from shared.store.sqlstates import Trouble, outage, trouble
 from shared.store.statements import prepared, statements
 
@@ -232,16 +233,17 @@ class Pool:
             )
 
     @contextmanager
-    def transaction(self, by: float) -> Iterator[Transaction]:
+    def transaction(self, by: float, *, company_id: str | None = None) -> Iterator[Transaction]:
         """Open a transaction that commits at the end of the block and rolls back when the block raises.
 
         Args:
             by: monotonic instant by which everything, waiting for a connection included, must have ended.
+            company_id: the only company whose rows it sees and changes; None: all, as the runtimes do.
         Raises:
             StoreUnavailable: no connection, lost connection, deadline passed or schema missing; `may_be_done` is set
                 when the commit was under way.
         """
-        with self._work(by, autocommit=False) as transaction:
+        with self._work(by, autocommit=False, company_id=company_id) as transaction:
             yield transaction
 
     @contextmanager
@@ -257,26 +259,26 @@ class Pool:
             yield transaction
 
     @contextmanager
-    def _work(self, by: float, *, autocommit: bool) -> Iterator[Transaction]:
+    def _work(self, by: float, *, autocommit: bool, company_id: str | None = None) -> Iterator[Transaction]:
         connection = self._take(by)
         _running.by = by
         # In autocommit each statement commits by itself: once begun, it may be done whatever the client saw. Unhealthy
         # until proved otherwise: a connection in an unknown state is closed, never handed out.
         committing, healthy = autocommit, False
         try:
-            if connection.autocommit != autocommit:
-                connection.autocommit = autocommit
+            connection.autocommit = autocommit or company_id is not None
             with connection.cursor() as cursor:
                 # Generic plans (see `_open`) are made once and kept by the session; statistics that were taken since
                 # then count only for new ones. The statements stay prepared.
                 if connection.prepared and self._clock() >= connection.plans_by:
                     cursor.execute("DISCARD PLANS")
                     connection.plans_by = self._clock() + _PLANS_S
+                if company_id is not None:
+                    roles.begin_as_company(cursor, company_id)
                 yield Transaction(cursor, connection.prepared, prepares=self._prepares)
-            # From here on a lost connection leaves open whether the commit was done.
-            committing = True
-            if not autocommit:
-                connection.commit()
+                # From here on a lost connection leaves open whether the commit was done.
+                committing = True
+                roles.commit(connection)
             healthy = True
         except extensions.TransactionRollbackError:
             # a deadlock or a lost race: the server rolled back and the connection is sound
@@ -290,9 +292,7 @@ class Pool:
                 case Trouble.SCHEMA:
                     # a process that comes up before the recorder has migrated waits, as for a database that is away
                     healthy = self._roll_back(connection)
-                    raise StoreUnavailable(
-                        f"PostgreSQL: the schema is not up to date: {_sentence(error)}", outage="schema"
-                    ) from error
+                    raise _schema_missing(error) from error
                 case Trouble.SESSION:
                     raise self._stale(error) from error
                 case Trouble.DATABASE:
@@ -397,7 +397,24 @@ class Pool:
         connection.prepared, connection.plans_by = set(), self._clock() + _PLANS_S
         with self._free:
             self._opened += 1
+        try:
+            self._enter_runtime(connection, by)
+        except BaseException:
+            with self._free:
+                self._discard(connection)
+            raise
         return connection
+
+    def _enter_runtime(self, connection: Any, by: float) -> None:
+        _running.by = by
+        try:
+            roles.enter_runtime(connection)
+        except (psycopg2.Error, _DeadlinePassed) as error:
+            if isinstance(error, psycopg2.Error) and trouble(error) is Trouble.SCHEMA:
+                raise _schema_missing(error) from error
+            raise self._unavailable(error, may_be_done=False) from error
+        finally:
+            _running.by = None
 
     @staticmethod
     def _alive(connection: Any) -> bool:
@@ -411,7 +428,7 @@ class Pool:
     @staticmethod
     def _roll_back(connection: Any) -> bool:
         try:
-            connection.rollback()
+            roles.roll_back(connection)
         # The connection is lost: the server rolls back by itself, and the caller's own error is the one to report.
         except (psycopg2.Error, _DeadlinePassed):
             return False
@@ -420,7 +437,7 @@ class Pool:
     def _give_back(self, connection: Any, healthy: bool) -> None:
         with self._free:
             self._in_use -= 1
-            if healthy and not connection.closed and not self._closed:
+            if healthy and roles.is_idle(connection) and not connection.closed and not self._closed:
                 self._idle.append((connection, self._clock()))
             else:
                 self._discard(connection)
@@ -455,6 +472,10 @@ class Pool:
             return StoreUnavailable("PostgreSQL did not answer in time", may_be_done=may_be_done, outage="slow")
         text = f"PostgreSQL: {str(error).strip() or type(error).__name__}"
         return StoreUnavailable(text, may_be_done=may_be_done, outage=outage(error))
+
+
+def _schema_missing(error: psycopg2.Error) -> StoreUnavailable:
+    return StoreUnavailable(f"PostgreSQL: the schema is not up to date: {_sentence(error)}", outage="schema")
 
 
 def _sentence(error: BaseException) -> str:

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from functools import partial
 from time import sleep
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -22,6 +21,7 @@ from shared.store.pool import Pool, PoolStats, StaleSession, Transaction
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Opened = Callable[[float], AbstractContextManager[Transaction]]
 _TRIES = 4
 """Attempts of one transaction. More than a few lost races in a row mean that the statement's locks are wrong, and not
 bad luck.
@@ -77,6 +77,12 @@ class Store:
         """Close connections that were idle for too long."""
         self._pool.prune()
 
+    def as_company(self, company_id: str) -> CompanyStore:
+        """Return this store for one company: its transactions see and change rows of that company only, whatever their
+        statements say. Every request about one company goes through it. Raises `ValueError` for an empty id.
+        """
+        return CompanyStore(self, company_id)
+
     def run(self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run `function(transaction, …)` in the calling thread, in one transaction, with the store's own time limit.
 
@@ -100,13 +106,7 @@ class Store:
         self, by: float, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
         """Like `call`, with the deadline `by` (monotonic) in place of the store's own limit."""
-        # Refused here: the executor would raise RuntimeError after its shutdown, which is not an error that callers
-        # expect.
-        if self._closed:
-            raise StoreUnavailable("the store is closed", outage="stopping")
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._run, by, lambda transaction: function(transaction, *args, **kwargs)
-        )
+        return await self._in_thread(by, lambda transaction: function(transaction, *args, **kwargs))
 
     async def call_each(
         self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
@@ -117,11 +117,10 @@ class Store:
         Raises:
             StoreUnavailable: see `Pool.statements`.
         """
-        if self._closed:
-            raise StoreUnavailable("the store is closed", outage="stopping")
         by = monotonic() + self.query_s
-        work = partial(self._run, by, lambda transaction: function(transaction, *args, **kwargs), self._pool.statements)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await self._in_thread(
+            by, lambda transaction: function(transaction, *args, **kwargs), self._pool.statements
+        )
 
     def close(self) -> None:
         """Close the pool; calls still waiting get `StoreUnavailable`."""
@@ -131,12 +130,14 @@ class Store:
         # cancelled
         self._threads.shutdown(wait=False)
 
-    def _run(
-        self,
-        by: float,
-        work: Callable[[Transaction], _T],
-        opened: Callable[[float], AbstractContextManager[Transaction]] | None = None,
-    ) -> _T:
+    async def _in_thread(self, by: float, work: Callable[[Transaction], _T], opened: _Opened | None = None) -> _T:
+        # Refused here: the executor would raise RuntimeError after its shutdown, which is not an error that callers
+        # expect.
+        if self._closed:
+            raise StoreUnavailable("the store is closed", outage="stopping")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, by, work, opened)
+
+    def _run(self, by: float, work: Callable[[Transaction], _T], opened: _Opened | None = None) -> _T:
         opened = opened or self._pool.transaction
         for attempt in range(1, _TRIES + 1):
             # The wait for a thread counts too: a transaction that begins after its deadline has no caller any more.
@@ -158,6 +159,37 @@ class Store:
             # the winner must be able to acquire the locks before we try again
             sleep(min(left(by), _AFTER_RACE_S + _RACES.jittered_s(attempt)))
         raise AssertionError("unreachable")
+
+
+class CompanyStore:
+    """Runs transactions in the tenant role, for one company; see `Store.as_company`."""
+
+    def __init__(self, store: Store, company_id: str) -> None:
+        if not company_id:
+            raise ValueError("a company's transaction needs its id")
+        self._store, self.company_id = store, company_id
+
+    def run(self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Like `Store.run`."""
+        by = monotonic() + self._store.query_s
+        return self._store._run(by, lambda transaction: function(transaction, *args, **kwargs), self._opened)
+
+    async def call(
+        self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Like `Store.call`."""
+        return await self.call_by(monotonic() + self._store.query_s, function, *args, **kwargs)
+
+    async def call_by(
+        self, by: float, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Like `Store.call_by`."""
+        return await self._store._in_thread(
+            by, lambda transaction: function(transaction, *args, **kwargs), self._opened
+        )
+
+    def _opened(self, by: float) -> AbstractContextManager[Transaction]:
+        return self._store._pool.transaction(by, company_id=self.company_id)
 
 
 def ping(transaction: Transaction) -> None:

@@ -30,8 +30,8 @@ def fill(own_env: StoreEnv) -> Callable[..., None]:
             own_env.url,
             f"""INSERT INTO messages (company_id, connection_id, process_name, chat_id, type, content,
                                       created_at{names})
-                SELECT 'acme', {connection_id}, 'meta', {chat}, 'text', '{{}}', now() - interval '1 hour'{values}
-                FROM generate_series(0, {rows - 1}) AS g""",
+                SELECT c.company_id, c.id, 'meta', {chat}, 'text', '{{}}', now() - interval '1 hour'{values}
+                FROM phone_configs c, generate_series(0, {rows - 1}) AS g WHERE c.id = {connection_id}""",
         )
 
     return insert

@@ -137,11 +137,11 @@ def test_a_database_that_became_read_only_is_away_until_it_is_writable_again(own
 
 
 def test_a_privilege_that_was_revoked_is_the_databases_trouble(own_env: StoreEnv) -> None:
-    query(own_env.url, "REVOKE INSERT, UPDATE ON companies FROM CURRENT_USER")
+    query(own_env.url, "REVOKE INSERT, UPDATE ON companies FROM bulkhead_runtime")
     store = open_store(own_env.url)
     with pytest.raises(StoreUnavailable, match="permission denied"):
         store.run(lambda transaction: transaction.execute("ensure_company", id="new", name=""))
-    query(own_env.url, "GRANT INSERT, UPDATE ON companies TO CURRENT_USER")
+    query(own_env.url, "GRANT INSERT, UPDATE ON companies TO bulkhead_runtime")
     store.run(lambda transaction: transaction.execute("ensure_company", id="new", name=""))
     store.close()
 

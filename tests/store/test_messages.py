@@ -231,7 +231,8 @@ class TestClaim:
             """CREATE FUNCTION wait_here(state text) RETURNS text LANGUAGE plpgsql AS
                $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN state; END $$;
                CREATE VIEW waiting_configs AS
-                   SELECT id, wait_here(status) AS status, connection_type, account_id FROM phone_configs;""",
+                   SELECT id, wait_here(status) AS status, connection_type, account_id FROM phone_configs;
+               GRANT SELECT ON waiting_configs TO PUBLIC;""",
         )
         slow_claim = claim_with_old_snapshot()
         claimed: list[int] = []
@@ -251,6 +252,7 @@ class TestClaim:
             eventually(lambda: query(env.url, waits), 10, "the claimer waits inside its statement")
             env.set(row_id, "attempt = 1, not_before = now() + interval '1 hour'")
         thread.join(10)
+        query(env.url, "DROP VIEW waiting_configs; DROP FUNCTION wait_here")
         assert seen.is_set()
         assert claimed == []
         assert env.state(row_id) == "queued"

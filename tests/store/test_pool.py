@@ -398,7 +398,7 @@ class TestStore:
             store.run(ping)
         with pytest.raises(StoreUnavailable, match="schema"):
             store.run(lambda transaction: transaction.rows("queue_depth"))
-        assert (store.stats.in_use, store.stats.idle) == (0, 1)
+        assert (store.stats.in_use, store.stats.idle) == (0, 0)
         store.close()
 
     def test_from_the_event_loop_the_time_limit_counts_from_the_call(self, env: StoreEnv) -> None:

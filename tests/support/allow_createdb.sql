@@ -1,2 +1,2 @@
--- Each test gets a database of its own, so the suite's role may make them.
-ALTER ROLE $role CREATEDB;
+-- Each test gets a database of its own, so the suite's role may make them; some make users too.
+ALTER ROLE $role CREATEDB CREATEROLE;

@@ -1,9 +1,9 @@
 """PostgreSQL and Redis for the whole suite: the embedded ones, started once by their own entry files, or external ones
 named by the environment.
 
-`TEST_DATABASE_URL` (a role with CREATEDB) and `TEST_REDIS_URL` (a database that may be flushed) name external servers.
-What cannot be reached fails the tests that need it. Each worker of a parallel run has servers of its own; of an
-external Redis each uses another numbered database.
+`TEST_DATABASE_URL` (a role with CREATEDB and CREATEROLE) and `TEST_REDIS_URL` (a database that may be flushed) name
+external servers. What cannot be reached fails the tests that need it. Each worker of a parallel run has servers of its
+own; of an external Redis each uses another numbered database.
 """
 
 from __future__ import annotations

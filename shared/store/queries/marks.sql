@@ -1,15 +1,21 @@
 -- reactions_to --
 -- The newest reaction of each person to messages, each named by connection, chat and the provider's id. One counts only
 -- in the chat of its message: ids are no secret, and who knows one does not take part in its chat.
+WITH given AS (
+    SELECT * FROM unnest(%(connection_ids)s::bigint[], %(chat_ids)s::text[], %(targets)s::text[])
+                  AS g(connection_id, chat_id, target)
+), reactions AS (
+    SELECT reaction_id AS id FROM reactions_to(%(company_id)s, %(connection_ids)s::bigint[], %(targets)s::text[])
+)
 SELECT connection_id, target, sender, emoji FROM (
     SELECT DISTINCT ON (connection_id, target, person) connection_id, target, sender, emoji FROM (
         SELECT g.connection_id, g.target, '' AS sender, '' AS person, m.content ->> 'emoji' AS emoji,
                coalesce(m.sent_at, m.created_at) AS at, m.id
-        FROM unnest(%(connection_ids)s::bigint[], %(chat_ids)s::text[], %(targets)s::text[])
-             AS g(connection_id, chat_id, target)
-        JOIN messages m ON m.type = 'reaction' AND m.content ->> 'target' = g.target
-             AND m.connection_id = g.connection_id AND is_one_chat(m.company_id, m.chat_id, g.chat_id)
-        WHERE m.company_id = %(company_id)s AND m.state IN ('sent', 'delivered', 'read')
+        FROM reactions
+        JOIN messages m ON m.id = reactions.id
+        JOIN given g ON g.target = m.content ->> 'target' AND g.connection_id = m.connection_id
+             AND is_one_chat(m.company_id, m.chat_id, g.chat_id)
+        WHERE m.company_id = %(company_id)s AND m.type = 'reaction' AND m.state IN ('sent', 'delivered', 'read')
         UNION ALL
         SELECT g.connection_id, g.target, CASE WHEN i.from_me THEN '' ELSE i.sender END,
                -- a person may react under one id and take it back under another
@@ -17,11 +23,11 @@ SELECT connection_id, target, sender, emoji FROM (
                     ELSE (SELECT min(alias)
                           FROM unnest(chat_aliases(i.company_id, bare_number(i.sender))) AS alias) END,
                i.content ->> 'emoji', i.at, i.id
-        FROM unnest(%(connection_ids)s::bigint[], %(chat_ids)s::text[], %(targets)s::text[])
-             AS g(connection_id, chat_id, target)
-        JOIN inbound_messages i ON i.type = 'reaction' AND i.content ->> 'target' = g.target
-             AND i.connection_id = g.connection_id AND is_one_chat(i.company_id, i.chat_id, g.chat_id)
-        WHERE i.company_id = %(company_id)s
+        FROM reactions
+        JOIN inbound_messages i ON i.id = reactions.id
+        JOIN given g ON g.target = i.content ->> 'target' AND g.connection_id = i.connection_id
+             AND is_one_chat(i.company_id, i.chat_id, g.chat_id)
+        WHERE i.company_id = %(company_id)s AND i.type = 'reaction'
     ) AS said
     -- By the providers' time: webhooks come in any order. An empty emoji takes a reaction back, so it is left out only
     -- after the newest was chosen.

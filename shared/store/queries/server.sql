@@ -3,6 +3,31 @@
 -- read-only refuses to lock rows, even none of them.
 SELECT id FROM messages LIMIT 0 FOR UPDATE;
 
+-- begin_transaction --
+-- Begin a transaction.
+BEGIN;
+
+-- commit_transaction --
+-- Commit a transaction.
+COMMIT;
+
+-- roll_back_transaction --
+-- Roll a transaction back.
+ROLLBACK;
+
+-- enter_runtime --
+-- Take the role of the runtimes for the whole session. Not where a pooler in transaction mode stands in between, which
+-- ignores our session settings: the role would stay with the server's process, and meet another client.
+SELECT set_config('role', runtime_role(), false) WHERE current_setting('plan_cache_mode') = 'force_generic_plan';
+
+-- enter_company --
+-- Take the role of one company's requests until the transaction ends.
+SELECT set_config('role', tenant_role(), true), set_config('bulkhead.company_id', %(company_id)s, true);
+
+-- secure_tables --
+-- Bring roles, policies and privileges up to date; says what an administrator has to do, if anything.
+SELECT secure_tables() AS problem;
+
 -- lock_migrations --
 -- Wait until no other process migrates; released with the transaction, which must not be ended for being idle
 -- meanwhile.
