@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.connections.companies import CompanyOperations
 from api.connections.connection_tasks import ConnectionTaskOperations
 from api.connections.connections import ConnectionOperations
 from api.connections.credentials import Credentials
@@ -41,6 +40,7 @@ from api.reading.analytics import AnalyticsOperations
 from api.reading.chats import ChatOperations
 from api.reading.messages import SearchOperations
 from api.tenants.audit import AuditOperations
+from api.tenants.companies import CompanyOperations
 from api.tenants.keys import KeyOperations
 from api.tenants.limits import LimitOperations
 from shared.channels.worlds import worlds

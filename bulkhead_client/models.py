@@ -206,6 +206,7 @@ EventMessage = TypedDict(
         "reactions": "NotRequired[list[Reaction]]",
         "requestId": "NotRequired[str | None]",
         "traceparent": "NotRequired[str | None]",
+        "held": "NotRequired[bool]",
     },
 )
 
@@ -345,6 +346,7 @@ Message = TypedDict(
         "reactions": "NotRequired[list[Reaction]]",
         "requestId": "NotRequired[str | None]",
         "traceparent": "NotRequired[str | None]",
+        "held": "NotRequired[bool]",
     },
 )
 

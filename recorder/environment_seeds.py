@@ -15,7 +15,7 @@ from hashlib import sha256
 from shared.channels.registry import CHANNELS
 from shared.secrets import Sealed, SecretUnreadable, Vault
 from shared.settings import Settings
-from shared.store import connections, seeds
+from shared.store import companies, connections, seeds
 from shared.store.connections import Connection
 from shared.store.pool import Transaction
 from shared.store.seeds import Seed
@@ -84,7 +84,7 @@ def apply(transaction: Transaction, settings: Settings, vault: Vault) -> dict[in
     """
     configured = first_connections(settings)
     if configured:
-        connections.ensure_company(transaction, settings.company_id)
+        companies.ensure(transaction, settings.company_id)
     return {
         connection.phone_index: _apply_one(transaction, settings.company_id, connection, vault)
         for connection in configured

@@ -27,7 +27,7 @@ _DEEPEST: Final = 16
 """Levels of what is not described by a table."""
 
 
-Form = Literal["", "url", "date", "email", "language", "template"]
+Form = Literal["", "url", "date", "email", "language", "locale", "template"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,8 @@ class Field:
         items: what an array holds; None: anything. fewest, most: how many of them; most 0: any number.
         title: name of its schema in `/openapi.json`, of `choices` and of an object that stands in several places;
             empty: named by its place.
-        form: what a string must be (`url`, `date`, `email`, `language`, name of a `template`). any_case: capitals do
-            not matter for `choices`.
+        form: what a string must be (`url`, `date`, `email`, `language`, `locale`, name of a `template`).
+            any_case: capitals do not matter for `choices`.
         one_of: fields of an object of which exactly one must be given.
     """
 
@@ -268,6 +268,10 @@ def _wrong_language(value: str) -> str:
     return "" if _LANGUAGE.fullmatch(value) else "must be a language like de or en_US"
 
 
+def _wrong_locale(value: str) -> str:
+    return "" if _LOCALE.fullmatch(value) else "must be a BCP 47 language tag like de or pt-BR"
+
+
 def _wrong_template(value: str) -> str:
     return "" if _TEMPLATE.fullmatch(value) else "must be lower case letters, digits and underscores"
 
@@ -276,11 +280,17 @@ _TEMPLATE: Final = re.compile(r"[a-z0-9_]+")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(_[A-Z]{2})?")
+# the shape of RFC 5646 2.1 without grandfathered tags: language, script, region, variants, extensions, private use
+_LOCALE: Final = re.compile(
+    r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*"
+    r"(-[A-WY-Za-wy-z0-9](-[A-Za-z0-9]{2,8})+)*(-[Xx](-[A-Za-z0-9]{1,8})+)?"
+)
 _FORMS: Final[Mapping[Form, Callable[[str], str]]] = {
     "url": _wrong_url,
     "date": _wrong_date,
     "email": _wrong_email,
     "language": _wrong_language,
+    "locale": _wrong_locale,
     "template": _wrong_template,
 }
 _SCHEMA_FORMS: Final[Mapping[Form, Mapping[str, str]]] = {
@@ -288,6 +298,7 @@ _SCHEMA_FORMS: Final[Mapping[Form, Mapping[str, str]]] = {
     "date": {"format": "date"},
     "email": {"format": "email"},
     "language": {"pattern": f"^{_LANGUAGE.pattern}$"},
+    "locale": {"pattern": f"^{_LOCALE.pattern}$"},
     "template": {"pattern": f"^{_TEMPLATE.pattern}$"},
 }
 

@@ -64,6 +64,14 @@ class DesiredSession(StrEnum):
     LOGGED_OUT = "logged_out"
 
 
+class CompanyState(StrEnum):
+    """Whether a company may act."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETING = "deleting"
+
+
 M, S, B = MessageState, SlotState, SessionState
 
 MESSAGE_TRANSITIONS: Final[Mapping[MessageState, frozenset[MessageState]]] = {
@@ -88,6 +96,13 @@ MESSAGE_TRANSITIONS: Final[Mapping[MessageState, frozenset[MessageState]]] = {
 # a message in doubt is open too: a later one that overtook it could arrive before its repetition
 OPEN_MESSAGE_STATES: Final = (M.QUEUED, M.SENDING, M.IN_DOUBT)
 """States in which a message blocks the later ones of its chat."""
+
+COMPANY_TRANSITIONS: Final[Mapping[CompanyState, frozenset[CompanyState]]] = {
+    CompanyState.ACTIVE: frozenset({CompanyState.SUSPENDED, CompanyState.DELETING}),
+    CompanyState.SUSPENDED: frozenset({CompanyState.ACTIVE, CompanyState.DELETING}),
+    # no way back: a part of it is gone with the first batch
+    CompanyState.DELETING: frozenset(),
+}
 
 SLOT_TRANSITIONS: Final[Mapping[SlotState, frozenset[SlotState]]] = {
     # stopped -> unready: adopted, its orchestrator died and it did not; its next beat reports whether it is ready

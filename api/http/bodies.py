@@ -64,6 +64,13 @@ async def read_json(
         return await asyncio.to_thread(_decoded, body)
 
 
+async def read_optional_json(request: Request, *, limit: int) -> Any:
+    """Return the JSON value in the request's body; a missing one means an empty object. Errors as for `read_json`."""
+    if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
+        return {}
+    return await read_json(request, limit=limit)
+
+
 def _decoded(body: bytes) -> Any:
     try:
         # a reader may ignore a byte order mark (RFC 8259 8.1), which some libraries write

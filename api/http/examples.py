@@ -11,6 +11,7 @@ from typing import Any, Final
 from api.http.problems import PROBLEM_TYPES, TYPE_PREFIX
 from shared.events.catalogue import PUBLIC_TYPES
 from shared.events.schemas import example
+from shared.tenancy.company_settings import complete
 
 # fixed, so that the document is the same each time it is made
 _AT: Final = "2026-12-01T09:00:00.000Z"
@@ -48,7 +49,19 @@ _CONNECTION: Final = {
     "observedAt": _AT,
     "capabilities": {"text": {"supported": True, "limits": {"characters": 65536}}},
 }
-_COMPANY: Final = {"companyId": "demo", "name": "Demo", "inDoubtPolicy": None, "connections": 4, "createdAt": _AT}
+_COMPANY: Final = {
+    "companyId": "demo",
+    "name": "Demo",
+    "inDoubtPolicy": None,
+    "state": "active",
+    "stateReason": None,
+    "stateAt": _AT,
+    "settings": complete({"brandName": "Demo", "locale": ["en", "pt-BR"]}),
+    "connections": 4,
+    "version": 2,
+    "createdAt": _AT,
+    "updatedAt": _AT,
+}
 
 _SHA256: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _MESSAGE: Final = {

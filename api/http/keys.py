@@ -98,8 +98,8 @@ class KeyCheck:
         self._wrong = WrongKeys()
 
     async def require(self, request: Request) -> Principal:
-        """Return the principal of a request. Raises `Problem` unless it has a valid key, and no second one. Wrong keys
-        are answered late.
+        """Return the principal of a request. Raises `Problem` unless it has a valid key of a company that is not
+        suspended, and no second one. Wrong keys are answered late.
         """
         given = _given(request.headers)
         if not given:
@@ -115,6 +115,9 @@ class KeyCheck:
                 "The request has a wrong API key.",
                 headers={"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'},
             )
+        if principal.is_suspended:
+            # before anything else is read: whatever is asked for, also by a stream that began earlier
+            raise Problem("company_suspended", "The company of this API key is suspended.")
         return principal
 
     async def _find(self, key: bytes) -> Principal | None:

@@ -54,7 +54,7 @@ HEADERS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "RateLimit": ("What is left of each limit: `r` now, full again in `t` seconds.", '"key-requests";r=19;t=1'),
     "Retry-After": ("Seconds after which the request can be sent again.", "2"),
-    "ETag": ("The digest of the content, for `If-None-Match` and `If-Range`.", f'"{"e3b0c442" * 8}"'),
+    "ETag": ("The version of the content, for `If-Match`, `If-None-Match` and `If-Range`.", f'"{"e3b0c442" * 8}"'),
     "Accept-Ranges": ("`bytes`: parts can be requested.", "bytes"),
     "Content-Range": ("Which bytes these are, and of how many.", "bytes 0-99/51234"),
     "Content-Disposition": ("The file's name.", "attachment; filename=\"parcel.jpg\"; filename*=UTF-8''parcel.jpg"),
@@ -72,7 +72,7 @@ _ACCEPTING: Final = ("Location", "Idempotency-Replayed", "Preference-Applied")
 _BYTES: Final = {"type": "string", "format": "binary"}
 SHARED_PROBLEMS: Final = ("query_invalid", "internal_error", "database_unavailable")
 """Problems of every operation that requires the key, in addition to those of the key."""
-KEY_PROBLEMS: Final = ("key_missing", "key_invalid", "scope_missing", "limit_exceeded")
+KEY_PROBLEMS: Final = ("key_missing", "key_invalid", "company_suspended", "scope_missing", "limit_exceeded")
 """Problems of every operation that requires a key."""
 _OWNER_PROBLEMS: Final[Mapping[str, tuple[str, ...]]] = {
     "path": ("company_unknown",),

@@ -20,12 +20,12 @@ from api.http.keys import KeyCheck
 from api.http.limits import RequestLimits
 from api.http.parameters import Parameter, QueryReader
 from api.http.problems import Problem
-from shared.compose.directory import company_unknown
 from shared.errors import StoreUnavailable
 from shared.logs import correlation_id, logger
 from shared.origin import origin
 from shared.store.store import Store
 from shared.tenancy.audit import Act
+from shared.tenancy.known_companies import company_unknown
 from shared.tenancy.principals import SCOPES, KeyScope, Principal
 
 log = logger(__name__)

@@ -62,6 +62,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Operation not for keys of companies",
         remedy="Use a key that belongs to no company; this one reaches its own company only.",
     ),
+    "company_suspended": ProblemType(
+        status=403,
+        title="Company is suspended",
+        remedy="Nothing is sent for it, and its keys are refused, until an operator resumes it.",
+    ),
     "path_unknown": ProblemType(
         status=404, title="Path not found", remedy="All paths are listed in /docs and /openapi.json."
     ),
@@ -154,6 +159,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "company_exists": ProblemType(
         status=409, title="Company already exists", remedy="Use it, or choose another `companyId`."
     ),
+    "company_deleting": ProblemType(
+        status=409,
+        title="Company is being deleted",
+        remedy="Its task shows how far it is; a company with this id can be created again when it has ended.",
+    ),
     "connection_exists": ProblemType(
         status=409,
         title="Connection index already in use",
@@ -185,6 +195,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=409,
         title="Conflict with the current state",
         remedy="`detail` is the obstacle; `taskId` is the task that found it.",
+    ),
+    "version_outdated": ProblemType(
+        status=412,
+        title="Changed since it was read",
+        remedy="Read it again, and repeat the change with `If-Match` of that answer if it is still right.",
     ),
     "body_too_large": ProblemType(status=413, title="Body too large", remedy="Stay within `limit` bytes."),
     "media_type_unsupported": ProblemType(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, get_args
 
+from api.http.company_schemas import COMPANY_SCHEMAS
 from api.http.key_schemas import KEY_SCHEMAS
 from api.http.problem_schemas import PROBLEM_SCHEMAS
 from api.http.process_schemas import PROCESS_SCHEMAS
@@ -103,6 +104,7 @@ _LIMITS: Final[Schema] = {"type": "object", "additionalProperties": {"anyOf": [_
 _EITHER_STATUS: Final = _choice("AnyMessageStatus", *MessageState, "received")
 
 _SCHEMAS: Final[Mapping[str, Schema]] = {
+    **COMPANY_SCHEMAS,
     **KEY_SCHEMAS,
     **PROBLEM_SCHEMAS,
     **PROCESS_SCHEMAS,
@@ -177,6 +179,10 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
             **_CONTENT,
             "requestId": {**_TEXT_OR_NULL, "description": "Of the request that asked for it; also in log lines."},
             "traceparent": {**_TEXT_OR_NULL, "description": "The W3C trace of that request."},
+            "held": {
+                "type": "boolean",
+                "description": "It waits because its connection is paused or its company is suspended.",
+            },
         },
     ),
     "DeadLetters": _object(
@@ -302,15 +308,6 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
         }
     ),
     "RemovedConnection": _object({"companyId": _TEXT, "phoneIndex": _COUNT, "failedMessages": _COUNT}),
-    "Company": _object(
-        {"companyId": _TEXT, "name": _TEXT, "inDoubtPolicy": _TEXT_OR_NULL, "connections": _COUNT}, {"createdAt": _AT}
-    ),
-    "Companies": _object(
-        {
-            "companies": _list(_ref("Company")),
-            "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
-        }
-    ),
     "Templates": _object(
         {
             "templates": _list(

@@ -35,7 +35,7 @@ class MessageSerializer:
             raise message_unknown()
         if steps is None:
             return {**received(row, related), "history": []}
-        by = {"requestId": row["request_id"], "traceparent": row["traceparent"]}
+        by = {"requestId": row["request_id"], "traceparent": row["traceparent"], "held": row["held"]}
         return {**sent(row, related), **by, "history": shown_steps(steps)}
 
     async def page(

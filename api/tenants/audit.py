@@ -11,10 +11,11 @@ from starlette.responses import JSONResponse, Response
 from api.http.keys import principal_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, limit, query_of
-from shared.compose.directory import company_unknown, require_possible
+from shared.compose.directory import require_possible
 from shared.store import audit
 from shared.store.pool import Row
 from shared.store.store import Store
+from shared.tenancy.known_companies import company_unknown
 from shared.tenancy.principals import Principal
 from shared.timestamps import iso
 

@@ -10,19 +10,20 @@ from typing import Any, Concatenate, Final, ParamSpec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.http.bodies import BODY_PROBLEMS, read_json
+from api.http.bodies import BODY_PROBLEMS, read_json, read_optional_json
 from api.http.keys import act_of, principal_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, query_of
 from api.http.problems import Problem
 from shared.clock import read_timestamp, utc_now
-from shared.compose.directory import company_unknown, require_possible
+from shared.compose.directory import require_possible
 from shared.fields import Field, FieldsInvalid, checked, json_schema
-from shared.store import connections, keys
+from shared.store import companies, keys
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
 from shared.tenancy.audit import Act, recorded
 from shared.tenancy.key_text import KeyText, make_key
+from shared.tenancy.known_companies import company_unknown
 from shared.tenancy.known_keys import KnownKeys
 from shared.tenancy.limits import KINDS
 from shared.tenancy.principals import SCOPES, KeyScope, Principal
@@ -208,7 +209,7 @@ class KeyOperations:
 
     async def rotate(self, request: Request) -> Response:
         """Rotate a key."""
-        given = checked(await _read_optional(request), _ROTATION)
+        given = checked(await read_optional_json(request, limit=_BODY_LIMIT), _ROTATION)
         text = make_key(sandbox=self._sandbox)
         row = await self._store.call(
             _of_company(act_of(request), _rotate),
@@ -248,7 +249,7 @@ def _audited(row: Row) -> Mapping[str, Any]:
 
 def _page(transaction: Transaction, *, company_id: str | None, after: int) -> list[Row]:
     rows = keys.listed(transaction, company_id=company_id, after=after, most=_MOST)
-    if not rows and company_id is not None and not connections.company_exists(transaction, company_id):
+    if not rows and company_id is not None and not companies.exists(transaction, company_id):
         raise company_unknown()
     return rows
 
@@ -263,7 +264,7 @@ def _add(
     expires_at: datetime | None,
     maker_id: int | None,
 ) -> Row:
-    if company_id is not None and not connections.company_exists(transaction, company_id):
+    if company_id is not None and not companies.exists(transaction, company_id):
         raise company_unknown()
     return keys.add(
         transaction,
@@ -323,13 +324,6 @@ def _read_expiry(text: str | None, principal: Principal) -> datetime | None:
     if principal.expires_at is not None and expires_at > principal.expires_at:
         raise FieldsInvalid([("/expiresAt", f"is after {iso(principal.expires_at)}, when the creating key expires")])
     return expires_at
-
-
-async def _read_optional(request: Request) -> Any:
-    """Return the body; a missing one means an empty object."""
-    if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
-        return {}
-    return await read_json(request, limit=_BODY_LIMIT)
 
 
 def read_key_id(request: Request) -> int:

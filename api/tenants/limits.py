@@ -15,12 +15,13 @@ from api.http.keys import act_of
 from api.http.operations import Operation
 from api.http.problems import Problem
 from api.tenants.keys import read_key_id
-from shared.compose.directory import company_unknown, require_possible
+from shared.compose.directory import require_possible
 from shared.fields import Field, checked, json_schema
 from shared.store import limits
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
 from shared.tenancy.audit import Act
+from shared.tenancy.known_companies import company_unknown
 
 _MOST: Final = 1e9
 """Above every meaningful limit."""

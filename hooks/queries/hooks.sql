@@ -1,14 +1,15 @@
 -- hooks_needed --
 -- A row while there is a subscriber to serve.
-SELECT id FROM hooks WHERE state = 'active' LIMIT 1;
+SELECT h.id FROM hooks h JOIN companies owner ON owner.id = h.company_id AND owner.state = 'active'
+WHERE h.state = 'active' LIMIT 1;
 
 -- lease_hooks --
--- Make one incarnation the server of subscribers that have none.
+-- Make one incarnation the server of subscribers that have none. Those of a suspended company wait where they are.
 WITH free AS (
-    SELECT id FROM hooks
-    WHERE state = 'active' AND NOT id = ANY(%(in_hand)s::bigint[])
-      AND (leased_until < now() OR incarnation = %(incarnation)s)
-    ORDER BY leased_until LIMIT %(most)s FOR UPDATE SKIP LOCKED
+    SELECT h.id FROM hooks h JOIN companies owner ON owner.id = h.company_id AND owner.state = 'active'
+    WHERE h.state = 'active' AND NOT h.id = ANY(%(in_hand)s::bigint[])
+      AND (h.leased_until < now() OR h.incarnation = %(incarnation)s)
+    ORDER BY h.leased_until LIMIT %(most)s FOR UPDATE OF h SKIP LOCKED
 )
 UPDATE hooks h SET incarnation = %(incarnation)s, leased_until = now() + make_interval(secs => %(lease_s)s)
 FROM free WHERE h.id = free.id
@@ -19,8 +20,9 @@ RETURNING h.id, h.company_id, h.url, h.types, h.phone_indexes, h.sealed, h.forme
 -- Keep what one incarnation serves. What is not returned is served by another one, or by none any more.
 WITH mine AS MATERIALIZED (
     -- in one order here and in settle_hooks, so that neither waits for the other in a circle
-    SELECT id FROM hooks WHERE incarnation = %(incarnation)s AND state = 'active' AND id = ANY(%(ids)s::bigint[])
-    ORDER BY id FOR UPDATE
+    SELECT h.id FROM hooks h JOIN companies owner ON owner.id = h.company_id AND owner.state = 'active'
+    WHERE h.incarnation = %(incarnation)s AND h.state = 'active' AND h.id = ANY(%(ids)s::bigint[])
+    ORDER BY h.id FOR UPDATE OF h
 )
 UPDATE hooks h SET leased_until = now() + make_interval(secs => %(lease_s)s) FROM mine WHERE h.id = mine.id
 RETURNING h.id, h.version;

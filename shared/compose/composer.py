@@ -32,6 +32,7 @@ from shared.store.media import StoredFile
 from shared.store.messages import Accepted, NewMessage
 from shared.store.store import Store
 from shared.store.targets import MessageTarget
+from shared.tenancy.known_companies import KnownCompanies
 
 # a message outlives settings, templates and windows for so long; beyond it a calendar is the better tool
 _FURTHEST: Final = timedelta(days=30)
@@ -104,6 +105,7 @@ class Composer:
 
     def __init__(self, store: Store, acceptor: RowAcceptor, files: Files, metrics: Metrics, *, reach: Reach) -> None:
         self._store, self._acceptor = store, acceptor
+        self._companies = KnownCompanies(store)
         self._builder = Builder(store, files, reach)
         self._accepted = metrics.counter(
             "messages_accepted", "Messages accepted, without replays.", ("connection_type",)
@@ -191,6 +193,7 @@ class Composer:
         self, order: _Order, build: Callable[[], Awaitable[Mapping[str, Any]]], clients_key: str | None
     ) -> Acceptance:
         asked_for, policy = read_send_at(order.fields.get("sendAt")), order.fields.get("inDoubtPolicy")
+        await self._companies.require_sending(order.company_id)
         # an instant that has passed means now: the client's clock, or the way here, took longer
         scheduled_for = asked_for if asked_for and asked_for > utc_now() else None
         try:

@@ -9,9 +9,10 @@ from typing import Final
 
 from shared.clock import Monotonic, monotonic
 from shared.errors import Refused
-from shared.store import connections
+from shared.store import companies, connections
 from shared.store.connections import Connection
 from shared.store.store import Store
+from shared.tenancy.known_companies import company_unknown
 
 REMEMBERED_S: Final = 1.0
 """Lifetime of a cached connection, in seconds: a change takes effect within it."""
@@ -60,7 +61,7 @@ class Directory:
     async def require_company(self, company_id: str) -> None:
         """Raise `Refused` unless there is such a company."""
         require_possible(company_id)
-        if not await self._store.call(connections.company_exists, company_id):
+        if not await self._store.call(companies.exists, company_id):
             raise company_unknown()
 
 
@@ -80,8 +81,3 @@ def read_phone_index(text: str) -> int:
 def phone_index_unknown() -> Refused:
     """Return the refusal of an index that the company has not."""
     return Refused("phone_index_unknown", "The company has no connection with this index.")
-
-
-def company_unknown() -> Refused:
-    """Return the refusal of a company that does not exist, or not for the caller: the two must not differ."""
-    return Refused("company_unknown", "There is no such company.")

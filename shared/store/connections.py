@@ -1,4 +1,4 @@
-"""Companies and their connections: one typed function for each named statement of `queries/connections.sql`."""
+"""Connections of companies: one typed function for each named statement of `queries/connections.sql`."""
 
 from __future__ import annotations
 
@@ -54,16 +54,6 @@ class Connection:
 def credentials_context(company_id: str, phone_index: int) -> str:
     """Return the associated data that ties a connection's credentials to its row."""
     return f"phone_configs/{company_id}/{phone_index}/credentials"
-
-
-def ensure_company(transaction: Transaction, company_id: str, name: str = "") -> None:
-    """Make a company unless it is there."""
-    transaction.execute("ensure_company", id=company_id, name=name)
-
-
-def company_exists(transaction: Transaction, company_id: str) -> bool:
-    """Return whether a company is known."""
-    return transaction.row("company_exists", id=company_id) is not None
 
 
 def ensure(
@@ -222,20 +212,6 @@ def removed(transaction: Transaction, ids: Sequence[int]) -> set[int]:
 def touch(transaction: Transaction, connection_ids: Iterable[int]) -> None:
     """Record that the provider sent something about these connections just now."""
     transaction.execute("touch_connections", connection_ids=sorted(set(connection_ids)))
-
-
-def add_company(
-    transaction: Transaction, company_id: str, *, name: str = "", in_doubt_policy: str | None = None
-) -> bool:
-    """Make a company. Returns False when there is one with this id, which stays as it is."""
-    return (
-        transaction.row("add_company", id=company_id, name=storable(name), in_doubt_policy=in_doubt_policy) is not None
-    )
-
-
-def companies(transaction: Transaction, *, after: str = "", most: int, only: str | None = None) -> list[Row]:
-    """Return companies with how many connections each has, by id, those after `after`; `only`: at most this one."""
-    return transaction.rows("companies", after=after, most=most, only=only)
 
 
 def add(

@@ -24,14 +24,16 @@ class Principal:
 
     Attributes:
         key_id: row of `api_keys`; None: the key of the settings, which is no row. name: of the key, for people.
-        company_id: the only company that it may reach; None: all of them. scopes: what it may do there. expires_at: end
-            of its key, if it has one. policies: its limits, and those of its company.
+        company_id: the only company that it may reach; None: all of them. scopes: what it may do there.
+            is_suspended: its company is. expires_at: end of its key, if it has one. policies: its limits, and those of
+            its company.
     """
 
     key_id: int | None
     name: str
     company_id: str | None
     scopes: frozenset[KeyScope]
+    is_suspended: bool = False
     expires_at: datetime | None = None
     policies: tuple[LimitPolicy, ...] = ()
 

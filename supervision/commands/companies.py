@@ -1,11 +1,12 @@
-"""`companies list|add`: list and add tenants."""
+"""`companies list|show|add|suspend|resume`: the tenants."""
 
 from __future__ import annotations
 
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 from urllib.parse import quote
 
 from shared.process.exit_codes import ExitCode
@@ -13,47 +14,35 @@ from shared.table import lines
 from supervision.commands.context import Context
 from supervision.commands.entry_process import Operations, Unanswered, operations
 
-HELP = "list companies, add one"
+HELP = "list, show, add, suspend and resume companies"
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("action", choices=("list", "add"), help="what to do")
-    parser.add_argument("company", metavar="ID", nargs="?", default="", help="1 to 64 letters, digits, - and _ (add)")
+    parser.add_argument("action", choices=("list", *_ACTIONS), help="what to do")
+    parser.add_argument("company", metavar="ID", nargs="?", default="", help="1 to 64 letters, digits, - and _")
     parser.add_argument("--name", default="", help="display name (add)")
     parser.add_argument(
         "--in-doubt-policy", choices=("auto", "resend", "hold"), default=None, help="overrides IN_DOUBT_POLICY (add)"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line (list)")
+    parser.add_argument("--reason", default="", help="shown with the company (suspend)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def run(context: Context, given: Namespace) -> int:
     """Do what was asked and return an exit code."""
-    if given.action == "add" and not given.company:
-        sys.stderr.write("add needs an ID\n")
+    if given.action != "list" and not given.company:
+        sys.stderr.write(f"{given.action} needs an ID; `bulkhead companies list` shows them\n")
         return ExitCode.USAGE
     with operations(context) as api:
         try:
-            if given.action == "add":
-                policy = {"inDoubtPolicy": given.in_doubt_policy} if given.in_doubt_policy else {}
-                api.call("POST", "/api/v2/companies", {"companyId": given.company, "name": given.name, **policy})
-                print(f"Made. Its first connection: bulkhead connections add --company {given.company} --type …")
-                return ExitCode.OK
-            found = all_companies(api)
+            if given.action == "list":
+                _show_all(all_companies(api), as_json=given.json)
+            else:
+                _ACTIONS[given.action](api, given)
         except Unanswered as problem:
             sys.stderr.write(f"{problem}\n")
             return problem.code
-    if given.json:
-        for one in found:
-            print(json.dumps(one))
-    else:
-        print(
-            *lines(
-                ("company", "name", "connections"),
-                [[one["companyId"], one["name"], one["connections"]] for one in found],
-            ),
-            sep="\n",
-        )
     return ExitCode.OK
 
 
@@ -67,3 +56,54 @@ def all_companies(api: Operations) -> list[dict[str, Any]]:
         found += page["companies"]
         after = page["next"]
     return found
+
+
+def _show_all(found: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        for one in found:
+            print(json.dumps(one))
+        return
+    print(
+        *lines(
+            ("company", "name", "state", "connections"),
+            [[one["companyId"], one["name"], one["state"], one["connections"]] for one in found],
+        ),
+        sep="\n",
+    )
+
+
+def _show(api: Operations, given: Namespace) -> None:
+    found = api.call("GET", _path(given))
+    print(json.dumps(found) if given.json else json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def _add(api: Operations, given: Namespace) -> None:
+    policy = {"inDoubtPolicy": given.in_doubt_policy} if given.in_doubt_policy else {}
+    made = api.call("POST", "/api/v2/companies", {"companyId": given.company, "name": given.name, **policy})
+    _report(given, made, f"Made. Its first connection: bulkhead connections add --company {given.company} --type …")
+
+
+def _suspend(api: Operations, given: Namespace) -> None:
+    now = api.call("POST", f"{_path(given)}/suspend", {"reason": given.reason})
+    _report(given, now, "Suspended: within a second its keys are refused and nothing is sent. What waits, stays.")
+
+
+def _resume(api: Operations, given: Namespace) -> None:
+    now = api.call("POST", f"{_path(given)}/resume")
+    _report(given, now, "Resumed: what waits is sent, in its order.")
+
+
+def _report(given: Namespace, answer: Mapping[str, Any], sentence: str) -> None:
+    print(json.dumps(answer) if given.json else sentence)
+
+
+def _path(given: Namespace) -> str:
+    return f"/api/v2/companies/{quote(given.company, safe='')}"
+
+
+_ACTIONS: Final[Mapping[str, Callable[[Operations, Namespace], None]]] = {
+    "show": _show,
+    "add": _add,
+    "suspend": _suspend,
+    "resume": _resume,
+}

@@ -19,7 +19,7 @@ from psycopg2 import extras
 from requests.adapters import HTTPAdapter
 
 from shared.settings import ChildEnvironment, Settings
-from shared.store import connections
+from shared.store import companies, connections
 from shared.store.pool import Transaction
 from shared.store.store import Store
 from tests.support import ports
@@ -156,7 +156,7 @@ class ApiEnv:
 
 def _companies(transaction: Transaction) -> None:
     for company in ("alpha", "beta", "empty"):
-        connections.ensure_company(transaction, company)
+        companies.ensure(transaction, company)
     ids = [
         connections.ensure(
             transaction,

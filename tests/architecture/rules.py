@@ -27,7 +27,16 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "shared.inbound": (LEAVES, "shared.store", "shared.process"),
     "shared.queues": (LEAVES, "shared.channels", "shared.store", "shared.process"),
     "shared.delivery": (LEAVES, "shared.channels", "shared.store", "shared.queues", "shared.process"),
-    "shared.compose": (LEAVES, "shared.channels", "shared.store", "shared.media", "shared.process", "shared.delivery"),
+    "shared.compose": (
+        LEAVES,
+        "shared.channels",
+        "shared.store",
+        "shared.media",
+        "shared.process",
+        "shared.delivery",
+        # whether anything may be sent for a company
+        "shared.tenancy",
+    ),
     # the orchestrator and the embedded servers need neither PostgreSQL nor Redis to do their work
     "supervision": (LEAVES, "shared.channels", "shared.process"),
     # drives a running copy from outside; cuts its connections to both stores

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sandbox.config import D360_ID, META_DIRECT_ID, META_EMBEDDED_ID
 from shared.secrets import Vault
-from shared.store import connections
+from shared.store import companies, connections
 from shared.store.pool import Transaction
 from tests.sandbox.env import ACCESS_TOKEN, APP_SECRET, D360_KEY, D360_SECRET, VERIFY_TOKEN
 
@@ -41,7 +41,7 @@ def sealed(vault: Vault, phone_index: int, credentials: Any) -> str:
 
 def seed(transaction: Transaction, vault: Vault) -> dict[int, int]:
     """Make the company and its connections. Returns connection ids by phone index."""
-    connections.ensure_company(transaction, COMPANY)
+    companies.ensure(transaction, COMPANY)
     return {
         index: connections.ensure(
             transaction,

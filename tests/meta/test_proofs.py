@@ -15,7 +15,7 @@ from meta.accounts.proofs import AccountProofs, unproved
 from sandbox.config import META_DIRECT_ID, META_EMBEDDED_ID
 from shared.clock import utc_now
 from shared.settings import Settings
-from shared.store import connections, media, templates
+from shared.store import companies, connections, media, templates
 from shared.store.connections import Connection
 from tests.meta.channel_env import KIND, ChannelEnv, channel_env, run
 from tests.meta.seed import DIRECT, text, webhook
@@ -43,7 +43,7 @@ def claim(
     """Make a connection as a client of the API does, for whatever account. Returns its id."""
 
     def make(transaction: Any) -> int:
-        connections.ensure_company(transaction, EVIL)
+        companies.ensure(transaction, EVIL)
         made = connections.add(
             transaction, company_id=EVIL, connection_type=connection_type, account_id=account_id, **more
         )

@@ -19,7 +19,7 @@ from psycopg2.extras import RealDictCursor
 from shared.channels.registry import kind_for
 from shared.messages import OutboundMessage, Receipt
 from shared.states import MessageState
-from shared.store import connections, messages
+from shared.store import companies, connections, messages
 from shared.store import receipts as store_receipts
 from shared.store.messages import Accepted, NewMessage, Settlement
 from shared.store.pool import Pool
@@ -178,7 +178,7 @@ class StoreEnv:
 
     def connect(self, company: str = "acme", phone_index: int = 0, connection_type: str = "meta_direct") -> int:
         """Make a company's connection and return its id."""
-        self.store.run(connections.ensure_company, company)
+        self.store.run(companies.ensure, company)
         return self.store.run(
             connections.ensure, company_id=company, phone_index=phone_index, connection_type=connection_type
         )

@@ -14,7 +14,7 @@ import pytest
 import yoyo
 
 from shared.errors import MigrationRefused, StoreUnavailable
-from shared.store import connections, migrate
+from shared.store import companies, connections, migrate
 from tests.store.env import StoreEnv, open_store, query
 from tests.support import environment
 
@@ -230,7 +230,7 @@ class TestWords:
     @pytest.mark.parametrize("company", ["", "a b", "ä", "x" * 65, "a;b"])
     def test_a_company_has_a_plain_id(self, env: StoreEnv, company: str) -> None:
         with pytest.raises(psycopg2.IntegrityError):
-            env.store.run(connections.ensure_company, company)
+            env.store.run(companies.ensure, company)
 
     def test_a_company_takes_everything_of_its_own_with_it(self, env: StoreEnv) -> None:
         other = env.connect("globex")

@@ -14,8 +14,9 @@ import requests
 
 from shared.clock import monotonic
 from shared.tenancy.key_text import digest, is_well_formed, make_key
-from shared.tenancy.known_keys import REMEMBERED_S, USE_NOTED_S
+from shared.tenancy.known_keys import USE_NOTED_S
 from shared.tenancy.principals import SCOPES
+from shared.tenancy.remembered import REMEMBERED_S
 from tests.api.api_env import ApiEnv, problem
 from tests.support.waiting import eventually
 from tests.tenants.making import in_seconds, new_key

@@ -15,7 +15,7 @@ from shared.inbound.pipeline import JournalPipeline
 from shared.media.local import LocalStorage
 from shared.process.metrics import Metrics
 from shared.settings import ChildEnvironment, Settings
-from shared.store import connections, messages
+from shared.store import companies, connections, messages
 from shared.store.messages import NewMessage
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
@@ -32,7 +32,7 @@ class StoreEnv:
 
     @staticmethod
     def _connect(transaction: Transaction) -> int:
-        connections.ensure_company(transaction, "demo")
+        companies.ensure(transaction, "demo")
         return connections.ensure(transaction, company_id="demo", phone_index=1, connection_type="wwebjs")
 
     def accept(self, chats: list[str], body: str) -> list[int]:

@@ -4,14 +4,6 @@ INSERT INTO connection_types (connection_type, process_name)
 SELECT * FROM unnest(%(connection_types)s::text[], %(process_names)s::text[])
 ON CONFLICT (connection_type) DO UPDATE SET process_name = excluded.process_name;
 
--- ensure_company --
--- Make a company unless it is there.
-INSERT INTO companies (id, name) VALUES (%(id)s, %(name)s) ON CONFLICT (id) DO NOTHING;
-
--- company_exists --
--- Whether a company is known.
-SELECT id FROM companies WHERE id = %(id)s;
-
 -- ensure_connection --
 -- Make a connection unless the company has one with this index; a new type, account or credential is taken over,
 -- options if they are given.
@@ -143,17 +135,6 @@ SELECT id, '', 'ready', now() FROM unnest(%(connection_ids)s::bigint[]) AS t(id)
 ON CONFLICT (connection_id) DO UPDATE SET last_event_at = now()
 -- At most one write a second for each connection: under load every batch of webhooks would rewrite the same rows.
 WHERE phone_status.last_event_at IS NULL OR phone_status.last_event_at < now() - interval '1 second';
-
--- add_company --
--- Make a company; one that is there stays as it is.
-INSERT INTO companies (id, name, in_doubt_policy) VALUES (%(id)s, %(name)s, %(in_doubt_policy)s)
-ON CONFLICT (id) DO NOTHING RETURNING id;
-
--- companies --
--- Every company with how many connections it has, by id; or only one of them.
-SELECT co.id, co.name, co.in_doubt_policy, co.created_at,
-       (SELECT count(*) FROM phone_configs c WHERE c.company_id = co.id AND c.status <> 'removed') AS connections
-FROM companies co WHERE co.id > %(after)s AND co.id = coalesce(%(only)s, co.id) ORDER BY co.id LIMIT %(most)s;
 
 -- add_connection --
 -- Make a connection at an index, or at the first one that is free; no row when the index is taken.

@@ -1,11 +1,13 @@
 -- Keys of API clients.
 
 -- find_key --
--- The key with a digest, if it may be used now: not revoked, not expired, and not rotated out.
-SELECT k.id, k.name, k.company_id, k.scopes, k.expires_at, k.limits, c.limits AS company_limits
+-- The key with a digest, if it may be used now: not revoked, not expired, not rotated out, and of no company that is
+-- being deleted.
+SELECT k.id, k.name, k.company_id, k.scopes, k.expires_at, k.limits, c.limits AS company_limits,
+       coalesce(c.state = 'suspended', false) AS is_suspended
 FROM api_keys k LEFT JOIN companies c ON c.id = k.company_id
 WHERE (k.digest = %(digest)s OR (k.previous_digest = %(digest)s AND k.previous_until > now()))
-  AND k.revoked_at IS NULL AND coalesce(k.expires_at > now(), true);
+  AND k.revoked_at IS NULL AND coalesce(k.expires_at > now(), true) AND coalesce(c.state <> 'deleting', true);
 
 -- add_key --
 -- Make a key. It has the limits of the key that makes it, which could else lift them by a new key.

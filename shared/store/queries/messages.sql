@@ -80,6 +80,7 @@ WITH candidates AS (
                 THEN 'other_account' END AS stranger
     FROM messages q
     JOIN phone_configs c ON c.id = q.connection_id AND c.status = 'active'
+    JOIN companies owner ON owner.id = c.company_id AND owner.state = 'active'
     LEFT JOIN phone_status linked ON linked.connection_id = q.connection_id
     LEFT JOIN pacing p ON p.connection_id = q.connection_id
     LEFT JOIN pair_pacing pair ON p.pair_every_s > 0 AND pair.connection_id = q.connection_id
@@ -283,7 +284,9 @@ WITH polled AS MATERIALIZED (
     SELECT c.id, least(%(most)s::bigint,
                        1 + greatest(0, least(tokens_left(p.spent_until, p.every_s, p.burst),
                                              tokens_left(p.day_spent_until, p.day_every_s, p.day_burst)))) AS most_rows
-    FROM phone_configs c LEFT JOIN pacing p ON p.connection_id = c.id
+    FROM phone_configs c
+    JOIN companies owner ON owner.id = c.company_id AND owner.state = 'active'
+    LEFT JOIN pacing p ON p.connection_id = c.id
     WHERE c.process_name = %(kind)s AND c.status = 'active'
       AND (%(connection_ids)s::bigint[] IS NULL OR c.id = ANY(%(connection_ids)s::bigint[]))
       AND c.id <> ALL(%(but_not)s::bigint[])
@@ -725,8 +728,9 @@ WHERE gone OR EXISTS (SELECT FROM messages m WHERE m.id = change.target AND m.st
 SELECT m.id, m.company_id, m.connection_id, c.phone_index, c.connection_type, m.chat_id,
        chat_aliases(m.company_id, m.chat_id) AS chat_ids, m.type, m.content, m.state, m.attempt, m.not_before,
        m.scheduled_for, m.in_doubt_policy, m.provider_id, m.held_at, m.error_code, m.error_detail, m.created_at,
-       m.sent_at, m.updated_at, m.request_id, m.traceparent
-FROM messages m JOIN phone_configs c ON c.id = m.connection_id
+       m.sent_at, m.updated_at, m.request_id, m.traceparent,
+       m.state = 'queued' AND (c.status = 'paused' OR owner.state = 'suspended') AS held
+FROM messages m JOIN phone_configs c ON c.id = m.connection_id JOIN companies owner ON owner.id = m.company_id
 WHERE m.company_id = %(company_id)s AND m.id = %(id)s;
 
 -- message_states --

@@ -1,0 +1,182 @@
+"""What a company is set to, as data: the fields, their limits and their defaults.
+
+Only what was set is stored; a field that was not set has its default, so that a better default reaches every company.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shared.fields import Field, FieldsInvalid, wrong_fields
+from shared.states import CompanyState
+from shared.store import companies
+from shared.store.pool import Transaction
+
+_BLANK: Final = "must not be blank"
+_WEIGHTS: Final = (
+    Field(name="keyword", kind=float, default=0.3, low=0, high=1, purpose="Of the search by words."),
+    Field(name="vector", kind=float, default=0.7, low=0, high=1, purpose="Of the search by meaning."),
+)
+_RAG: Final = (
+    Field(name="chunkSize", kind=int, default=512, low=64, high=2048, purpose="Tokens of one piece of a document."),
+    Field(
+        name="chunkOverlap",
+        kind=int,
+        default=64,
+        # up to half of the largest piece: `_contradictions` compares it with the piece that is set
+        low=0,
+        high=1024,
+        purpose="Tokens that a piece shares with the one before; at most half of `chunkSize`.",
+    ),
+    Field(name="topK", kind=int, default=5, low=1, high=50, purpose="Pieces that a search returns at most."),
+    Field(
+        name="minSimilarity",
+        kind=float,
+        default=0.7,
+        low=0,
+        high=1,
+        purpose="Least similarity of a piece that is found by its meaning.",
+    ),
+    Field(
+        name="weights",
+        kind=dict,
+        title="SearchWeights",
+        fields=_WEIGHTS,
+        purpose="How much either search counts; not both 0.",
+    ),
+)
+SETTINGS: Final = (
+    Field(name="brandName", kind=str, default="", longest=100, purpose="How the company calls itself."),
+    Field(name="tone", kind=str, default="", longest=500, purpose="How answers should sound, in a few words."),
+    Field(
+        name="locale",
+        kind=list,
+        default=["en"],
+        items=Field(kind=str, shortest=2, longest=35, form="locale"),
+        fewest=1,
+        most=20,
+        purpose="Languages of its customers as BCP 47 tags, the usual one first.",
+    ),
+    Field(name="enableRag", kind=bool, default=False, purpose="Whether answers use the company's documents."),
+    Field(name="enableFunctionCalling", kind=bool, default=False, purpose="Whether answers may call functions."),
+    Field(name="enableHumanHandoff", kind=bool, default=False, purpose="Whether customers can reach a human."),
+    Field(
+        name="humanHandoffKeywords",
+        kind=list,
+        default=["human", "agent", "help"],
+        items=Field(kind=str, shortest=1, longest=60),
+        most=50,
+        purpose="Words by which a customer asks for a human.",
+    ),
+    Field(name="ragConfig", kind=dict, title="RagConfig", fields=_RAG, purpose="How documents are cut and searched."),
+)
+"""The fields, as clients write them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompanySettings:
+    """Settings of one company, each with its value or its default; see `SETTINGS`.
+
+    Attributes:
+        rag: `ragConfig`, complete.
+    """
+
+    brand_name: str
+    tone: str
+    locales: tuple[str, ...]
+    uses_rag: bool
+    calls_functions: bool
+    hands_off: bool
+    handoff_keywords: tuple[str, ...]
+    rag: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> CompanySettings:
+        """Return what the stored settings mean."""
+        full = complete(stored)
+        return cls(
+            brand_name=full["brandName"],
+            tone=full["tone"],
+            locales=tuple(full["locale"]),
+            uses_rag=full["enableRag"],
+            calls_functions=full["enableFunctionCalling"],
+            hands_off=full["enableHumanHandoff"],
+            handoff_keywords=tuple(full["humanHandoffKeywords"]),
+            rag=full["ragConfig"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownCompany:
+    """One company as processes know it; `version` changes with each change of it."""
+
+    state: CompanyState
+    settings: CompanySettings
+    version: int
+
+
+def read_company(transaction: Transaction, company_id: str) -> KnownCompany | None:
+    """Return a company, None when there is none."""
+    row = companies.settings(transaction, company_id)
+    if row is None:
+        return None
+    return KnownCompany(
+        state=CompanyState(row["state"]), settings=CompanySettings.read(row["settings"]), version=row["version"]
+    )
+
+
+def complete(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every field with its value or its default."""
+    return _complete(stored, SETTINGS)
+
+
+def _complete(stored: Mapping[str, Any], fields: tuple[Field, ...]) -> dict[str, Any]:
+    return {
+        field.name: _complete(stored.get(field.name, {}), field.fields)
+        if field.fields
+        else stored.get(field.name, field.default)
+        for field in fields
+    }
+
+
+def merged(stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored settings after a JSON merge patch (RFC 7396): null takes a field away, which then has its default.
+
+    Args:
+        patch: checked by the fields.
+    """
+    result = dict(stored)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, Mapping):
+            result[name] = merged(result.get(name, {}), value)
+        else:
+            result[name] = value
+    return result
+
+
+def require_consistent(settings: Mapping[str, Any], at: str) -> None:
+    """Raise `FieldsInvalid` when settings contradict each other, which no field shows by itself. `at`: their JSON
+    pointer.
+    """
+    # what is no value of its field cannot be compared with another one
+    if wrong := [*wrong_fields(settings, SETTINGS, at, open_=False)] or [*_contradictions(complete(settings), at)]:
+        raise FieldsInvalid(wrong)
+
+
+def _contradictions(full: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:
+    rag, weights = full["ragConfig"], full["ragConfig"]["weights"]
+    for name in ("locale", "humanHandoffKeywords"):
+        seen = [text.strip().casefold() for text in full[name]]
+        for index, text in enumerate(seen):
+            if not text:
+                yield f"{at}/{name}/{index}", _BLANK
+            elif text in seen[:index]:
+                yield f"{at}/{name}/{index}", "is listed twice"
+    if 2 * rag["chunkOverlap"] > rag["chunkSize"]:
+        yield f"{at}/ragConfig/chunkOverlap", f"must be at most half of chunkSize, {rag['chunkSize']}"
+    if not weights["keyword"] and not weights["vector"]:
+        yield f"{at}/ragConfig/weights", "must not both be 0"
