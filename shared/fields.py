@@ -152,9 +152,9 @@ def wrong_fields(
         name = field.name
         given = value.get(name)
         if given is not None:
-            if type(given) is str and field.kind is str:
+            if type(given) is field.kind and field.kind not in _NESTED:
                 # most fields are: nothing more is made of what is right
-                if reason := _wrong_text(given, field):
+                if reason := _wrong_scalar(given, field):
                     yield f"{at}/{name}", reason
             else:
                 yield from _wrong(given, field, f"{at}/{name}")
@@ -173,19 +173,26 @@ def _wrong(value: Any, field: Field, at: str) -> Iterator[tuple[str, str]]:
     # exact types: JSON's `true` is no number here; an integer passes as a number
     if kind is not field.kind and not (field.kind is float and kind is int):
         yield at, f"must be {_kinds(field)}, not {type_named(value)}"
-    elif kind is str:
-        if reason := _wrong_text(value, field):
-            yield at, reason
     elif kind is dict:
         yield from wrong_fields(value, field.fields, at, open_=field.open or not field.fields)
         if field.one_of and sum(value.get(name) is not None for name in field.one_of) != 1:
             yield at, f"must have exactly one of {', '.join(field.one_of)}"
     elif kind is list:
         yield from _wrong_list(value, field, at)
-    elif kind is float and not isfinite(value):
-        yield at, "must be a number that is not infinite"
-    elif kind is not bool and field.low != field.high and not field.low <= value <= field.high:
-        yield at, f"must be from {field.low:.12g} to {field.high:.12g}"
+    elif reason := _wrong_scalar(value, field):
+        yield at, reason
+
+
+def _wrong_scalar(value: Any, field: Field) -> str:
+    """Return what is wrong with a string, a number or a boolean of a right type; empty when nothing is."""
+    kind = type(value)
+    if kind is str:
+        return _wrong_text(value, field)
+    if kind is float and not isfinite(value):
+        return "must be a number that is not infinite"
+    if kind is not bool and field.low != field.high and not field.low <= value <= field.high:
+        return f"must be from {field.low:.12g} to {field.high:.12g}"
+    return ""
 
 
 def _wrong_list(value: Sequence[Any], field: Field, at: str) -> Iterator[tuple[str, str]]:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
+from random import Random
 from typing import Final
 
 # W3C Trace Context: version, trace id, parent id and flags; a later version may append fields
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+
+
+# seeded by the system. Ids must differ and need not be secret; bytes from the system cost a call of the kernel each
+_random: Final = Random()  # noqa: S311
+# two processes with one state would make the same ids
+os.register_at_fork(after_in_child=_random.seed)
+
+
+def random_id(size: int) -> str:
+    """Return an id of `size` random bytes, in hexadecimal. It is unique, but not secret."""
+    return f"{_random.getrandbits(8 * size):0{2 * size}x}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,9 +47,9 @@ def continued(traceparent: str) -> str:
     found = _TRACEPARENT.fullmatch(traceparent)
     # version ff is forbidden; of version 00 nothing may follow; ids of zeros mean none
     if found and found[1] != "ff" and (found[1] != "00" or not found[5]) and int(found[2], 16) and int(found[3], 16):
-        return f"00-{found[2]}-{secrets.token_hex(8)}-{found[4]}"
+        return f"00-{found[2]}-{random_id(8)}-{found[4]}"
     # flags 00, not sampled: only a client can decide to record a trace
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+    return f"00-{random_id(16)}-{random_id(8)}-00"
 
 
 def trace_id(traceparent: str) -> str:

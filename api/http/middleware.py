@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable
 from typing import Final
 
@@ -15,7 +14,7 @@ from api.http.problems import Problem, database_unavailable
 from shared.clock import monotonic
 from shared.errors import Refused, StoreUnavailable
 from shared.logs import correlation_id, logger, origin_fields
-from shared.origin import Origin, continued, origin, trace_id
+from shared.origin import Origin, continued, origin, random_id, trace_id
 from shared.process.metrics import Metrics
 
 log = logger(__name__)
@@ -139,4 +138,4 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
     # 64 random bits: no two requests within the life of a log share it
-    return secrets.token_hex(8)
+    return random_id(8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -12,6 +11,7 @@ from typing import Any, Final, Protocol
 from shared.errors import Refused, StoreUnavailable
 from shared.fail_points import hit
 from shared.logs import logger
+from shared.origin import random_id
 from shared.store.messages import Accepted, NewMessage
 
 log = logger(__name__)
@@ -30,7 +30,7 @@ class RowAcceptor(Protocol):
 def own_key() -> str:
     """Return a key for a request without one, so that its row can be found. It starts with a blank, which no client's
     key can hold."""
-    return f" {uuid.uuid4().hex}"
+    return f" {random_id(16)}"
 
 
 def fingerprint(asked: Sequence[Any]) -> str:

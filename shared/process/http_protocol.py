@@ -24,6 +24,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from shared.process.request_body import BODY_ARRIVED
+
 _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 """Characters of a `Host` value (RFC 3986 3.2.2); an empty one is allowed for targets without an authority."""
 
@@ -403,6 +405,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._stray_bytes = 0
         super().on_message_complete()
+        self.cycle.scope[BODY_ARRIVED] = True  # type: ignore[typeddict-unknown-key] # a key of ours beside ASGI's
         if self.cycle.response_complete:
             # The answer was sent before the body had arrived.
             self._enter(IDLE, self._limits.idle_s)

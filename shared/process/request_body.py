@@ -18,6 +18,8 @@ OWNER_BYTES: Final = 128 * 1024 * 1024
 """Half of the process's: one company that sends without end leaves room for the others."""
 # Name of a request's share in the state of its ASGI scope, by which `read_body` finds it.
 _SHARE: Final = "body_share"
+BODY_ARRIVED: Final = "body_arrived"
+"""Key of a request's ASGI scope that the server sets when it has received the whole body."""
 _COUNTED_AT_ONCE: Final = 64 * 1024
 """Bytes that are counted in one step. Bodies below are not counted: how many of them there are is bounded by the number
 of connections.
@@ -135,7 +137,8 @@ async def read_body(request: Request, *, limit: int, wait_s: float, owner: str =
     body = bytearray()
     counted = 0
     try:
-        async with asyncio.timeout(wait_s):
+        # Nothing is waited for when all of it is here, as in most requests: the timer costs more than the reading.
+        async with asyncio.timeout(None if BODY_ARRIVED in request.scope else wait_s):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:

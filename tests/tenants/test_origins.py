@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
-from shared.origin import continued, log_fields, trace_id
+from shared.origin import continued, log_fields, random_id, trace_id
 from tests.api.api_env import ApiEnv
 from tests.tenants.making import new_key
 
@@ -56,3 +58,9 @@ def test_a_message_shows_the_request_that_asked_for_it(api_env: ApiEnv) -> None:
     made = api_env.call("GET", api_env.send("without").headers["Location"]).json()
     assert re.fullmatch(r"[0-9a-f]{16}", made["requestId"])
     assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", made["traceparent"])
+
+
+def test_a_process_that_was_forked_makes_ids_of_its_own() -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as forked:
+        made = {random_id(16), *forked.map(random_id, [16] * 20)}
+    assert len(made) == 21
