@@ -6,6 +6,8 @@ invent a name, or make one class for each place.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -63,7 +65,8 @@ class Components:
         found = dict(schema)
         if "properties" in found:
             found["properties"] = {
-                field: self.lifted(inner, name + _capitalized(field)) for field, inner in found["properties"].items()
+                field: self.lifted(_without_default(inner), name + capitalized(field))
+                for field, inner in found["properties"].items()
             }
         if isinstance(inner := found.get("items"), Mapping):
             found["items"] = self.lifted(inner, f"{name}Item")
@@ -78,6 +81,15 @@ class Components:
         if discriminator := _discriminator(schema.get("oneOf", ()), found.get("oneOf", ())):
             found["discriminator"] = discriminator
         return found
+
+
+def _without_default(schema: Schema) -> Schema:
+    """Return the schema of a field with its default in words: openapi-typescript makes a field with one required."""
+    if "default" not in schema:
+        return schema
+    sentence = f"Default: {json.dumps(schema['default'])}."
+    description = f"{schema['description']} {sentence}" if "description" in schema else sentence
+    return {word: value for word, value in schema.items() if word != "default"} | {"description": description}
 
 
 def _needs_name(schema: Schema) -> bool:
@@ -103,8 +115,9 @@ def _constant(schema: Schema) -> tuple[str, str]:
 
 def _of_alternative(schema: Schema, number: int) -> str:
     """Return the part of a name that distinguishes one alternative from the others."""
-    return _capitalized(_constant(schema)[1] or str(number))
+    return capitalized(_constant(schema)[1] or str(number))
 
 
-def _capitalized(name: str) -> str:
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+def capitalized(name: str) -> str:
+    """Return a field's name as a part of a component's name."""
+    return "".join(part[:1].upper() + part[1:] for part in re.split(r"\W|_", name))

@@ -76,7 +76,9 @@ _MESSAGE: Final = {
     "message": "Your parcel is on its way.",
     "attempt": 1,
     "providerMessageId": "wamid.HBgLMTU1NTAxMDAyMDA",
-    **dict.fromkeys(("sender", "senderName", "error", "sendAt", "notBefore", "inDoubtPolicy", "heldForHumanAt")),
+    **dict.fromkeys(
+        ("sender", "senderName", "senderUsername", "error", "sendAt", "notBefore", "inDoubtPolicy", "heldForHumanAt")
+    ),
     "createdAt": _AT,
     "sentAt": _AT,
     "updatedAt": _AT,
@@ -98,7 +100,8 @@ _MESSAGE: Final = {
 }
 _CHAT_MESSAGE: Final = {
     **{name: _MESSAGE[name] for name in ("id", "direction", "status", "chatId", "phoneIndex", "connectionType")},
-    **{name: _MESSAGE[name] for name in ("type", "message", "sender", "senderName", "providerMessageId", "createdAt")},
+    **{name: _MESSAGE[name] for name in ("type", "message", "sender", "senderName", "senderUsername")},
+    **{name: _MESSAGE[name] for name in ("providerMessageId", "createdAt")},
     "errorCode": None,
     "at": _AT,
 }
@@ -171,6 +174,20 @@ _HOOK: Final = {
     "createdAt": _AT,
     "updatedAt": _AT,
 }
+_LATENCY: Final = {"messages": 1170, "p50": 240, "p95": 910}
+_FIGURES: Final = {
+    "accepted": 1207,
+    "open": 3,
+    "sent": 1190,
+    "delivered": 1170,
+    "read": 801,
+    "failed": 12,
+    "cancelled": 2,
+    "received": 640,
+    "echoed": 0,
+    "sentLatencyMs": _LATENCY,
+    "deliveredLatencyMs": None,
+}
 _EVENT: Final = example(PUBLIC_TYPES[0])
 _LIMITS: Final = {
     "requestsPerSecond": 20,
@@ -197,6 +214,31 @@ _KEY: Final = {
 EXAMPLES: Final[Mapping[str, Any]] = {
     "Message": _MESSAGE,
     "ChatPage": {"messages": [_CHAT_MESSAGE], "next": None},
+    "Chats": {
+        "chats": [
+            {
+                "chatId": "15550100200",
+                "aliases": ["15550100200"],
+                "contact": {"name": "Ada", "username": None, "phone": "15550100200"},
+                "phoneIndex": 0,
+                "connectionType": "meta_direct",
+                "lastMessage": _CHAT_MESSAGE,
+                "lastAt": _AT,
+                "unread": 0,
+                "readAt": _AT,
+            }
+        ],
+        "next": None,
+    },
+    "ChatRead": {"chatId": "15550100200", "readAt": _AT},
+    "Analytics": {
+        "companyId": "demo",
+        "since": "2026-11-25",
+        "until": "2026-12-01",
+        "asOf": _AT,
+        "total": _FIGURES,
+        "rows": [{**_FIGURES, "day": "2026-12-01"}],
+    },
     "Session": _SESSION,
     "Sessions": {"companyId": "demo", "sessions": [_SESSION]},
     "SessionEvents": {

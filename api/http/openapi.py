@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from api.http.components import Components
+from api.http.components import Components, capitalized
 from api.http.examples import EXAMPLES, PARAMETER_EXAMPLES, problem_example
 from api.http.operations import Operation
 from api.http.problems import MEDIA_TYPE, PROBLEM_TYPES
@@ -176,7 +176,7 @@ def _operation(operation: Operation, components: Components) -> dict[str, Any]:
             "name": parameter.name,
             "in": parameter.place,
             "description": parameter.purpose,
-            "schema": components.lifted(parameter.schema, name + parameter.name.capitalize()),
+            "schema": components.lifted(parameter.schema, name + capitalized(parameter.name)),
             **({"example": PARAMETER_EXAMPLES[parameter.name]} if parameter.name in PARAMETER_EXAMPLES else {}),
         }
         for parameter in operation.parameters

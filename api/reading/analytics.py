@@ -12,8 +12,9 @@ from starlette.responses import JSONResponse, Response
 from api.http.instants import day, read_day
 from api.http.operations import Operation
 from api.http.parameters import Parameter, query_invalid, query_of
+from api.http.shapes import choice
 from api.reading.chats import PHONE_INDEX
-from shared.channels.registry import CHANNELS
+from shared.channels.registry import connection_types
 from shared.clock import utc_now
 from shared.compose.directory import Directory, require_possible
 from shared.store import reading
@@ -65,7 +66,7 @@ class AnalyticsOperations:
                         name="connectionType",
                         place="query",
                         purpose="Only of this type of connections.",
-                        schema={"type": "string", "enum": sorted(channel.name for channel in CHANNELS)},
+                        schema=choice("ConnectionType", *connection_types()),
                     ),
                     Parameter(
                         name="type",

@@ -12,6 +12,7 @@ from api.http import cursors
 from api.http.instants import instant, read_instant
 from api.http.operations import Operation
 from api.http.parameters import Parameter, cursor, limit, query_of
+from api.http.shapes import choice
 from api.messages.paths import read_chat
 from api.messages.serializers import entries
 from api.reading.chats import PHONE_INDEX, SEARCH_RULE, SEARCH_SCHEMA
@@ -59,7 +60,7 @@ class SearchOperations:
                         name="direction",
                         place="query",
                         purpose="Only those; `in` and `inbound` are the same, and so are `out` and `outbound`.",
-                        schema={"type": "string", "enum": list(_DIRECTIONS)},
+                        schema=choice("DirectionFilter", *_DIRECTIONS),
                     ),
                     PHONE_INDEX,
                     Parameter(name="chatId", place="query", purpose="Only of this chat, by any of its ids."),
@@ -74,7 +75,7 @@ class SearchOperations:
                         name="status",
                         place="query",
                         purpose="Only those that are in this state.",
-                        schema={"type": "string", "enum": [*(state.value for state in MessageState), "received"]},
+                        schema=choice("AnyMessageStatus", *MessageState, "received"),
                     ),
                     instant("since", "Only those written at this instant or later."),
                     instant("until", "Only those written before this instant."),
