@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from hooks import rows
@@ -19,11 +20,12 @@ from shared.events.reader import Position
 from shared.events.tail import EventTail
 from shared.fail_points import hit
 from shared.logs import logger
-from shared.media.reach import Reach, reach_of
+from shared.media.reach import Reach, own_ports, reach_of
 from shared.process.leased_work import Intervals, LeasedRows, LeasedWork
 from shared.process.periodic import repeat, wait_for_event
 from shared.process.service import Child, Service, Severity
 from shared.secrets import SecretUnreadable, Vault
+from shared.settings import Settings
 from shared.store.pool import Row
 
 log = logger(__name__)
@@ -44,6 +46,14 @@ _IDLE_LOOK_S: Final = 5.0
 _DAY_S: Final = 86400.0
 
 
+def subscribers_reach(settings: Settings) -> Reach:
+    """Return where subscribers may be: anywhere by HOOKS_PRIVATE, else as `reach_of`, but on no port of ours."""
+    if settings.own("HOOKS_PRIVATE") == "on":
+        return Reach.PRIVATE
+    # not even on the sandbox's: no subscriber listens there
+    return replace(reach_of(settings), but_ports=own_ports(settings))
+
+
 class HooksService:
     """See `shared.process.service.Service`."""
 
@@ -54,8 +64,7 @@ class HooksService:
         self._child, self._store = child, child.store
         self._incarnation = child.identity.process_incarnation
         self._vault = Vault.from_settings(settings)
-        reach = Reach.PRIVATE if settings.own("HOOKS_PRIVATE") == "on" else reach_of(settings)
-        self._poster = Poster(reach)
+        self._poster = Poster(subscribers_reach(settings))
         self._settling: GroupCommit[SubscriberSettlement, Row | None] = GroupCommit(
             self._settle,
             interval_s=_SETTLE_S,

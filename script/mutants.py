@@ -976,6 +976,16 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/store/targets.py", "return is_known and not self.is_foreign", "return is_known"),),
         "tests/compose/test_composer.py::test_nothing_acts_on_a_message_of_the_other_world",
     ),
+    "own-ports": Mutation(
+        "a webhook or a file's address leads to no port of ours, also while this machine may be reached",
+        (Edit("shared/media/reach.py", "        if port in reach.but_ports:\n", "        if False:\n"),),
+        "tests/hooks/test_reach.py",
+    ),
+    "guesses-by-network": Mutation(
+        "guesses of keys are slowed by the network of an IPv6 address",
+        (Edit("api/http/keys.py", "client_network(address)", "address"),),
+        "tests/tenants/test_addresses.py::test_guesses_from_one_ipv6_network_are_slowed_together",
+    ),
     "parked-changes": Mutation(
         "an edit or a deletion that finds no message is looked at again",
         (Edit("shared/store/inbound.py", '        transaction.execute("park_changes", ids=named)\n', ""),),

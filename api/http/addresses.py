@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
 
 from starlette.types import Scope
@@ -31,6 +31,22 @@ def read_networks(text: str) -> Networks:
     if wrong:
         raise SettingsInvalid(wrong)
     return tuple(networks)
+
+
+def client_network(address: str) -> str:
+    """Return what one client has of the address space: its IPv4 address, or the /64 of its IPv6 address, within which
+    it takes any address that it likes. A text that is no address is returned as it is.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    # without the zone of a link-local address, which names an interface of ours
+    return str(IPv6Network((int(parsed) >> 64 << 64, 64)))
 
 
 class ClientAddresses:

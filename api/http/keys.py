@@ -10,6 +10,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from api.http.addresses import client_network
 from api.http.problems import Problem
 from shared.clock import Monotonic, monotonic
 from shared.errors import SettingsInvalid
@@ -30,7 +31,7 @@ _LONGEST_DELAY_S: Final = 5.0
 _FORGOTTEN_S: Final = 60.0
 """Seconds after its last wrong key from which an address counts as new: a mistyped key costs a minute at most."""
 _ADDRESSES_MOST: Final = 10_000
-"""Addresses remembered, about a megabyte: an attacker with an IPv6 network has any number of them."""
+"""Networks remembered, about a megabyte: an attacker with many IPv6 networks could fill the memory otherwise."""
 
 
 def load_key(settings: Settings) -> str:
@@ -60,7 +61,7 @@ def load_key(settings: Settings) -> str:
 
 
 class WrongKeys:
-    """Counts wrong keys by client address, and delays answers to them.
+    """Counts wrong keys by client network (`client_network`), and delays answers to them.
 
     A proxy may share its address among many clients: nothing but answers to wrong keys is delayed.
     """
@@ -71,11 +72,11 @@ class WrongKeys:
 
     def delay_s(self, address: str) -> float:
         """Count one wrong key and return the seconds until it is answered."""
-        now = self._clock()
+        now, network = self._clock(), client_network(address)
         # removed and added again: the order is that of the last wrong key, so the one removed below is the oldest
-        count, at = self._seen.pop(address, (0, now))
+        count, at = self._seen.pop(network, (0, now))
         count = 1 if now - at > _FORGOTTEN_S else count + 1
-        self._seen[address] = (count, now)
+        self._seen[network] = (count, now)
         if len(self._seen) > _ADDRESSES_MOST:
             self._seen.popitem(last=False)
         return (

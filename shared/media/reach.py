@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from enum import Enum
-from typing import Final, TypeAlias
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from shared.media.errors import FetchFailed
@@ -15,30 +15,63 @@ _ADDRESS_MOST: Final = 4096
 """Characters of the longest address: as the API's field `url` allows."""
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are an IPv4 address."""
+_USUAL_PORTS: Final = {"http": 80, "https": 443}
+_SLOT_PORTS: Final = 100
+"""Ports from ADMIN_PORT that slots have."""
+_SERVER_PORTS: Final = frozenset({5432, 6379})
+"""PostgreSQL's and Redis' own: a process need not know where they are to keep away from them."""
 _NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+")
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class Reach(Enum):
-    """The addresses that files may be fetched from."""
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The addresses that files may be fetched from, or webhooks delivered to.
 
-    PUBLIC = "public"
-    """Globally routable addresses only."""
-    LOOPBACK = "loopback"
-    """Public addresses and loopback, where the sandbox listens."""
-    PRIVATE = "private"
-    """Any address."""
+    Attributes:
+        scope: public: globally routable addresses; loopback: these and this machine, where the sandbox listens;
+            private: any address. but_ports: of this machine, which `loopback` leaves out: our own.
+    """
+
+    scope: Literal["public", "loopback", "private"]
+    but_ports: frozenset[int] = frozenset()
+
+    PUBLIC: ClassVar[Reach]
+    LOOPBACK: ClassVar[Reach]
+    PRIVATE: ClassVar[Reach]
+
+
+Reach.PUBLIC, Reach.LOOPBACK, Reach.PRIVATE = Reach("public"), Reach("loopback"), Reach("private")
 
 
 def reach_of(settings: Settings) -> Reach:
-    """Return the reach that the settings allow: any address by MEDIA_FETCH_PRIVATE, loopback when a stand-in of a
-    provider runs there.
+    """Return the reach that the settings allow: any address by MEDIA_FETCH_PRIVATE; loopback when a stand-in of a
+    provider runs there, but of our own ports only that one's.
     """
     if settings.media_fetch_private == "on":
         return Reach.PRIVATE
-    providers = (urlsplit(address).hostname or "" for address in (settings.graph_base_url, settings.d360_base_url))
-    return Reach.LOOPBACK if settings.sandbox == "on" or any(map(_is_loopback, providers)) else Reach.PUBLIC
+    providers = [urlsplit(address) for address in (settings.graph_base_url, settings.d360_base_url)]
+    local = [address for address in providers if _is_loopback(address.hostname or "")]
+    if settings.sandbox != "on" and not local:
+        return Reach.PUBLIC
+    stand_ins = {address.port for address in local} | {settings.port("sandbox")}
+    return Reach("loopback", own_ports(settings) - stand_ins)
+
+
+def own_ports(settings: Settings) -> frozenset[int]:
+    """Return the ports of this machine that are ours: those of kinds, of slots, and of the servers that we use. A
+    request to one would come from this machine, which some of them trust.
+    """
+    database = urlsplit(settings.database_url)
+    return frozenset(
+        {
+            *(row.port for row in settings.kinds if row.port),
+            *range(settings.admin_port, settings.admin_port + _SLOT_PORTS),
+            *_SERVER_PORTS,
+            *([database.port] if database.port else []),
+        }
+    )
 
 
 def checked(url: str, reach: Reach) -> SplitResult:
@@ -78,17 +111,21 @@ def checked(url: str, reach: Reach) -> SplitResult:
                 passing=False,
             ) from None
         return parts
-    require_reachable(str(literal), reach)
+    require_reachable(str(literal), port or _USUAL_PORTS[parts.scheme], reach)
     return parts
 
 
-def require_reachable(address: str, reach: Reach) -> None:
-    """Raise `FetchFailed` when files may not be fetched from an IP address, or the text is none."""
+def require_reachable(address: str, port: int, reach: Reach) -> None:
+    """Raise `FetchFailed` when a port of an IP address may not be connected to, or the text is no such address."""
     try:
         parsed = _embedded(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:
         raise FetchFailed("address_refused", "the host is no IP address", passing=False) from None
-    if reach is Reach.PRIVATE or (reach is Reach.LOOPBACK and parsed.is_loopback):
+    if reach.scope == "private":
+        return
+    if reach.scope == "loopback" and parsed.is_loopback:
+        if port in reach.but_ports:
+            raise FetchFailed("address_refused", "the address is one of this installation's own", passing=False)
         return
     # `is_global` alone lets multicast and reserved ranges pass
     if not parsed.is_global or parsed.is_multicast or parsed.is_reserved:

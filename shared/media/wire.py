@@ -42,7 +42,7 @@ class SocketGuard:
         """Return a socket for one address of a name. Raises `PermissionError` when it may not be reached."""
         family, kind, protocol, _, address = info
         try:
-            require_reachable(str(address[0]), self._reach)
+            require_reachable(str(address[0]), int(address[1]), self._reach)
         except FetchFailed as refusal:
             self.refusal = refusal
             # connecting tries the name's next address after an OSError only

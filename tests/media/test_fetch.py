@@ -18,7 +18,7 @@ from shared.clock import monotonic
 from shared.media.errors import FetchFailed, MediaTooLarge
 from shared.media.fetch import REDIRECTS_MOST, Fetched, fetch
 from shared.media.local import LocalStorage
-from shared.media.reach import Reach, checked, reach_of, require_reachable
+from shared.media.reach import Reach, checked, own_ports, reach_of, require_reachable
 from shared.media.wire import client
 from shared.settings import load
 from tests.support import samples
@@ -316,13 +316,30 @@ def test_a_stand_in_on_this_machine_opens_no_other(tmp_path: Path, url: str) -> 
 
 def test_reaches() -> None:
     assert reach_of(load({})) is Reach.PUBLIC
-    assert reach_of(load({"SANDBOX": "on"})) is Reach.LOOPBACK
-    assert reach_of(load({"GRAPH_BASE_URL": "http://127.0.0.1:3100/graph"})) is Reach.LOOPBACK
+    assert reach_of(load({"SANDBOX": "on"})).scope == "loopback"
+    assert reach_of(load({"GRAPH_BASE_URL": "http://127.0.0.1:3100/graph"})).scope == "loopback"
     assert reach_of(load({"GRAPH_BASE_URL": "https://graph.facebook.com"})) is Reach.PUBLIC
     assert reach_of(load({"MEDIA_FETCH_PRIVATE": "on"})) is Reach.PRIVATE
-    require_reachable("10.0.0.1", Reach.PRIVATE)
-    require_reachable("8.8.8.8", Reach.PUBLIC)
-    require_reachable("2606:4700:4700::1111", Reach.PUBLIC)
+    require_reachable("10.0.0.1", 80, Reach.PRIVATE)
+    require_reachable("8.8.8.8", 80, Reach.PUBLIC)
+    require_reachable("2606:4700:4700::1111", 443, Reach.PUBLIC)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{}/x", "http://[::1]:{}/", "http://[::ffff:127.0.0.1]:{}/"])
+def test_our_own_ports_are_not_reached_from_this_machine(tmp_path: Path, url: str) -> None:
+    settings = load({"SANDBOX": "on", "DATABASE_URL": "postgresql://a:b@127.0.0.1:6000/c", "API_PORT": "4000"})
+    reach = reach_of(settings)
+    own = own_ports(settings)
+    assert {4000, 3001, 3002, 3100, 3200, 3270, 5432, 6000, 6379} <= own
+    assert own - reach.but_ports == {3100}, "files of the sandbox"
+    for port in (4000, 3200, 6379):
+        with pytest.raises(FetchFailed, match="own"):
+            checked(url.format(port), reach)
+    for port in (3100, 5000):
+        checked(url.format(port), reach)
+    # by a name, which only the socket's address gives away
+    with pytest.raises(FetchFailed, match="own"):
+        get("http://localhost:4000/x", tmp_path, reach=reach)
 
 
 @given(st.text(max_size=60))

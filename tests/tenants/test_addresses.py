@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from api.http.addresses import ClientAddresses, read_networks
+from api.http.addresses import ClientAddresses, client_network, read_networks
 from api.http.cors import read_origins
+from api.http.keys import WrongKeys
 from shared.errors import SettingsInvalid
 from shared.process.exit_codes import ExitCode
 from tests.api.api_env import KEY, ApiEnv
@@ -117,3 +118,27 @@ def test_a_wrong_setting_ends_the_start(home: Path) -> None:
         env.entry.start()
         assert env.entry.wait_exit() == ExitCode.CONFIGURATION
         assert "TRUSTED_PROXIES" in env.entry.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("2001:db8:0:1:ffff::2", "2001:db8:0:1::/64"),
+        ("2001:db8:0:2::1", "2001:db8:0:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("testclient", "testclient"),
+    ],
+)
+def test_one_client_is_an_ipv4_address_or_an_ipv6_network(address: str, network: str) -> None:
+    assert client_network(address) == network
+
+
+def test_guesses_from_one_ipv6_network_are_slowed_together() -> None:
+    wrong = WrongKeys(lambda: 0.0)
+    delays = [wrong.delay_s(f"2001:db8:0:1::{number:x}") for number in range(12)]
+    assert (delays[9], delays[11] > delays[10] > 0) == (0.0, True)
+    assert wrong.delay_s("2001:db8:0:2::1") == 0.0
