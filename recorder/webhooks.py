@@ -66,6 +66,12 @@ def _parser() -> ArgumentParser:
     listing = actions.add_parser("list", help="raw events, newest first")
     listing.set_defaults(act=_list)
     listing.add_argument("-n", "--limit", type=whole(1), default=50, metavar="N", help="how many at most (%(default)s)")
+    listing.add_argument(
+        "--before",
+        type=whole(1),
+        metavar="ID",
+        help="only those before this id (with --files: of the message), for the next page",
+    )
     listing.add_argument("--waiting", action="store_true", help="only those that are not processed yet")
     showing = actions.add_parser("show", help="one raw event as it came")
     showing.set_defaults(act=_show)
@@ -133,10 +139,9 @@ def _choice(given: Namespace, ids: Sequence[int] = ()) -> Choice:
 
 def _list(store: Store, given: Namespace) -> int:
     if given.files:
-        return _print(
-            given, store.run(inbound_media.not_fetched, KIND, most=given.limit), _FILE_COLUMNS, "every file was fetched"
-        )
-    rows = store.run(inbound_journal.rows, KIND, _choice(given), most=given.limit)
+        files = store.run(inbound_media.not_fetched, KIND, below=given.before, most=given.limit)
+        return _print(given, files, _FILE_COLUMNS, "every file was fetched")
+    rows = store.run(inbound_journal.rows, KIND, _choice(given), below=given.before, most=given.limit)
     return _print(given, rows, _COLUMNS, "there are no such events")
 
 
@@ -154,6 +159,9 @@ def _print(given: Namespace, rows: Sequence[Row], columns: Sequence[str], none: 
         )
     else:
         sys.stdout.write(f"{none}\n")
+    if len(rows) == given.limit:
+        # beside the output, which programs read
+        sys.stderr.write(f"there may be more: --before {rows[-1][columns[0]]}\n")
     return ExitCode.OK
 
 

@@ -85,7 +85,7 @@ PROCESS_SCHEMAS: Final[Mapping[str, Schema]] = {
     # its form is described by OpenAPI itself
     "OpenApiDocument": {"type": "object", "required": ["openapi", "info", "paths"]},
     # of our own page, which comes with the API: its parts may change
-    "DashboardData": {"type": "object", "required": ["health", "queue", "connections", "events"]},
+    "DashboardData": {"type": "object", "required": ["health", "queue", "connections", "nextConnections", "events"]},
     "Liveness": closed_object({"live": YES_NO, "stalled": array(TEXT)}),
     "Readiness": closed_object({"ready": YES_NO, "missing": {"type": "object", "additionalProperties": TEXT}}),
     # open: each kind of process adds facts of its own

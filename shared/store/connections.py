@@ -103,9 +103,11 @@ def of_company(transaction: Transaction, company_id: str) -> list[Row]:
     return transaction.rows("connections_of_company", company_id=company_id)
 
 
-def overview(transaction: Transaction, *, most: int) -> list[Row]:
-    """Return connections of all companies with what is observed of them, at most `most`."""
-    return transaction.rows("connection_overview", most=most)
+def overview(transaction: Transaction, *, after: tuple[str, int] = ("", 0), most: int) -> list[Row]:
+    """Return connections of all companies with what is observed of them, by company and index, at most `most` after a
+    place in that order.
+    """
+    return transaction.rows("connection_overview", company_id=after[0], phone_index=after[1], most=most)
 
 
 def desired_kinds(transaction: Transaction) -> list[str]:

@@ -140,11 +140,11 @@ def waiting(transaction: Transaction, kind: str) -> int:
     return int(transaction.one("inbound_media_backlog", kind=kind)["files"])
 
 
-def not_fetched(transaction: Transaction, kind: str, *, most: int) -> list[Row]:
-    """Return files that could not be fetched, newest first: (message_id, company_id, connection_id, state, attempts,
-    reason, updated_at).
+def not_fetched(transaction: Transaction, kind: str, *, below: int | None = None, most: int) -> list[Row]:
+    """Return files that could not be fetched, newest first, of messages with ids below `below`: (message_id,
+    company_id, connection_id, state, attempts, reason, updated_at).
     """
-    return transaction.rows("inbound_media_rows", kind=kind, most=most)
+    return transaction.rows("inbound_media_rows", kind=kind, below=below, most=most)
 
 
 def fetch_again(transaction: Transaction, kind: str, *, ids: Sequence[int] | None, most: int) -> list[int]:

@@ -54,15 +54,31 @@ def is_our_reaction(
     return bool(found["ours"])
 
 
+_EVERY_ID: Final = (1 << 63) - 1
+
+
 def unread_sends(
-    transaction: Transaction, *, connection_id: int, types: Sequence[str], days: int, most: int
-) -> list[str]:
-    """Return the ids of our newest messages of these types, at most `days` old, that the receiver has not read, newest
-    first.
+    transaction: Transaction,
+    *,
+    connection_id: int,
+    types: Sequence[str],
+    days: int,
+    most: int,
+    below: int | None = None,
+) -> tuple[list[str], int | None]:
+    """Return the ids of our messages of these types, at most `days` old, that the receiver has not read, newest first.
+
+    Args:
+        most: size of a page. below: what the page before returned beside its ids; None: the first page.
+    Returns:
+        The provider's ids, and the `below` of the next page; None: there is none.
     """
-    return [
-        row["id"]
-        for row in transaction.rows(
-            "unread_sends", connection_id=connection_id, types=list(types), days=days, most=most
-        )
-    ]
+    rows = transaction.rows(
+        "unread_sends",
+        connection_id=connection_id,
+        types=list(types),
+        days=days,
+        most=most,
+        below=_EVERY_ID if below is None else below,
+    )
+    return [row["id"] for row in rows], rows[-1]["row_id"] if len(rows) == most else None

@@ -233,9 +233,11 @@ class MemoryStore:
         self._reach()
         return {one for one in ids if (connection_id, one) in self.messages or one in self.sent}
 
-    async def unread_sends(self, connection_id: int) -> Sequence[str]:
+    async def unread_sends(self, connection_id: int, below: int | None = None) -> tuple[Sequence[str], int | None]:
         self._reach()
-        return list(self.sent)
+        # in pages of one
+        ids, first = list(self.sent), 0 if below is None else below
+        return ids[first : first + 1], first + 1 if first + 1 < len(ids) else None
 
     def states(self, connection_id: int) -> list[SessionState]:
         """Return the observed states, each once in a row."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -260,7 +260,14 @@ class PageEventHandler:
         unread = [
             message_id for message_id, ack in self._own.values() if 0 <= ack < _READ and parsing.chat_of(message_id)
         ]
-        ids = list(dict.fromkeys([*await self._store.unread_sends(self._connection_id), *unread]))
+        await self._ask_for(bridge, unread, by)
+        ids, below = await self._store.unread_sends(self._connection_id)
+        await self._ask_for(bridge, ids, by)
+        while below is not None:
+            ids, below = await self._store.unread_sends(self._connection_id, below)
+            await self._ask_for(bridge, ids, by)
+
+    async def _ask_for(self, bridge: Bridge, ids: Sequence[str], by: float) -> None:
         for start in range(0, len(ids), _ACKS_AT_ONCE):
             for message_id, ack in (await bridge.acks(ids[start : start + _ACKS_AT_ONCE], by)).items():
                 if ack > self._own.get(_bare(message_id), ("", 0))[1]:

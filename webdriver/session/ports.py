@@ -80,5 +80,6 @@ class SessionStore(Protocol):
     async def known(self, connection_id: int, ids: Sequence[str]) -> set[str]:
         """Return those of these message ids that are kept, in either direction."""
 
-    async def unread_sends(self, connection_id: int) -> Sequence[str]:
-        """Return the ids of our newest messages that the receiver has not read, as far as we know."""
+    async def unread_sends(self, connection_id: int, below: int | None = None) -> tuple[Sequence[str], int | None]:
+        """Return the ids of our messages of the last days that the receiver has not read, as far as we know, a page of
+        them, newest first; and the `below` of the next page, None when there is none."""

@@ -19,7 +19,7 @@ from webdriver.session.inbound_events import SOURCE
 from webdriver.session.ports import DesiredSessionRow
 
 _SEND_DAYS, _SENDS = 7, 300
-"""How old the messages of ours are, and how many, whose receipts are asked for after a gap."""
+"""How old the messages of ours are whose receipts are asked for after a gap, and how many of them are read at once."""
 
 
 class Records:
@@ -116,8 +116,13 @@ class Records:
         """See `SessionStore`."""
         return await self._store.call(pages.known, connection_id=connection_id, ids=ids)
 
-    async def unread_sends(self, connection_id: int) -> Sequence[str]:
+    async def unread_sends(self, connection_id: int, below: int | None = None) -> tuple[Sequence[str], int | None]:
         """See `SessionStore`."""
         return await self._store.call(
-            pages.unread_sends, connection_id=connection_id, types=sorted(MESSAGES), days=_SEND_DAYS, most=_SENDS
+            pages.unread_sends,
+            connection_id=connection_id,
+            types=sorted(MESSAGES),
+            days=_SEND_DAYS,
+            most=_SENDS,
+            below=below,
         )

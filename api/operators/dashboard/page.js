@@ -189,7 +189,7 @@ function openDoor(refusal) {
 async function refresh() {
   clearTimeout(timer);
   try {
-    const answer = await ask("/dashboard/data");
+    const answer = await ask(`/dashboard/data${after ? `?cursor=${encodeURIComponent(after)}` : ""}`);
     if (answer.status === 401) {
       sessionStorage.removeItem(KEPT);
       openDoor("This key is wrong.");
@@ -206,6 +206,9 @@ async function refresh() {
     byId("tiles").replaceChildren(showQueue(data.queue), ...tiles);
     showEvents(data.events);
     byId("freshness").textContent = `${data.health.answeredBy}, ${new Date(data.health.at).toLocaleString()}`;
+    next = data.nextConnections ?? "";
+    byId("first").hidden = !after;
+    byId("next").hidden = !next;
     await showConnections(data.connections);
   } catch (error) {
     showSilence(error.message);
@@ -213,6 +216,11 @@ async function refresh() {
   timer = setTimeout(refresh, EVERY_MS);
 }
 
+// connections are shown a page at a time
+let after = "", next = "";
+function turn(to) { after = to; refresh(); }
+byId("first").addEventListener("click", () => turn(""));
+byId("next").addEventListener("click", () => turn(next));
 byId("door").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem(KEPT, byId("key").value.trim());

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.http.operations import Operation
 from api.http.pages import file_operation
+from api.http.parameters import cursor, query_of
 from api.operators.dependencies import ANSWER_S
 from api.operators.health import HealthOperations
 from shared.clock import monotonic
@@ -23,6 +24,8 @@ from shared.timestamps import iso
 # rows of a table that people read, fetched every two seconds by each open page
 _MOST_CONNECTIONS: Final = 200
 _MOST_EVENTS: Final = 40
+_CURSOR: Final = "^[A-Za-z0-9_-]{1,64}:[0-9]{1,9}$"
+"""A connection: company and index."""
 
 
 class Dashboard:
@@ -52,6 +55,7 @@ class Dashboard:
                 group="Pages",
                 summary="Data of the operators' page",
                 handler=self.show_data,
+                parameters=(cursor(_CURSOR),),
                 answers={
                     200: (
                         "Health, queues, connections and events; the last three are null while the database is away.",
@@ -61,31 +65,36 @@ class Dashboard:
             ),
         ]
 
-    async def show_data(self, _: Request) -> Response:
+    async def show_data(self, request: Request) -> Response:
         """Answer with everything that the page shows."""
-        health, kept = await asyncio.gather(self._health.everything(), self._kept())
+        health, kept = await asyncio.gather(self._health.everything(), self._kept(query_of(request)["cursor"]))
         return JSONResponse({"health": health, **kept}, headers={"Cache-Control": "no-store"})
 
-    async def _kept(self) -> Mapping[str, Any]:
+    async def _kept(self, cursor_given: str | None) -> Mapping[str, Any]:
+        company_id, _, phone_index = (cursor_given or ":0").partition(":")
+        after = (company_id, int(phone_index))
         try:
             # a little more than the store's own deadline: this one covers the wait for a thread too
             async with asyncio.timeout(ANSWER_S + 0.2):
-                queue, overview, events = await self._store.call_by(monotonic() + ANSWER_S, _read)
+                queue, overview, events = await self._store.call_by(monotonic() + ANSWER_S, _read, after)
         except (StoreUnavailable, TimeoutError):
             # null instead of empty: the page must not show an outage as an empty queue
-            return {"queue": None, "connections": None, "events": None}
+            return {"queue": None, "connections": None, "nextConnections": None, "events": None}
+        shown = overview[:_MOST_CONNECTIONS]
+        following = f"{shown[-1]['company_id']}:{shown[-1]['phone_index']}" if len(overview) > len(shown) else None
         return {
             "queue": [_queue(row) for row in queue],
-            "connections": [_connection(row) for row in overview],
+            "connections": [_connection(row) for row in shown],
+            "nextConnections": following,
             "events": [_event(row) for row in events],
         }
 
 
-def _read(transaction: Transaction) -> tuple[list[Row], list[Row], list[Row]]:
+def _read(transaction: Transaction, after: tuple[str, int]) -> tuple[list[Row], list[Row], list[Row]]:
     # one transaction, so one wait for a thread and one deadline for all three
     return (
         messages.queue_depth(transaction),
-        connections.overview(transaction, most=_MOST_CONNECTIONS),
+        connections.overview(transaction, after=after, most=_MOST_CONNECTIONS + 1),
         processes.latest_events(transaction, most=_MOST_EVENTS),
     )
 

@@ -55,7 +55,8 @@ WHERE c.company_id = %(company_id)s AND c.status <> 'removed' ORDER BY c.phone_i
 SELECT company_id, phone_index, connection_type, process_name, configured, status_reason, desired_state, observed,
        detail, proved_at, updated_at, figures,
        warning, facts, checked_at, account
-FROM connection_overview ORDER BY company_id, phone_index LIMIT %(most)s;
+FROM connection_overview WHERE (company_id, phone_index) > (%(company_id)s, %(phone_index)s)
+ORDER BY company_id, phone_index LIMIT %(most)s;
 
 -- desired_kinds --
 -- Process kinds that some connection or task needs.

@@ -418,4 +418,5 @@ RETURNING message_id;
 -- Files that could not be fetched, newest first.
 SELECT message_id, company_id, connection_id, state, attempts, reason, updated_at FROM inbound_media
 WHERE process_name = %(kind)s AND state IN ('failed', 'refused') AND reason <> 'message_deleted'
+  AND (%(below)s::bigint IS NULL OR message_id < %(below)s)
 ORDER BY message_id DESC LIMIT %(most)s;

@@ -34,10 +34,11 @@ SELECT EXISTS (
 ) AS ours;
 
 -- unread_sends --
--- Newest messages of ours that the receiver has not read, by the ids that WhatsApp knows them by.
-SELECT coalesce(nullif(provider_id, ''), token) AS id
+-- Messages of ours that the receiver has not read, by the ids that WhatsApp knows them by; a page, newest first.
+SELECT id AS row_id, coalesce(nullif(provider_id, ''), token) AS id
 FROM messages
 WHERE connection_id = %(connection_id)s AND state IN ('sending', 'in_doubt', 'sent', 'delivered')
   AND type = ANY(%(types)s)
   AND (provider_id <> '' OR token <> '') AND created_at > now() - make_interval(days => %(days)s)
-ORDER BY id DESC LIMIT %(most)s;
+  AND messages.id < %(below)s
+ORDER BY messages.id DESC LIMIT %(most)s;
