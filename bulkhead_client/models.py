@@ -30,7 +30,7 @@ class Capability(TypedDict):
 
     supported: bool
     reason: NotRequired[UnsupportedReason]
-    limits: NotRequired[dict[str, int | list[str]]]
+    limits: NotRequired[dict[str, int | list[str] | dict[str, int]]]
 
 
 ChatMessage = TypedDict(

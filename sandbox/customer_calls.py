@@ -83,6 +83,15 @@ POST: Final[Mapping[str, type | tuple[type, ...]]] = {
 }
 
 
+def _first_id(value: object) -> str:
+    """Return the id of the first message within an event; empty when it is about none."""
+    if isinstance(value, Mapping):
+        if isinstance(own := value.get("id"), str):
+            return own
+        value = list(value.values())
+    return next(filter(None, map(_first_id, value)), "") if isinstance(value, list) else ""
+
+
 class CustomerCalls:
     """The control API's operations as a customer. Methods raise `ValueError` with a message for the tester."""
 
@@ -147,7 +156,7 @@ class CustomerCalls:
 
     def _around(self, number: Number, kind: str, wish: Wish) -> LedgerEntry:
         name, value = AROUND[kind](number, wish)
-        fields = {"field": name, "value": value, "with_number": True}
+        fields = {"field": name, "value": value, "with_number": True, "id": _first_id(value)}
         return self._sandbox.ledger.append(
             number.channel, "change_made", phone_number_id=number.phone_number_id, plan=["raw"], **fields
         )

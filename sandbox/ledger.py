@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,11 +62,9 @@ class Ledger:
     """
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = directory / "ledger.jsonl"
         self._clock = clock
-        # O_APPEND: a line goes to the end even if two processes have the file open
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._fd = self._open()
         # before the first read: a torn last line would merge with the next entry
         self._size = self._drop_torn_line()
         last = self._last_line()
@@ -92,6 +91,8 @@ class Ledger:
             raise ValueError(f"{', '.join(sorted(_RESERVED & fields.keys()))}: the ledger sets this itself")
         entry = LedgerEntry(self._seq + 1, self._clock(), channel, event, fields)
         line = _encode(entry.flat()).encode() + b"\n"
+        if not self.path.exists():
+            self._bind_again()
         written = os.write(self._fd, line)
         # a full disk may accept part of a line, which would make the next entry unreadable
         if written != len(line):
@@ -189,6 +190,18 @@ class Ledger:
     def close(self) -> None:
         """Close the file. Entries stay readable through `scan` only."""
         os.close(self._fd)
+
+    def _open(self) -> int:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # O_APPEND: a line goes to the end even if two processes have the file open
+        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def _bind_again(self) -> None:
+        """Give the file its name again after it was removed, with every entry: the open file still has them."""
+        lost, self._fd = self._fd, self._open()
+        with os.fdopen(lost, "rb") as old, os.fdopen(os.dup(self._fd), "wb") as new:
+            old.seek(0)
+            shutil.copyfileobj(old, new)
 
     def _drop_torn_line(self) -> int:
         """Truncate an incomplete last line, left by a full disk or a power cut; return the size of the rest."""

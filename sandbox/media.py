@@ -56,6 +56,8 @@ _DOCUMENT_TYPES: Final = frozenset(
     }
 )
 """Types that may be sent as a document only."""
+HEAD: Final = 4096
+"""Bytes at the beginning in which a picture shows whether it moves."""
 _STILL_STICKER: Final = 100 * _KB
 """Largest static sticker; animated ones may have 500 KB."""
 _BEGINNINGS: Final[Mapping[str, tuple[int, bytes]]] = {
@@ -115,9 +117,10 @@ class Shelf:
             sha256=hashlib.sha256(content).hexdigest(),
             size=len(content),
             until=self._clock() + days * _DAY_S,
-            # an animated WebP has an ANIM chunk near its start (WebP container specification)
-            animated=mime_type == "image/webp" and b"ANIM" in content[:4096],
+            animated=is_animated(mime_type, content),
         )
+        # it may have been removed since the start, as `rm -r` or a cleaner of temporary files does
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._content(media.id).write_bytes(content)
         # written last: a file without it does not exist yet
         self._facts(media.id).write_text(json.dumps(asdict(media)), encoding="utf-8")
@@ -130,6 +133,10 @@ class Shelf:
         media = self._known.get(id)
         if media is None and id.isdecimal() and self._facts(id).exists():
             media = self._known[id] = Media(**json.loads(self._facts(id).read_bytes()))
+        if media is not None and not self._content(id).exists():
+            # its bytes were removed from outside
+            self._known.pop(id, None)
+            media = None
         if media is None or media.until <= self._clock() or phone_number_id not in {"", media.phone_number_id}:
             return None
         return media
@@ -174,7 +181,6 @@ class Shelf:
 
 def require_uploadable(content: bytes, mime_type: str) -> None:
     """Raise `GraphError` when Meta would refuse the file."""
-    most, _ = KINDS.get(mime_type, _DOCUMENTS)
     if mime_type not in KINDS and mime_type not in _DOCUMENT_TYPES:
         raise GraphError(
             100,
@@ -183,9 +189,7 @@ def require_uploadable(content: bytes, mime_type: str) -> None:
         )
     if not content:
         raise GraphError(131053, details="The file is empty")
-    if mime_type == "image/webp" and b"ANIM" not in content[:4096]:
-        most = _STILL_STICKER
-    if len(content) > most:
+    if len(content) > (most := _most(mime_type, animated=is_animated(mime_type, content))):
         raise GraphError(
             131053, details=f"The file has {len(content)} bytes, more than the {most} allowed for {mime_type}"
         )
@@ -193,6 +197,25 @@ def require_uploadable(content: bytes, mime_type: str) -> None:
         offset, beginning = _BEGINNINGS[mime_type]
         if content[offset : offset + len(beginning)] != beginning:
             raise GraphError(131053, details=f"The content does not match its type {mime_type}")
+
+
+def is_animated(mime_type: str, content: bytes) -> bool:
+    """Whether a file is a picture that moves, by its first `HEAD` bytes."""
+    # an animated WebP has an ANIM chunk near its start (WebP container specification)
+    return mime_type == "image/webp" and b"ANIM" in content[:HEAD]
+
+
+def _most(mime_type: str, *, animated: bool) -> int:
+    return _STILL_STICKER if mime_type == "image/webp" and not animated else KINDS.get(mime_type, _DOCUMENTS)[0]
+
+
+def problem_of_linked(sent_as: str, mime_type: str, size: int, *, animated: bool) -> str:
+    """Return why a file that a message names by URL cannot be sent as this type; empty when it can."""
+    if sent_as not in KINDS.get(mime_type, _DOCUMENTS)[1]:
+        return f"media of type {mime_type} cannot be sent as {sent_as}"
+    if size > (most := _most(mime_type, animated=animated)):
+        return f"the file has {size} bytes, more than the {most} allowed for {mime_type}"
+    return ""
 
 
 def require_sendable(shelf: Shelf, phone_number_id: str, body: Mapping[str, Any]) -> None:
@@ -207,9 +230,9 @@ def require_sendable(shelf: Shelf, phone_number_id: str, body: Mapping[str, Any]
             raise GraphError(131053, details=f"Media of type {media.mime_type} cannot be sent as {sent_as}")
 
 
-def links(body: Mapping[str, Any]) -> list[str]:
-    """Return the URLs of files in a message."""
-    return [value for _, value in _named(body, "", "link")]
+def links(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the files that a message names by URL: the type that each is sent as, and the URL."""
+    return list(_named(body, "", "link"))
 
 
 _SENT_AS: Final = frozenset({"image", "video", "audio", "document", "sticker"})

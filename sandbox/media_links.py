@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from sandbox.media import HEAD, is_animated
+
 _MOST: Final = 100 * 1024 * 1024
 """Bytes after which a download is abandoned: Meta's limit for documents, the largest type."""
 _WITHIN_S: Final = 10.0
@@ -21,11 +23,12 @@ _WITHIN_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """The result of a download: a file (sha256, size, mime_type), or the problem."""
+    """The result of a download: a file (sha256, size, mime_type, is_animated), or the problem."""
 
     sha256: str = ""
     size: int = 0
     mime_type: str = ""
+    is_animated: bool = False
     problem: str = ""
 
 
@@ -42,7 +45,7 @@ class Links:
         # made on first use, since a session needs a running event loop and the knob is usually off
         if self._session is None:
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
-        digest, size = hashlib.sha256(), 0
+        digest, size, head = hashlib.sha256(), 0, b""
         try:
             # no redirects: they could lead away from this machine
             async with asyncio.timeout(_WITHIN_S), self._session.get(address, allow_redirects=False) as answer:
@@ -53,7 +56,8 @@ class Links:
                     if size > _MOST:
                         return Linked(problem="larger than any file that may be sent")
                     digest.update(piece)
-                return Linked(digest.hexdigest(), size, answer.content_type)
+                    head += piece[: HEAD - len(head)]
+                return Linked(digest.hexdigest(), size, answer.content_type, is_animated(answer.content_type, head))
         # a failure is a result: Meta reports it by a `failed` status (ValueError: a URL that yarl refuses)
         except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError) as error:
             return Linked(problem=type(error).__name__)

@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
@@ -19,8 +19,9 @@ from sandbox.config import Number
 from sandbox.connection import Cut, Hang
 from sandbox.faults import Fault
 from sandbox.graph_errors import GraphError
-from sandbox.media import links, require_sendable
+from sandbox.media import links, problem_of_linked, require_sendable
 from sandbox.media_calls import fault_answer
+from sandbox.media_links import Linked
 from sandbox.openapi.validators import Violation
 from sandbox.request_bodies import in_lower_case, read_body
 from sandbox.state import Sandbox
@@ -243,6 +244,12 @@ def _checked(call: _Call) -> str | None:
     return to
 
 
+async def _fetched(sandbox: Sandbox, sent_as: str, address: str) -> Linked:
+    one = await sandbox.links.fetch(address)
+    problem = one.problem or problem_of_linked(sent_as, one.mime_type, one.size, animated=one.is_animated)
+    return replace(one, problem=problem)
+
+
 async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
     sandbox, body = call.sandbox, call.body
     # WhatsApp's number, which may differ from the dialled one
@@ -250,19 +257,12 @@ async def _accept(call: _Call, to: str, fault: Fault | None) -> Response:
     message_id = wamid(to, outgoing=True)
     fails = fault is not None and fault.name == "fail_later"
     extra: dict[str, Any] = {"fault": fault.name, "code": fault.code, "details": fault.details} if fault else {}
-    if sandbox.knobs.fetch_links and (addresses := links(body)):
-        fetched = [await sandbox.links.fetch(address) for address in addresses]
+    if sandbox.knobs.fetch_links and (named := links(body)):
+        fetched = [await _fetched(sandbox, sent_as, address) for sent_as, address in named]
         extra |= {"links": [asdict(one) for one in fetched]}
-        if any(one.problem for one in fetched):
+        if problem := next((one.problem for one in fetched if one.problem), ""):
             # Meta has answered 200 by then, and reports it by webhook
-            fails, extra = (
-                True,
-                {
-                    "code": 131053,
-                    "details": "Media upload error: the file could not be fetched from its address",
-                    **extra,
-                },
-            )
+            fails, extra = True, {"code": 131053, "details": f"Media upload error: {problem}", **extra}
     entry = sandbox.ledger.append(
         call.channel,
         "accepted",

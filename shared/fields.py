@@ -240,8 +240,10 @@ def _wrong_text(value: str, field: Field) -> str:
             return "holds half of a surrogate pair, which is no character"
     if field.longest and len(value) > field.longest:
         return f"has {len(value)} characters; at most {field.longest} are allowed"
-    if len(value) < field.shortest:
-        return "is empty" if not value else f"has {len(value)} characters; at least {field.shortest} are needed"
+    # what must not be empty must not be blank either
+    if field.shortest and (not value.strip() or len(value) < field.shortest):
+        given = f"has {len(value)} characters; at least {field.shortest} are needed" if value.strip() else "is blank"
+        return given if value else "is empty"
     if field.choices and (value.lower() if field.any_case else value) not in field.choices:
         return f"must be one of {', '.join(field.choices)}"
     return _FORMS[field.form](value) if field.form else ""

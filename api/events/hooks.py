@@ -425,8 +425,8 @@ def _checked(company_id: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             # which addresses may be reached is decided where it is connected to; here only what is no address at all
             reach.checked(given["url"], reach.Reach.PRIVATE)
-        except FetchFailed:
-            wrong.append(("/url", "must be an http or https address without a user name"))
+        except FetchFailed as error:
+            wrong.append(("/url", f"cannot be used: {error}"))
     try:
         Selection(company_id=company_id, types=frozenset(given["types"] or ()))
     except ValueError as error:
@@ -434,6 +434,9 @@ def _checked(company_id: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
     headers = given["headers"] or {}
     if len(headers) > _HEADERS_MOST:
         wrong.append(("/headers", f"may have {_HEADERS_MOST} names"))
+    # one header to every receiver (RFC 9110 5.1): which value it gets would be chance
+    if len({name.lower() for name in headers}) < len(headers):
+        wrong.append(("/headers", "must not have one name twice; upper and lower case are the same"))
     for name, value in headers.items():
         if not _HEADER.fullmatch(name) or not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
             wrong.append(("/headers", "must be names of headers with texts in ASCII"))

@@ -100,7 +100,12 @@ _CONTENT: Final = {
         )
     ),
 }
-_LIMITS: Final[Schema] = {"type": "object", "additionalProperties": {"anyOf": [_COUNT, _list(_TEXT)]}}
+_LIMITS: Final[Schema] = {
+    "type": "object",
+    "additionalProperties": {
+        "anyOf": [_COUNT, _list(_TEXT), {"type": "object", "additionalProperties": _COUNT}],
+    },
+}
 _EITHER_STATUS: Final = _choice("AnyMessageStatus", *MessageState, "received")
 
 _SCHEMAS: Final[Mapping[str, Schema]] = {

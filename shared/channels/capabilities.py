@@ -11,7 +11,7 @@ from shared.channels.channel import TYPING_OFF, ConnectionType
 from shared.channels.registry import CHANNELS, channel_named
 
 Reason = Literal["", "channel", "not_yet"]
-Limits: TypeAlias = Mapping[str, int | list[str]]
+Limits: TypeAlias = Mapping[str, int | list[str] | dict[str, int]]
 
 OPERATIONS: Final = (
     content.TEXT,
@@ -43,7 +43,7 @@ class Capability:
             cannot do it yet.
         limits: what a client must stay within, by name: numbers (`characters`, `captionCharacters`, `bytes`, …) and,
             for files, `mimetypes` (one that ends in `/` stands for its whole family; without the list any is taken)
-            and `refusedMimetypes`.
+            and `refusedMimetypes`; `bytesOf`: lower limits, by type; `bytesOfStill`: of pictures that do not move.
     """
 
     reason: Reason = ""
@@ -76,6 +76,8 @@ def _capabilities(channel: ConnectionType) -> Mapping[str, Capability]:
     for_files: dict[str, Limits] = {
         name: {
             "bytes": limit.bytes,
+            **({"bytesOf": dict(limit.bytes_of)} if limit.bytes_of else {}),
+            **({"bytesOfStill": dict(limit.bytes_of_still)} if limit.bytes_of_still else {}),
             **({"mimetypes": list(limit.mimetypes)} if limit.mimetypes else {}),
             **({"refusedMimetypes": list(limit.but_not)} if limit.but_not else {}),
         }

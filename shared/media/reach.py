@@ -91,7 +91,7 @@ def checked(url: str, reach: Reach) -> SplitResult:
     except ValueError:
         parts = host = port = None
     if parts is None or parts.scheme not in {"http", "https"} or not host or port == 0:
-        raise FetchFailed("address_refused", "files are fetched from http and https addresses only", passing=False)
+        raise FetchFailed("address_refused", "it is no http or https address", passing=False)
     # they would stand in rows and logs; and `user@host` is a way to show one host and mean another
     if parts.username is not None or parts.password is not None:
         raise FetchFailed("address_refused", "the address holds a user name or password", passing=False)

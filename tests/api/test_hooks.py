@@ -121,12 +121,18 @@ def test_tests_and_replays_are_rows_that_wait(api_env: ApiEnv, hook: dict[str, A
         {"headers": {"Content-Length": "1"}},
         {"headers": {"X-Own": "line\r\nbreak"}},
         {"headers": {"X-Own": 1}},
+        {"headers": {"X-Own": "1", "x-own": "2"}},
         {"surplus": 1},
     ],
 )
 def test_what_cannot_be_delivered_is_refused(api_env: ApiEnv, change: dict[str, Any]) -> None:
     refused = api_env.call("POST", HOOKS, json=NEW | change)
     assert refused.status_code == 422, refused.text
+
+
+def test_the_refusal_of_an_address_says_what_is_wrong_with_it(api_env: ApiEnv) -> None:
+    for url, reason in (("https://u:p@example.com/", "a user name or password"), ("http://127.1/", "is a number")):
+        assert reason in api_env.call("POST", HOOKS, json=NEW | {"url": url}).text
 
 
 @pytest.mark.parametrize(

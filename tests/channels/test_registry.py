@@ -31,6 +31,12 @@ OTHER_WORDS = {"messenger", "instagram"}
 SETTINGS = {row.name for row in fields(Settings)}
 
 
+def test_clients_see_every_limit_of_files() -> None:
+    limits = of("meta_direct")["sticker"].as_json()["limits"]
+    assert (limits["bytes"], limits["bytesOfStill"]) == (500 << 10, {"image/webp": 100 << 10})
+    assert of("meta_direct")["document"].as_json()["limits"]["bytesOf"]["image/jpeg"] == 5 << 20
+
+
 def test_names_and_demo_indexes_are_unique() -> None:
     assert len(set(connection_types())) == len(CHANNELS)
     indexes = [channel.demo.phone_index for channel in CHANNELS if channel.demo]
@@ -69,6 +75,7 @@ NAMES_A_TYPE: Mapping[str, str] = {
     "recorder/environment_seeds.py": "the settings META_ACCESS_TOKEN and META_PHONE_NUMBER_ID are of this type",
     "chaos/tenants.py": "the second company of a run has connections of these types",
     "api/connections/signup.py": "Embedded Signup makes connections of this type",
+    "api/connections/connections.py": "examples of requests",
     "api/http/examples.py": "examples for readers",
     "shared/events/schemas.py": "examples for readers",
 }

@@ -79,12 +79,14 @@ def test_each_kind_of_message_is_posted_in_metas_shape(env: SandboxEnv, receiver
 
 @pytest.mark.parametrize("kind", sorted(AROUND))
 def test_each_thing_around_messages_names_its_number(env: SandboxEnv, receiver: Receiver, kind: str) -> None:
-    env.control(
+    made = env.control(
         "POST", "customers", {"phone_number_id": META_DIRECT_ID, "from": "15550100200", "kind": kind, "target": "X.1"}
     )
     (value,) = receiver.wait(lambda: [value for value in values(receiver) if "messages" not in value])
     assert value["metadata"]["phone_number_id"] == META_DIRECT_ID
     assert len(value) == 3
+    if kind == "echo":
+        assert made["id"] == value["message_echoes"][0]["id"]
 
 
 @pytest.mark.parametrize("kind", sorted(PEOPLE))

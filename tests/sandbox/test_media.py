@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
 from sandbox.config import D360_ID, META_EMBEDDED_ID
-from sandbox.media import ADDRESS_S, INBOUND_DAYS, UPLOAD_DAYS, Shelf
+from sandbox.ledger import Ledger
+from sandbox.media import ADDRESS_S, INBOUND_DAYS, UPLOAD_DAYS, Shelf, problem_of_linked
 from tests.sandbox.env import ACCESS_TOKEN, D360_KEY, SandboxEnv
 from tests.support import samples
 
@@ -171,6 +174,7 @@ def test_links_are_fetched_when_the_knob_says_so_and_only_from_here(env: Sandbox
             "sha256": hashlib.sha256(samples.PNG).hexdigest(),
             "size": len(samples.PNG),
             "mime_type": "image/png",
+            "is_animated": False,
             "problem": "",
         }
     ]
@@ -203,3 +207,24 @@ def test_files_age_and_outlive_the_process(tmp_path: Any) -> None:
     assert (again.find(received.id), again.find(uploaded.id)) == (None, uploaded)
     now[0] += UPLOAD_DAYS * 86_400
     assert again.find(uploaded.id) is None
+
+
+def test_folders_that_are_removed_while_it_runs_are_made_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "sandbox")
+    ledger.append("graph", "accepted", id="1")
+    shelf = Shelf(tmp_path / "sandbox" / "media")
+    before = shelf.put("1", b"x", "text/plain")
+    shutil.rmtree(tmp_path / "sandbox")
+    assert shelf.find(before.id) is None, "its bytes are gone"
+    kept = shelf.put("1", b"y", "text/plain")
+    assert shelf.content(kept).read_bytes() == b"y"
+    ledger.append("graph", "accepted", id="2")
+    assert [entry.fields["id"] for entry in ledger.scan()] == ["1", "2"]
+    ledger.close()
+    assert Ledger(tmp_path / "sandbox").seq == 2
+
+
+def test_what_is_fetched_from_an_address_has_the_limits_of_an_upload() -> None:
+    for size, animated, fits in ((100 << 10, False, True), (101 << 10, False, False), (101 << 10, True, True)):
+        assert bool(problem_of_linked("sticker", "image/webp", size, animated=animated)) is not fits
+    assert "cannot be sent as image" in problem_of_linked("image", "image/webp", 10, animated=False)

@@ -51,6 +51,12 @@ def test_a_key_says_what_it_is_and_guesses_fail_its_checksum() -> None:
     assert len({make_key(sandbox=False).text for _ in range(1000)}) == 1000
 
 
+def test_a_key_has_a_name_for_people(api_env: ApiEnv) -> None:
+    for name in ("", "  ", "\t\n"):
+        refused = api_env.call("POST", "/api/v2/keys", json={"name": name, "scopes": ["read"]})
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/name"), refused.text
+
+
 def test_a_key_is_shown_once_and_kept_as_a_digest(api_env: ApiEnv) -> None:
     made = new_key(api_env, "alpha", "read", "send", name="the shop")
     assert made["scopes"] == ["send", "read"]
