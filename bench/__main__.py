@@ -12,7 +12,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from bench import browser, bystander, ingress, isolation, latency, memory, recovery, sessions, throughput, workers
+from bench import (
+    browser,
+    bystander,
+    hooks,
+    ingress,
+    isolation,
+    latency,
+    memory,
+    recovery,
+    sessions,
+    throughput,
+    workers,
+)
 from bench.figures import as_json, draw, show
 
 COMMANDS: Final = {
@@ -21,6 +33,7 @@ COMMANDS: Final = {
     "recovery": recovery,
     "isolation": isolation,
     "bystander": bystander,
+    "hooks": hooks,
     "queue": workers,
     "memory": memory,
     "ingress": ingress,
@@ -34,6 +47,7 @@ ALL: Final[dict[str, tuple[str, ...]]] = {
     "recovery": ("recovery",),
     "isolation": ("isolation",),
     "bystander": ("bystander",),
+    "hooks": ("hooks",),
     "queue": ("queue",),
     "ingress": ("ingress",),
     "memory-minutes": ("memory", "--minutes", "2"),

@@ -279,8 +279,9 @@ def running(
     try:
         bulkhead.start()
         kinds = [kind for kind in only.split(",") if kind] or ["recorder", "api", "meta", "webdriver"]
-        # the other kinds start only after the embedded servers (`after` in shared/kinds.py)
-        bulkhead.wait_ready(*[kind for kind in kinds if kind not in ("postgres", "redis")])
+        # the other kinds start only after the embedded servers (`after` in shared/kinds.py), and hooks only with a
+        # subscriber
+        bulkhead.wait_ready(*[kind for kind in kinds if kind not in ("postgres", "redis", "hooks")])
         yield Installation(bulkhead)
     finally:
         try:

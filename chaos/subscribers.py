@@ -22,7 +22,8 @@ _LOOK_S: Final = 1.0
 _OPERATOR_S: Final = 20.0
 """Seconds between two acts of the operator, who has each subscriber's events tried at once."""
 _START_S: Final = 60.0
-_PATIENCE_S: Final = 20.0
+_PATIENCE_S: Final = 40.0
+"""Seconds for which a call is repeated: PostgreSQL may be replaying its WAL."""
 _PAUSED_S: Final = (0.5, 3.0)
 _HEADER: Final = "X-Chaos"
 
@@ -93,11 +94,9 @@ class Subscribers:
             await one.listen()
 
     async def rotate(self, one: HookReceiver, _: PlanStep) -> None:
-        """Give it a new secret."""
+        """Give it a new secret; again, until one is known here."""
         one.uncertain = True
-        answer = await self._installation.api("POST", f"{_path(one)}/rotate")
-        if answer is None or answer.status != 200:
-            raise NeverHappened("a secret was rotated")
+        answer = await self._answered("POST", f"{_path(one)}/rotate", one)
         one.secrets.append(answer.body["secret"])
         one.uncertain = False
 
@@ -160,11 +159,16 @@ class Subscribers:
         return one.has(one.test) and (len(one.secrets) < 2 or one.is_signed_twice(one.test))
 
     async def _patch(self, one: HookReceiver, **body: Any) -> None:
+        await self._answered("PATCH", _path(one), one, body)
+
+    async def _answered(self, method: str, path: str, one: HookReceiver, body: Any = None) -> CallAnswer:
+        """Repeat a call until it is carried out. Raises `NeverHappened`."""
         by = monotonic() + _PATIENCE_S
-        while not _is_done(await self._installation.api("PATCH", _path(one), body=body)):
+        while (answer := await self._installation.api(method, path, body=body)) is None or answer.status != 200:
             if left(by) <= 0:
                 raise NeverHappened(f"the subscriber {one.name} was changed")
             await asyncio.sleep(_LOOK_S)
+        return answer
 
     async def _read_feeds(self) -> None:
         for company in self._read:
@@ -182,10 +186,6 @@ class Subscribers:
         self._feeds[company] += found
         self._read[company] = answer.body["next"]
         return len(found)
-
-
-def _is_done(answer: CallAnswer | None) -> bool:
-    return answer is not None and answer.status == 200
 
 
 def _path(one: HookReceiver) -> str:

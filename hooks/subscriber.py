@@ -18,7 +18,7 @@ from hooks.sending import DeliveryResult, DeliveryTarget, Poster
 from hooks.signature import keys_of, signature
 from shared.clock import monotonic, utc_now
 from shared.events import public
-from shared.events.catalogue import Selection
+from shared.events.catalogue import TEST_TYPE, Selection
 from shared.events.public import PositionExpired, PositionUnknown, PublicEvent
 from shared.events.reader import Position
 from shared.events.tail import EventTail
@@ -43,7 +43,6 @@ _RETRIES_S: Final = 1.0
 """Seconds between two looks for what is due again."""
 OPEN_MOST: Final = 1000
 """Events that wait, beyond which the subscriber takes nothing: further ones wait in the stream."""
-_TEST: Final = "hook.test"
 _REFUSED: Final = DeliveryResult(status=None, error="address_refused")
 Settle: TypeAlias = Callable[[SubscriberSettlement], Awaitable[Row | None]]
 """Writes one settlement; returns None when the subscriber is not this incarnation's any more. Raises
@@ -167,7 +166,7 @@ class SubscriberLoop:
 
     def _is_chosen(self, event: PublicEvent) -> bool:
         # a test is for one subscriber alone, and is kept for it when it is asked for
-        if event.type == _TEST:
+        if event.type == TEST_TYPE:
             return False
         return not self._one.phone_indexes or event.phone_index in self._one.phone_indexes
 

@@ -548,11 +548,10 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
             ),
         ),
         secrets=("database_url", *_VAULT),
-        retention=(
-            RetentionRule(table="hook_deliveries", statement="prune_hook_deliveries"),
-            RetentionRule(table="hook_retries", statement="prune_dead_hook_retries"),
-        ),
+        retention=(RetentionRule(table="hook_retries", statement="prune_dead_hook_retries"),),
         reclaims=("release_hooks",),
+        # a backlog of deliveries must not take CPU from the API and the senders
+        nice=5,
         sealings=(Sealing(listing="sealed_hooks", replacement="reseal_hook"),),
         memory_soft_mb=600,
         memory_hard_mb=800,

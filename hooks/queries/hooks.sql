@@ -102,14 +102,6 @@ WITH ended AS (
 INSERT INTO events (subject, type, company_id, kind, detail, data)
 SELECT 'hook', 'hook.disabled', company_id, 'hooks', %(reason)s, jsonb_build_object('hookId', id) FROM ended;
 
--- prune_hook_deliveries --
--- Delete the oldest attempts that are older than so many seconds, at most so many.
-DELETE FROM hook_deliveries WHERE id IN (
-    SELECT id FROM (SELECT id, at FROM hook_deliveries ORDER BY id LIMIT %(most)s) AS oldest
-    WHERE at < now() - make_interval(secs => %(age_s)s)
-)
-RETURNING id;
-
 -- prune_dead_hook_retries --
 -- Delete the oldest events that were given up so many seconds ago, at most so many.
 DELETE FROM hook_retries WHERE (hook_id, xid, event_id) IN (

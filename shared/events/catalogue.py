@@ -13,6 +13,10 @@ Shape = Literal["message", "session", "connection", "template", "process", "hook
 """What `data` holds; each has a schema (`shared.events.schemas`)."""
 
 
+TEST_TYPE: Final = "hook.test"
+"""Public type of the events that are for one webhook alone."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublicType:
     """One type.

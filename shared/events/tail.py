@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from shared.clock import left, monotonic
@@ -37,6 +38,12 @@ _EVENTS_MOST: Final = 5_000
 _BYTES_MOST: Final = 8 << 20
 """What is kept: seconds of a busy installation, and a bounded part of the process."""
 _DELETED: Final = "message.deleted"
+_SHARED_S: Final = 0.2
+"""Seconds for which a page that was read for one follower is also given to others: those of one company that are behind
+read the same pages. What was deleted in between is shown to them for so long.
+"""
+_SHARED_MOST: Final = 32
+"""Pages that are kept for that."""
 _EVERYTHING: Final = Selection(company_id=None)
 
 
@@ -60,9 +67,11 @@ class EventTail:
         self._start: Position | None = None
         self._end = Position()
         self._passed_at: datetime | None = None
-        self._needed, self._started = asyncio.Event(), asyncio.Event()
+        self._needed = asyncio.Event()
+        self._starting: set[asyncio.Future[None]] = set()
         self._waiting: dict[str | None, set[asyncio.Future[None]]] = {}
         self._soon_until = self._used_until = 0.0
+        self._behind: dict[tuple[Selection, Position, int], asyncio.Future[PublicPage]] = {}
         self.reads = self.followers = 0
 
     @property
@@ -72,7 +81,11 @@ class EventTail:
 
     async def run(self) -> None:
         """Read the stream for as long as it has followers; to be spawned once."""
-        await repeat("event-tail", self._look, SLOW_S, wake=self._needed)
+        stopping = asyncio.create_task(self._end_waits(), name="event-tail-stop")
+        try:
+            await repeat("event-tail", self._look, SLOW_S, wake=self._needed)
+        finally:
+            stopping.cancel()
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -99,7 +112,7 @@ class EventTail:
         while True:
             found = self._from_memory(selection, position, most)
             if found is None:
-                found = await self._store.call(public.read, selection, position, most=most)
+                found = await self._read_behind(selection, position, most)
             if found.events or wait_by is None or not left(wait_by) or self._drains.is_set():
                 return found
             position = found.position
@@ -111,7 +124,7 @@ class EventTail:
         """Return the events after a position, None when some of them may not be kept here."""
         if self._start is None or self._passed_at is None or not self._start <= position <= self._end:
             return None
-        names = {row.name for row in selection.rows()}
+        names = _names(selection)
         chosen: list[PublicEvent] = []
         first = bisect_right(self._events, position, key=lambda event: event.position)
         for event in self._events[first:]:
@@ -123,33 +136,59 @@ class EventTail:
                 chosen.append(event)
         return PublicPage(events=chosen, position=self._end, complete=True, read_at=self._passed_at)
 
+    async def _read_behind(self, selection: Selection, position: Position, most: int) -> PublicPage:
+        """Read a page that is not kept here, together with others that read the same one."""
+        key = (selection, position, most)
+        if (reading := self._behind.get(key)) is None:
+            reading = asyncio.ensure_future(self._store.call(public.read, selection, position, most=most))
+            self._behind[key] = reading
+            reading.add_done_callback(lambda _: self._keep_behind(key))
+        # a follower that is cancelled does not end the read of the others
+        return await asyncio.shield(reading)
+
+    def _keep_behind(self, key: tuple[Selection, Position, int]) -> None:
+        read = self._behind[key]
+        if read.cancelled() or read.exception() is not None or len(self._behind) > _SHARED_MOST:
+            del self._behind[key]
+        else:
+            asyncio.get_running_loop().call_later(_SHARED_S, self._behind.pop, key)
+
     async def _start_reading(self, by: float) -> None:
         self._used_until = monotonic() + _UNUSED_S
         if self._start is None:
             self._needed.set()
-            await self._first_of(asyncio.ensure_future(self._started.wait()), by)
+            await self._wait(self._starting, by)
 
     async def _wait_for_event(self, company_id: str | None, by: float) -> None:
         """Return when there is something new for a company, when the time is over, or when the process stops."""
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(company_id, set()).add(waiting)
-        try:
-            # not for longer than the stream is surely read
-            await self._first_of(waiting, min(by, monotonic() + _UNUSED_S / 2))
-            self._used_until = monotonic() + _UNUSED_S
-        finally:
-            others = self._waiting[company_id]
-            others.discard(waiting)
-            if not others:
-                del self._waiting[company_id]
+        waits = self._waiting.setdefault(company_id, set())
+        # not for longer than the stream is surely read
+        await self._wait(waits, min(by, monotonic() + _UNUSED_S / 2))
+        self._used_until = monotonic() + _UNUSED_S
+        if not waits and self._waiting.get(company_id) is waits:
+            del self._waiting[company_id]
 
-    async def _first_of(self, awaited: asyncio.Future[None] | asyncio.Task[bool], by: float) -> None:
-        stopping = asyncio.ensure_future(self._drains.wait())
+    async def _wait(self, waits: set[asyncio.Future[None]], by: float) -> None:
+        """Wait among others until all are woken, or until the monotonic instant `by`. One future and one timer: there
+        may be a thousand such waits a second.
+        """
+        if self._drains.is_set():
+            return
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(left(by), _wake, waiting)
+        waits.add(waiting)
         try:
-            await asyncio.wait({awaited, stopping}, timeout=left(by), return_when=asyncio.FIRST_COMPLETED)
+            await waiting
         finally:
-            stopping.cancel()
-            awaited.cancel()
+            timer.cancel()
+            waits.discard(waiting)
+
+    async def _end_waits(self) -> None:
+        """End every wait when the process stops."""
+        await self._drains.wait()
+        for waits in [self._starting, *self._waiting.values()]:
+            _wake_all(waits)
 
     async def _look(self) -> float | None:
         if not self.followers and monotonic() >= self._used_until:
@@ -160,7 +199,7 @@ class EventTail:
             horizon = await self._store.call(events.horizon)
             self._start = self._end = Position(horizon.oldest)
             self._passed_at = horizon.at
-            self._started.set()
+            _wake_all(self._starting)
             return SOON_S
         page = await self._store.call(_read, self._reader, self._end, self._passed_at)
         await self._forget_content(page)
@@ -197,14 +236,26 @@ class EventTail:
             self._bytes -= len(gone.body)
         del self._events[:dropped]
         for company_id in {event.company_id for event in page.events} | ({None} if page.events else set()):
-            for waiting in self._waiting.get(company_id, ()):
-                if not waiting.done():
-                    waiting.set_result(None)
+            _wake_all(self._waiting.get(company_id, ()))
 
     def _forget(self) -> None:
         self._events.clear()
         self._bytes, self._start, self._passed_at = 0, None, None
-        self._started.clear()
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+def _wake_all(waits: Iterable[asyncio.Future[None]]) -> None:
+    for waiting in waits:
+        _wake(waiting)
+
+
+@lru_cache(maxsize=1024)
+def _names(selection: Selection) -> frozenset[str]:
+    return frozenset(row.name for row in selection.rows())
 
 
 def _read(transaction: Transaction, reader: EventReader, position: Position, passed_at: datetime | None) -> PublicPage:

@@ -30,6 +30,7 @@ PARTITIONED: Final[Mapping[str, DayPartitions]] = {
     "events_others": DayPartitions(instant="written_at", setting="retention_days"),
     "events_messages": DayPartitions(instant="written_at", setting="message_retention_days"),
     "process_metrics": DayPartitions(instant="at", setting="metrics_retention_days"),
+    "hook_deliveries": DayPartitions(instant="at", setting="retention_days"),
 }
 """Tables in partitions of a day each, each with a default partition for days that have none."""
 

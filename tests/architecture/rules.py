@@ -131,7 +131,16 @@ LONG_TESTS: Mapping[str, str] = {
 }
 """The same for tests and scripts."""
 
-OF_ONE_KIND = ("openai", "numpy", "httpx", "requests", "jsonschema", "obstore", "matplotlib", "yaml")
+OF_ONE_KIND = (
+    "openai",
+    "numpy",
+    "httpx",
+    "requests",
+    "jsonschema",
+    "obstore",
+    "matplotlib",
+    "yaml",
+)
 """Packages that no entry loads at its start: only the kind or the setting that needs them does, or only tests do."""
 
 _NEVER_LOADED_BY: Mapping[str, tuple[str, ...]] = {

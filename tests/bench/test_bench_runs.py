@@ -105,6 +105,16 @@ def test_bystander(tmp_path: Path) -> None:
         assert_nothing_lost(outcome)
 
 
+def test_hooks(tmp_path: Path) -> None:
+    figures = bench("hooks", tmp_path)
+    backlog = figures["5 subscribers, of a backlog"]
+    assert backlog["deliveries"] >= 200
+    assert backlog["deliveries a second"] > 0
+    assert figures["p99 due to 202, ratio to calm"].keys() == {"5 subscribers"}
+    for outcome in figures["outcome in the ledger"].values():
+        assert_nothing_lost(outcome)
+
+
 def test_queue(tmp_path: Path) -> None:
     figures = bench("queue", tmp_path)
     assert 0 < figures["our hint worker"]["round trips a job"] < figures["rq SimpleWorker"]["round trips a job"]

@@ -12,12 +12,11 @@ from shared.store.store import Store
 from tests.store.env import StoreEnv, open_store, query, side_by_side
 
 PARTITIONS = """SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-                WHERE i.inhparent = ANY(ARRAY['events_messages', 'events_others', 'process_metrics']::regclass[])
-                ORDER BY 1"""
+                WHERE i.inhparent = ANY(%(parents)s::text[]::regclass[]) ORDER BY 1"""
 
 
 def names(url: str) -> list[str]:
-    return [row["name"] for row in query(url, PARTITIONS)]
+    return [row["name"] for row in query(url, PARTITIONS, parents=list(partitions.PARTITIONED))]
 
 
 def write(url: str, subject: str, days: int) -> None:
@@ -36,16 +35,16 @@ def test_days_are_made_ahead_once(database_url: str) -> None:
     store = open_store(database_url)
     made = len(names(database_url))
     assert store.run(partitions.make_partitions, ahead=3) == 0, "the migration made them"
-    assert store.run(partitions.make_partitions, ahead=5) == 6
+    assert store.run(partitions.make_partitions, ahead=5) == 8
     assert store.run(partitions.make_partitions, ahead=5) == 0
-    assert len(names(database_url)) == made + 6
+    assert len(names(database_url)) == made + 8
     store.close()
 
 
 def test_two_that_make_them_at_once_make_them_once(database_url: str) -> None:
     store = open_store(database_url)
     made = side_by_side(*[lambda: store.run(partitions.make_partitions, ahead=6)] * 3)
-    assert sorted(made) == [0, 0, 9]
+    assert sorted(made) == [0, 0, 12]
     store.close()
 
 
@@ -112,6 +111,38 @@ def test_metrics_of_the_version_before_stay(database_url: str) -> None:
     migrate.apply(database_url)
     rows = query(database_url, "SELECT instance, at <= now() AS past FROM process_metrics ORDER BY instance")
     assert [(row["instance"], row["past"]) for row in rows] == [(number, True) for number in range(5)]
+
+
+def test_attempts_of_deliveries_outlive_the_migration_and_its_rollback(env: StoreEnv) -> None:
+    """Also with a row of a clock that was ahead; and they end with their subscriber."""
+    env.connect()
+    backend = yoyo.get_backend(env.url)
+    later = yoyo.read_migrations(str(migrate.migrations_directory())).filter(lambda one: one.id >= "0095")
+    backend.rollback_migrations(backend.to_rollback(later))
+    hooks = """INSERT INTO hooks (company_id, url, sealed, xid, event_id)
+               SELECT 'acme', 'https://example.com', '', 0, 0 FROM generate_series(1, 2) RETURNING id"""
+    kept, removed = (row["id"] for row in query(env.url, hooks))
+    log = """INSERT INTO hook_deliveries (hook_id, xid, event_id, type, at, attempt, outcome, took_ms)
+             SELECT %(id)s, 1, n, 'message.sent', now() + make_interval(days => n - 2), 1, 'taken', 3
+             FROM generate_series(0, 4) AS n"""
+    shown = "SELECT id, event_id FROM hook_deliveries WHERE hook_id = %(id)s ORDER BY id"
+    query(env.url, log, id=kept)
+    query(env.url, log, id=removed)
+    before = query(env.url, shown, id=kept)
+    migrate.apply(env.url)
+    assert query(env.url, shown, id=kept) == before
+    query(env.url, log, id=kept)
+    assert [row["event_id"] for row in query(env.url, shown, id=kept)] == [*range(5), *range(5)], "numbers go on"
+    query(env.url, "DELETE FROM hooks WHERE id = %(id)s", id=removed)
+    assert query(env.url, shown, id=removed) == []
+    assert env.store.run(partitions.drop_partitions, "hook_deliveries", age_s=-2 * 86400.0) == 2
+    assert len(query(env.url, shown, id=kept)) == 2, "of the day after tomorrow"
+    backend.rollback_migrations(backend.to_rollback(later))
+    assert len(query(env.url, shown, id=kept)) == 2
+    query(env.url, "DELETE FROM hooks WHERE id = %(id)s", id=kept)
+    assert query(env.url, shown, id=kept) == []
+    backend.connection.close()
+    migrate.apply(env.url)
 
 
 def test_a_writer_is_not_failed_by_the_making_of_partitions(env: StoreEnv) -> None:
