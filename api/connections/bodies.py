@@ -58,7 +58,7 @@ _CHANGEABLE: Final = (
         name="options",
         kind=dict,
         fields=_OPTIONS,
-        title="ConnectionOptions",
+        title="NewConnectionOptions",
         purpose="Rates, and how it is reached; options that are not given stay.",
     ),
 )

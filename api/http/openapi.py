@@ -9,6 +9,7 @@ from typing import Any, Final
 from api.http.components import Components, capitalized
 from api.http.examples import EXAMPLES, PARAMETER_EXAMPLES, problem_example
 from api.http.operations import Operation
+from api.http.parameters import Parameter
 from api.http.problems import MEDIA_TYPE, PROBLEM_TYPES
 from api.http.schemas import SCHEMAS
 from shared.events.catalogue import PUBLIC_TYPES, PublicType
@@ -69,6 +70,13 @@ _BY_STATUS: Final = {
     "503": ("Retry-After",),
 }
 _ACCEPTING: Final = ("Location", "Idempotency-Replayed", "Preference-Applied")
+_OF_TASKS: Final = (
+    Parameter(
+        name="Prefer",
+        place="header",
+        purpose="`wait=N`: answer when it is finished, or after N (at most 60) seconds; `respond-async`: at once.",
+    ),
+)
 _BYTES: Final = {"type": "string", "format": "binary"}
 SHARED_PROBLEMS: Final = ("query_invalid", "internal_error", "database_unavailable")
 """Problems of every operation that requires the key, in addition to those of the key."""
@@ -179,7 +187,7 @@ def _operation(operation: Operation, components: Components) -> dict[str, Any]:
             "schema": components.lifted(parameter.schema, name + capitalized(parameter.name)),
             **({"example": PARAMETER_EXAMPLES[parameter.name]} if parameter.name in PARAMETER_EXAMPLES else {}),
         }
-        for parameter in operation.parameters
+        for parameter in (*operation.parameters, *(_OF_TASKS if _is_task(operation) else ()))
     ]
     described: dict[str, Any] = {
         "operationId": operation.operation_id,
@@ -197,6 +205,11 @@ def _operation(operation: Operation, components: Components) -> dict[str, Any]:
     if bodies := _bodies(operation, name, components):
         described["requestBody"] = {"required": True, "content": bodies}
     return described
+
+
+def _is_task(operation: Operation) -> bool:
+    """Whether the answer may come before the operation is finished (`api.connections.tasks`)."""
+    return "Task" in operation.answers.get(202, ())
 
 
 def _bodies(operation: Operation, name: str, components: Components) -> dict[str, Any]:
@@ -222,7 +235,7 @@ def _form_example(form: Mapping[str, Any]) -> dict[str, Any]:
 def _responses(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     # an operation that may not be finished when it is answered names the task, which goes on
-    task = ("Location",) if "Task" in operation.answers.get(202, ()) else ()
+    task = ("Location",) if _is_task(operation) else ()
     for status, (meaning, *shapes) in operation.answers.items():
         # the header Idempotency-Key marks the operations that accept messages
         headers = _ACCEPTING if operation.accepts_messages else task or _BY_STATUS.get(str(status), ())

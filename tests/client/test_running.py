@@ -1,0 +1,134 @@
+"""Both clients against a running installation: everything that a developer does with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from bulkhead_client import AsyncBulkhead, File, Invalid, NotFound, Unauthorized, WebhookRejected, verify
+from tests.client.installation import Application, Installation
+from tests.support import samples
+
+pytestmark = [pytest.mark.xdist_group("client"), pytest.mark.timeout(180)]
+
+
+def test_what_a_developer_sends_arrives(installation: Installation, application: Application) -> None:
+    client, chat = installation.client, "15550101001"
+    sent = client.send_text(chat, "Hello", wait_s=30)
+    assert sent["status"] in ("sent", "delivered", "read")
+    assert (
+        client.send_image(chat, f"{application.url}/picture.png", caption="by address", wait_s=30)["status"] != "failed"
+    )
+    stored = client.upload(File(content=samples.png(b"client"), name="dot.png"))
+    assert stored["mimetype"] == "image/png"
+    assert client.download(stored["sha256"]) == samples.png(b"client")
+    client.send_image(chat, stored, caption="uploaded", wait_s=30)
+    client.send_document(chat, File(content=samples.PDF, name="Rechnung ü.pdf"), wait_s=30)
+    client.send_location(chat, 52.5163, 13.3777, name="Brandenburg Gate", wait_s=30)
+    client.react(chat, sent["id"], "👍", wait_s=30)
+    assert [message["type"] for message in installation.ledger(chat)] == [
+        "text",
+        "image",
+        "image",
+        "document",
+        "location",
+        "reaction",
+    ]
+    assert installation.ledger(chat)[3]["document"]["filename"] == "Rechnung ü.pdf"
+    listed = list(client.messages(chat, limit=2))
+    assert [entry["type"] for entry in listed] == ["reaction", "location", "document", "image", "image", "text"]
+    assert client.message(chat, sent["id"])["history"][0]["state"] == "queued"
+
+
+def test_the_same_key_is_one_message(installation: Installation) -> None:
+    chat = "15550101002"
+    first, second = (installation.client.send_text(chat, "once", idempotency_key="once-1") for _ in range(2))
+    assert first["id"] == second["id"]
+
+
+def test_a_queued_message_is_cancelled(installation: Installation) -> None:
+    chat = "15550101003"
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    queued = installation.client.send_text(chat, "later", sendAt=tomorrow)
+    assert installation.client.delete(chat, queued["id"])["status"] == "deleted"
+
+
+def test_refusals_are_errors_of_their_kind(installation: Installation) -> None:
+    client, chat = installation.client, "15550101004"
+    with pytest.raises(Invalid) as raised:
+        client.send(chat, "location", latitude=99, longitude=0)
+    assert raised.value.errors == [{"pointer": "/latitude", "reason": "must be from -90 to 90"}]
+    with pytest.raises(NotFound, match="message_unknown"):
+        client.message(chat, "999999")
+    with type(client)(installation.url, "bh_live_wrong", company="demo") as stranger, pytest.raises(Unauthorized):
+        stranger.connections()
+
+
+def test_events_are_read_waited_for_and_followed(installation: Installation) -> None:
+    client, chat = installation.client, "15550101005"
+    start = client.event_page("latest")["next"]
+    sent = client.send_text(chat, "followed", wait_s=30)
+    page = client.event_page(start, types=["message.sent"], wait_s=30)
+    assert sent["id"] in [event["data"]["messageId"] for event in page["events"]]
+    assert [event["type"] for event in islice(client.events(start, types=["message.*"]), 1)] == ["message.sent"]
+    followed = client.follow(start, types=["message.sent"])
+    assert next(followed)["type"] == "message.sent"
+    followed.close()  # type: ignore[attr-defined] # an iterator that is a generator
+
+
+def test_an_answer_of_a_customer_is_delivered_and_verified(
+    installation: Installation, application: Application
+) -> None:
+    client, chat = installation.client, "15550101006"
+    hook = client.add_hook(f"{application.url}/hook", ["message.received"])
+    try:
+        installation.customer_writes(chat, "Where is my parcel?")
+
+        def delivered() -> Any:
+            return [one for one in application.got if chat.encode() in one.body]
+
+        (delivery,) = installation.wait_for(delivered, "the text is delivered", 60.0)
+        event = verify(delivery.headers, delivery.body, hook["secret"])
+        assert event["data"]["message"]["message"] == "Where is my parcel?"
+        with pytest.raises(WebhookRejected):
+            verify(delivery.headers, delivery.body + b" ", hook["secret"])
+        installation.wait_for(lambda: list(client.hook_deliveries(hook["id"], outcome="taken")), "the log has it")
+        rotated = client.rotate_hook_secret(hook["id"])
+        assert rotated["secret"] != hook["secret"]
+        assert client.change_hook(hook["id"], state="paused")["state"] == "paused"
+        assert hook["id"] in [one["id"] for one in client.hooks()]
+    finally:
+        client.remove_hook(hook["id"])
+
+
+def _asynchronously(installation: Installation, do: Callable[[AsyncBulkhead], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with AsyncBulkhead(installation.url, installation.key, company="demo") as client:
+            await do(client)
+
+    asyncio.run(run())
+
+
+def test_the_asynchronous_client_does_the_same(installation: Installation) -> None:
+    chat = "15550101007"
+
+    async def do(client: AsyncBulkhead) -> None:
+        start = (await client.event_page("latest"))["next"]
+        sent = await asyncio.gather(*(client.send_text(chat, f"Hello {number}", wait_s=30) for number in range(3)))
+        stored = await client.upload(File(content=samples.png(b"async")))
+        await client.send_image(chat, stored, wait_s=30)
+        assert len([entry async for entry in client.messages(chat, limit=3)]) == 4
+        with pytest.raises(NotFound):
+            await client.message(chat, "999999")
+        seen = set()
+        async for event in client.follow(start, types=["message.sent"]):
+            seen.add(event["data"]["messageId"])
+            if {one["id"] for one in sent} <= seen:
+                break
+
+    _asynchronously(installation, do)
