@@ -5,13 +5,14 @@ ledger.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from chaos.installation import ChaosInstallation
 from chaos.judge import AcceptedMessage, HistoryStep, ReportedState
 from chaos.load import ChaosLoad, Chat
+from shared.clock import left
 
 _PAGE: Final = 200
 """The API's largest page."""
@@ -51,23 +52,23 @@ class ApiView:
         }
 
     async def with_histories(
-        self, reported: dict[str, ReportedState], messages: Iterable[AcceptedMessage]
-    ) -> dict[str, ReportedState]:
-        """Return `reported` with the histories of `messages`; a history stays empty where the API does not answer."""
-        known = [message for message in messages if message.text in reported]
-        details = await asyncio.gather(*(self._details(message) for message in known))
-        read = {
-            message.text: replace(
-                reported[message.text],
-                history=tuple(
-                    HistoryStep(state=step["state"], attempt=step["attempt"], code=step["code"] or "")
-                    for step in found["history"]
-                ),
-            )
-            for message, found in zip(known, details, strict=True)
-            if found is not None
-        }
-        return reported | read
+        self, reported: dict[str, ReportedState], messages: Iterable[AcceptedMessage], by: float
+    ) -> dict[str, ReportedState] | None:
+        """Return `reported` with the histories of `messages`; None when the API did not return all of them by an
+        instant: without its history a message would be judged by half of the facts.
+        """
+        unread = [message for message in messages if message.text in reported]
+        found = dict(reported)
+        while True:
+            details = await asyncio.gather(*(self._details(message) for message in unread))
+            for message, detail in zip(unread, details, strict=True):
+                if detail is not None:
+                    found[message.text] = replace(reported[message.text], history=_history(detail))
+            unread = [message for message, detail in zip(unread, details, strict=True) if detail is None]
+            if not unread:
+                return found
+            if left(by) <= 0:
+                return None
 
     async def _chat(self, chat: Chat) -> list[dict[str, Any]] | None:
         """Return every message of a chat, None when the API does not answer."""
@@ -90,3 +91,9 @@ class ApiView:
         async with self._readers:
             answer = await self._installation.api("GET", self._load.chat_named(message.chat).path(message.id))
         return answer.body if answer is not None and answer.status == 200 else None
+
+
+def _history(detail: Mapping[str, Any]) -> tuple[HistoryStep, ...]:
+    return tuple(
+        HistoryStep(state=step["state"], attempt=step["attempt"], code=step["code"] or "") for step in detail["history"]
+    )

@@ -350,8 +350,9 @@ def _unlike_statuses(
     taken = [arrival for arrival in received if not arrival.is_refused]
     proved = max((_RANK.get(status, 0) for arrival in taken for status in statuses[arrival.seq]), default=0)
     shown = _RANK.get(state.state, 0)
-    # the last arrival decides: a message that was refused, redriven and then accepted is sent
-    is_refused = bool(received) and received[-1].is_refused and "failed" in statuses[received[-1].seq]
+    # the last arrival decides: a message that was refused, redriven and then accepted is sent. But an earlier one that
+    # the provider delivered, although it had answered with an error, outweighs the refusal of its repetition
+    is_refused = bool(received) and received[-1].is_refused and "failed" in statuses[received[-1].seq] and not proved
     # a state in doubt may lag: reconciliation has its own time limit, which `settled` checks
     if proved > shown and state.state != "in_doubt":
         return f"the provider reported {_name(proved)}, shown as {state.state}"

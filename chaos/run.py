@@ -34,7 +34,7 @@ _STATUSES_S: Final = 20.0
 _USUAL: Final = frozenset({"sent", "delivered", "read"})
 """Final states of messages with a usual course."""
 _HISTORIES: Final = 2_000
-"""Most histories to read: one call each."""
+"""Most histories to read beside those that decide a verdict: one call each."""
 _SAMPLE: Final = 200
 """Histories of messages with a usual course to read."""
 
@@ -242,7 +242,8 @@ class Run:
                 # set once, when the provider has nothing left to post: from then on only our processing can be late
                 statuses_by = min(statuses_by, monotonic() + _STATUSES_S)
                 if not self._judge(reported).misreported or left(statuses_by) <= 0:
-                    return await self._view.with_histories(reported, self._worth_reading(reported)), True
+                    judged = await self._view.with_histories(reported, self._worth_reading(reported), by)
+                    return judged or reported, judged is not None
             if left(by) <= 0:
                 return reported or {}, False
             await asyncio.sleep(QUIET_S)
@@ -271,8 +272,11 @@ class Run:
         return found
 
     def _worth_reading(self, reported: Mapping[str, ReportedState]) -> list[AcceptedMessage]:
-        """Return the messages whose history is compared: all with an unusual course, and a sample of the others."""
+        """Return the messages whose history is compared: all that arrived more than once, since their doubts decide
+        whether they may have; as many as can be read with another unusual course; and a sample of the others.
+        """
         arrived = Counter(arrival.text for arrival in self._ledger.received)
+        repeated: list[AcceptedMessage] = []
         unusual: list[AcceptedMessage] = []
         usual: list[AcceptedMessage] = []
         for message in self._load.accepted:
@@ -286,8 +290,8 @@ class Run:
                 and state.state in _USUAL
                 and not (message.redrives or message.is_cancelled or message.send_at or message.policy)
             )
-            (usual if is_usual else unusual).append(message)
-        return unusual[:_HISTORIES] + usual[: max(_SAMPLE, _HISTORIES - len(unusual))]
+            (repeated if arrived[message.text] > 1 else usual if is_usual else unusual).append(message)
+        return repeated + unusual[:_HISTORIES] + usual[: max(_SAMPLE, _HISTORIES - len(unusual))]
 
     def _judge(self, reported: Mapping[str, ReportedState]) -> RunResult:
         return judge(

@@ -4,14 +4,22 @@ not.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import replace
+from math import inf
+from typing import cast
 
 import pytest
 
+from chaos.api_view import ApiView
+from chaos.calls import CallAnswer
 from chaos.forms import FORMS, draw
+from chaos.installation import ChaosInstallation
 from chaos.judge import AcceptedMessage, HistoryStep, ProviderArrival, ReportedState, RunResult, judge
 from chaos.ledger import content_of, reaction_to, received_messages
+from chaos.load import ChaosLoad
+from shared.clock import monotonic
 
 MESSAGE = AcceptedMessage(
     text="chaos-1 a",
@@ -135,6 +143,49 @@ def test_what_the_provider_denied_to_have_taken_may_arrive_once_more() -> None:
     for more, is_denied in (({"code": 131000}, True), ({"code": None}, False)):
         (arrival,) = received_messages([{**entry, "fault": "5xx_after_accept", **more}], "chaos-1 ")
         assert arrival.is_denied is is_denied
+
+
+def test_a_denied_arrival_that_was_delivered_outweighs_the_refusal_of_its_repetition() -> None:
+    denied, refused = replace(ARRIVAL, is_denied=True), replace(REFUSAL, seq=9)
+    history = (*SENT[:2], HistoryStep(state="queued", attempt=1), HistoryStep(state="sending", attempt=2))
+    statuses = {5: frozenset({"sent", "delivered"}), 9: frozenset({"failed"})}
+
+    def shown(state: str) -> RunResult:
+        reported = ReportedState(state=state, history=(*history, HistoryStep(state=state, attempt=1)))
+        return judge([MESSAGE], (denied, refused), {MESSAGE.text: reported}, statuses=statuses)
+
+    assert shown("delivered").is_clean
+    assert shown("sent").misreported == {MESSAGE.text: "the provider reported delivered, shown as sent"}
+
+
+class _Api:
+    """An API that answers a call for details only after `failures` calls have failed."""
+
+    def __init__(self, failures: float) -> None:
+        self.failures = failures
+
+    async def api(self, _method: str, _path: str) -> CallAnswer | None:
+        self.failures -= 1
+        history = [{"state": "queued", "attempt": 0, "code": None}]
+        return None if self.failures >= 0 else CallAnswer(200, {"history": history})
+
+
+class _Chats:
+    """The chats of a load, as far as a reader needs them."""
+
+    def chat_named(self, _name: str) -> _Chats:
+        return self
+
+    def path(self, message_id: str) -> str:
+        return f"/{message_id}"
+
+
+@pytest.mark.parametrize(("failures", "is_read"), [(0, True), (3, True), (inf, False)])
+def test_every_history_that_is_asked_for_is_read_or_the_run_is_not_settled(failures: float, is_read: bool) -> None:
+    view = ApiView(cast(ChaosInstallation, _Api(failures)), cast(ChaosLoad, _Chats()))
+    by = monotonic() + (60.0 if is_read else 0.0)
+    found = asyncio.run(view.with_histories({MESSAGE.text: ReportedState(state="queued")}, [MESSAGE], by))
+    assert found == ({MESSAGE.text: ReportedState(state="queued", history=SENT[:1])} if is_read else None)
 
 
 @pytest.mark.parametrize(
