@@ -869,8 +869,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "shared/store/queries/marks.sql",
-                "AND is_one_chat(i.company_id, i.chat_id, g.chat_id)",
-                "",
+                "g.connection_id = i.connection_id AND is_one_chat(i.company_id, i.chat_id, g.chat_id)\n        WHERE",
+                "g.connection_id = i.connection_id\n        WHERE",
             ),
         ),
         "tests/inbound/test_chat_scope.py",
@@ -985,6 +985,17 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "guesses of keys are slowed by the network of an IPv6 address",
         (Edit("api/http/keys.py", "client_network(address)", "address"),),
         "tests/tenants/test_addresses.py::test_guesses_from_one_ipv6_network_are_slowed_together",
+    ),
+    "stuck-browser-is-its-sessions": Mutation(
+        "a browser that survives SIGKILL when its session stops ends no process",
+        (
+            Edit(
+                "webdriver/session/session.py",
+                '            except (BulkheadError, OSError) as error:\n                log.error("browser_not_ended"',
+                '            except ZeroDivisionError as error:\n                log.error("browser_not_ended"',
+            ),
+        ),
+        "tests/webdriver/test_limits.py::test_a_browser_that_survives_the_stop_of_its_session_ends_no_process",
     ),
     "parked-changes": Mutation(
         "an edit or a deletion that finds no message is looked at again",

@@ -19,6 +19,7 @@ from webdriver.session.connects import Connects
 from webdriver.session.outcome_feedback import OutcomeFeedback
 from webdriver.session.policy import SessionPolicy
 from webdriver.session.resource_usage import ResourceUsage
+from webdriver.session.session import NotNow
 
 S = SessionState
 PHONE = "60111222333"
@@ -270,6 +271,34 @@ def test_a_browser_that_does_not_end_in_time_is_a_failure_of_its_session_alone(
                 S.STARTING,
                 S.READY,
             ]
+
+    run(scenario())
+
+
+def test_a_browser_that_survives_the_stop_of_its_session_ends_no_process(
+    home: Path, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is its profile removed while it may write into it."""
+
+    async def scenario() -> None:
+        async with session_env(home, web) as here:
+            await here.link()
+            end = Chromium.end
+
+            async def survived(chromium: Chromium) -> None:
+                await end(chromium)
+                raise ChromiumFailed("processes [1] survived SIGKILL")
+
+            monkeypatch.setattr(Chromium, "end", survived)
+            with pytest.raises(NotNow, match="did not end"):
+                await here.sessions.wipe(1, monotonic() + 20)
+            assert (home / "sessions" / "1").exists()
+            monkeypatch.undo()
+            await here.until(S.READY, within_s=40)
+            monkeypatch.setattr(Chromium, "end", survived)
+            await here.sessions.close(monotonic() + 20)
+            assert here.failed == [], "the service classifies nothing as its own failure"
+            monkeypatch.undo()
 
     run(scenario())
 

@@ -210,6 +210,11 @@ class Session:
         self.reports.event("pairing_code", self.state)
         return code
 
+    @property
+    def has_browser(self) -> bool:
+        """Whether something of its browser may be there; also after `run`, if that did not see it end."""
+        return self._life is not None
+
     async def wipe(self) -> None:
         """Remove the profile, and with it the link to the phone; only while no browser runs on it.
 
@@ -245,7 +250,12 @@ class Session:
             self._happen(events.Stopped())
             # nothing is wrong: Chromium may write its profile
             # within the cancellation: the caller waits for this, with its own deadline
-            await self._end_browser(politely=True)
+            try:
+                await self._end_browser(politely=True)
+            # No failure of the process: a helper that is stuck in the kernel, or that a machine under load has not yet
+            # removed. Its profile stays locked, so that no other browser starts on it before that is gone.
+            except (BulkheadError, OSError) as error:
+                log.error("browser_not_ended", connection_id=self.connection_id, reason=str(error))
             raise
 
     def _tick(self) -> events.Tick:

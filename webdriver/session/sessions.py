@@ -204,6 +204,9 @@ class Sessions:
             await asyncio.wait({running.life}, timeout=left(by))
             if not running.life.done():
                 raise NotNow("its browser did not end in time")
+            # something of it survived, and may still write into the profile
+            if running.session.has_browser:
+                raise NotNow("its browser did not end")
             await running.session.wipe()
             self._running.pop(connection_id, None)
             # the event of the wipe is written before its task ends
