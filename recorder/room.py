@@ -15,6 +15,7 @@ from recorder.dead_hosts import DeadHosts
 from recorder.environment_seeds import SeedOutcome
 from recorder.files import OldFiles
 from recorder.journal_follower import JournalFollower
+from recorder.parked_changes import apply_parked
 from recorder.reading_copies import ReadingCopies
 from recorder.retention import RetentionTask
 from shared.clock import monotonic
@@ -25,7 +26,7 @@ from shared.media.storage import open_storage
 from shared.process import runtime, status_file
 from shared.process.service import Child, Service, Severity
 from shared.secrets import Vault
-from shared.store import connections, erasure, inbound, messages, migrate, processes
+from shared.store import connections, erasure, messages, migrate, processes
 from shared.store.partitions import make_partitions
 from shared.store.processes import HeartbeatRow
 
@@ -57,7 +58,7 @@ _PARKED_S: Final = 2.0
 _ERASE_S: Final = 60.0
 """Seconds between rounds of removing deleted messages from raw events."""
 _BATCH: Final = 100
-"""Edits and deletions, or raw events, of one transaction."""
+"""Raw events of one transaction."""
 _RETENTION_S: Final = 3600.0
 """Seconds between rounds of deleting: ages are counted in days."""
 _COPIES_S: Final = 0.5
@@ -242,8 +243,7 @@ class RecorderService:
 
     async def _apply_parked(self) -> None:
         """Apply edits and deletions again that had found no message."""
-        while await self._store.call(inbound.apply_parked, most=_BATCH) == _BATCH:
-            pass
+        await apply_parked(self._store)
 
     async def _erase_copies(self) -> None:
         """Remove deleted messages from raw events."""

@@ -997,6 +997,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/webdriver/test_limits.py::test_a_browser_that_survives_the_stop_of_its_session_ends_no_process",
     ),
+    "poison-parked-change": Mutation(
+        "a parked change that cannot be applied stops no other, and no recorder",
+        (Edit("recorder/parked_changes.py", "            await _one_by_one(store, ids)\n", "            raise\n"),),
+        "tests/inbound/test_erasure.py::TestInAnyOrder::test_one_that_cannot_be_applied_stops_no_other",
+    ),
     "parked-changes": Mutation(
         "an edit or a deletion that finds no message is looked at again",
         (Edit("shared/store/inbound.py", '        transaction.execute("park_changes", ids=named)\n', ""),),

@@ -130,17 +130,25 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
     return new
 
 
-def apply_parked(transaction: Transaction, *, most: int) -> int:
-    """Apply edits and deletions again that had found no message, up to `most` of those whose time has come. Returns how
-    many there were.
+def parked(transaction: Transaction, *, most: int) -> list[int]:
+    """Return edits and deletions that had found no message and are to be applied again now, up to `most` of them."""
+    return [row["id"] for row in transaction.rows("parked_changes", most=most)]
+
+
+def apply_parked(transaction: Transaction, ids: Sequence[int]) -> None:
+    """Apply edits and deletions again that had found no message.
 
     Their message may have had no id of the provider's yet, may have been in another process's hands, or an alias of its
     chat was learned since.
     """
-    changes = [_Change(**row) for row in transaction.rows("parked_changes", most=most)]
+    changes = [_Change(**row) for row in transaction.rows("take_parked_changes", ids=list(ids))]
     if changes:
         _apply(transaction, [change.id for change in changes], changes, is_scoped=True)
-    return len(changes)
+
+
+def unpark(transaction: Transaction, change: int) -> None:
+    """Look at an edit or a deletion no more: it cannot be applied."""
+    transaction.execute("unpark_change", id=change)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

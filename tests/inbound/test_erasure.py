@@ -4,6 +4,7 @@ it came.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yoyo
 
+from recorder.parked_changes import apply_parked
 from shared.events import public
 from shared.events.catalogue import Selection
 from shared.events.reader import Position
@@ -243,7 +245,9 @@ class TestInAnyOrder:
     def look_again(env: StoreEnv) -> int:
         """Let the time of the next look come, and look."""
         query(env.url, "UPDATE inbound_messages SET look_again_at = now() WHERE look_again_at IS NOT NULL")
-        return env.store.run(inbound.apply_parked, most=100)
+        due = len(env.store.run(inbound.parked, most=100))
+        asyncio.run(apply_parked(env.store))
+        return due
 
     def test_a_deletion_too(self, env: StoreEnv) -> None:
         (row_id,) = env.accept(VICTIM, content={"body": SECRET})
@@ -282,10 +286,21 @@ class TestInAnyOrder:
         self.look_again(env)
         assert self.stored(env) == "after"
 
+    def test_one_that_cannot_be_applied_stops_no_other(self, env: StoreEnv) -> None:
+        receive(env, line(env, VICTIM, "wamid.2"), edit(env, VICTIM, "wamid.1"), edit(env, VICTIM, "wamid.2"))
+        receive(env, edit(env, VICTIM, "wamid.3"))
+        poison = """UPDATE inbound_messages SET look_again_at = now(), content = '{"target": "wamid.2", "content": 5}'
+                    WHERE provider_id = 'edit of wamid.2'"""
+        query(env.url, poison)
+        receive(env, line(env, VICTIM, "wamid.1"))
+        query(env.url, "UPDATE inbound_messages SET content = '{\"body\": \"before\"}' WHERE provider_id = 'wamid.1'")
+        assert (self.look_again(env), self.stored(env)) == (3, "after")
+        assert self.look_again(env) == 1, "the one without a message; what cannot be applied is left alone"
+
     def test_looking_again_makes_no_second_event_and_ends(self, env: StoreEnv) -> None:
         receive(env, line(env, VICTIM, "wamid.1"), edit(env, VICTIM), edit(env, VICTIM, "wamid.none"))
         query(env.url, "UPDATE inbound_messages SET look_again_at = now() WHERE type = 'edit'")
-        env.store.run(inbound.apply_parked, most=100)
+        asyncio.run(apply_parked(env.store))
         counted = "SELECT count(*) AS found FROM events_messages WHERE type = 'message.edited'"
         assert query(env.url, counted) == [{"found": 1}]
         query(env.url, "UPDATE inbound_messages SET created_at = now() - interval '8 days'")

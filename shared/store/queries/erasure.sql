@@ -135,6 +135,14 @@ SET look_again_at = CASE
 WHERE c.id = ANY(%(ids)s::bigint[]) AND c.type IN ('edit', 'revoke');
 
 -- parked_changes --
--- Edits and deletions that are to be looked at again now, locked.
-SELECT id, type, from_me FROM inbound_messages WHERE look_again_at <= now()
-ORDER BY look_again_at LIMIT %(most)s FOR UPDATE SKIP LOCKED;
+-- Edits and deletions that are to be looked at again now.
+SELECT id FROM inbound_messages WHERE look_again_at <= now() ORDER BY look_again_at LIMIT %(most)s;
+
+-- take_parked_changes --
+-- Those of the given edits and deletions that are still to be looked at again now, locked.
+SELECT id, type, from_me FROM inbound_messages
+WHERE id = ANY(%(ids)s::bigint[]) AND look_again_at <= now() ORDER BY id FOR UPDATE SKIP LOCKED;
+
+-- unpark_change --
+-- Look at an edit or a deletion no more.
+UPDATE inbound_messages SET look_again_at = NULL WHERE id = %(id)s;
