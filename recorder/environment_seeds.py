@@ -73,6 +73,8 @@ class SeedOutcome(StrEnum):
     REMOVED_BY_OPERATOR = "removed_by_operator"
     ACCOUNT_IN_USE = "account_in_use"
     """Another connection serves the account already."""
+    COMPANY_DELETED = "company_deleted"
+    """The company was deleted, or is being deleted."""
 
 
 def apply(transaction: Transaction, settings: Settings, vault: Vault) -> dict[int, SeedOutcome]:
@@ -83,6 +85,9 @@ def apply(transaction: Transaction, settings: Settings, vault: Vault) -> dict[in
         What was done, by phone index.
     """
     configured = first_connections(settings)
+    if companies.was_deleted(transaction, settings.company_id):
+        # made again at each start, it would undo the deletion
+        return {connection.phone_index: SeedOutcome.COMPANY_DELETED for connection in configured}
     if configured:
         companies.ensure(transaction, settings.company_id)
     return {

@@ -11,6 +11,7 @@ from typing import Any, Final
 from starlette.types import ASGIApp
 
 from recorder import environment_seeds
+from recorder.company_deletion import CompanyDeletion
 from recorder.dead_hosts import DeadHosts
 from recorder.environment_seeds import SeedOutcome
 from recorder.files import OldFiles
@@ -59,6 +60,8 @@ _ERASE_S: Final = 60.0
 """Seconds between rounds of removing deleted messages from raw events."""
 _BATCH: Final = 100
 """Raw events of one transaction."""
+_DELETION_S: Final = 1.0
+"""Seconds between queries for companies that are being deleted."""
 _RETENTION_S: Final = 3600.0
 """Seconds between rounds of deleting: ages are counted in days."""
 _COPIES_S: Final = 0.5
@@ -86,6 +89,7 @@ class RecorderService:
         self._copies = ReadingCopies(child.store)
         self._storage = open_storage(child.settings)
         self._old_files = OldFiles(child.store, self._storage, child.metrics, days=child.settings.media_retention_days)
+        self._deletion = CompanyDeletion(child.store, self._storage)
         self._notified = asyncio.Event()
         self._schema = asyncio.Event()
         # Apart from `_schema`: a refused migration must end the wait in `start` too.
@@ -128,6 +132,7 @@ class RecorderService:
             ("reading-backfill", _BACKFILL_S, self._copies.backfill),
             ("retention", _RETENTION_S, self._retention.prune),
             ("files", _RETENTION_S, self._old_files.prune),
+            ("company-deletion", _DELETION_S, self._deletion.advance),
         ):
             self._child.spawn(
                 self._repeat(interval_s, work, notified=self._notified if name == "journal" else None), name

@@ -10,6 +10,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from api.http.keys import principal_of
 from api.http.operations import Operation
 from api.http.problems import Problem
 from api.messages.waiting import read_wait_s
@@ -73,14 +74,20 @@ class TaskOperations:
         company_id, text = request.path_params["companyId"], request.path_params["taskId"]
         require_possible(company_id)
         row = (
-            await self._store.call(tasks.by_id, company_id=company_id, task_id=int(text))
+            await self._store.call(
+                tasks.by_id,
+                company_id=company_id,
+                task_id=int(text),
+                # it may be about a company that is gone
+                installations=principal_of(request).is_admin,
+            )
             if _TASK_ID.fullmatch(text)
             else None
         )
         if row is None:
             await self._directory.require_company(company_id)
             raise Problem("task_unknown", "The company has no such task.")
-        return JSONResponse(_task(row))
+        return JSONResponse(task_json(row))
 
     async def answer(self, request: Request, company_id: str, task_id: int) -> Response:
         """Wait for a task that was just added, for as long as the client requests, and answer: 200 with its result, or
@@ -106,7 +113,7 @@ class TaskOperations:
                 **(row["result"] or {}),
             )
         location = {"Location": f"/api/v2/tasks/{company_id}/{task_id}"}
-        return JSONResponse(_task(row), status_code=200 if row["state"] == "done" else 202, headers=location)
+        return JSONResponse(task_json(row), status_code=200 if row["state"] == "done" else 202, headers=location)
 
     async def _until_ended(self, company_id: str, task_id: int, wait_s: float) -> Row:
         by = monotonic() + wait_s
@@ -129,13 +136,15 @@ def _sentence(words: str) -> str:
     return words[0].upper() + words[1:] + ("" if words.endswith(".") else ".")
 
 
-def _task(row: Row) -> Mapping[str, Any]:
+def task_json(row: Row) -> Mapping[str, Any]:
+    """Return a task as clients see it."""
     failed = row["state"] == "failed"
     return {
         "id": str(row["id"]),
         "operation": row["operation"],
         "status": row["state"],
         "result": row["result"],
+        "progress": row["progress"],
         "problem": {"code": row["problem_code"], "detail": row["problem"]} if failed else None,
         "createdAt": iso(row["created_at"]),
         "expiresAt": iso(row["expires_at"]),

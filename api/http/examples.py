@@ -376,6 +376,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "operation": "test_connection",
         "status": "done",
         "result": {},
+        "progress": None,
         "problem": None,
         "createdAt": _AT,
         "expiresAt": _AT,

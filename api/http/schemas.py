@@ -342,6 +342,10 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
             "status": _choice("TaskStatus", "queued", "running", "done", "failed"),
             # open: each operation has a result of its own
             "result": {"type": ["object", "null"], "description": "The outcome; its form depends on the operation."},
+            "progress": {
+                "type": ["object", "null"],
+                "description": "How far it is, while it runs; its form depends on the operation.",
+            },
             "problem": {
                 "title": "TaskProblem",
                 "type": ["object", "null"],

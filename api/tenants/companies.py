@@ -11,20 +11,22 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from api.connections.tasks import task_json
 from api.http.bodies import BODY_PROBLEMS, read_json, read_optional_json
 from api.http.keys import act_of, principal_of
 from api.http.operations import Operation
-from api.http.parameters import Parameter, query_of
+from api.http.parameters import Parameter, query_invalid, query_of
 from api.http.problems import Problem
 from shared.compose.directory import require_possible
 from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.states import CompanyState
-from shared.store import companies
+from shared.store import companies, tasks
 from shared.store.pool import Row, Transaction, storable
 from shared.store.store import Store
-from shared.tenancy.audit import Act, recorded
+from shared.tenancy.audit import Act, key_facts, recorded
 from shared.tenancy.company_settings import SETTINGS, complete, merged, require_consistent
 from shared.tenancy.known_companies import company_unknown
+from shared.tenancy.principals import Principal
 from shared.timestamps import iso
 
 PATH: Final = "/api/v2/companies/{companyId}"
@@ -164,6 +166,28 @@ class CompanyOperations:
                 headers=_TAGGED,
                 problems=("company_unknown", "company_deleting"),
             ),
+            Operation(
+                operation_id="deleteCompany",
+                method="DELETE",
+                path=PATH,
+                scope="manage",
+                owner="installation",
+                act="companies.delete",
+                group="Companies",
+                summary="Delete a company with everything of it",
+                handler=self.delete,
+                parameters=(
+                    Parameter(
+                        name="confirm",
+                        place="query",
+                        purpose="The company's id once more: there is no way back.",
+                        rule="the id of the company that is deleted",
+                    ),
+                ),
+                answers={202: ("It is being deleted; see `Location`.", "Task")},
+                headers={202: ("Location",)},
+                problems=("company_unknown",),
+            ),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -232,6 +256,18 @@ class CompanyOperations:
         """Resume a company."""
         return _answer(await self._store.call(_move, act_of(request), _company_id(request), CompanyState.ACTIVE, ""))
 
+    async def delete(self, request: Request) -> Response:
+        """Begin to delete a company."""
+        company_id = _company_id(request)
+        if query_of(request)["confirm"] != company_id:
+            raise query_invalid("confirm", "confirm must be the id of the company that is deleted.")
+        row = await self._store.call(_delete, act_of(request), company_id, principal_of(request))
+        return JSONResponse(
+            task_json(row),
+            status_code=202,
+            headers={"Location": f"/api/v2/tasks/{company_id}/{row['id']}", "Cache-Control": "no-store"},
+        )
+
 
 def _company_id(request: Request) -> str:
     company_id: str = request.path_params["companyId"]
@@ -269,6 +305,26 @@ def _move(transaction: Transaction, act: Act | None, company_id: str, state: Com
         companies.move(transaction, before, state, storable(reason))
     _record(transaction, act, {"state": before["state"]}, {"state": state.value})
     return _found(transaction, company_id)
+
+
+def _delete(transaction: Transaction, act: Act | None, company_id: str, principal: Principal) -> Row:
+    company = companies.lock(transaction, company_id)
+    task_id = companies.deletion_of(transaction, company_id)
+    if act is not None:
+        # of the installation: it outlives the company, whose own events are deleted with it
+        act.company_id, act.subject, act.is_settled = None, {"companyId": company_id}, True
+    # a second request gets the task of the first, also when only its last step is left
+    if task_id is None:
+        if company is None:
+            raise company_unknown()
+        task_id = companies.begin_deletion(transaction, company, by=key_facts(principal))
+        if act is not None:
+            act.before, act.after = {"state": company["state"]}, {"state": "deleting", "taskId": str(task_id)}
+            act.write(transaction)
+    row = tasks.by_id(transaction, company_id=company_id, task_id=task_id, installations=True)
+    if row is None:
+        raise company_unknown()
+    return row
 
 
 def _record(transaction: Transaction, act: Act | None, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:

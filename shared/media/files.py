@@ -66,6 +66,15 @@ class Storage(Protocol):
             StorageUnavailable.
         """
 
+    async def delete_all(self, company_id: str, *, most: int) -> int:
+        """Delete files of a company, at most `most` at once, those that did not arrive whole included.
+
+        Returns:
+            How many there were; 0: nothing is left.
+        Raises:
+            StorageUnavailable.
+        """
+
     async def close(self) -> None:
         """Release everything."""
 

@@ -106,11 +106,29 @@ class LocalStorage:
             return True
         return True
 
+    async def delete_all(self, company_id: str, *, most: int) -> int:
+        """See `Storage.delete_all`."""
+        return await _thread(self._delete_some, company_id, most)
+
     async def close(self) -> None:
         """Nothing is held."""
 
     def _path(self, company_id: str, sha256: str) -> Path:
         return self._directory.joinpath(*place(company_id, sha256))
+
+    def _delete_some(self, company_id: str, most: int) -> int:
+        company = self._path(company_id, "0" * 64).parents[1]
+        deleted = 0
+        # from the bottom: a directory is removed when it is empty
+        for directory, _, names in os.walk(company, topdown=False):
+            for name in names:
+                if deleted == most:
+                    return deleted
+                Path(directory, name).unlink(missing_ok=True)
+                deleted += 1
+            with suppress(FileNotFoundError):
+                Path(directory).rmdir()
+        return deleted
 
     def _begin(self, company_id: str) -> Path:
         """Return the path of a file that is to come, in the company's own directory."""

@@ -102,6 +102,21 @@ class BucketStorage:
             raise _unavailable(error) from error
         return True
 
+    async def delete_all(self, company_id: str, *, most: int) -> int:
+        """See `Storage.delete_all`."""
+        # refuses a company's name that could be no path
+        prefix = _name(company_id, "0" * 64).partition("/")[0]
+        try:
+            listed = await obstore.list(self._bucket, prefix=prefix, chunk_size=most).__anext__()
+            paths = [one["path"] for one in listed]
+            if paths:
+                await obstore.delete_async(self._bucket, paths)
+        except StopAsyncIteration:
+            return 0
+        except (BaseError, OSError) as error:
+            raise _unavailable(error) from error
+        return len(paths)
+
     async def close(self) -> None:
         """Nothing is held."""
 

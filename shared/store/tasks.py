@@ -186,9 +186,13 @@ def _storable(value: Any) -> Any:
     return [_storable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def by_id(transaction: Transaction, *, company_id: str, task_id: int) -> Row | None:
-    """Return a company's task as it is now, None when it has none with this id."""
-    return transaction.row("task_by_id", company_id=company_id, id=task_id)
+def by_id(transaction: Transaction, *, company_id: str, task_id: int, installations: bool = False) -> Row | None:
+    """Return a company's task as it is now, None when it has none with this id.
+
+    Args:
+        installations: also a task of the installation about the company.
+    """
+    return transaction.row("task_by_id", company_id=company_id, id=task_id, installations=installations)
 
 
 def reclaim(transaction: Transaction, *, dead: str) -> list[Row]:

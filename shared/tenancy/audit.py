@@ -49,11 +49,7 @@ class Act:
             company_id=self.company_id,
             facts={
                 "operation": self.operation,
-                "key": {
-                    "id": None if self.principal.key_id is None else str(self.principal.key_id),
-                    "name": self.principal.name,
-                    "companyId": self.principal.company_id,
-                },
+                "key": key_facts(self.principal),
                 "address": self.address,
                 "requestId": self.request_id,
                 "subject": self.subject,
@@ -62,6 +58,15 @@ class Act:
             },
         )
         self.is_settled = True
+
+
+def key_facts(principal: Principal) -> dict[str, Any]:
+    """Return what an event says of the key that acted."""
+    return {
+        "id": None if principal.key_id is None else str(principal.key_id),
+        "name": principal.name,
+        "companyId": principal.company_id,
+    }
 
 
 def recorded(

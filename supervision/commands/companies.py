@@ -1,9 +1,10 @@
-"""`companies list|show|add|suspend|resume`: the tenants."""
+"""`companies list|show|add|suspend|resume|delete`: the tenants."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -14,7 +15,10 @@ from shared.table import lines
 from supervision.commands.context import Context
 from supervision.commands.entry_process import Operations, Unanswered, operations
 
-HELP = "list, show, add, suspend and resume companies"
+HELP = "list, show, add, suspend, resume and delete companies"
+
+_LOOK_S: Final = 1.0
+"""Seconds between two looks at how far a deletion is."""
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -25,6 +29,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--in-doubt-policy", choices=("auto", "resend", "hold"), default=None, help="overrides IN_DOUBT_POLICY (add)"
     )
+    parser.add_argument("--confirm", default="", metavar="ID", help="the ID once more: there is no way back (delete)")
     parser.add_argument("--reason", default="", help="shown with the company (suspend)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
@@ -93,6 +98,31 @@ def _resume(api: Operations, given: Namespace) -> None:
     _report(given, now, "Resumed: what waits is sent, in its order.")
 
 
+def _delete(api: Operations, given: Namespace) -> None:
+    if given.confirm != given.company:
+        raise Unanswered(
+            f"Everything of {given.company} would be deleted, with no way back. To do so: bulkhead companies delete "
+            f"{given.company} --confirm {given.company}",
+            ExitCode.USAGE,
+        )
+    task = api.call("DELETE", f"{_path(given)}?confirm={quote(given.confirm, safe='')}")
+    shown = ""
+    while task["status"] in ("queued", "running"):
+        progress = task["progress"] or {}
+        rows, files = progress.get("deletedRows", 0), progress.get("deletedFiles", 0)
+        line = f"{progress.get('stage', '')}: {rows} rows, {files} files"
+        if line != shown:
+            shown = line
+            sys.stderr.write(f"{line}\n")
+        # a deletion takes from seconds to hours; the command may be ended, and goes on where it is when it is repeated
+        time.sleep(_LOOK_S)
+        task = api.call("GET", f"/api/v2/tasks/{quote(given.company, safe='')}/{task['id']}")
+    if task["status"] != "done":
+        raise Unanswered(task["problem"]["detail"])
+    result = task["result"]
+    _report(given, task, f"Deleted: {result['deletedRows']} rows, {result['deletedFiles']} files.")
+
+
 def _report(given: Namespace, answer: Mapping[str, Any], sentence: str) -> None:
     print(json.dumps(answer) if given.json else sentence)
 
@@ -106,4 +136,5 @@ _ACTIONS: Final[Mapping[str, Callable[[Operations, Namespace], None]]] = {
     "add": _add,
     "suspend": _suspend,
     "resume": _resume,
+    "delete": _delete,
 }

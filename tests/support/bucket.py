@@ -122,8 +122,19 @@ class Bucket:
 
             do_GET = do_HEAD = do_PUT = do_POST = _serve  # noqa: N815 - names that the standard library looks for
 
-            def _get(self, key: str, _query: dict[str, Any], _body: bytes) -> None:
-                if (content := bucket.objects.get(key)) is None:
+            def _get(self, key: str, query: dict[str, Any], _body: bytes) -> None:
+                if "list-type" in query:
+                    names = sorted(one for one in bucket.objects if one.startswith(query.get("prefix", "")))
+                    self._xml(
+                        "ListBucketResult",
+                        "<IsTruncated>false</IsTruncated>"
+                        + "".join(
+                            f"<Contents><Key>{one}</Key><LastModified>2026-12-01T09:00:00.000Z</LastModified>"
+                            f"<ETag>&quot;part&quot;</ETag><Size>{len(bucket.objects[one])}</Size></Contents>"
+                            for one in names
+                        ),
+                    )
+                elif (content := bucket.objects.get(key)) is None:
                     self._error(404, "NoSuchKey")
                 else:
                     self._say(200, content, {"Last-Modified": formatdate(usegmt=True)})

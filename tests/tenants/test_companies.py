@@ -208,3 +208,24 @@ def test_a_company_that_is_being_deleted_is_not_resumed(api_env: ApiEnv) -> None
         assert problem(answer)["type"] == "company_deleting"
     assert api_env.call("GET", "/api/v2/companies/gone").json()["state"] == "deleting"
     assert problem(api_env.call("GET", "/api/v2/hooks/gone"))["type"] == "company_unknown"
+
+
+def test_a_deletion_needs_the_id_once_more_and_ends_keys_at_once(api_env: ApiEnv) -> None:
+    assert api_env.call("POST", "/api/v2/companies", json={"companyId": "ending"}).status_code == 201
+    key = new_key(api_env, "ending")["key"]
+    path = "/api/v2/companies/ending"
+    for confirm in ("", "?confirm=other", "?confirm="):
+        assert problem(api_env.call("DELETE", path + confirm))["parameter"] == "confirm"
+    assert problem(api_env.call("DELETE", f"{path}?confirm=ending", key=key))["type"] == "installation_only"
+    begun = api_env.call("DELETE", f"{path}?confirm=ending")
+    assert begun.status_code == 202, begun.text
+    task = begun.json()
+    assert (task["status"], task["progress"]) == ("running", {"stage": "settling"})
+    assert api_env.call("DELETE", f"{path}?confirm=ending").json()["id"] == task["id"], "the same task"
+    assert api_env.call("GET", begun.headers["Location"]).json()["id"] == task["id"]
+    eventually(lambda: api_env.call("GET", path, key=key).status_code == 401, 3.0, "its key has ended")
+    assert api_env.call("GET", path).json()["state"] == "deleting"
+    assert problem(api_env.call("GET", "/api/v2/connections/ending"))["type"] == "company_unknown"
+    assert problem(api_env.call("DELETE", "/api/v2/companies/nobody?confirm=nobody"))["type"] == "company_unknown"
+    (event,) = api_env.sql("SELECT company_id, data FROM events WHERE type = 'audit.companies.delete'")
+    assert (event["company_id"], event["data"]["subject"]) == (None, {"companyId": "ending"}), "it outlives the company"

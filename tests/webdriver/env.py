@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -177,6 +177,10 @@ class MemoryStore:
     async def removed(self, connection_ids: Sequence[int]) -> set[int]:
         self._reach()
         return self.gone & set(connection_ids)
+
+    async def confirm_deleted(self, kept: Collection[int]) -> None:
+        self._reach()
+        self.kept = set(kept)
 
     async def observe(
         self,

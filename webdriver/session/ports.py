@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -35,6 +35,9 @@ class SessionStore(Protocol):
 
         One that the store does not know is not among them: it may be another store's.
         """
+
+    async def confirm_deleted(self, kept: Collection[int]) -> None:
+        """Confirm that no profile is left of connections whose company is being deleted, but of those in `kept`."""
 
     async def observe(
         self,

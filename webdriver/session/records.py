@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from shared.inbound_events import Contact
 from shared.kinds import ProcessKind
 from shared.messages import Receipt
 from shared.states import DesiredSession, SessionState
-from shared.store import connections, inbound, pages, sessions
+from shared.store import companies, connections, inbound, pages, sessions
 from shared.store import receipts as store_receipts
 from shared.store.store import Store
 from webdriver.page.operations import MESSAGES
@@ -48,6 +48,10 @@ class Records:
     async def removed(self, connection_ids: Sequence[int]) -> set[int]:
         """See `SessionStore`."""
         return await self._store.call(connections.removed, connection_ids)
+
+    async def confirm_deleted(self, kept: Collection[int]) -> None:
+        """See `SessionStore`."""
+        await self._store.call(companies.confirm_profiles_deleted, self._kind.name, sorted(kept))
 
     async def observe(
         self,

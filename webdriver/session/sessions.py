@@ -34,8 +34,10 @@ _MEASURE_EVERY_S: Final = 2.0
 """Between two samples of all browsers: a leak of 100 MB/s is seen before the hard ceiling."""
 _SWEEP_S: Final = 10.0
 """Longest wait for browsers of an earlier life to end."""
-_DELETE_EVERY_S: Final = 30.0
-"""Interval of the search for profiles of removed connections, which lists a directory and queries the database."""
+_DELETE_EVERY_S: Final = 10.0
+"""Interval of the search for profiles of removed connections, which lists a directory and queries the database: a
+company's deletion waits for it.
+"""
 _SETTLED_S: Final = 600.0
 _GREEDY: Final = 2.0
 """Under memory pressure only browsers older than `_SETTLED_S` and above `_GREEDY` times the median are replaced."""
@@ -296,7 +298,10 @@ class Sessions:
                     # its browser is still being ended
                     continue
                 await asyncio.to_thread(profile.wipe, path)
+                del kept[connection_id]
                 log.info("removed_profile_deleted", connection_id=connection_id)
+            # what still runs here may write to its profile, and reports what it observes
+            await self._store.confirm_deleted({*kept, *self._running})
         except OSError as error:
             log.error("removed_profile_not_deleted", reason=str(error))
 

@@ -59,8 +59,11 @@ FROM connection_overview WHERE (company_id, phone_index) > (%(company_id)s, %(ph
 ORDER BY company_id, phone_index LIMIT %(most)s;
 
 -- desired_kinds --
--- Process kinds that some connection or task needs.
+-- Process kinds that some connection or task needs, or the profile of a session whose company is being deleted.
 SELECT process_name FROM phone_configs WHERE status <> 'removed'
+UNION SELECT c.process_name FROM companies owner JOIN phone_configs c ON c.company_id = owner.id
+      JOIN phone_status s ON s.connection_id = c.id
+      WHERE owner.state = 'deleting' AND c.process_name = 'webdriver' AND s.status <> ''
 UNION SELECT process_name FROM tasks WHERE state IN ('queued', 'running') AND expires_at > now() ORDER BY process_name;
 
 -- pause_connection --
@@ -256,6 +259,8 @@ WITH moved AS (
     FROM phone_configs c
     WHERE c.id = m.connection_id AND c.status = 'removed' AND (%(id)s::bigint IS NULL OR c.id = %(id)s)
       AND m.state IN ('queued', 'in_doubt')
+      -- of a company that is being deleted every message goes, in bounded batches
+      AND NOT EXISTS (SELECT FROM companies owner WHERE owner.id = c.company_id AND owner.state = 'deleting')
     RETURNING m.id, m.company_id, m.process_name, m.connection_id, m.attempt
 ), noted AS (
     INSERT INTO events_messages (subject, type, company_id, kind, connection_id, message_id, state, attempt, code,

@@ -25,14 +25,17 @@ UPDATE tasks SET state = %(state)s, result = %(result)s, problem_code = %(code)s
 WHERE id = %(id)s AND state = 'running' AND incarnation = %(incarnation)s RETURNING id;
 
 -- task_by_id --
--- One task of a company; one whose time is over counts as failed, also before a process has marked it.
-SELECT id, company_id, connection_id, operation, attempt, created_at, expires_at, finished_at, result,
+-- One task of a company; one whose time is over counts as failed, also before a process has marked it. Tasks of the
+-- installation about the company too, if they are asked for: they are there when the company is gone.
+SELECT id, company_id, connection_id, operation, attempt, created_at, expires_at, finished_at, result, progress,
        CASE WHEN over THEN 'failed' ELSE state END AS state,
        CASE WHEN over THEN 'expired' ELSE problem_code END AS problem_code,
        CASE WHEN over THEN 'not finished in time' ELSE problem END AS problem
 -- Two seconds more than the task has: its process stops the handler at `expires_at` and writes the outcome after it.
 FROM (SELECT *, state IN ('queued', 'running') AND expires_at + interval '2 seconds' < now() AS over FROM tasks) t
-WHERE id = %(id)s AND company_id = %(company_id)s;
+WHERE id = %(id)s
+  AND (company_id = %(company_id)s
+       OR %(installations)s AND company_id IS NULL AND arguments ->> 'companyId' = %(company_id)s);
 
 -- reclaim_tasks --
 -- Give back what dead incarnations had in hand: what may be begun again is queued, the rest failed.
