@@ -35,9 +35,11 @@ def waiting(transaction: Transaction, hook_id: int) -> Counter[str]:
     return Counter({row["conversation"]: row["events"] for row in rows})
 
 
-def due(transaction: Transaction, hook_id: int, *, most: int) -> list[Row]:
-    """Return events that are due again: (conversation, xid, event_id, attempts, first_at, next_at)."""
-    return transaction.rows("due_hook_retries", hook_id=hook_id, most=most)
+def due(transaction: Transaction, hook_id: int, *, most: int, each: int) -> list[Row]:
+    """Return events of up to `most` conversations whose first one is due again, in order, up to `each` of each:
+    (conversation, xid, event_id, attempts, first_at).
+    """
+    return transaction.rows("due_hook_retries", hook_id=hook_id, most=most, each=each)
 
 
 @dataclass(kw_only=True)

@@ -42,7 +42,11 @@ _WAIT_S: Final = 10.0
 _RETRIES_S: Final = 1.0
 """Seconds between two looks for what is due again."""
 OPEN_MOST: Final = 1000
-"""Events that wait, beyond which the subscriber takes nothing: further ones wait in the stream."""
+"""Events that wait, from which on the stream is not read further: the others wait there."""
+_LITTLE: Final = 50
+"""Events that wait, down to which they are delivered before the stream is read again."""
+_OF_CONVERSATION: Final = 10
+"""Events of one conversation that are delivered in one round, one after the other."""
 _REFUSED: Final = DeliveryResult(status=None, error="address_refused")
 Settle: TypeAlias = Callable[[SubscriberSettlement], Awaitable[Row | None]]
 """Writes one settlement; returns None when the subscriber is not this incarnation's any more. Raises
@@ -107,11 +111,19 @@ class SubscriberLoop:
         # before it is written, so that no event of the conversation passes meanwhile.
         self._waiting: Counter[str] = Counter()
         self._failures = DOWN_AFTER if subscriber.failing_since else 0
+        self._drains = False
 
     @property
     def is_down(self) -> bool:
-        """Whether nothing but one probe at a time is sent: nothing is taken, or too much waits."""
-        return self._failures >= DOWN_AFTER or self._waiting.total() >= OPEN_MOST
+        """Whether nothing but one probe at a time is sent, since nothing is taken."""
+        return self._failures >= DOWN_AFTER
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether so much waits that first that is delivered: from `OPEN_MOST` on, until little is left."""
+        total = self._waiting.total()
+        self._drains = total >= OPEN_MOST or (self._drains and total > _LITTLE)
+        return self._drains
 
     async def run(self) -> None:
         """Serve it. Raises nothing but bugs."""
@@ -121,7 +133,7 @@ class SubscriberLoop:
         try:
             with self._tail.following():
                 while not self.stop.is_set():
-                    if self.is_down and self._waiting.total():
+                    if self._is_full or (self.is_down and self._waiting.total()):
                         await wait_for_event(self.stop, _RETRIES_S)
                         continue
                     settlement = await self._next_page()
@@ -199,15 +211,32 @@ class SubscriberLoop:
         by_position = {event.position: event for event in events}
         settlement = self._settlement()
 
-        async def one(row: Mapping[str, Any], position: Position) -> None:
+        by_conversation: dict[str, list[Mapping[str, Any]]] = {}
+        for row in found:
+            by_conversation.setdefault(row["conversation"], []).append(row)
+        await asyncio.gather(*(self._again(one, by_position, settlement) for one in by_conversation.values()))
+        await self._settle(settlement)
+        if settlement.taken and was_down:
+            await until_available("hook-hurry", lambda: self._store.call(rows.hurry, self._one.id))
+        return len(settlement.done)
+
+    async def _again(
+        self,
+        found: Sequence[Mapping[str, Any]],
+        by_position: Mapping[Position, PublicEvent],
+        settlement: SubscriberSettlement,
+    ) -> None:
+        """Deliver events of one conversation that wait, one after the other, up to the first that is not taken."""
+        for row in found:
+            position = Position(row["xid"], row["event_id"])
             event = by_position.get(position)
             if event is None:
                 # retention was quicker, or its type is not public any more: nothing is left to deliver
                 log.warning("hook_event_gone", hook_id=self._one.id, position=str(position))
                 self._done(settlement, position, row["conversation"])
-                return
+                continue
             async with self._places:
-                await self._try(
+                is_taken = await self._try(
                     event,
                     row["conversation"],
                     settlement,
@@ -215,15 +244,13 @@ class SubscriberLoop:
                     first_at=row["first_at"],
                     kept=True,
                 )
-
-        await asyncio.gather(*(one(row, position) for row, position in zip(found, positions, strict=True)))
-        await self._settle(settlement)
-        if settlement.taken and was_down:
-            await until_available("hook-hurry", lambda: self._store.call(rows.hurry, self._one.id))
-        return len(settlement.done)
+            if not is_taken:
+                return
 
     async def _due(self) -> Sequence[Mapping[str, Any]]:
-        return await self._store.call(rows.due, self._one.id, most=1 if self.is_down else SIDE_BY_SIDE)
+        if self.is_down:
+            return await self._store.call(rows.due, self._one.id, most=1, each=1)
+        return await self._store.call(rows.due, self._one.id, most=SIDE_BY_SIDE, each=_OF_CONVERSATION)
 
     async def _try(
         self,
@@ -234,8 +261,8 @@ class SubscriberLoop:
         attempts: int,
         first_at: datetime | None,
         kept: bool = False,
-    ) -> None:
-        """Deliver one event and note how it went. `kept`: it is a row that waits."""
+    ) -> bool:
+        """Deliver one event and note how it went. Returns whether it was taken. `kept`: it is a row that waits."""
         began, at = monotonic(), utc_now()
         result = await self._post(event)
         took_s = monotonic() - began
@@ -277,6 +304,7 @@ class SubscriberLoop:
             }
         )
         settlement.gone = settlement.gone or result.is_gone
+        return result.is_taken
 
     async def _post(self, event: PublicEvent) -> DeliveryResult:
         if self._target is None:

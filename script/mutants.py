@@ -200,9 +200,14 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "tests/hooks/test_fail_points.py",
     ),
     "hooks-first-of-conversation": Mutation(
-        "of what waits only the first of a conversation is tried again",
-        (Edit(_HOOKS_SQL, "SELECT DISTINCT ON (conversation) conversation", "SELECT conversation"),),
+        "a conversation is tried again when its first event is due",
+        (Edit(_HOOKS_SQL, "SELECT DISTINCT ON (conversation) conversation, next_at", "SELECT conversation, next_at"),),
         "tests/hooks/test_settlement.py",
+    ),
+    "hooks-retry-order": Mutation(
+        "an event that is not taken ends the round of its conversation",
+        (Edit("hooks/subscriber.py", "            if not is_taken:\n                return\n", ""),),
+        "tests/hooks/test_delivery.py::test_many_that_wait_are_delivered_in_order",
     ),
     "hooks-head": Mutation(
         "the head of a subscriber's answer has a limit",

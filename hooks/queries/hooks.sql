@@ -37,12 +37,20 @@ SELECT conversation, count(*) AS events FROM hook_retries WHERE hook_id = %(hook
 GROUP BY conversation;
 
 -- due_hook_retries --
--- Events that are due again, each the first of its conversation.
-SELECT first.* FROM (
-    SELECT DISTINCT ON (conversation) conversation, xid, event_id, attempts, first_at, next_at FROM hook_retries
-    WHERE hook_id = %(hook_id)s AND state = 'waiting' ORDER BY conversation, xid, event_id
-) AS first
-WHERE next_at <= now() ORDER BY next_at LIMIT %(most)s;
+-- Events of conversations whose first one is due again, in order, at most `each` of a conversation.
+WITH due AS (
+    SELECT conversation FROM (
+        SELECT DISTINCT ON (conversation) conversation, next_at FROM hook_retries
+        WHERE hook_id = %(hook_id)s AND state = 'waiting' ORDER BY conversation, xid, event_id
+    ) AS first
+    WHERE next_at <= now() ORDER BY next_at LIMIT %(most)s
+)
+SELECT r.conversation, r.xid, r.event_id, r.attempts, r.first_at FROM due CROSS JOIN LATERAL (
+    SELECT conversation, xid, event_id, attempts, first_at FROM hook_retries
+    WHERE hook_id = %(hook_id)s AND state = 'waiting' AND conversation = due.conversation
+    ORDER BY xid, event_id LIMIT %(each)s
+) AS r
+ORDER BY r.conversation, r.xid, r.event_id;
 
 -- settle_hooks --
 -- Write in one statement how far subscribers have come: positions, attempts, what waits and what is done with. Nothing,

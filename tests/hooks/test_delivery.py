@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hooks.signature import keys_of, signature
+from hooks.subscriber import OPEN_MOST
 from tests.hooks.env import SECRET, Delivery, HooksEnv
 from tests.store.env import StoreEnv, query
 from tests.support.waiting import eventually
@@ -65,6 +66,30 @@ def test_what_is_not_taken_waits_with_all_behind_it_and_no_other_chat_waits(hook
     in_order(receiver.texts(), CHATS[:2], 4)
     ids = {delivery.id for delivery in receiver.got if delivery.text == f"{CHATS[0]} 0"}
     assert len(ids) == 1, "every attempt has the same id"
+
+
+def test_many_that_wait_are_delivered_in_order(hooks: HooksEnv) -> None:
+    """Once the first of a chat is taken the others follow, many in a round; one that fails ends the round."""
+    again = threading.Event()
+    refused: set[str] = set()
+
+    def answer(delivery: Delivery, _: BaseHTTPRequestHandler) -> int:
+        if not again.is_set():
+            return 500
+        if delivery.text.endswith(" 7") and delivery.text not in refused:
+            refused.add(delivery.text)
+            return 503
+        return 200
+
+    receiver = hooks.receiver(answer)
+    hook = hooks.subscribe(receiver.url)
+    hooks.receive(*[(chat, str(number)) for number in range(400) for chat in CHATS[:3]])
+    hooks.start()
+    eventually(lambda: len(hooks.waiting(hook)) >= OPEN_MOST, 30.0, "as many wait as may")
+    again.set()
+    eventually(lambda: len(set(receiver.texts())) == 1200, 60.0, lambda: f"all: {len(set(receiver.texts()))}")
+    assert len(refused) == 3
+    in_order(receiver.texts(), CHATS[:3], 400)
 
 
 @pytest.mark.parametrize("answered", [True, False])

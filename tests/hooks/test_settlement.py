@@ -98,4 +98,6 @@ def test_only_the_first_of_each_conversation_is_due(env: StoreEnv, hooks: list[i
     mine = hooks[0]
     waits = [kept(5, "a", after_s=60.0), kept(6, "a"), kept(7, "b"), kept(8, "b")]
     env.store.run(rows.settle, [settlement(mine, kept=waits)], incarnation=MINE)
-    assert [row["event_id"] for row in env.store.run(rows.due, mine, most=10)] == [7], "a later one waits behind it"
+    found = env.store.run(rows.due, mine, most=10, each=10)
+    assert [row["event_id"] for row in found] == [7, 8], "what waits behind one that is not due is not due"
+    assert [row["event_id"] for row in env.store.run(rows.due, mine, most=1, each=1)] == [7]
