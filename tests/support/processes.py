@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
@@ -43,10 +43,11 @@ def adopt_orphans() -> None:
 
 def reap_orphans() -> None:
     """Take the exit status of dead orphans, so that their pids are free."""
-    for child in psutil.Process().children():
+    # asked for again and again while a test waits, so without a look at every process of the machine
+    for pid in _children(os.getpid()):
         with suppress(psutil.NoSuchProcess, ChildProcessError):
-            if child.pid not in _ours and child.status() == psutil.STATUS_ZOMBIE:
-                os.waitpid(child.pid, os.WNOHANG)
+            if pid not in _ours and psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                os.waitpid(pid, os.WNOHANG)
 
 
 def is_alive(pid: int) -> bool:
@@ -67,14 +68,17 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def descendants_at_a_glance() -> set[int]:
+def descendants_at_a_glance(without: Set[int] = frozenset()) -> set[int]:
     """Return the pids of this test run's descendants, without a look at every process of the machine. One may be
     missing: who needs to be sure asks `living_descendants`.
+
+    Args:
+        without: processes that are left out together with their descendants.
     """
     found: set[int] = set()
     open_pids = [os.getpid()]
     while open_pids:
-        new = [pid for pid in _children(open_pids.pop()) if pid not in found]
+        new = [pid for pid in _children(open_pids.pop()) if pid not in found and pid not in without]
         found.update(new)
         open_pids += new
     return found

@@ -12,19 +12,28 @@ from tests.support import environment
 _Value = TypeVar("_Value")
 
 POLL_S = 0.01
+_SHARE = 5
+"""A pause is at least so many times as long as the question before it took: a test that waits leaves the processors to
+what it waits for, whether it looks at a variable or opens a connection to a database."""
+_LONGEST_PAUSE_S = 0.25
 
 
 class NeverHappened(AssertionError):
     """Raised when a condition did not come true by its deadline."""
 
 
-def _patience_s(within_s: float) -> float:
+def patience_s(within_s: float) -> float:
     """Return how long is waited: workers of a parallel run share the processors, so each allows as much more time as
     there are workers.
 
     What promises a time is marked `serial`: it runs alone and is held to it.
     """
     return within_s * environment.worker().workers
+
+
+def _pause_s(asked_at: float, poll_s: float) -> float:
+    """Return how long to pause after a question that was asked at a monotonic instant."""
+    return max(poll_s, min(_SHARE * (time.monotonic() - asked_at), _LONGEST_PAUSE_S))
 
 
 def _what(predicate: Callable[..., object], describe: Callable[[], object] | str) -> str:
@@ -46,13 +55,14 @@ def eventually(
         predicate: called until it returns something true. within_s: how long, in seconds, where nothing else uses the
             machine.
         describe: what was waited for, or a function that says what was seen instead; for the failure's text.
-        poll_s: time between two questions. ignoring: errors that mean "not yet".
+        poll_s: shortest time between two questions. ignoring: errors that mean "not yet".
     Raises:
         NeverHappened: it did not come true in time.
     """
-    by = time.monotonic() + _patience_s(within_s)
+    by = time.monotonic() + patience_s(within_s)
     seen: object = None
     while True:
+        asked_at = time.monotonic()
         try:
             if value := predicate():
                 return value
@@ -61,7 +71,7 @@ def eventually(
             seen = error
         if time.monotonic() >= by:
             raise NeverHappened(f"not within {within_s} s: {_what(predicate, describe)} (last seen: {seen!r})")
-        time.sleep(poll_s)
+        time.sleep(_pause_s(asked_at, poll_s))
 
 
 async def eventually_async(
@@ -72,10 +82,11 @@ async def eventually_async(
     poll_s: float = POLL_S,
 ) -> _Value:
     """As `eventually`, for a coroutine function and without blocking the event loop."""
-    by = time.monotonic() + _patience_s(within_s)
+    by = time.monotonic() + patience_s(within_s)
     while True:
+        asked_at = time.monotonic()
         if value := await predicate():
             return value
         if time.monotonic() >= by:
             raise NeverHappened(f"not within {within_s} s: {_what(predicate, describe)} (last seen: {value!r})")
-        await asyncio.sleep(poll_s)
+        await asyncio.sleep(_pause_s(asked_at, poll_s))
