@@ -8,14 +8,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
 from shared.kinds import KINDS, kind_settings, next_admin_offset
 from shared.settings import Settings, load
-from tests.support import environment, ports, processes, selection
+from tests.support import environment, ports, prepared, processes, selection
 from tests.support.bulkhead import Bulkhead
 from tests.support.servers import Servers
 
@@ -23,6 +25,7 @@ from tests.support.servers import Servers
 def pytest_configure() -> None:
     """Before anything of ours is collected: no variable of the developer's, and every orphan comes to us."""
     environment.scrub()
+    environment.use_memory_for_files()
     processes.adopt_orphans()
 
 
@@ -58,9 +61,15 @@ class Running(Protocol):
     """What runs for longer than one test."""
 
     @property
-    def pids(self) -> set[int]:
-        """Its processes now."""
+    def roots(self) -> set[int]:
+        """Its processes that were started by the suite itself."""
 
+    @property
+    def members(self) -> set[int]:
+        """All its processes now."""
+
+
+_Program = TypeVar("_Program", bound=Bulkhead)
 
 running: list[Running] = []
 """The suite's servers, and copies that a module shares, while they run; their processes come and go during any test,
@@ -68,9 +77,18 @@ also one that does not use them."""
 
 
 @pytest.fixture(scope="session")
-def servers() -> Iterator[Servers]:
+def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Function that returns a home with a migrated database, to be copied; see `prepared`."""
+    own = tmp_path_factory.getbasetemp()
+    # pytest-xdist gives each worker a directory below that of the run
+    shared = own.parent if environment.worker().workers > 1 else own
+    return partial(prepared.once, shared)
+
+
+@pytest.fixture(scope="session")
+def servers(prepared_home: Callable[[], Path]) -> Iterator[Servers]:
     """PostgreSQL and Redis; a server that cannot be started fails each test that needs it."""
-    started = Servers()
+    started = Servers(prepared_home)
     running.append(started)
     try:
         yield started
@@ -86,6 +104,10 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
         pytest.fail(f"a fast test starts no server: {using.nodeid}")
 
 
+def _roots() -> set[int]:
+    return set[int]().union(*(one.roots for one in running))
+
+
 @pytest.fixture(autouse=True)
 def no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail the test that leaves a process behind, and end the process; fast tests, which start none, are spared the
@@ -93,15 +115,15 @@ def no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.node.get_closest_marker("fast"):
         yield
         return
-    before, began = processes.descendants_at_a_glance(), processes.now()
+    before, began = processes.descendants_at_a_glance(_roots()), processes.now()
     yield
-    if processes.descendants_at_a_glance() <= before:
+    if processes.descendants_at_a_glance(_roots()) <= before:
         return
     # something new: a look that misses nothing, and takes longer
     alive = processes.living_descendants()
     left = {pid: command for pid, command in alive.items() if pid not in before and processes.started_after(pid, began)}
     if left:
-        of_servers = set[int]().union(*(servers.pids for servers in running))
+        of_servers = set[int]().union(*(one.members for one in running))
         # a database connection's process may have ended between the two looks
         left = {pid: command for pid, command in left.items() if pid not in of_servers and processes.is_alive(pid)}
     if left:
@@ -171,15 +193,39 @@ def settings(home: Path) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-def bulkhead(home: Path) -> Iterator[Callable[..., Bulkhead]]:
+def bulkhead(home: Path, prepared_home: Callable[[], Path]) -> Iterator[Callable[..., Bulkhead]]:
     """Function that returns the real program over a fresh home, not started: `bulkhead(only="api")`. It is stopped and
-    checked afterwards."""
+    checked afterwards.
+
+    Its PostgreSQL is made and migrated, unless `first_start=True`.
+    """
     made: list[Bulkhead] = []
 
-    def build(**variables: object) -> Bulkhead:
+    def build(*, first_start: bool = False, **variables: object) -> Bulkhead:
+        has_server = "database_url" not in variables and "postgres" in str(variables.get("only", "postgres"))
+        if has_server and not first_start and not made:
+            prepared.copy(prepared_home(), home)
         made.append(Bulkhead(home, settings_variables(home) | environment.as_environ(variables)))
         return made[-1]
 
     yield build
     for program in made:
         program.close()
+
+
+@contextmanager
+def kept_running(
+    prepared_home: Callable[[], Path], make: type[_Program], *, kinds: tuple[str, ...] = (), **variables: object
+) -> Iterator[_Program]:
+    """The real program over a prepared home, started and ready (all of it, or `kinds`), for several tests: those of a
+    file that leave it running."""
+    home = Path(tempfile.mkdtemp(prefix="bh-"))
+    prepared.copy(prepared_home(), home)
+    program = make(home, settings_variables(home) | environment.as_environ(variables))
+    running.append(program)
+    try:
+        yield program.start().wait_ready(*kinds)
+    finally:
+        program.close()
+        running.remove(program)
+        shutil.rmtree(home)

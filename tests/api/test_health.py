@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -20,14 +22,26 @@ from shared.store.processes import HeartbeatRow
 from tests.api.api_env import ApiEnv
 from tests.support.entry import Entry
 from tests.support.servers import Servers
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, patience_s
+
+
+@pytest.fixture(scope="module")
+def kept_api_env(servers: Servers) -> Iterator[ApiEnv]:
+    """An API with a database and a home of its own."""
+    home = Path(tempfile.mkdtemp(prefix="bh-"))
+    name, url = servers.new_database()
+    with ApiEnv(home, url, servers.new_redis(kept=True), heartbeat_s=0.5) as made:
+        yield made.seed().start()
+    servers.drop_database(name)
+    shutil.rmtree(home)
 
 
 @pytest.fixture
-def api_env(home: Path, database_url: str, servers: Servers) -> Iterator[ApiEnv]:
-    """An API with a database and a home of its own."""
-    with ApiEnv(home, database_url, servers.new_redis(), heartbeat_s=0.5) as made:
-        yield made.seed().start()
+def api_env(kept_api_env: ApiEnv) -> ApiEnv:
+    """The API, without a word from any process."""
+    runtime.status_file(kept_api_env.entry.home).unlink(missing_ok=True)
+    kept_api_env.sql("DELETE FROM process_health")
+    return kept_api_env
 
 
 def beat(
@@ -107,7 +121,7 @@ def test_without_an_orchestrator_the_heartbeats_speak_and_what_never_started_is_
     assert down["reason"] == "it never wrote a heartbeat"
 
 
-def test_a_fresh_account_says_which_slots_there_are(api_env: ApiEnv, home: Path) -> None:
+def test_a_fresh_account_says_which_slots_there_are(api_env: ApiEnv) -> None:
     for one in (
         beat("meta", 0),
         beat("meta", 7),
@@ -126,7 +140,7 @@ def test_a_fresh_account_says_which_slots_there_are(api_env: ApiEnv, home: Path)
         "recorder-0": "backoff",
         "sandbox-0": "stopped",
     }
-    account(home, states)
+    account(api_env.entry.home, states)
     shown = everything(api_env)
     assert shown["orchestrator"]["state"] == "running"
     assert statuses(shown) == {
@@ -145,21 +159,21 @@ def test_a_fresh_account_says_which_slots_there_are(api_env: ApiEnv, home: Path)
     assert 59 < webdriver["uptimeSeconds"] < 120
 
 
-def test_all_well_is_healthy(api_env: ApiEnv, home: Path) -> None:
-    account(home, {"api-0": "ready", "recorder-0": "ready", "sandbox-0": "stopped"})
+def test_all_well_is_healthy(api_env: ApiEnv) -> None:
+    account(api_env.entry.home, {"api-0": "ready", "recorder-0": "ready", "sandbox-0": "stopped"})
     eventually(lambda: everything(api_env)["status"] == "healthy", 5, lambda: everything(api_env))
 
 
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", '{"at": "yesterday", "slots": {}}', '{"at": 5, "slots": {}, "state": "running"}']
 )
-def test_an_account_that_cannot_be_read_is_missing(api_env: ApiEnv, home: Path, content: str) -> None:
-    runtime.status_file(home).write_text(content)
+def test_an_account_that_cannot_be_read_is_missing(api_env: ApiEnv, content: str) -> None:
+    runtime.status_file(api_env.entry.home).write_text(content)
     assert everything(api_env)["orchestrator"] == {"state": "missing", "at": None, "ageSeconds": None}
 
 
-def test_an_old_account_is_stale_and_not_believed(api_env: ApiEnv, home: Path) -> None:
-    account(home, {"meta-0": "ready"}, age_s=60)
+def test_an_old_account_is_stale_and_not_believed(api_env: ApiEnv) -> None:
+    account(api_env.entry.home, {"meta-0": "ready"}, age_s=60)
     shown = everything(api_env)
     assert shown["orchestrator"]["state"] == "stale"
     assert 59 < shown["orchestrator"]["ageSeconds"] < 70
@@ -180,9 +194,9 @@ def test_redis_away_is_said_and_refuses_nothing(home: Path, database_url: str) -
             try:
                 answer = api_env.send("no hint for this one")
                 assert answer.status_code == 202
-                assert answer.elapsed.total_seconds() < 1.5, "a slow Redis holds nobody up"
+                assert answer.elapsed.total_seconds() < patience_s(1.5), "a slow Redis holds nobody up"
                 shown = api_env.call("GET", "/health/all")
-                assert shown.elapsed.total_seconds() < 4
+                assert shown.elapsed.total_seconds() < patience_s(4)
                 assert (shown.json()["redis"]["reachable"], shown.json()["status"]) == (False, "degraded")
                 assert api_env.call("GET", "/readyz", key=None).status_code == 200
                 assert api_env.call("GET", "/health", key=None).json()["redis"]["reachable"] is False

@@ -21,7 +21,7 @@ def running_env(servers: Servers) -> Iterator[CasesEnv]:
     """Processes that live as long as the folder's tests."""
     home = Path(tempfile.mkdtemp(prefix="bh-"))
     name, url = servers.new_database()
-    with CasesEnv(accounts_settings(home, url, servers.new_redis())) as env:
+    with CasesEnv(accounts_settings(home, url, servers.new_redis(kept=True))) as env:
         env.start()
         env.add_page("messenger", PAGE, ACCESS_TOKEN)
         env.add_page("instagram", INSTAGRAM, ACCESS_TOKEN)

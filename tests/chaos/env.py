@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,10 @@ from chaos.program import OWN_INSTALLATION
 from chaos.report import table
 from chaos.run import Outcome, Run, new_mark
 from shared.process import runtime
-from tests.conftest import running, settings_variables
-from tests.support import environment, processes
+from tests.conftest import kept_running
+from tests.support import environment
 from tests.support.bulkhead import Bulkhead
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually_async, patience_s
 
 Meanwhile = Callable[[ChaosInstallation, Run, ChaosLoad], Awaitable[None]]
 
@@ -40,12 +38,6 @@ class ChaosEnv(Bulkhead):
     """An installation that is linked once and broken by one test after the other."""
 
     program = "tests/chaos/orchestrator_with_low_ceiling.py"
-
-    @property
-    # for the suite's watch over processes: all of them, whatever slot
-    def pids(self) -> set[int]:  # type: ignore[override]
-        """Every process of this installation now."""
-        return {*self.alive(), *(processes.living_descendants(self.process.pid) if self.process else ())}
 
     def run(
         self,
@@ -66,7 +58,7 @@ class ChaosEnv(Bulkhead):
                 await installation.join()
                 mark = new_mark()
                 load = ChaosLoad(installation, mark=mark, rate=rate, chats=chats, phone_indexes=phone_indexes)
-                run = Run(installation, load, [], mark=mark, settle_s=settle_s)
+                run = Run(installation, load, [], mark=mark, settle_s=patience_s(settle_s))
                 return await run.run(lambda: meanwhile(installation, run, load)), load
 
         return asyncio.run(scenario())
@@ -98,21 +90,15 @@ class DyingEnv(ChaosEnv):
     program = "tests/chaos/orchestrator_without_backoff.py"
 
 
-@contextmanager
 def open_env(
-    make: type[ChaosEnv] = ChaosEnv, *, kinds: tuple[str, ...] = (), **variables: object
-) -> Iterator[ChaosEnv]:
-    """An installation, started, ready (all of it, or `kinds`) and registered as one that outlives a test."""
-    home = Path(tempfile.mkdtemp(prefix="bh-"))
-    env = make(home, settings_variables(home) | environment.as_environ({**OWN_INSTALLATION, **variables}))
-    running.append(env)
-    try:
-        env.start().wait_ready(*kinds)
-        yield env
-    finally:
-        env.close()
-        running.remove(env)
-        shutil.rmtree(home)
+    prepared_home: Callable[[], Path],
+    make: type[ChaosEnv] = ChaosEnv,
+    *,
+    kinds: tuple[str, ...] = (),
+    **variables: object,
+) -> AbstractContextManager[ChaosEnv]:
+    """An installation that several tests break, started and ready (all of it, or `kinds`)."""
+    return kept_running(prepared_home, make, kinds=kinds, **OWN_INSTALLATION, **variables)
 
 
 async def do(run: Run, fault: str, target: str, lasts_s: float = 0.0) -> None:

@@ -5,7 +5,8 @@ points of others: nothing is lost, doubled or reordered.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +22,9 @@ from shared.fail_points import FAIL_POINTS
 from tests.chaos.env import BROWSER, ChaosEnv, DyingEnv, open_env
 from tests.hooks.test_fail_points import OF_HOOKS
 from tests.supervision.test_adoption import OF_ORCHESTRATOR
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually_async, patience_s
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.timeout(900)]
 
 _SENDING = (
     "claim.begun",
@@ -75,7 +76,7 @@ row is in hand at two deaths.
 """
 _PAGE_VISITS = {"webdriver:page.token_stored": 2, "webdriver:page.answered": 3}
 """The session has one chat, and in hand at two deaths means parked: these hit different messages."""
-_ENOUGH_S = 180.0
+_ENOUGH_S = patience_s(180.0)
 
 ONCE_EACH = [*(f"{kind}:{name}" for kind, names in WHERE.items() for name in names), *OTHERS]
 BUSY = frozenset(
@@ -108,17 +109,19 @@ def test_the_table_has_every_point() -> None:
     assert {name for names in WHERE.values() for name in names} | elsewhere == set(FAIL_POINTS)
 
 
-def test_every_crash_point_of_servers_once() -> None:
+def test_every_crash_point_of_servers_once(prepared_home: Callable[[], Path]) -> None:
     points = [point for point in ONCE_EACH if point not in OF_PAGES]
     # a short window: two points are reached when it ends
     settings = {"only": WITHOUT_BROWSER, "in_doubt_window_s": 2, "meta_instances": LIVES_OF_SENDERS}
-    with open_env(DyingEnv, kinds=("recorder", "api", "meta"), crash_points=armed(points), **settings) as env:
+    with open_env(
+        prepared_home, DyingEnv, kinds=("recorder", "api", "meta"), crash_points=armed(points), **settings
+    ) as env:
         require_reached(env, points, rate=16.0, chats=6, phone_indexes=(0, 2, 3))
 
 
-def test_every_crash_point_of_browser_sends_once() -> None:
+def test_every_crash_point_of_browser_sends_once(prepared_home: Callable[[], Path]) -> None:
     """In an installation of its own: Chromium and forty deaths of others would take the CPU from each other."""
-    with open_env(DyingEnv, crash_points=armed(OF_PAGES)) as env:
+    with open_env(prepared_home, DyingEnv, crash_points=armed(OF_PAGES)) as env:
         env.link()
         # few: what piles up while the session is away is waited for at the end
         require_reached(env, OF_PAGES, rate=0.5, chats=1, phone_indexes=(BROWSER,), settle_s=150.0)

@@ -30,7 +30,7 @@ def running_env(servers: Servers) -> Iterator[AccountsEnv]:
     """Processes that live as long as the folder's tests."""
     home = Path(tempfile.mkdtemp(prefix="bh-"))
     name, url = servers.new_database()
-    with AccountsEnv(accounts_settings(home, url, servers.new_redis())) as env:
+    with AccountsEnv(accounts_settings(home, url, servers.new_redis(kept=True))) as env:
         yield env.start()
     servers.drop_database(name)
     shutil.rmtree(home)

@@ -38,12 +38,12 @@ def env_settings(home: Path, database_url: str, redis_url: str, **more: Any) -> 
     return load(variables | environment.as_environ(own))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def running_env(servers: Servers) -> Iterator[MetaEnv]:
-    """Processes that live as long as the module's tests."""
+    """Processes that live as long as the folder's tests."""
     home = Path(tempfile.mkdtemp(prefix="bh-"))
     name, url = servers.new_database()
-    with MetaEnv(env_settings(home, url, servers.new_redis())) as env:
+    with MetaEnv(env_settings(home, url, servers.new_redis(kept=True))) as env:
         yield env.start()
     servers.drop_database(name)
     shutil.rmtree(home)

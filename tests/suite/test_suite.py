@@ -21,7 +21,7 @@ from shared.kinds import next_admin_offset
 from shared.settings import Settings
 from tests.support import environment, processes, selection
 from tests.support.ports import free_port_block, ports_of
-from tests.support.servers import Servers, of_this_worker
+from tests.support.servers import Servers, beside, of_this_worker
 from tests.support.waiting import NeverHappened, eventually, eventually_async
 
 LEAVES_AN_ORPHAN = """
@@ -165,7 +165,9 @@ def test_redis_is_empty_each_time(servers: Servers) -> None:
         assert client.dbsize() == 0
 
 
-def test_the_suites_database_waits_for_no_disk_and_a_durable_one_is_to_be_had(servers: Servers) -> None:
+def test_the_suites_database_waits_for_no_disk_and_a_durable_one_is_to_be_had(
+    servers: Servers, prepared_home: Callable[[], Path]
+) -> None:
     def durability(server_url: str) -> tuple[str, ...]:
         with closing(psycopg2.connect(server_url)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT current_setting('fsync'), current_setting('synchronous_commit')")
@@ -174,21 +176,25 @@ def test_the_suites_database_waits_for_no_disk_and_a_durable_one_is_to_be_had(se
 
     if "TEST_DATABASE_URL" not in os.environ:
         assert durability(servers.database_server_url) == ("off", "off")
-        with closing(Servers(durable=True)) as durable:
+        with closing(Servers(prepared_home, durable=True)) as durable:
             assert durability(durable.database_server_url) == ("on", "on")
 
 
 def test_workers_of_a_parallel_run_share_no_port_and_no_redis_database(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = []
     databases = []
+    kept = []
     for number in range(3):
         monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{number}")
         monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
         shares.append(ports_of(environment.worker()))
         databases.append(of_this_worker("redis://127.0.0.1:6379/4"))
+        kept.append(beside(databases[-1]))
     assert all(len(share) > 20 * 104 for share in shares), "each has room for many installations"
     assert all(first.stop <= second.start for first, second in itertools.pairwise(shares))
     assert databases == [f"redis://127.0.0.1:6379/{number}" for number in (4, 5, 6)]
+    assert kept == [f"redis://127.0.0.1:6379/{number}" for number in (7, 8, 9)]
+    assert beside("unix:///run/redis.sock?db=0") == "unix:///run/redis.sock?db=1"
 
 
 USES_A_SERVER = """

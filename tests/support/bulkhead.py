@@ -147,6 +147,16 @@ class Bulkhead:
                 held[path.stem] = holder.pid
         return held
 
+    @property
+    def roots(self) -> set[int]:
+        """The orchestrator, for the suite's watch over processes."""
+        return {self.process.pid} if self.process else set()
+
+    @property
+    def members(self) -> set[int]:
+        """Every process of this copy now, whatever slot, for the suite's watch over processes."""
+        return {*self.alive(), *(processes.living_descendants(self.process.pid) if self.process else ())}
+
     def kill_everything(self) -> set[int]:
         """Send SIGKILL to every process of this copy, the orchestrator first, and return their pids once all are
         gone."""

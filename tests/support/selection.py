@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import environment
 
-SERVERS: Final = frozenset({"servers", "bulkhead"})
+SERVERS: Final = frozenset({"servers", "bulkhead", "prepared_home"})
 """Fixtures that start a server or the whole program; every other fixture that does so uses one of them."""
 
 STARTERS: Final = frozenset(
@@ -29,7 +29,18 @@ STARTERS: Final = frozenset(
 )
 """Modules with which a test starts a process or listens on a port itself."""
 
-LONGEST_FIRST: Final = ("webdriver", "api", "meta", "e2e", "connections", "embedded", "process", "supervision")
+LONGEST_FIRST: Final = (
+    "chaos",
+    "e2e",
+    "webdriver",
+    "meta",
+    "supervision",
+    "bench",
+    "api",
+    "process",
+    "embedded",
+    "connections",
+)
 """Folders of long files. They are begun first, so that the workers of a parallel run end at about the same time."""
 
 
@@ -59,6 +70,7 @@ def rank(item: pytest.Item) -> int:
     return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
+@cache
 def _place(path: Path) -> tuple[str, ...]:
     """Return the parts of a test file's path below `tests`, without its ending."""
     inside = path.is_relative_to(environment.REPOSITORY / "tests")
@@ -99,12 +111,19 @@ def _imported(path: Path) -> tuple[str, ...]:
 
 
 def _names(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+    """Yield what a module imports, at its top and inside functions."""
+    open_nodes: list[ast.AST] = [tree]
+    while open_nodes:
+        node = open_nodes.pop()
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        # statements alone: most of a tree is expressions, and every worker reads every file
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inside = getattr(node, block, None)
+            open_nodes += inside if isinstance(inside, list) else ()
 
 
 def _file_of(module: str) -> Path | None:

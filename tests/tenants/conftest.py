@@ -18,7 +18,7 @@ def api_env(servers: Servers) -> Iterator[ApiEnv]:
     """The API over a database with companies alpha and beta."""
     home = Path(tempfile.mkdtemp(prefix="bh-"))
     name, url = servers.new_database()
-    with ApiEnv(home, url, servers.new_redis()) as started:
+    with ApiEnv(home, url, servers.new_redis(kept=True)) as started:
         yield started.seed().start()
     servers.drop_database(name)
     shutil.rmtree(home)

@@ -1,0 +1,2 @@
+-- As the product makes the role.
+ALTER ROLE $role NOCREATEDB;
