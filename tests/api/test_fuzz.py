@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from api.http.problems import PROBLEM_TYPES
 from tests.api.api_env import CHAT, ApiEnv, problem
+from tests.support.examples import examples
 
 QUICK = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 OURS = ("message", "phoneIndex", "quotedMessageId", "desired")
 

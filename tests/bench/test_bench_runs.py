@@ -1,5 +1,5 @@
-"""Every benchmark runs, for seconds, and says what it promises to say. No figure is judged here: the machine may be
-busy."""
+"""Benchmarks run, for seconds, and say what they promise to say; those marked `long` in `script/test long` alone. No
+figure is judged here: the machine may be busy."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ def test_isolation(tmp_path: Path) -> None:
         assert_nothing_lost(outcome)
 
 
+@pytest.mark.long
 def test_bystander(tmp_path: Path) -> None:
     figures = bench("bystander", tmp_path)
     assert figures["p99 due to 202, ratio to calm"].keys() == {
@@ -105,6 +106,7 @@ def test_bystander(tmp_path: Path) -> None:
         assert_nothing_lost(outcome)
 
 
+@pytest.mark.long
 def test_hooks(tmp_path: Path) -> None:
     figures = bench("hooks", tmp_path)
     backlog = figures["5 subscribers, of a backlog"]
@@ -113,12 +115,6 @@ def test_hooks(tmp_path: Path) -> None:
     assert figures["p99 due to 202, ratio to calm"].keys() == {"5 subscribers"}
     for outcome in figures["outcome in the ledger"].values():
         assert_nothing_lost(outcome)
-
-
-def test_queue(tmp_path: Path) -> None:
-    figures = bench("queue", tmp_path)
-    assert 0 < figures["our hint worker"]["round trips a job"] < figures["rq SimpleWorker"]["round trips a job"]
-    assert figures["rq Worker"]["jobs a second"] > 0
 
 
 @pytest.mark.long
@@ -139,6 +135,7 @@ def test_memory(tmp_path: Path) -> None:
     assert all(row["first MB"] > 0 for row in figures.values())
 
 
+@pytest.mark.long
 def test_ingress(tmp_path: Path) -> None:
     for figures in bench("ingress", tmp_path).values():
         assert figures["lost or doubled"] == 0
@@ -179,6 +176,10 @@ def test_all_leaves_a_table_and_figures_for_each(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((tmp_path / "results" / "queue.json").read_text())["command"] == "queue"
-    assert (tmp_path / "results" / "queue.txt").read_text().startswith("queue")
     assert "queue: done in" in done.stdout
+    assert (tmp_path / "results" / "queue.txt").read_text().startswith("queue")
+    reported = json.loads((tmp_path / "results" / "queue.json").read_text())
+    assert reported["command"] == "queue"
+    figures = reported["figures"]
+    assert 0 < figures["our hint worker"]["round trips a job"] < figures["rq SimpleWorker"]["round trips a job"]
+    assert figures["rq Worker"]["jobs a second"] > 0

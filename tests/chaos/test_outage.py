@@ -18,14 +18,15 @@ from chaos.report import table
 from chaos.run import Run, new_mark
 from tests.support import environment
 from tests.support.bulkhead import Bulkhead
+from tests.support.waiting import patience_s
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.xdist_group("chaos")
 
 SLOW_PROVIDER = {"retry_base_ms": 6500, "retry_cap_ms": 6500}
 """A refused webhook comes again at once, and then after so long: well after PostgreSQL is back."""
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_an_outage_of_the_database_that_is_longer_than_the_window_doubles_nothing(
     bulkhead: Callable[..., Bulkhead],
 ) -> None:
@@ -46,7 +47,7 @@ def test_an_outage_of_the_database_that_is_longer_than_the_window_doubles_nothin
             await outside.join()
             mark = new_mark()
             load = ChaosLoad(outside, mark=mark, rate=60.0, chats=20, phone_indexes=(0, 2, 3))
-            run = Run(outside, load, [], mark=mark, settle_s=60.0)
+            run = Run(outside, load, [], mark=mark, settle_s=patience_s(60.0))
 
             async def be_away() -> None:
                 watcher = outside.pid("postgres-0")

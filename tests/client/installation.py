@@ -88,11 +88,6 @@ class Installation:
         self.key: str = made.json()["key"]
         self.client = Bulkhead(self.url, self.key, company=COMPANY)
 
-    @property
-    def pids(self) -> set[int]:
-        """Processes that outlive a test."""
-        return set(self.program.alive())
-
     def wait_for(self, what: Callable[[], Any], describe: str, within_s: float = 30.0) -> Any:
         """Wait until `what` returns something true, and return it."""
         return eventually(what, within_s, lambda: f"{describe}\n{self.program.tail()}", poll_s=0.05)

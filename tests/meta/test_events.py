@@ -16,6 +16,7 @@ from meta.events.parsed import ParsedEvents
 from meta.events.reading import parse_webhook
 from shared.states import MessageState
 from tests.meta.seed import status, text, webhook
+from tests.support.examples import examples
 
 pytestmark = pytest.mark.fast
 
@@ -285,7 +286,7 @@ def mutated(draw: st.DrawFn) -> Any:
     return payload
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 def test_no_payload_breaks_the_reading(payload: Any) -> None:
     found = read(payload)

@@ -19,14 +19,15 @@ from tests.meta.openapi_webhooks import NUMBER, made
 from tests.meta.seed import signature, text, webhook
 from tests.meta.test_events import JSON, OURS, mutated, paths_of, read, replaced
 from tests.meta.test_events_messaging import PAGE, echo, entry, item
+from tests.support.examples import examples
 
 pytestmark = pytest.mark.timeout(300)
 FUZZ = settings(
-    max_examples=20,
+    max_examples=examples(15),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
-PURE = settings(FUZZ, max_examples=300)
+PURE = settings(FUZZ, max_examples=examples(75))
 
 CHATS = [
     entry(

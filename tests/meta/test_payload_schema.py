@@ -21,6 +21,7 @@ from shared.compose.types import TYPES
 from shared.errors import Refused
 from shared.fields import checked
 from shared.messages import OutboundMessage
+from tests.support.examples import examples
 
 VALIDATOR: Final = MessageValidator()
 SHA: Final = "ab" * 32
@@ -213,7 +214,7 @@ def test_every_type_and_kind_is_generated() -> None:
     assert ACTIONS.keys() == KINDS.keys()
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(40))
 @given(WHOLE, st.sampled_from(["15550100200", "US.9f8e"]), st.none() | texts(100))
 def test_valid_content_makes_a_valid_body(sent: tuple[str, dict[str, Any]], chat_id: str, quoted: str | None) -> None:
     type_name, content = sent
@@ -289,7 +290,7 @@ def composed(type_name: str, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # generating such objects is slow beside other tests, which says nothing about them
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(80), suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 def test_whatever_the_tables_accept_is_valid_at_meta(sent: tuple[str, dict[str, Any]]) -> None:
     type_name, content = sent
@@ -304,7 +305,7 @@ def test_whatever_the_tables_accept_is_valid_at_meta(sent: tuple[str, dict[str, 
     assert complaint(build(message(type_name, made), IDS)) is None
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(80))
 @given(
     st.sampled_from([*sorted(CONTENTS), "edit", "delete", "forward", "carousel", ""]),
     st.dictionaries(st.text(max_size=9), JUNK, max_size=4),

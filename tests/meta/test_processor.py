@@ -29,6 +29,7 @@ from shared.store.messages import NewMessage
 from tests.meta.channel_env import KIND, ChannelEnv, channel_env, run
 from tests.meta.seed import COMPANY, D360, DIRECT, EMBEDDED, status, text, webhook
 from tests.meta.test_events import mutated
+from tests.support.examples import examples
 from tests.support.waiting import eventually_async
 
 MakeSettings = Callable[..., Settings]
@@ -320,7 +321,9 @@ def fuzzed(portless: MakeSettings) -> Settings:
 
 
 @hypothesis_settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=examples(15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(payloads=st.lists(mutated(), min_size=8, max_size=16))
 def test_no_payload_breaks_the_tables(fuzzed: Settings, payloads: list[Any]) -> None:

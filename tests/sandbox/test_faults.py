@@ -54,11 +54,10 @@ def test_5xx_after_accept(env: SandboxEnv, details: dict[str, Any], status: int,
 
 def test_slow_is_taken_at_once_and_answered_late(env: SandboxEnv, receiver: Receiver) -> None:
     env.arm("slow", latency_ms=300)
-    started, clock = time.time(), time.monotonic()
     assert env.send(text()).status_code == 200
-    assert time.monotonic() - clock >= 0.3
+    answered_at = time.time()
     (accepted,) = env.ledger("accepted")
-    assert accepted["at"] - started < 0.25
+    assert answered_at - accepted["at"] >= 0.29
 
 
 @pytest.mark.parametrize(("fault", "event"), [("hang", "refused"), ("hang_after", "accepted")])

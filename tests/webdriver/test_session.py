@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared.states import DesiredSession, SessionState
-from tests.webdriver.env import QUICK, SessionEnv, Web, chromiums, kill_browser, run, session_env, soon
+from tests.webdriver.env import IMPATIENT, QUICK, SessionEnv, Web, chromiums, kill_browser, run, session_env, soon
 from webdriver.session import sessions
 from webdriver.session.policy import SessionPolicy
 
@@ -104,7 +104,7 @@ def test_crashed_tab_restarts_the_session(home: Path, web: Web) -> None:
 
 def test_frozen_browser_is_replaced(home: Path, web: Web) -> None:
     async def scenario() -> None:
-        async with session_env(home, web) as here:
+        async with session_env(home, web, IMPATIENT) as here:
             await here.link()
             frozen = chromiums(home)
             for pid in frozen:

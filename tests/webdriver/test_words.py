@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.messages import Dead, InboundMessage, InDoubt, Retry
+from tests.support.examples import examples
 from webdriver.page import outcomes, parsing, vcards
 from webdriver.page.operations import operation_of
 
@@ -50,7 +51,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100))
 @given(
     st.dictionaries(
         st.sampled_from(
