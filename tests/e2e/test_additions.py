@@ -41,7 +41,7 @@ KIND_ROW: Final = f"""\
         settings=(*_DATABASE, *_REDIS, *_MEDIA, *_DELIVERY),
         variables=(Variable(name="EXAMPLE_GREETING", default="Hello", purpose="What it sends first."),),
         secrets=("media_s3_secret", *_SERVERS),
-        retention=(Retention(table="example_sends", statement="prune_example_sends"),),
+        retention=(RetentionRule(table="example_sends", statement="prune_example_sends"),),
     ),
 """
 ROWS: Final = {
