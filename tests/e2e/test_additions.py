@@ -151,6 +151,7 @@ def test_a_kind_and_a_connection_type_are_their_files_one_row_each_and_a_migrati
     assert installation.stop() == 0
 
 
+@pytest.mark.timeout(320)
 def test_the_architecture_tests_pass_for_them_without_a_new_rule(tree: Path) -> None:
     """The registries are all that the tests of the architecture, of the packaging and of the statements read."""
     files = (
@@ -169,6 +170,6 @@ def test_the_architecture_tests_pass_for_them_without_a_new_rule(tree: Path) -> 
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=300,
     )
     assert run.returncode == 0, run.stdout[-4000:]
