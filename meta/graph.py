@@ -1,4 +1,5 @@
-"""HTTP client for Meta and 360dialog, this room's only door to aiohttp.
+"""HTTP client for Meta and 360dialog: messages by a protocol of our own, files and all other calls by aiohttp, for
+which this is the room's only door.
 
 Distinguishes requests that surely never left from those that may have been carried out.
 """
@@ -12,6 +13,8 @@ from typing import Any, Final, TypeAlias
 
 import aiohttp
 
+from meta.http_connection import LONGEST_BODY, NotAnswered, NotWritten, request_of, target_of
+from meta.http_pool import ConnectionPool
 from meta.redaction import redacted, secrets_of
 from shared.clock import left
 
@@ -24,8 +27,6 @@ closed is in doubt for nothing.
 _DNS_S: Final = 60
 """Seconds for which a resolved address is used: for at most that long, sends go to one that the provider has withdrawn.
 """
-_LONGEST_ANSWER: Final = 256 * 1024
-"""Bytes. The longest answer is a page of 100 templates, of one to two KB each."""
 
 _NONE: Final[Mapping[str, str]] = {}
 
@@ -70,58 +71,32 @@ GraphReply: TypeAlias = GraphAnswer | RequestUnwritten | RequestUnanswered
 
 
 class _Progress:
-    """Progress of one request, reported by aiohttp's tracing.
+    """Progress of one call, reported by aiohttp's tracing."""
 
-    Args:
-        writing: awaited before the body leaves; None when headers alone may be a whole request.
-    """
+    __slots__ = ("may_be_written",)
 
-    __slots__ = ("_writing", "may_be_written", "refusal")
-
-    def __init__(self, writing: Callable[[], Awaitable[None]] | None) -> None:
-        self._writing = writing
+    def __init__(self) -> None:
         self.may_be_written = False
-        self.refusal: Exception | None = None
-
-    async def headers(self) -> None:
-        self.may_be_written = self._writing is None
-
-    async def body(self) -> None:
-        if self._writing is None or self.may_be_written:
-            return
-        try:
-            await self._writing()
-        except Exception as refusal:
-            # aiohttp would make a network fault of it
-            self.refusal = refusal
-            raise
-        self.may_be_written = True
 
 
-async def _headers(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
+async def _writes(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
     # called with the connection in hand, before anything is written
-    await context.trace_request_ctx.headers()
-
-
-async def _body(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
-    # called right before the body is written, and the headers with it: so what a killed process had recorded has nearly
-    # always left. An error here closes the connection, and nothing leaves
-    await context.trace_request_ctx.body()
+    context.trace_request_ctx.may_be_written = True
 
 
 class GraphClient:
-    """One pool of connections, reused for every send of this process. Needs a running event loop.
+    """The connections of this process, reused for every send and call. Needs a running event loop.
 
     Args:
-        connections: most at once; sends beyond wait for one within their deadline.
+        connections: most at once for messages, and for other calls; those beyond wait for one within their deadline.
     """
 
     def __init__(self, *, connections: int) -> None:
-        # aiohttp's only hooks between "there is a connection" and "the request is written": exceptions alone do not
-        # show the difference, since a cut connection looks the same before and after
+        self._pool = ConnectionPool(connections=connections)
+        # aiohttp's only hook between "there is a connection" and "the request is written": exceptions alone do not show
+        # the difference, since a cut connection looks the same before and after. Headers alone may be a whole request
         tracing = aiohttp.TraceConfig()
-        tracing.on_request_headers_sent.append(_headers)
-        tracing.on_request_chunk_sent.append(_body)
+        tracing.on_request_headers_sent.append(_writes)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=_DNS_S),
             # no total: each call has a deadline of its own, which also covers the wait for a free connection
@@ -144,24 +119,30 @@ class GraphClient:
             writing: awaited when there is a connection and right before the request leaves; what it raises is raised
                 here, and nothing left.
         """
-        progress = _Progress(writing)
+        connection = None
+        deadline = asyncio.timeout(left(by))
         try:
-            async with (
-                asyncio.timeout(left(by)),
-                self._session.post(
-                    endpoint.url, data=body, headers=endpoint.headers, allow_redirects=False, trace_request_ctx=progress
-                ) as response,
-            ):
-                return await _answer(response, secrets_of(endpoint.headers, _NONE))
-        except UnicodeError as error:
-            # a host name that no resolver takes; what is wrong stands in the settings
-            return RequestUnwritten(type(error).__name__)
-        except TRANSPORT_FAILURES as error:
-            if progress.refusal is not None:
-                raise progress.refusal from None
-            # the error's text may hold the address; its class is the reason
-            reason = type(error).__name__
-            return RequestUnanswered(reason) if progress.may_be_written else RequestUnwritten(reason)
+            target = target_of(endpoint.url)
+            request = request_of(target, endpoint.headers, body)
+            async with deadline:
+                connection = await self._pool.take(target.origin)
+                await writing()
+                # in the same step of the event loop: what a killed process had recorded has nearly always left
+                answer = await connection.exchange(request, by)
+        except NotWritten as failed:
+            return RequestUnwritten(str(failed))
+        except NotAnswered as failed:
+            return RequestUnanswered(str(failed))
+        except TimeoutError as late:
+            # of `writing`, and not the deadline's
+            if not deadline.expired():
+                raise
+            is_written = connection is not None and connection.is_written
+            return (RequestUnanswered if is_written else RequestUnwritten)(type(late).__name__)
+        finally:
+            if connection is not None:
+                self._pool.give_back(connection)
+        return _answer(answer.status, answer.headers, answer.body, secrets_of(endpoint.headers, _NONE))
 
     async def call(
         self,
@@ -178,8 +159,7 @@ class GraphClient:
         Args:
             headers: with Content-Type, and Content-Length when `data` comes in pieces. by: as for `post`.
         """
-        # no message is sent, so nothing is recorded; headers alone may be a whole request (GET)
-        progress = _Progress(None)
+        progress = _Progress()
         try:
             async with (
                 asyncio.timeout(left(by)),
@@ -193,7 +173,7 @@ class GraphClient:
                     trace_request_ctx=progress,
                 ) as response,
             ):
-                return await _answer(response, secrets_of(headers, params))
+                return _answer(response.status, response.headers, await _read(response), secrets_of(headers, params))
         except UnicodeError as error:
             return RequestUnwritten(type(error).__name__)
         except TRANSPORT_FAILURES as error:
@@ -202,11 +182,12 @@ class GraphClient:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._pool.close()
         await self._session.close()
 
 
-async def _answer(response: aiohttp.ClientResponse, secrets: tuple[str, ...]) -> GraphAnswer:
-    return GraphAnswer(response.status, redacted(await _read(response), secrets), response.headers)
+def _answer(status: int, headers: Mapping[str, str], body: bytes, secrets: tuple[str, ...]) -> GraphAnswer:
+    return GraphAnswer(status, redacted(body, secrets), headers)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -214,7 +195,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     async for chunk in response.content.iter_any():
         length += len(chunk)
         # the connection is closed, not read to its end; an empty body is unclear, so that a send is in doubt
-        if length > _LONGEST_ANSWER:
+        if length > LONGEST_BODY:
             response.close()
             return b""
         chunks.append(chunk)

@@ -36,6 +36,7 @@ _COMPOSER: Final = "tests/compose/test_composer.py"
 _DOORS: Final = "tests/process/test_http_limits.py"
 _OPERATIONS: Final = "api/http/operations.py"
 _WALK: Final = "tests/tenants/test_walk.py"
+_EXCHANGE: Final = "tests/meta/test_graph_exchange.py"
 _HOOKS_SQL: Final = "hooks/queries/hooks.sql"
 _READING: Final = "tests/store/test_reading.py"
 _READING_SQL: Final = "shared/store/queries/reading.sql"
@@ -756,15 +757,97 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "meta/graph.py",
-                "endpoint.url, data=body, headers=endpoint.headers, allow_redirects=False,",
-                "endpoint.url, data=body, headers=endpoint.headers,",
+                "                answer = await connection.exchange(request, by)\n",
+                "                answer = await connection.exchange(request, by)\n"
+                "                if place := answer.headers.get('location'):\n"
+                "                    return await self.post(Endpoint(place, endpoint.headers), body, by, writing)\n",
             ),
         ),
         "tests/meta/test_graph.py",
     ),
+    "send-note-first": Mutation(
+        "a request is noted as perhaps written before it leaves",
+        (
+            Edit("meta/graph.py", "                await writing()\n", ""),
+            Edit(
+                "meta/graph.py",
+                "                answer = await connection.exchange(request, by)\n",
+                "                answered = asyncio.ensure_future(connection.exchange(request, by))\n"
+                "                await asyncio.sleep(0)\n"
+                "                await writing()\n"
+                "                answer = await answered\n",
+            ),
+        ),
+        "tests/meta/test_graph.py",
+    ),
+    "send-note-adjacent": Mutation(
+        "a request leaves in the step of the event loop that notes it",
+        (
+            Edit(
+                "meta/graph.py",
+                "                await writing()\n",
+                "                await writing()\n                await asyncio.sleep(0)\n",
+            ),
+        ),
+        "tests/meta/test_graph.py",
+    ),
+    "send-written-is-doubt": Mutation(
+        "a request that was written and has no answer in time may have been carried out",
+        (
+            Edit(
+                "meta/graph.py",
+                "is_written = connection is not None and connection.is_written",
+                "is_written = False",
+            ),
+        ),
+        _EXCHANGE,
+    ),
+    "send-ended-connection": Mutation(
+        "a connection that has ended is not written to",
+        (Edit("meta/http_connection.py", "if not self.is_open or not left(by):", "if not left(by):"),),
+        _EXCHANGE,
+    ),
+    "send-idle-input": Mutation(
+        "an idle connection with something to read is not used again",
+        (Edit("meta/http_pool.py", " and not connection.has_input():", ":"),),
+        "tests/meta/test_graph_pool.py",
+    ),
+    "send-clean-reuse": Mutation(
+        "a connection is used again only after a whole answer",
+        (Edit("meta/http_pool.py", "if connection.is_reusable and", "if connection.is_open and"),),
+        _EXCHANGE,
+    ),
+    "send-stray-answer": Mutation(
+        "what comes behind an answer ends the connection",
+        (
+            Edit(
+                "meta/http_connection.py",
+                '            raise NotAnswered("a second answer")\n',
+                "            return\n",
+            ),
+        ),
+        _EXCHANGE,
+    ),
+    "send-header-lines": Mutation(
+        "a header of a send is one line",
+        (
+            Edit(
+                "meta/http_connection.py",
+                "return text.isascii() and text.isprintable()",
+                "return text.isascii()",
+            ),
+        ),
+        _EXCHANGE,
+    ),
     "redacted-response": Mutation(
         "a provider's words do not repeat the secrets of the request",
-        (Edit("meta/graph.py", "redacted(await _read(response), secrets)", "await _read(response)"),),
+        (
+            Edit(
+                "meta/graph.py",
+                "GraphAnswer(status, redacted(body, secrets), headers)",
+                "GraphAnswer(status, body, headers)",
+            ),
+        ),
         "tests/meta/test_graph.py",
     ),
     "forward-only": Mutation(

@@ -74,7 +74,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     # third-party package -> modules (or packages of modules) that may import it; a package that is not listed may be
     # imported nowhere
     "uvicorn": ("shared.process.server", "shared.process.http_protocol"),
-    "httptools": ("shared.process.http_protocol", "hooks.connections"),
+    "httptools": ("shared.process.http_protocol", "hooks.connections", "meta.http_connection"),
+    "aiohappyeyeballs": ("meta.http_pool",),
     "uvloop": ("shared.process.child",),
     "prometheus_client": ("shared.process.metrics",),
     "psycopg2": ("shared.store",),
@@ -156,8 +157,8 @@ _NEVER_LOADED_BY: Mapping[str, tuple[str, ...]] = {
 }
 
 
-_BY_FRAMEWORKS = frozenset({"python_multipart"})
-"""Packages that Starlette loads wherever it is used, whatever door they have."""
+_BY_FRAMEWORKS = frozenset({"python_multipart", "aiohappyeyeballs"})
+"""Packages that Starlette or aiohttp loads wherever it is used, whatever door they have."""
 
 
 def _of_other_rooms(room: str) -> set[str]:

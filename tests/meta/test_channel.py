@@ -195,9 +195,7 @@ def test_sends_share_connections(at_sandbox: AtSandbox, sandbox: SandboxEnv) -> 
         async with channel_env(at_sandbox()) as own:
             for number in range(20):
                 assert isinstance(await own.send(own.message(number)), Sent)
-            connector = own.graph._session.connector
-            assert connector is not None
-            return sum(len(idle) for idle in connector._conns.values())
+            return len(own.graph._pool._idle)
 
     assert run(scenario()) == 1
 
