@@ -14,6 +14,7 @@ from typing import Final
 from bench.figures import Figures
 from bench.in_turn import Troubles, in_turn
 from bench.installation import Installation, running, warm
+from bulkhead_client import place
 
 COMPANY: Final = "flood"
 """The company that misbehaves; the bystander is the demo company."""
@@ -69,7 +70,7 @@ def _open_company(installation: Installation) -> None:
     bulkhead.sandbox(
         "POST", "/control/numbers", json={"phone_number_id": _NUMBER, "registered": True}
     ).raise_for_status()
-    bulkhead.api("POST", "/api/v2/companies", json={"companyId": COMPANY}).raise_for_status()
+    bulkhead.client.call("POST", place("companies"), {"companyId": COMPANY})
     connection = {
         "connectionType": "meta_direct",
         "accountId": _NUMBER,
@@ -77,14 +78,14 @@ def _open_company(installation: Installation) -> None:
         "accessToken": (bulkhead.home / "sandbox_access_token").read_text().strip(),
         "phoneIndex": 0,
     }
-    bulkhead.api("POST", f"/api/v2/connections/{COMPANY}", json=connection).raise_for_status()
-    bulkhead.api("POST", f"/api/v2/connections/{COMPANY}/0/test").raise_for_status()
+    bulkhead.client.call("POST", place("connections", COMPANY), connection)
+    bulkhead.client.call("POST", place("connections", COMPANY, 0, "test"))
 
 
 def _limit(installation: Installation, per_second: float) -> None:
     """Limit the messages a second of the other company's number; 0: no limit."""
     options = {"messagesPerSecond": per_second}
-    installation.bulkhead.api("PATCH", f"/api/v2/connections/{COMPANY}/0", json={"options": options}).raise_for_status()
+    installation.bulkhead.client.call("PATCH", place("connections", COMPANY, 0), {"options": options})
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import requests
 from bench.figures import Figures, quantile
 from bench.installation import Installation, outcome, running
 from bench.load import LoadResult
+from bulkhead_client import place
 from shared.kinds import admin_port
 from shared.states import SessionState
 from tests.support.waiting import NeverHappened, eventually
@@ -166,9 +167,7 @@ class Show:
         return round(time.monotonic() - began_at, 1)
 
     def _sessions(self) -> list[dict[str, Any]]:
-        answer = self._installation.bulkhead.api("GET", "/api/v2/sessions/demo")
-        answer.raise_for_status()
-        listed: list[dict[str, Any]] = answer.json()["sessions"]
+        listed: list[dict[str, Any]] = self._installation.bulkhead.client.get(place("sessions", "demo"))["sessions"]
         return listed
 
     def _sick(self) -> dict[str, Any]:
@@ -303,10 +302,8 @@ class Show:
         # unique: the phones' ledger has texts, not our ids
         text = f"{body} of {index}"
         # a chat for each message, so that none waits for another
-        place = f"/api/v2/messages/text/demo/6012{len(self._bodies):07d}"
-        answer = self._installation.bulkhead.api("POST", place, json={"message": text, "phoneIndex": index})
-        answer.raise_for_status()
-        self._bodies[text] = int(answer.json()["id"])
+        chat = f"6012{len(self._bodies):07d}"
+        self._bodies[text] = int(self._installation.bulkhead.client.send_text(chat, text, phoneIndex=index)["id"])
         return self._bodies[text]
 
     def _are_sent(self, ids: list[int]) -> bool:
@@ -386,7 +383,7 @@ class Show:
     def _bring_back(self) -> None:
         """End the quarantine, as an operator would."""
         if self._sick()["state"] != SessionState.READY:
-            self._installation.bulkhead.api("POST", f"/api/v2/sessions/demo/{self.sick}/restart").raise_for_status()
+            self._installation.bulkhead.client.call("POST", place("sessions", "demo", self.sick, "restart"))
             eventually(
                 lambda: self._sick()["state"] == SessionState.READY,
                 _BACK_S,

@@ -20,6 +20,17 @@ class AcceptedMessage(TypedDict):
     sendAt: NotRequired[str]
 
 
+class Analytics(TypedDict):
+    """`Analytics` of the OpenAPI document."""
+
+    companyId: str
+    since: str
+    until: str
+    asOf: str
+    total: Figures
+    rows: list[FiguresRow]
+
+
 AnyMessageStatus = Literal[
     "queued", "sending", "in_doubt", "sent", "delivered", "read", "failed", "deleted", "received"
 ]
@@ -31,6 +42,28 @@ class Capability(TypedDict):
     supported: bool
     reason: NotRequired[UnsupportedReason]
     limits: NotRequired[dict[str, int | list[str] | dict[str, int]]]
+
+
+class Chat(TypedDict):
+    """`Chat` of the OpenAPI document."""
+
+    chatId: str
+    aliases: list[str]
+    contact: ChatContact | None
+    phoneIndex: int
+    connectionType: str
+    lastMessage: ChatMessage | None
+    lastAt: str
+    unread: int
+    readAt: str | None
+
+
+class ChatContact(TypedDict):
+    """`ChatContact` of the OpenAPI document."""
+
+    name: str | None
+    username: str | None
+    phone: str | None
 
 
 ChatMessage = TypedDict(
@@ -86,6 +119,13 @@ ChatMessage = TypedDict(
         "reactions": "NotRequired[list[Reaction]]",
     },
 )
+
+
+class ChatRead(TypedDict):
+    """`ChatRead` of the OpenAPI document."""
+
+    chatId: str
+    readAt: str
 
 
 class Connection(TypedDict):
@@ -218,6 +258,42 @@ class EventPage(TypedDict):
     next: str
 
 
+class Figures(TypedDict):
+    """`Figures` of the OpenAPI document."""
+
+    accepted: int
+    open: int
+    sent: int
+    delivered: int
+    read: int
+    failed: int
+    cancelled: int
+    received: int
+    echoed: int
+    sentLatencyMs: Latency | None
+    deliveredLatencyMs: Latency | None
+
+
+class FiguresRow(TypedDict):
+    """`FiguresRow` of the OpenAPI document."""
+
+    accepted: int
+    open: int
+    sent: int
+    delivered: int
+    read: int
+    failed: int
+    cancelled: int
+    received: int
+    echoed: int
+    sentLatencyMs: Latency | None
+    deliveredLatencyMs: Latency | None
+    day: NotRequired[str]
+    phoneIndex: NotRequired[int]
+    connectionType: NotRequired[str]
+    type: NotRequired[str]
+
+
 FileStatus = Literal["stored", "linked", "uploaded", "pending", "refused", "failed", "unknown"]
 
 
@@ -283,6 +359,14 @@ class HookTest(TypedDict):
 
 
 InDoubtPolicy = Literal["auto", "resend", "hold"]
+
+
+class Latency(TypedDict):
+    """`Latency` of the OpenAPI document."""
+
+    messages: int
+    p50: int
+    p95: int
 
 
 Message = TypedDict(

@@ -13,7 +13,10 @@ from bulkhead_client.errors import Unreachable
 from bulkhead_client.event_stream import EventStreamReader
 from bulkhead_client.models import (
     AcceptedMessage,
+    Analytics,
+    Chat,
     ChatMessage,
+    ChatRead,
     Connections,
     Event,
     EventPage,
@@ -218,6 +221,31 @@ class Bulkhead:
         path = place("messages", self._of(company), chat)
         for entry in self.pages(path, "messages", limit=limit):
             yield cast("ChatMessage", entry)
+
+    # chats
+
+    def chats(
+        self, *, q: str | None = None, phone_index: int | None = None, company: str | None = None
+    ) -> Iterator[Chat]:
+        """Give the chats of a company, the one that was written in last first. `q`: a name, a number, or words."""
+        path = place("chats", self._of(company))
+        for entry in self.pages(path, "chats", q=q, phoneIndex=phone_index):
+            yield cast("Chat", entry)
+
+    def mark_chat_read(self, chat: str, *, company: str | None = None) -> ChatRead:
+        """Mark a chat as read for the company's own people; customers are shown nothing (see `mark_read`)."""
+        return cast("ChatRead", self.call("POST", place("chats", self._of(company), chat, "read")))
+
+    def search(self, *, company: str | None = None, **filters: Any) -> Iterator[ChatMessage]:
+        """Give messages of all chats, newest first. `filters`: `q`, `direction`, `chatId`, `type`, `status`, `since`,
+        `until`, ….
+        """
+        for entry in self.pages(place("messages", self._of(company)), "messages", **filters):
+            yield cast("ChatMessage", entry)
+
+    def analytics(self, *, company: str | None = None, **filters: Any) -> Analytics:
+        """Return figures by day. `filters`: `since`, `until` (days), `by`, `connectionType`, `type`, `phoneIndex`."""
+        return cast("Analytics", self.get(place("analytics", self._of(company)), **filters))
 
     # files
 

@@ -20,7 +20,10 @@ REPOSITORY: Final = Path(__file__).parents[1]
 FOLDER: Final = REPOSITORY / "bulkhead_client"
 USED: Final = (
     "AcceptedMessage",
+    "Analytics",
+    "Chat",
     "ChatMessage",
+    "ChatRead",
     "Connections",
     "Event",
     "EventPage",

@@ -338,6 +338,18 @@ def json_schema(fields: Sequence[Field], *, open_: bool = False) -> Mapping[str,
     }
 
 
+def exactly_one(names: Sequence[str]) -> Mapping[str, Any]:
+    """Return what a JSON schema of an object says when exactly one of these fields must be given.
+
+    Not `oneOf`, of which code generators would make one class for each alternative; they pass over `if`.
+    """
+    name, *others = names
+    if not others:
+        return {"required": [name]}
+    absent = {"not": {"anyOf": [{"required": [other]} for other in others]}}
+    return {"if": {"required": [name]}, "then": absent, "else": exactly_one(others)}
+
+
 def _schema(field: Field) -> Mapping[str, Any]:
     if field.others:
         alone = replace(field, others=(), purpose="", default=None)
@@ -352,6 +364,8 @@ def _schema(field: Field) -> Mapping[str, Any]:
         schema["description"] = field.purpose
     if field.kind is dict and field.fields:
         schema |= json_schema(field.fields, open_=field.open)
+        if field.one_of:
+            schema |= exactly_one(field.one_of)
     if field.kind is list:
         schema |= {"items": _schema(field.items) if field.items else {}, "minItems": field.fewest}
     named = (

@@ -22,7 +22,7 @@ from shared.compose.directory import Directory, require_possible
 from shared.events.catalogue import Selection
 from shared.events.hook_secrets import HookSecrets
 from shared.events.reader import Position
-from shared.fields import Field, FieldsInvalid, checked, json_schema
+from shared.fields import Field, FieldsInvalid, checked, exactly_one, json_schema
 from shared.media import reach
 from shared.media.errors import FetchFailed
 from shared.secrets import Vault
@@ -200,7 +200,7 @@ class HookOperations:
                 "Deliver events once more",
                 self.replay,
                 answers={202: ("They will be delivered.", "HookReplay")},
-                body=json_schema(_REPLAY),
+                body={**json_schema(_REPLAY), **exactly_one([field.name for field in _REPLAY])},
                 examples=(
                     {"deadLetters": True},
                     {"since": "2026-12-01T09:00:00Z"},

@@ -131,5 +131,11 @@ def _refuse_constant(_: str) -> NoReturn:
     raise Problem("body_not_json", "NaN and Infinity are not JSON.")
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse_constant)
+def _number(text: str) -> float:
+    # in JSON 242.0 is the integer 242 (JSON Schema 2020-12, 6.1.1); beyond 2^53 a double is not exact
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < 1 << 53 else value
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse_constant, parse_float=_number)
 """Made once: making one costs more than reading a message."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shared.compose.types import FILE_SOURCES, FORM_FIELDS, TYPES, MessageType
-from shared.fields import Field, json_schema
+from shared.fields import Field, exactly_one, json_schema
 
 
 def body_schema(row: MessageType) -> Mapping[str, Any]:
     """Return the JSON schema of a type's body."""
-    return json_schema(row.fields)
+    return {**json_schema(row.fields), **(exactly_one(FILE_SOURCES) if row.has_file else {})}
 
 
 def form_schema(row: MessageType) -> Mapping[str, Any]:
@@ -47,7 +47,7 @@ def typed_schema() -> Mapping[str, Any]:
     """Return the JSON schema of a body that names its type itself."""
     choices = []
     for row in TYPES.values():
-        schema = json_schema(row.fields)
+        schema = body_schema(row)
         choices.append(
             {
                 **schema,

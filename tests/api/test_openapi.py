@@ -242,6 +242,20 @@ def test_every_refusal_is_the_one_problem() -> None:
     require_none(wrong)
 
 
+@pytest.mark.parametrize("name", ["SendImage", "SendMessageDocument"])
+def test_a_file_has_exactly_one_source(name: str) -> None:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document()["components"]}
+    validator = Draft202012Validator(schema)
+    type_ = {"type": "document"} if name == "SendMessageDocument" else {}
+    sources = {"url": "https://example.com/a", "data": "aGVsbG8=", "sha256": "0" * 64, "mediaId": "1"}
+    assert not validator.is_valid(type_)
+    for first, one in sources.items():
+        assert validator.is_valid({first: one, **type_})
+        assert not any(
+            validator.is_valid({first: one, other: sources[other], **type_}) for other in sources if other != first
+        )
+
+
 def test_two_schemas_never_share_a_name() -> None:
     components = Components()
     components.add("Thing", {"properties": {"state": {"enum": ["on"], "title": "Switch", "type": "string"}}})

@@ -43,6 +43,10 @@ def test_what_a_developer_sends_arrives(installation: Installation, application:
     listed = list(client.messages(chat, limit=2))
     assert [entry["type"] for entry in listed] == ["reaction", "location", "document", "image", "image", "text"]
     assert client.message(chat, sent["id"])["history"][0]["state"] == "queued"
+    assert installation.wait_for(lambda: [one for one in client.chats() if one["chatId"] == chat], "the chat is listed")
+    found = installation.wait_for(lambda: list(client.search(q="Hello", chatId=chat)), "the text is found")
+    assert [entry["id"] for entry in found] == [sent["id"]]
+    assert client.analytics()["total"]["accepted"] >= 1
 
 
 def test_the_same_key_is_one_message(installation: Installation) -> None:

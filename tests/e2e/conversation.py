@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
+from bulkhead_client import Unreachable
+from bulkhead_client.models import Message
 from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import eventually
 
 CHANNELS = {0: "meta_direct", 1: "wwebjs", 2: "360dialog", 3: "meta_embedded"}
 
 
-def send(installation: Bulkhead, text: str, *, phone_index: int = 0, chat: str = "15550100200", **headers: str) -> str:
+def send(installation: Bulkhead, text: str, *, phone_index: int = 0, chat: str = "15550100200") -> str:
     """Send a text to company demo's connection and return the message's id."""
-    answer = installation.api(
-        "POST", f"/api/v2/messages/text/demo/{chat}", json={"message": text, "phoneIndex": phone_index}, headers=headers
-    )
-    assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
+    return installation.client.send_text(chat, text, phoneIndex=phone_index)["id"]
 
 
-def state(installation: Bulkhead, message_id: str, chat: str = "15550100200") -> dict[str, Any]:
+def state(installation: Bulkhead, message_id: str, chat: str = "15550100200") -> Message:
     """Return a message as the API shows it."""
-    answer = installation.api("GET", f"/api/v2/messages/demo/{chat}/{message_id}")
-    assert answer.status_code == 200, answer.text
-    shown: dict[str, Any] = answer.json()
-    return shown
+    return installation.client.message(chat, message_id)
 
 
 def wait_state(
     installation: Bulkhead, message_id: str, *states: str, chat: str = "15550100200", within_s: float = 30.0
-) -> dict[str, Any]:
+) -> Message:
     """Wait until a message is in one of `states` and return it."""
-    return eventually(
-        lambda: shown if (shown := state(installation, message_id, chat))["status"] in states else {},
+    found = eventually(
+        lambda: shown if (shown := state(installation, message_id, chat))["status"] in states else None,
         within_s,
         lambda: (
             f"message {message_id} becomes {' or '.join(states)}; it is {state(installation, message_id, chat)}\n"
             f"{installation.tail()}"
         ),
-        ignoring=(OSError,),
+        ignoring=(Unreachable,),
     )
+    return cast("Message", found)
 
 
 def arrived_texts(installation: Bulkhead) -> Counter[str]:

@@ -63,6 +63,7 @@ def test_what_waited_for_the_sandbox_does_not_leave_to_a_provider(bulkhead: Call
             .wait_ready("recorder", "api", "meta")
         )
         shown = wait_state(again, answer.json()["id"], "failed")
+        assert shown["error"] is not None
         assert (shown["error"]["code"], shown["attempt"]) == ("other_world", 0)
         refused = again.api("POST", f"/api/v2/messages/demo/15550100200/{answer.json()['id']}/redrive")
         assert refused.status_code == 409, refused.text

@@ -9,11 +9,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import requests
 
+from bulkhead_client import NO_RETRIES
+from bulkhead_client import Bulkhead as Client
 from embedded.server import dies_with_this_process
 from shared.kinds import admin_port
 from shared.process import runtime
@@ -118,6 +121,12 @@ class Bulkhead:
         if token := self.settings.api_key if key is None else key:
             headers["Authorization"] = f"Bearer {token}"
         return self._call(self.settings.port("api"), method, path, headers=headers, **arguments)
+
+    @cached_property
+    def client(self) -> Client:
+        """The Python client with this copy's key, for company demo; without retries, so that tests see refusals."""
+        url = f"http://127.0.0.1:{self.settings.port('api')}"
+        return Client(url, self.settings.api_key, company="demo", retries=NO_RETRIES, session=self._client)
 
     def meta(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Call Meta's webhook port."""
