@@ -43,6 +43,7 @@ class Field:
         items: what an array holds; None: anything. fewest, most: how many of them; most 0: any number.
         title: name of its schema in `/openapi.json`, of `choices` and of an object that stands in several places;
             empty: named by its place.
+        documented: keywords of its schema for what is checked elsewhere, for example `pattern`.
         form: what a string must be (`url`, `date`, `email`, `language`, `locale`, name of a `template`).
             any_case: capitals do not matter for `choices`.
         one_of: fields of an object of which exactly one must be given.
@@ -68,6 +69,7 @@ class Field:
     any_case: bool = False
     one_of: tuple[str, ...] = ()
     title: str = ""
+    documented: tuple[tuple[str, str], ...] = ()
 
 
 _ANY_TEXT: Final = Field(kind=str)
@@ -380,6 +382,7 @@ def _schema(field: Field) -> Mapping[str, Any]:
         del schema["enum"]
     if field.form:
         schema |= _SCHEMA_FORMS[field.form]
+    schema |= dict(field.documented)
     if field.low != field.high:
         schema |= {"minimum": field.low, "maximum": field.high}
     if field.default is not None:

@@ -13,6 +13,8 @@ from shared.fields import Field, FieldsInvalid
 _ID: Final = re.compile(r"[0-9]{1,32}")
 # characters; Meta reserves the right to make tokens longer than the few hundred of today
 _SECRET: Final = 4096
+DIGITS: Final = (("pattern", "^[0-9]*$"),)
+"""What the document says of the provider's ids."""
 # names in a body and in the sealed credentials, which the processes that send read
 _KEPT_AS: Final = {"accessToken": "access_token", "apiKey": "api_key", "webhookSecret": "webhook_secret", "pin": "pin"}
 # one body for all channels, so the options of all; `require_ids` refuses those that a type does not have
@@ -22,12 +24,14 @@ _CHANGEABLE: Final = (
         name="accountId",
         kind=str,
         longest=32,
+        documented=DIGITS,
         purpose="The provider's id: phone number id, Page id or Instagram account id.",
     ),
     Field(
         name="wabaId",
         kind=str,
         longest=32,
+        documented=DIGITS,
         purpose="WhatsApp Business Account; needed for templates and subscriptions.",
     ),
     Field(
@@ -52,6 +56,7 @@ _CHANGEABLE: Final = (
         kind=str,
         shortest=6,
         longest=6,
+        documented=DIGITS,
         purpose="Two-step PIN of the number. Kept encrypted and never shown.",
     ),
     Field(

@@ -7,6 +7,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.connections.bodies import DIGITS
 from api.connections.connection_tasks import ANSWERS
 from api.connections.connections import BODY_LIMIT
 from api.connections.tasks import TASK_PROBLEMS, TaskOperations
@@ -34,21 +35,31 @@ _FIELDS: Final = (
         longest=4096,
         purpose="Code from `FB.login`; valid for 30 seconds. Omitted to resume a signup.",
     ),
-    Field(name="wabaId", kind=str, required=True, shortest=1, longest=32, purpose="`waba_id` of the browser's event."),
+    Field(
+        name="wabaId",
+        kind=str,
+        required=True,
+        shortest=1,
+        longest=32,
+        documented=DIGITS,
+        purpose="`waba_id` of the browser's event.",
+    ),
     Field(
         name="phoneNumberId",
         kind=str,
         required=True,
         shortest=1,
         longest=32,
+        documented=DIGITS,
         purpose="`phone_number_id` of the browser's event.",
     ),
-    Field(name="businessId", kind=str, longest=32, purpose="`business_id` of the browser's event."),
+    Field(name="businessId", kind=str, longest=32, documented=DIGITS, purpose="`business_id` of the browser's event."),
     Field(
         name="pin",
         kind=str,
         shortest=6,
         longest=6,
+        documented=DIGITS,
         purpose="Two-step PIN of the number, six digits; generated if absent.",
     ),
     Field(

@@ -46,9 +46,18 @@ _FIELDS: Final = (
         required=True,
         shortest=1,
         longest=512,
+        documented=(("pattern", f"^{_NAME.pattern}$"),),
         purpose="Lower case letters, digits and underscores.",
     ),
-    Field(name="language", kind=str, required=True, shortest=2, longest=15, purpose="For example `en_US`."),
+    Field(
+        name="language",
+        kind=str,
+        required=True,
+        shortest=2,
+        longest=15,
+        documented=(("pattern", f"^{_LANGUAGE.pattern}$"),),
+        purpose="For example `en_US`.",
+    ),
     Field(
         name="category",
         kind=str,
@@ -60,7 +69,13 @@ _FIELDS: Final = (
         name="components",
         kind=list,
         required=True,
-        items=Field(kind=dict, open=True),
+        items=Field(
+            kind=dict,
+            title="NewTemplateComponent",
+            open=True,
+            # the rest of a component is the provider's to check: its rules change more often than this program
+            fields=(Field(name="type", kind=str, required=True, shortest=1, longest=40),),
+        ),
         fewest=1,
         most=20,
         purpose="As the provider describes them.",
@@ -191,12 +206,6 @@ class TemplateOperations:
             errors.append(("/name", "must be lower case letters, digits and underscores"))
         if not _LANGUAGE.fullmatch(given["language"]):
             errors.append(("/language", "must be a language like en or en_US"))
-        errors += [
-            # the rest of a component is the provider's to check: its rules change more often than this program
-            (f"/components/{n}/type", "is missing")
-            for n, one in enumerate(given["components"])
-            if not isinstance(one.get("type"), str)
-        ]
         if errors:
             raise FieldsInvalid(errors)
         if (act := act_of(request)) is not None:

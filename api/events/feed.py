@@ -108,6 +108,7 @@ class FeedOperations:
                 name="Last-Event-ID",
                 place="header",
                 purpose="Of a stream that is opened again: the `id` that came last; wins over `after`.",
+                schema={"type": "string", "pattern": "^[0-9]{1,19}-[0-9]{1,19}$"},
             ),
         )
         answers = {200: ("Oldest first; with `Accept: text/event-stream` a stream of them.", "EventPage", _STREAM)}

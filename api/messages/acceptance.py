@@ -21,7 +21,7 @@ ACCEPTING: Final = (
         name="Idempotency-Key",
         place="header",
         purpose="1 to 255 visible characters; the same key and body are accepted once.",
-        schema={"type": "string", "minLength": 1, "maxLength": 255},
+        schema={"type": "string", "pattern": "^[!-~]{1,255}$"},
     ),
     Parameter(
         name="Prefer",

@@ -49,6 +49,7 @@ _NEW: Final = (
         required=True,
         shortest=1,
         longest=64,
+        documented=(("pattern", "^[A-Za-z0-9_-]{1,64}$"),),
         purpose="1 to 64 letters, digits, `-` and `_`; stands in every path.",
     ),
     _NAME,

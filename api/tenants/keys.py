@@ -58,7 +58,13 @@ _NEW: Final = (
         most=len(SCOPES),
         purpose="What the key may do; none of them includes another.",
     ),
-    Field(name="expiresAt", kind=str, longest=64, purpose="ISO 8601 with a time zone; left out: it does not expire."),
+    Field(
+        name="expiresAt",
+        kind=str,
+        longest=64,
+        documented=(("format", "date-time"),),
+        purpose="ISO 8601 with a time zone; left out: it does not expire.",
+    ),
 )
 _ROTATION: Final = (
     Field(

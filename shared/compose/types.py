@@ -69,6 +69,7 @@ _FILE: Final = (
         kind=str,
         purpose="The file in base64, also as a `data:` URI; for files beyond 16 MB send a form or upload it first.",
         shortest=1,
+        documented=(("format", "byte"),),
     ),
     Field(
         name="sha256",
