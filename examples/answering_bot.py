@@ -10,6 +10,7 @@ It adds its own webhook when it starts, and removes it when it ends. `bulkhead_c
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections import OrderedDict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,9 +63,9 @@ hook = bulkhead.add_hook(f"http://127.0.0.1:{server.server_port}/hook", ["messag
 secret = hook["secret"]
 sys.stdout.write(f"answering; webhook {hook['id']}\n")
 sys.stdout.flush()
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: sys.exit())
 try:
     server.serve_forever()
-except KeyboardInterrupt:
-    pass
 finally:
     bulkhead.remove_hook(hook["id"])

@@ -8,6 +8,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.connections.bodies import DIGITS
 from api.connections.connections import BODY_LIMIT, PATH, UNKNOWN, ConnectionOperations
 from api.connections.tasks import TASK_PROBLEMS, TaskOperations
 from api.http.bodies import BODY_PROBLEMS, read_json
@@ -35,6 +36,7 @@ PROBLEMS: Final = (*UNKNOWN, "unsupported_operation", *TASK_PROBLEMS)
 _PIN: Final = Field(
     name="pin",
     kind=str,
+    documented=DIGITS,
     shortest=6,
     longest=6,
     purpose="Two-step PIN, six digits; the one that is kept when it is not given.",

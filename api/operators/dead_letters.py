@@ -34,8 +34,20 @@ _INSTANT: Final = "ISO 8601 with a time zone."
 _REDRIVE_FIELDS: Final = (
     Field(name="code", kind=str, purpose="Only those that failed with this code.", longest=_LONGEST_CODE),
     Field(name="phoneIndex", kind=int, purpose="Only those of this connection.", high=9999),
-    Field(name="failedAfter", kind=str, purpose=f"Only those that failed then or later; {_INSTANT}", longest=40),
-    Field(name="failedBefore", kind=str, purpose=f"Only those that failed earlier; {_INSTANT}", longest=40),
+    Field(
+        name="failedAfter",
+        kind=str,
+        purpose=f"Only those that failed then or later; {_INSTANT}",
+        longest=40,
+        documented=(("format", "date-time"),),
+    ),
+    Field(
+        name="failedBefore",
+        kind=str,
+        purpose=f"Only those that failed earlier; {_INSTANT}",
+        longest=40,
+        documented=(("format", "date-time"),),
+    ),
     Field(
         name="limit",
         kind=int,
