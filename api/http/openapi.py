@@ -184,7 +184,7 @@ def _operation(operation: Operation, components: Components) -> dict[str, Any]:
             "name": parameter.name,
             "in": parameter.place,
             "description": parameter.purpose,
-            "schema": components.lifted(parameter.schema, name + capitalized(parameter.name)),
+            "schema": components.lifted(_documented(parameter), name + capitalized(parameter.name)),
             **({"example": PARAMETER_EXAMPLES[parameter.name]} if parameter.name in PARAMETER_EXAMPLES else {}),
         }
         for parameter in (*operation.parameters, *(_OF_TASKS if _is_task(operation) else ()))
@@ -205,6 +205,13 @@ def _operation(operation: Operation, components: Components) -> dict[str, Any]:
     if bodies := _bodies(operation, name, components):
         described["requestBody"] = {"required": True, "content": bodies}
     return described
+
+
+def _documented(parameter: Parameter) -> Mapping[str, Any]:
+    """Return the schema of a parameter, with the empty text where it is as good as absent."""
+    if parameter.place != "query" or not parameter.may_be_empty or "pattern" not in parameter.schema:
+        return parameter.schema
+    return {**parameter.schema, "pattern": f"^$|{parameter.schema['pattern']}"}
 
 
 def _is_task(operation: Operation) -> bool:

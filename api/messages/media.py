@@ -51,6 +51,7 @@ class MediaOperations:
                 handler=self.upload,
                 form={
                     "type": "object",
+                    "additionalProperties": False,
                     "required": ["file"],
                     "properties": {
                         "file": {"type": "string", "format": "binary", "description": "The file."},

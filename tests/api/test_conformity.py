@@ -46,7 +46,8 @@ BEYOND_SCHEMAS = re.compile(
     r"/accessToken|/apiKey|/webhookSecret|/accountId|/wabaId|/options|/types no types of events|/data is not base64|"
     r"/expiresAt|/emoji must be one emoji|/since|/until|/by|the body must have|must name the file by|"
     r"(cursor|since|until|types|by) must be|after is beyond|/headers|/url|/interactive|/contacts|"
-    r"/components|half of a surrogate pair|character NUL|/eventIds|/phone|/sendAt|Last-Event-ID"
+    r"/tag is nothing|/sha256 is no file|confirm must be|/components|"
+    r"half of a surrogate pair|character NUL|/eventIds|/phone|/sendAt|Last-Event-ID"
 )
 THERE = {
     "companyId": "alpha",
