@@ -61,6 +61,6 @@ BEGIN
 END
 $$;
 
-DROP FUNCTION secure_tables(), reactions_to(text, bigint[], text[]), open_function(text), protect_partition(text), protect_child_table(text, text, text, text), protect_company_table(text, text),
+DROP FUNCTION secure_tables(), reactions_to(text, bigint[], text[]), account_in_use(text, text, bigint), open_function(text), open_view(text), protect_partition(text), protect_child_table(text, text, text, text), protect_company_table(text, text),
     protect_table(text, text, text), apply_row_security(text), choose_role(text, text), own_company(), no_company(), tenant_role(), runtime_role();
 DROP TABLE row_security_rules;

@@ -79,6 +79,12 @@ BEGIN
         RETURN;
     END IF;
     SELECT relowner::regrole::text INTO owner FROM pg_class WHERE oid = name::regclass;
+    -- a view follows the policies of its reader
+    IF (SELECT relkind = 'v' FROM pg_class WHERE oid = name::regclass) THEN
+        EXECUTE format('ALTER VIEW %I SET (security_invoker = true)', name);
+        EXECUTE format('GRANT SELECT ON %I TO %I, %I', name, runtime_role(), tenant_role());
+        RETURN;
+    END IF;
     state := md5(concat_ws('|', wanted.condition, wanted.tenant_may, runtime_role(), tenant_role(), owner));
     IF state = wanted.applied AND has_table_privilege(runtime_role(), name, 'INSERT')
        AND (SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = name::regclass)
@@ -115,6 +121,14 @@ $$;
 -- rows, so it takes the company as an argument, compares it, and returns no more than ids.
 CREATE FUNCTION open_function(name text) RETURNS void LANGUAGE sql AS $$
     INSERT INTO row_security_rules (name, condition, tenant_may) VALUES (open_function.name, '', 'EXECUTE') ON CONFLICT DO NOTHING
+$$;
+
+-- For migrations: let the tenant role read a view of protected tables.
+CREATE FUNCTION open_view(name text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO row_security_rules (name, condition, tenant_may) VALUES (open_view.name, '', 'SELECT') ON CONFLICT DO NOTHING;
+    PERFORM apply_row_security(name);
+END
 $$;
 
 -- For migrations: protect a table that has a column company_id.
@@ -257,12 +271,25 @@ BEGIN
 END
 $$;
 
+-- Whether a connection of any company is proved to serve a provider's account; a claim without a proof blocks no other
+-- connection. `but`: not this one.
+CREATE FUNCTION account_in_use(connection_type text, account text, but bigint) RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM phone_configs c
+        WHERE c.account_id = account AND c.account_id <> ''
+          AND c.process_name = (SELECT t.process_name FROM connection_types t WHERE t.connection_type = account_in_use.connection_type)
+          AND c.account_id = ANY(c.proved_ids) AND c.status <> 'removed' AND c.id IS DISTINCT FROM but);
+END
+$$;
+
 -- Partitions are made and dropped by the runtimes, who may not change tables otherwise.
 DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['make_day_partitions(text, text, integer)', 'drop_day_partitions(text, double precision)', 'reactions_to(text, bigint[], text[])'] LOOP
+    FOREACH name IN ARRAY ARRAY['make_day_partitions(text, text, integer)', 'drop_day_partitions(text, double precision)', 'reactions_to(text, bigint[], text[])',
+                               'account_in_use(text, text, bigint)'] LOOP
         EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path TO %I, pg_temp', name, current_schema());
     END LOOP;
 END
@@ -281,20 +308,23 @@ BEGIN
     PERFORM protect_company_table('environment_seeds', '');
     -- not the digests of keys
     PERFORM protect_company_table('api_keys', 'SELECT (id, company_id, name, prefix, scopes, created_at, rotated_at, previous_until, expires_at, last_used_at, '
-                                  'revoked_at, limits)');
+                                  'revoked_at, limits), UPDATE (revoked_at)');
     PERFORM protect_company_table('hooks');
     -- each part by itself, since some statements name it
     PERFORM protect_company_table('events', 'SELECT, INSERT');
     PERFORM protect_company_table('events_messages', 'SELECT, INSERT');
     PERFORM protect_company_table('events_others', 'SELECT, INSERT');
-    PERFORM protect_child_table('phone_status', 'connection_id', 'phone_configs', 'SELECT');
-    PERFORM protect_child_table('templates', 'connection_id', 'phone_configs', 'SELECT');
+    PERFORM protect_child_table('phone_status', 'connection_id', 'phone_configs', 'SELECT, UPDATE');
+    PERFORM protect_child_table('templates', 'connection_id', 'phone_configs', 'SELECT, DELETE');
+    PERFORM protect_child_table('media_uploads', 'connection_id', 'phone_configs', 'SELECT, DELETE');
     PERFORM protect_child_table('contacts', 'connection_id', 'phone_configs', 'SELECT');
     PERFORM protect_child_table('timed_pauses', 'connection_id', 'phone_configs', 'SELECT');
     PERFORM protect_child_table('hook_retries', 'hook_id', 'hooks', 'SELECT, INSERT, UPDATE');
     PERFORM protect_child_table('hook_deliveries', 'hook_id', 'hooks', 'SELECT');
-    -- no tenant's data: which process kind serves a connection type
+    -- no tenant's data: which process kind serves a connection type, and which events are gone
+    PERFORM protect_table('event_horizons', 'true', 'SELECT');
     PERFORM protect_table('connection_types', 'true', 'SELECT');
     PERFORM open_function('reactions_to');
+    PERFORM open_function('account_in_use');
 END
 $$;

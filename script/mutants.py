@@ -963,6 +963,57 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/inbound/test_chat_scope.py",
     ),
+    "company-role": Mutation(
+        "a request about one company runs in the tenant role",
+        (
+            Edit(
+                "shared/store/store.py",
+                "return self._store._pool.transaction(by, company_id=self.company_id)",
+                "return self._store._pool.transaction(by)",
+            ),
+        ),
+        "tests/tenants/test_row_security.py",
+    ),
+    "company-for-one-transaction": Mutation(
+        "role and company end with the transaction",
+        (
+            Edit(
+                "shared/store/queries/server.sql",
+                "SELECT set_config('role', tenant_role(), true), "
+                "set_config('bulkhead.company_id', %(company_id)s, true);",
+                "SELECT set_config('role', tenant_role(), false), "
+                "set_config('bulkhead.company_id', %(company_id)s, false);",
+            ),
+        ),
+        "tests/store/test_row_security.py",
+    ),
+    "idle-before-it-is-handed-on": Mutation(
+        "a connection that is in a transaction is not given to the next caller",
+        (Edit("shared/store/pool.py", "if healthy and roles.is_idle(connection) and", "if healthy and"),),
+        "tests/store/test_row_security.py",
+    ),
+    "no-company-is-an-error": Mutation(
+        "the tenant role without a company fails, and sees no empty list",
+        (
+            Edit(
+                "migrations/0080.row-level-security.sql",
+                "SELECT coalesce(nullif(current_setting('bulkhead.company_id', true), ''), no_company())",
+                "SELECT nullif(current_setting('bulkhead.company_id', true), '')",
+            ),
+        ),
+        "tests/store/test_row_security.py",
+    ),
+    "roles-of-another-installation": Mutation(
+        "a role that another user may take is not used",
+        (
+            Edit(
+                "migrations/0080.row-level-security.sql",
+                "CONTINUE WHEN NOT pg_has_role(name, CASE WHEN modern THEN 'SET' ELSE 'MEMBER' END);",
+                "",
+            ),
+        ),
+        "tests/store/test_row_security_servers.py",
+    ),
     "page-names-the-chat": Mutation(
         "what a page reports about a message is in the chat where it was done, not where its target is",
         (

@@ -221,7 +221,7 @@ class ConnectionTaskOperations:
         """Add a task about a connection and answer with it. Arguments as for `shared.store.tasks.add`; `secrets` are
         sealed.
         """
-        task_id = await self._store.call(
+        task_id = await self._store.as_company(connection.company_id).call(
             recorded(act_of(request), tasks.add, after=lambda made: {"taskId": str(made)}),
             company_id=connection.company_id,
             connection_id=connection.id,

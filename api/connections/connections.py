@@ -202,7 +202,7 @@ class ConnectionOperations:
         require_whole(connection_type, given)
         require_ids(connection_type, given)
         # one transaction: no process may find the connection without its credentials, since its sends would fail
-        phone_index = await self._store.call(
+        phone_index = await self._store.as_company(company_id).call(
             self._add, act_of(request), company_id, given, credentials_of(connection_type, given)
         )
         answer = await self._shown(company_id, phone_index, status=201)
@@ -251,7 +251,7 @@ class ConnectionOperations:
         connection = await self.connection(request)
         given = checked(await read_json(request, limit=BODY_LIMIT), CHANGE)
         require_ids(connection.connection_type, given)
-        await self._store.call(
+        await self._store.as_company(connection.company_id).call(
             self._change, act_of(request), connection, given, credentials_of(connection.connection_type, given)
         )
         return await self._shown(connection.company_id, connection.phone_index)
@@ -289,7 +289,9 @@ class ConnectionOperations:
     async def remove(self, request: Request) -> Response:
         """Remove a connection, unless messages wait there and `force` is not set."""
         connection = await self.connection(request)
-        failed = await self._store.call(partial(_remove, force=query_of(request)["force"]), act_of(request), connection)
+        failed = await self._store.as_company(connection.company_id).call(
+            partial(_remove, force=query_of(request)["force"]), act_of(request), connection
+        )
         # other processes of the API forget it within a second; what they still accept is failed by `fail_leftovers`
         self._directory.forget(connection.company_id, connection.phone_index)
         return JSONResponse(
@@ -319,18 +321,18 @@ class ConnectionOperations:
 
     async def _pause(self, request: Request, connection: Connection, reason: str) -> None:
         change = recorded(act_of(request), connections.pause, after=lambda _: {"status": "paused", "reason": reason})
-        await self._store.call(change, connection.id, reason)
+        await self._store.as_company(connection.company_id).call(change, connection.id, reason)
 
     async def _resume(self, request: Request, connection: Connection) -> None:
         change = recorded(act_of(request), connections.resume, after=lambda _: {"status": "active"})
-        await self._store.call(change, connection.id)
+        await self._store.as_company(connection.company_id).call(change, connection.id)
 
     async def connection(self, request: Request) -> Connection:
         """Return the current row of the connection in a path. Raises `Problem` when there is none."""
         company_id, phone_index = request.path_params["companyId"], read_phone_index(request.path_params["phoneIndex"])
         require_possible(company_id)
         # the row and not the directory's cache, since the row is changed next
-        connection = await self._store.call(connections.by_index, company_id, phone_index)
+        connection = await self._store.as_company(company_id).call(connections.by_index, company_id, phone_index)
         if connection is None:
             await self._directory.require_company(company_id)
             raise phone_index_unknown()
@@ -348,7 +350,7 @@ class ConnectionOperations:
 
     async def _rows(self, company_id: str) -> list[Row]:
         require_possible(company_id)
-        rows = await self._store.call(connections.of_company, company_id)
+        rows = await self._store.as_company(company_id).call(connections.of_company, company_id)
         if not rows:
             await self._directory.require_company(company_id)
         return rows

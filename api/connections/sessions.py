@@ -250,7 +250,7 @@ class SessionOperations:
     async def _ask(
         self, request: Request, row: Row, operation: str, arguments: Mapping[str, Any] | None = None
     ) -> Response:
-        task_id = await self._store.call(
+        task_id = await self._store.as_company(row["company_id"]).call(
             recorded(act_of(request), tasks.add, after=lambda made: {"taskId": str(made)}),
             company_id=row["company_id"],
             operation=operation,
@@ -278,7 +278,9 @@ class SessionOperations:
         query = query_of(request)
         most, before = query["limit"], int(query["cursor"]) if query["cursor"] else None
         row = await self.row(request)
-        found = await self._store.call(sessions.events, row["id"], most=most, before=before)
+        found = await self._store.as_company(row["company_id"]).call(
+            sessions.events, row["id"], most=most, before=before
+        )
         # after a page that is exactly full, `next` may lead to an empty one
         following = str(found[-1]["id"]) if len(found) == most else None
         return JSONResponse({"events": [_event(event) for event in found], "next": following}, headers=_NOT_KEPT)
@@ -302,7 +304,7 @@ class SessionOperations:
 
     async def _rows(self, company_id: str) -> list[Row]:
         require_possible(company_id)
-        rows = await self._store.call(sessions.of_company, company_id)
+        rows = await self._store.as_company(company_id).call(sessions.of_company, company_id)
         # the rows do not distinguish an unknown company from one without connections
         if not rows:
             await self._directory.require_company(company_id)
@@ -312,7 +314,7 @@ class SessionOperations:
         act = act_of(request)
         if act is not None:
             act.before, act.after = {"desired": row["desired_state"]}, {"desired": desired}
-        if not await self._store.call(
+        if not await self._store.as_company(row["company_id"]).call(
             recorded(act, sessions.want),
             company_id=row["company_id"],
             phone_index=row["phone_index"],

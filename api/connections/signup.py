@@ -118,7 +118,7 @@ class SignupOperations:
             raise FieldsInvalid(errors)
         # the code can be exchanged for a token of the customer's account, and is as secret as one
         secrets = {name: given[name] for name in ("code", "pin") if given[name]}
-        task_id = await self._store.call(
+        task_id = await self._store.as_company(company_id).call(
             recorded(act_of(request), tasks.add, after=lambda made: {"taskId": str(made), "wabaId": given["wabaId"]}),
             company_id=company_id,
             # explicit, since there is no connection yet that determines it

@@ -73,13 +73,14 @@ class TaskOperations:
         """Answer with one task."""
         company_id, text = request.path_params["companyId"], request.path_params["taskId"]
         require_possible(company_id)
+        principal = principal_of(request)
         row = (
-            await self._store.call(
+            await self._store.as_company_or_all(principal.company_id).call(
                 tasks.by_id,
                 company_id=company_id,
                 task_id=int(text),
-                # it may be about a company that is gone
-                installations=principal_of(request).is_admin,
+                # it may be about a company that is gone, and then belongs to the installation
+                installations=principal.is_admin,
             )
             if _TASK_ID.fullmatch(text)
             else None
@@ -119,7 +120,7 @@ class TaskOperations:
         by = monotonic() + wait_s
         while True:
             # polled first, and once more after the deadline, so that no result is missed
-            row = await self._store.call(tasks.by_id, company_id=company_id, task_id=task_id)
+            row = await self._store.as_company(company_id).call(tasks.by_id, company_id=company_id, task_id=task_id)
             if row is None:
                 raise Problem("task_unknown", "The task was removed while it was waited for.")
             if row["state"] in ("done", "failed") or self._stopping.is_set() or not left(by):

@@ -175,7 +175,7 @@ class TemplateOperations:
         query = query_of(request)
         name, _, language = (query["cursor"] or "").partition(" ")
         status = query["status"]
-        found = await self._store.call(
+        found = await self._store.as_company(connection.company_id).call(
             templates.of_connection,
             connection.id,
             connection.world,
@@ -184,7 +184,7 @@ class TemplateOperations:
             most=_MOST,
         )
         # no template has an empty name: this reads only the time of the last sync
-        synced = await self._store.call(
+        synced = await self._store.as_company(connection.company_id).call(
             templates.find_template, connection_id=connection.id, world=connection.world, name="", language=""
         )
         following = f"{found[-1].name} {found[-1].language}" if len(found) == _MOST else None

@@ -232,7 +232,7 @@ class HookOperations:
         """Answer with a company's webhooks."""
         company_id = request.path_params["companyId"]
         require_possible(company_id)
-        rows = await self._store.call(_of_company, company_id, None)
+        rows = await self._store.as_company(company_id).call(_of_company, company_id, None)
         if not rows:
             await self._directory.require_company(company_id)
         return JSONResponse({"hooks": [_shown(row) for row in rows]})
@@ -249,7 +249,7 @@ class HookOperations:
         _require_reader(request)
         secret = _new_secret()
         kept = HookSecrets(secrets=(secret,), headers=given["headers"] or {})
-        row = await self._store.call(_add, self._vault, company_id, given, kept)
+        row = await self._store.as_company(company_id).call(_add, self._vault, company_id, given, kept)
         if row is None:
             raise Problem("too_many_hooks", f"The company has {HOOKS_MOST} webhooks.", limit=HOOKS_MOST)
         place = f"/api/v2/hooks/{company_id}/{row['id']}"
@@ -327,7 +327,11 @@ class HookOperations:
         """Run `work` on the webhook that the path names. Raises `Problem` when the company has none with this id."""
         company_id, hook_id = request.path_params["companyId"], request.path_params["hookId"]
         require_possible(company_id)
-        found = await self._store.call(_with_row, company_id, int(hook_id), work) if _ID.fullmatch(hook_id) else None
+        found = (
+            await self._store.as_company(company_id).call(_with_row, company_id, int(hook_id), work)
+            if _ID.fullmatch(hook_id)
+            else None
+        )
         if found is None:
             await self._directory.require_company(company_id)
             raise Problem("hook_unknown", "The company has no webhook with this id.")

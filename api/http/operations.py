@@ -180,7 +180,7 @@ class _Resource:
 
     async def _write_after(self, act: Act) -> None:
         try:
-            await self._store.call(act.write)
+            await self._store.as_company_or_all(act.company_id).call(act.write)
         except StoreUnavailable as error:
             # the change is committed: a refusal would be wrong
             log.error("audit_not_written", act=act.name, reason=str(error))

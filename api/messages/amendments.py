@@ -149,7 +149,7 @@ class AmendmentOperations:
         if target.state == MessageState.QUEUED:
             # a claim may come first, and then nothing is cancelled: the state read after this decides, not the one
             # before
-            await self._store.call(
+            await self._store.as_company(company_id).call(
                 interventions.cancel, company_id=company_id, chat_id=target.chat_id, message_id=target.id
             )
             target = await self._named(request, acting=True)
@@ -166,7 +166,9 @@ class AmendmentOperations:
         """Accept a reaction to a message of any chat."""
         company_id = request.path_params["companyId"]
         require_possible(company_id)
-        found = await self._store.call(targets.find, company_id, request.path_params["messageId"])
+        found = await self._store.as_company(company_id).call(
+            targets.find, company_id, request.path_params["messageId"]
+        )
         if not found:
             await self._directory.require_company(company_id)
             raise Problem("message_unknown", "The company has no such message.")
@@ -184,7 +186,9 @@ class AmendmentOperations:
         company_id, chat_id, message_id = named_by_any(request)
         # the id is looked up by company alone: the chat of the path must match too, or a guessed id would reach
         # another chat
-        for target in await self._store.call(targets.find, company_id, str(message_id), acting=acting):
+        for target in await self._store.as_company(company_id).call(
+            targets.find, company_id, str(message_id), acting=acting
+        ):
             if message_id in (target.id, target.provider_id) and chat_id in target.chat_ids:
                 return target
         await self._directory.require_company(company_id)

@@ -27,7 +27,7 @@ class MessageSerializer:
         Args:
             message_id: our id, or the provider's as text, by which a reply names the quoted message.
         """
-        row, steps, related = await self._store.call(_whole, company_id, chat_id, message_id)
+        row, steps, related = await self._store.as_company(company_id).call(_whole, company_id, chat_id, message_id)
         # a chat has several ids (a number, an id of the provider's), any of which is valid here
         if row is None or chat_id not in row["chat_ids"]:
             # only now: the usual request needs no second query for the company
@@ -42,7 +42,7 @@ class MessageSerializer:
         self, company_id: str, chat_id: str, *, before: tuple[Any, int], most: int
     ) -> tuple[list[Row], list[JsonObject]]:
         """Return both directions of a chat, newest first: the rows, and what clients see of them."""
-        rows, related = await self._store.call(_page, company_id, chat_id, before, most)
+        rows, related = await self._store.as_company(company_id).call(_page, company_id, chat_id, before, most)
         return rows, [_entry(row, company_id, related) for row in rows]
 
 

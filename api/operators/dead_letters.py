@@ -181,7 +181,7 @@ class DeadLetterOperations:
         """Answer with one page."""
         company_id, query = request.path_params["companyId"], query_of(request)
         require_possible(company_id)
-        rows = await self._store.call(
+        rows = await self._store.as_company(company_id).call(
             interventions.for_humans,
             company_id=company_id,
             code=query["code"],
@@ -203,7 +203,7 @@ class DeadLetterOperations:
         await self._directory.require_company(company_id)
         fields = checked(await read_json(request), _REDRIVE_FIELDS)
         asked = {name: value for name, value in fields.items() if value is not None}
-        ids = await self._store.call(
+        ids = await self._store.as_company(company_id).call(
             recorded(act_of(request), interventions.redrive, after=lambda moved: {"redriven": len(moved), **asked}),
             company_id=company_id,
             code=fields["code"],
@@ -222,7 +222,7 @@ class DeadLetterOperations:
         # first: a redrive leaves such messages as they are, and their state would be a misleading reason
         await self._require_sendable(company_id, chat_id, message_id)
         # one conditional statement: of two concurrent operators only one queues the message
-        moved = await self._store.call(
+        moved = await self._store.as_company(company_id).call(
             recorded(act_of(request), interventions.redrive),
             company_id=company_id,
             chat_id=chat_id,
@@ -231,7 +231,7 @@ class DeadLetterOperations:
         )
         shown = await self._describe(company_id, chat_id, message_id)
         # redriven before: a repeated request gets the same response, whatever the message's state
-        if not moved and await self._store.call(interventions.last_word, message_id) != REDRIVEN:
+        if not moved and await self._store.as_company(company_id).call(interventions.last_word, message_id) != REDRIVEN:
             raise Problem("not_a_dead_letter", f"The message is {shown['status']}.", state=shown["status"])
         return JSONResponse(shown, status_code=202)
 
@@ -241,7 +241,7 @@ class DeadLetterOperations:
         resolution: Resolution = checked(await read_json(request), _RESOLVE_FIELDS)["as"]
         if resolution == "resend":
             await self._require_sendable(company_id, chat_id, message_id)
-        moved = await self._store.call(
+        moved = await self._store.as_company(company_id).call(
             recorded(act_of(request), interventions.resolve, after=lambda _: {"as": resolution}),
             company_id=company_id,
             chat_id=chat_id,
@@ -250,13 +250,17 @@ class DeadLetterOperations:
         )
         shown = await self._describe(company_id, chat_id, message_id)
         # the same decision gets the same response; another one is refused
-        if not moved and await self._store.call(interventions.last_word, message_id) != RESOLUTIONS[resolution][1]:
+        if (
+            not moved
+            and await self._store.as_company(company_id).call(interventions.last_word, message_id)
+            != RESOLUTIONS[resolution][1]
+        ):
             raise Problem("not_held", f"The message is {shown['status']}.", state=shown["status"])
         return JSONResponse(shown)
 
     async def _require_sendable(self, company_id: str, chat_id: str, message_id: int) -> None:
         """Raise `Problem` when a dead letter or a held message cannot be sent at all."""
-        found = await self._store.call(
+        found = await self._store.as_company(company_id).call(
             interventions.obstacle, company_id=company_id, message_id=message_id, worlds=self._worlds
         )
         if found is None:

@@ -100,7 +100,7 @@ class AnalyticsOperations:
             channel=query["connectionType"],
             type=query["type"],
         )
-        counts, latencies, as_of = await self._store.call(_read, company_id, selection)
+        counts, latencies, as_of = await self._store.as_company(company_id).call(_read, company_id, selection)
         if not counts:
             await self._directory.require_company(company_id)
         rows = [{**_named(key, groups), **figures} for key, figures in _grouped(counts, latencies)]

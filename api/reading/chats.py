@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -120,9 +120,15 @@ class ChatOperations:
             connection_id = (await self._directory.connection(company_id, query["phoneIndex"])).id
         most = query["limit"]
         # one more than requested: its presence means that another page follows
-        rows, shown = await self._store.call(
-            _page, company_id, query["q"], before=before, connection_id=connection_id, most=most + 1
-        )
+        where = {"company_id": company_id, "before": before, "connection_id": connection_id, "most": most + 1}
+        own, words = self._store.as_company(company_id), query["q"]
+        if words is None:
+            rows, shown = await own.call(_page, company_id, reading.chats, **where)
+        else:
+            # no index of a search serves the tenant role (docs/internals/store.md): the chats are found without it, and
+            # what is shown of them is read in it
+            found = await self._store.call(reading.chats_found, number=number_of(words), words=words, **where)
+            rows, shown = await own.call(_page, company_id, lambda _: found)
         if not rows:
             await self._directory.require_company(company_id)
         following = None
@@ -136,7 +142,7 @@ class ChatOperations:
         company_id, chat_id = request.path_params["companyId"], read_chat(request.path_params["chatId"])
         require_possible(company_id)
         up_to = query_of(request)["upTo"]
-        read_at = await self._store.call(
+        read_at = await self._store.as_company(company_id).call(
             _mark,
             company_id,
             chat_id,
@@ -162,16 +168,15 @@ def _read_position(given: str | None) -> ChatPosition:
 
 
 def _page(
-    transaction: Transaction, /, company_id: str, words: str | None, **where: Any
+    transaction: Transaction, /, owner: str, read: Callable[..., Sequence[Row]], **where: Any
 ) -> tuple[Sequence[Row], list[JsonObject]]:
-    if words is None:
-        rows = reading.chats(transaction, company_id=company_id, **where)
-    else:
-        rows = reading.chats_found(transaction, company_id=company_id, number=number_of(words), words=words, **where)
-    facts = reading.chat_facts(transaction, company_id, rows)
-    people = reading.people_named(transaction, company_id, sorted({name for row in facts for name in row["chat_ids"]}))
-    newest = entries(transaction, company_id, [row["message_id"] for row in facts if row["message_id"] is not None])
+    rows = read(transaction, **where)
     connections = events.connections_of(transaction, sorted({row["connection_id"] for row in rows}))
+    # one may be gone since, with its company
+    rows = [row for row in rows if row["connection_id"] in connections]
+    facts = reading.chat_facts(transaction, owner, rows)
+    people = reading.people_named(transaction, owner, sorted({name for row in facts for name in row["chat_ids"]}))
+    newest = entries(transaction, owner, [row["message_id"] for row in facts if row["message_id"] is not None])
     shown: list[JsonObject] = []
     for row, fact in zip(rows, facts, strict=True):
         person = next((people[name] for name in fact["chat_ids"] if name in people), None)

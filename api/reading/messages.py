@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -113,20 +114,22 @@ class SearchOperations:
         if query["cursor"] is not None:
             at, message_id = cursors.decode(query["cursor"], int)
             before = min(before, (at, message_id))
-        shown, following = await self._store.call(_page, company_id, selection, before, query["limit"])
+        own = self._store.as_company(company_id)
+        # no index of a search serves the tenant role (docs/internals/store.md): ids are found without it, and the
+        # messages are read in it
+        lister = own if selection.words is None else self._store
+        found, following = await lister.call(reading.listed, company_id, selection, before=before, most=query["limit"])
+        shown = await own.call(_shown, company_id, selection, [message_id for _, message_id in found])
         if not shown:
             await self._directory.require_company(company_id)
         return JSONResponse({"messages": shown, "next": None if following is None else cursors.encode(*following)})
 
 
-def _page(
-    transaction: Transaction, company_id: str, selection: MessageFilter, before: tuple[datetime, int], most: int
-) -> tuple[list[JsonObject], tuple[datetime, int] | None]:
-    found, following = reading.listed(transaction, company_id, selection, before=before, most=most)
-    shown = entries(transaction, company_id, [message_id for _, message_id in found])
+def _shown(transaction: Transaction, company_id: str, selection: MessageFilter, ids: Sequence[int]) -> list[JsonObject]:
+    shown = entries(transaction, company_id, ids)
     # what is filtered by is as old as the last round of the recorder: a message that has moved on since is left out
     return [
         entry
-        for _, message_id in found
+        for message_id in ids
         if (entry := shown.get(message_id)) is not None and selection.state in (None, entry["status"])
-    ], following
+    ]

@@ -69,7 +69,9 @@ class AuditOperations:
                 raise company_unknown()
         xid, _, event_id = (query["after"] or "0.0").partition(".")
         after = int(xid), int(event_id)
-        rows = await self._store.call(audit.read, company_id=company_id, after=after, most=query["limit"])
+        rows = await self._store.as_company_or_all(company_id).call(
+            audit.read, company_id=company_id, after=after, most=query["limit"]
+        )
         last = (rows[-1]["xid"], rows[-1]["id"]) if rows else after
         # also after the newest act, so that later ones follow it
         return JSONResponse(

@@ -193,12 +193,13 @@ class CompanyOperations:
 
     async def show(self, request: Request) -> Response:
         """Answer with companies: those that the key may reach."""
-        rows = await self._store.call(
+        only = principal_of(request).company_id
+        rows = await self._store.as_company_or_all(only).call(
             companies.listed,
             # any text works as a lower bound
             after=query_of(request)["after"] or "",
             most=_MOST,
-            only=principal_of(request).company_id,
+            only=only,
         )
         # after a page that is exactly full, `next` may lead to an empty one: simpler than to read one row more
         return JSONResponse(
@@ -228,7 +229,8 @@ class CompanyOperations:
 
     async def show_one(self, request: Request) -> Response:
         """Answer with one company."""
-        row = await self._store.call(companies.find, _company_id(request))
+        company_id = _company_id(request)
+        row = await self._store.as_company(company_id).call(companies.find, company_id)
         # a company's own keys end with its deletion, so that only the installation's see it
         if row is None:
             raise company_unknown()
@@ -241,9 +243,8 @@ class CompanyOperations:
         # refuses what is wrong; null means something else in a merge patch than to `checked`, so that its result is not
         # used
         checked(patch, _CHANGES)
-        return _answer(
-            await self._store.call(_change, act_of(request), company_id, patch, request.headers.get("if-match"))
-        )
+        own = self._store.as_company(company_id)
+        return _answer(await own.call(_change, act_of(request), company_id, patch, request.headers.get("if-match")))
 
     async def suspend(self, request: Request) -> Response:
         """Suspend a company."""

@@ -174,7 +174,9 @@ class KeyOperations:
             require_possible(company_id)
             if not principal.may_reach(company_id):
                 raise company_unknown()
-        rows = await self._store.call(_page, company_id=company_id, after=int(query["after"] or 0))
+        rows = await self._store.as_company_or_all(company_id).call(
+            _page, company_id=company_id, after=int(query["after"] or 0)
+        )
         following = str(rows[-1]["id"]) if len(rows) == _MOST else None
         return JSONResponse({"keys": [_shown(row) for row in rows], "next": following})
 
@@ -211,7 +213,9 @@ class KeyOperations:
 
     async def show(self, request: Request) -> Response:
         """Answer with one key."""
-        return JSONResponse(_shown(await self._store.call(_of, principal_of(request), read_key_id(request))))
+        principal = principal_of(request)
+        own = self._store.as_company_or_all(principal.company_id)
+        return JSONResponse(_shown(await own.call(_of, principal, read_key_id(request))))
 
     async def rotate(self, request: Request) -> Response:
         """Rotate a key."""
@@ -229,7 +233,9 @@ class KeyOperations:
 
     async def revoke(self, request: Request) -> Response:
         """Revoke a key."""
-        row = await self._store.call(_of_company(act_of(request), _revoke), principal_of(request), read_key_id(request))
+        principal = principal_of(request)
+        own = self._store.as_company_or_all(principal.company_id)
+        row = await own.call(_of_company(act_of(request), _revoke), principal, read_key_id(request))
         # other processes of the API follow within a second
         self._known.forget()
         return JSONResponse(_shown(row))

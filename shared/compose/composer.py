@@ -184,7 +184,7 @@ class Composer:
             raise chat_invalid(error) from error
 
     async def _wrote(self, connection: Connection, chat_id: str) -> bool:
-        last: datetime | None = await self._store.call(
+        last: datetime | None = await self._store.as_company(connection.company_id).call(
             windows.last_received_at, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id
         )
         return last is not None
@@ -231,7 +231,11 @@ class Composer:
 
     async def _repetition(self, order: _Order, clients_key: str | None) -> Accepted | None:
         """Return what was accepted by an earlier call with the same key and the same fields, None when nothing was."""
-        row = await self._store.call(messages.find_by_key, order.company_id, clients_key) if clients_key else None
+        row = (
+            await self._store.as_company(order.company_id).call(messages.find_by_key, order.company_id, clients_key)
+            if clients_key
+            else None
+        )
         # the same key with other fields is a mistake of the client: the refusal that was met is reported
         if row is None or row["fingerprint"] != _fingerprint(order):
             return None
@@ -239,7 +243,11 @@ class Composer:
 
     async def _first_schedule(self, order: _Order, clients_key: str | None) -> datetime | None:
         """Return the time for which the first call scheduled a message: by now it may have passed."""
-        row = await self._store.call(messages.find_by_key, order.company_id, clients_key) if clients_key else None
+        row = (
+            await self._store.as_company(order.company_id).call(messages.find_by_key, order.company_id, clients_key)
+            if clients_key
+            else None
+        )
         scheduled_for: datetime | None = row["scheduled_for"] if row else None
         return scheduled_for
 

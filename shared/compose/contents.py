@@ -181,7 +181,7 @@ class Builder:
     async def _require_sendable(self, connection: Connection, name: str, language: str) -> None:
         """Raise `Refused` when it is known that the provider would refuse a template; until its templates were read
         once, nothing is known."""
-        found = await self._store.call(
+        found = await self._store.as_company(connection.company_id).call(
             templates.find_template, connection_id=connection.id, world=connection.world, name=name, language=language
         )
         if found.problem:
@@ -243,7 +243,7 @@ class Builder:
         }
 
     async def _newest(self, connection: Connection, chat_id: str) -> tuple[int, str]:
-        newest = await self._store.call(
+        newest = await self._store.as_company(connection.company_id).call(
             targets.newest_received, company_id=connection.company_id, connection_id=connection.id, chat_id=chat_id
         )
         if newest is None:
@@ -257,7 +257,7 @@ class Builder:
     ) -> MessageTarget:
         """Return the message that an operation acts on, in this chat or (None) in any of the connection. Raises
         `Refused` when there is none, or not yet."""
-        found = await self._store.call(targets.find, connection.company_id, given)
+        found = await self._store.as_company(connection.company_id).call(targets.find, connection.company_id, given)
         for target in found:
             # a provider's id may be known on several connections; an operation leaves through one of them
             if target.connection_id == connection.id and (chat_id is None or chat_id in target.chat_ids):
@@ -268,7 +268,7 @@ class Builder:
 
     async def _quoted(self, connection: Connection, chat_id: str, quoted: str) -> str:
         # an id of the provider may be known on several connections: only this one's can be quoted
-        found = await self._store.call(targets.find, connection.company_id, quoted)
+        found = await self._store.as_company(connection.company_id).call(targets.find, connection.company_id, quoted)
         for target in found:
             is_here = target.connection_id == connection.id and chat_id in target.chat_ids
             if is_here and target.is_there and target.type not in content.LINES:

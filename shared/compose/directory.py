@@ -42,7 +42,7 @@ class Directory:
         if known is not None and self._clock() < until:
             return known
         require_possible(company_id)
-        found = await self._store.call(connections.by_index, company_id, phone_index)
+        found = await self._store.as_company(company_id).call(connections.by_index, company_id, phone_index)
         if found is None:
             self._known.pop((company_id, phone_index), None)
             # the company's absence is the better reason, and costs a query only for requests that fail anyway
@@ -61,7 +61,7 @@ class Directory:
     async def require_company(self, company_id: str) -> None:
         """Raise `Refused` unless there is such a company."""
         require_possible(company_id)
-        if not await self._store.call(companies.exists, company_id):
+        if not await self._store.as_company(company_id).call(companies.exists, company_id):
             raise company_unknown()
 
 

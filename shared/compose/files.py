@@ -53,7 +53,7 @@ class Files:
         if stored.size == 0:
             raise FieldsInvalid([(pointer(field), "is empty")])
         mimetype, filename = mimetype_of(stored.head, declared, filename), cleaned_filename(filename)
-        return await self._store.call(_remembered, company_id, stored, mimetype, filename)
+        return await self._store.as_company(company_id).call(_remembered, company_id, stored, mimetype, filename)
 
     async def keep_base64(
         self, company_id: str, text: str, *, declared: str, filename: str, most: int, field: str
@@ -70,7 +70,11 @@ class Files:
 
     async def find(self, company_id: str, sha256: str) -> StoredFile | None:
         """Return what is known of a file, None when the company has none with this digest."""
-        return await self._store.call(media.find, company_id, sha256) if _SHA256.fullmatch(sha256) else None
+        return (
+            await self._store.as_company(company_id).call(media.find, company_id, sha256)
+            if _SHA256.fullmatch(sha256)
+            else None
+        )
 
 
 def _remembered(transaction: Transaction, company_id: str, stored: Stored, mimetype: str, filename: str) -> StoredFile:

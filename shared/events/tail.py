@@ -140,7 +140,8 @@ class EventTail:
         """Read a page that is not kept here, together with others that read the same one."""
         key = (selection, position, most)
         if (reading := self._behind.get(key)) is None:
-            reading = asyncio.ensure_future(self._store.call(public.read, selection, position, most=most))
+            store = self._store.as_company_or_all(selection.company_id)
+            reading = asyncio.ensure_future(store.call(public.read, selection, position, most=most))
             self._behind[key] = reading
             reading.add_done_callback(lambda _: self._keep_behind(key))
         # a follower that is cancelled does not end the read of the others

@@ -268,9 +268,8 @@ def account_in_use(transaction: Transaction, *, connection_type: str, account_id
     """Return whether another connection than `but`, of whatever company, is proved to serve this account of the
     provider.
     """
-    return (
-        transaction.row("account_in_use", connection_type=connection_type, account_id=account_id, but=but) is not None
-    )
+    row = transaction.one("account_in_use", connection_type=connection_type, account_id=account_id, but=but)
+    return bool(row["is_used"])
 
 
 def prove(transaction: Transaction, connection_id: int, ids: Iterable[str], credentials: str) -> bool:

@@ -83,6 +83,12 @@ class Store:
         """
         return CompanyStore(self, company_id)
 
+    def as_company_or_all(self, company_id: str | None) -> CompanyStore | Store:
+        """Return `as_company`, or (None) this store: for operations that a key of the installation uses for all
+        companies.
+        """
+        return self if company_id is None else self.as_company(company_id)
+
     def run(self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run `function(transaction, …)` in the calling thread, in one transaction, with the store's own time limit.
 

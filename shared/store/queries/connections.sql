@@ -192,12 +192,8 @@ WITH before AS (
 SELECT id FROM changed;
 
 -- account_in_use --
--- The connection that is proved to serve a provider's account, of whatever company; a claim without a proof blocks no
--- other connection.
-SELECT id, company_id, phone_index FROM phone_configs
-WHERE account_id = %(account_id)s AND account_id <> ''
-  AND process_name = (SELECT process_name FROM connection_types WHERE connection_type = %(connection_type)s)
-  AND account_id = ANY(proved_ids) AND status <> 'removed' AND id IS DISTINCT FROM %(but)s LIMIT 1;
+-- Whether a connection of any company is proved to serve a provider's account.
+SELECT account_in_use(%(connection_type)s, %(account_id)s, %(but)s::bigint) AS is_used;
 
 -- prove_connection --
 -- Note ids that a connection's token was proved to reach, unless it has other credentials by now; no row when nothing

@@ -1,0 +1,138 @@
+"""Requests about one company run in the tenant role: shown by an API whose statements have lost their conditions on the
+company.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.api.api_env import CHAT, ApiEnv
+from tests.support.servers import Servers
+from tests.tenants.making import new_key
+
+
+@contextmanager
+def running(servers: Servers, **variables: Any) -> Iterator[ApiEnv]:
+    """Run an API over a database of its own, with one thing of each kind for companies alpha and beta."""
+    home = Path(tempfile.mkdtemp(prefix="bh-"))
+    name, url = servers.new_database()
+    with ApiEnv(home, url, servers.new_redis(), **variables) as api:
+        api.seed()
+        for company in ("alpha", "beta"):
+            fill(api, company)
+        yield api.start()
+    servers.drop_database(name)
+    shutil.rmtree(home)
+
+
+def fill(api: ApiEnv, company: str) -> None:
+    """Put one thing of each kind into the database."""
+    api.sql(
+        """WITH c AS (SELECT id, company_id FROM phone_configs WHERE company_id = %s AND phone_index = 0),
+        sent AS (INSERT INTO messages (company_id, connection_id, process_name, chat_id, type, content,
+                                       state, error_code)
+                 SELECT company_id, id, 'meta', %s, 'text', jsonb_build_object('body', 'of ' || company_id),
+                        'failed', 'gone' FROM c),
+        came AS (INSERT INTO inbound_messages (company_id, connection_id, provider_id, chat_id, sender, type,
+                                               content, at)
+                 SELECT company_id, id, 'wamid.' || company_id, %s, '1', 'text',
+                        jsonb_build_object('body', 'to ' || company_id), now() FROM c),
+        task AS (INSERT INTO tasks (company_id, process_name, operation, expires_at)
+                 SELECT company_id, 'meta', 'of ' || company_id, now() FROM c),
+        file AS (INSERT INTO media_files (company_id, sha256, size, mimetype)
+                 SELECT company_id, repeat(CASE company_id WHEN 'alpha' THEN 'a' ELSE 'b' END, 64), 1, 'text/plain'
+                 FROM c),
+        hook AS (INSERT INTO hooks (company_id, url, sealed, xid, event_id)
+                 SELECT company_id, 'https://' || company_id || '.example', '', 0, 0 FROM c RETURNING id),
+        try AS (INSERT INTO hook_deliveries (hook_id, xid, event_id, type, attempt, outcome, took_ms)
+                SELECT id, 1, 1, 'message.sent', 1, 'delivered', 1 FROM hook),
+        template AS (INSERT INTO templates (connection_id, name, language, status, world)
+                     SELECT id, 'of_' || company_id, 'en', 'APPROVED', 'sandbox' FROM c),
+        event AS (INSERT INTO events (subject, type, company_id, connection_id, data)
+                  SELECT 'audit', 'audit.of_' || company_id, company_id, id, '{}' FROM c)
+        UPDATE phone_configs SET world = 'sandbox' WHERE company_id = %s""",
+        company,
+        CHAT,
+        CHAT,
+        company,
+    )
+
+
+def walk(api: ApiEnv, company: str, things_of: str, key: str) -> dict[str, requests.Response]:
+    """Request every operation with a company's path and another company's things, by method and path template."""
+
+    def one(statement: str) -> Any:
+        return api.sql(statement, things_of)[0]["id"]
+
+    named = {
+        "companyId": company,
+        "chatId": CHAT,
+        "messageId": one("SELECT id FROM messages WHERE company_id = %s ORDER BY id LIMIT 1"),
+        "phoneIndex": 0,
+        "taskId": one("SELECT id FROM tasks WHERE company_id = %s ORDER BY id LIMIT 1"),
+        "hookId": one("SELECT id FROM hooks WHERE company_id = %s ORDER BY id LIMIT 1"),
+        "keyId": one("SELECT id FROM api_keys WHERE company_id = %s ORDER BY id LIMIT 1"),
+        "name": "hello",
+        "sha256": one("SELECT sha256 AS id FROM media_files WHERE company_id = %s"),
+        "process": "api",
+    }
+    bodies: Mapping[str, Any] = {
+        "resolve": {"as": "failed"},
+        "status": {"status": "paused"},
+        "hooks": {"url": "https://example.com/x", "types": []},
+        "sessions": {"desired": "paused"},
+        "replay": {"since": "2026-01-01T00:00:00Z"},
+    }
+    answers = {}
+    paths = api.call("GET", "/openapi.json", key=None).json()["paths"]
+    for path, methods in paths.items():
+        # what reads first: a removal would leave nothing to read
+        for method, operation in sorted(methods.items(), key=lambda pair: pair[0] == "delete"):
+            if not operation["security"] or operation["x-owner"] == "installation":
+                continue
+            words = [word for word in path.split("/") if word and not word.startswith("{")]
+            body = bodies.get(words[-1], {}) if method in ("post", "put", "patch") else None
+            answers[f"{method.upper()} {path}"] = api.call(method.upper(), path.format(**named), key=key, json=body)
+    assert len(answers) > 40
+    return answers
+
+
+@pytest.fixture(scope="module")
+def blind(servers: Servers) -> Iterator[ApiEnv]:
+    """An API whose statements do not name the company."""
+    name = "tests.tenants.api_without_conditions"
+    with running(servers) as api:
+        api.entry.stop()
+        api.entry._command[1:] = ["-m", name]
+        yield api.start()
+
+
+def test_without_a_condition_no_row_of_another_company_is_shown_or_changed(blind: ApiEnv) -> None:
+    new_key(blind, "alpha")
+    key = new_key(blind, "beta")["key"]
+    for company in ("alpha", "beta"):
+        # what the copies would show
+        blind.sql(
+            """INSERT INTO chats (company_id, chat_id, connection_id, last_at)
+               SELECT company_id, %s, id, now() FROM phone_configs WHERE company_id = %s AND phone_index = 0""",
+            CHAT,
+            company,
+        )
+    before = blind.sql("SELECT * FROM messages WHERE company_id = 'alpha'")
+    answers = walk(blind, "beta", "alpha", key)
+    for name, answer in answers.items():
+        # ids of alpha are in paths that an answer may repeat; nothing of its data is
+        for text in ("of alpha", "to alpha", "of_alpha", "alpha.example", '"alpha"'):
+            assert text not in answer.text, f"{name}: {answer.text}"
+    assert blind.sql("SELECT * FROM messages WHERE company_id = 'alpha'") == before
+    shown = " ".join(answer.text for answer in answers.values())
+    for text in ("of beta", "to beta", "of_beta", "beta.example"):
+        assert text in shown, f"{text}: its own is found"
