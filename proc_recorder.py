@@ -21,8 +21,8 @@ def main(argv: list[str]) -> int:
     match argv:
         case ["--migrate"]:
             return migrate_once()
-        case ["--reseal"]:
-            return reseal()
+        case ["--reseal", *words]:
+            return reseal(words)
         case ["--webhooks", *words]:
             return webhooks(words)
     return run_child("recorder", open_service)

@@ -43,6 +43,7 @@ from api.tenants.audit import AuditOperations
 from api.tenants.companies import CompanyOperations
 from api.tenants.keys import KeyOperations
 from api.tenants.limits import LimitOperations
+from api.tenants.secrets import SecretOperations
 from shared.channels.worlds import worlds
 from shared.compose.acceptance import RowAcceptor
 from shared.compose.composer import Composer
@@ -145,6 +146,7 @@ def build_app(
         MediaOperations(directory, files, storage),
         dead_letters,
         CompanyOperations(child.store),
+        SecretOperations(directory, child.store, vault),
         AuditOperations(child.store),
         LimitOperations(child.store),
         KeyOperations(child.store, entry.keys.known, sandbox=set(worlds(child.settings).values()) == {"sandbox"}),

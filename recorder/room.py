@@ -27,7 +27,7 @@ from shared.media.storage import open_storage
 from shared.process import runtime, status_file
 from shared.process.service import Child, Service, Severity
 from shared.secrets import Vault
-from shared.store import connections, erasure, messages, migrate, processes
+from shared.store import connections, erasure, messages, migrate, processes, sealed
 from shared.store.partitions import make_partitions
 from shared.store.processes import HeartbeatRow
 
@@ -95,7 +95,7 @@ class RecorderService:
         # Apart from `_schema`: a refused migration must end the wait in `start` too.
         self._decided = asyncio.Event()
         """The schema is up to date, or never will be."""
-        self._refusal: MigrationRefused | None = None
+        self._refusal: MigrationRefused | SettingsInvalid | None = None
         self._started = False
         self._problem = "not tried yet"
         self._desired_kinds: list[str] = []
@@ -114,6 +114,8 @@ class RecorderService:
         # Not ready is better than not started: health pages show the reason, and `_migrate` goes on.
         except TimeoutError:
             log.warning("schema_not_ready", reason=self._problem)
+        if isinstance(self._refusal, SettingsInvalid):
+            raise self._refusal
         if self._refusal is not None:
             raise SettingsInvalid([str(self._refusal)])
         # Set before the loops: from here on a refused migration is an error of a running process, see `_migrate`.
@@ -182,8 +184,10 @@ class RecorderService:
                         requires_row_security=self._settings.row_security == "required",
                     ),
                 )
+                # before anything is sealed: a wrong key would seal what no other process can open
+                await self._store.call(sealed.admit_keys, self._vault)
                 seeds = await self._store.call(environment_seeds.apply, self._settings, self._vault)
-            except MigrationRefused as error:
+            except (MigrationRefused, SettingsInvalid) as error:
                 self._refusal = error
                 self._decided.set()
                 if self._started:

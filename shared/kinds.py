@@ -45,13 +45,15 @@ class RetentionRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Sealing:
-    """Secrets in a table of the kind, which `connections reseal` seals with the newest key.
+    """Secrets in one column of a table, which `reseal` seals with the newest key.
 
     Attributes:
-        listing: named statement that returns (id, sealed, context, name) of at most `most` rows with ids beyond
-            `after`. replacement: named statement that writes `new` in place of `old` into the row `id`.
+        table, column: where. listing: named statement that returns (id, sealed, context, name) of at most `most` rows
+            with ids beyond `after`. replacement: named statement that writes `new` in place of `old` into the row `id`.
     """
 
+    table: str
+    column: str
     listing: str
     replacement: str
 
@@ -552,7 +554,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         reclaims=("release_hooks",),
         # a backlog of deliveries must not take CPU from the API and the senders
         nice=5,
-        sealings=(Sealing(listing="sealed_hooks", replacement="reseal_hook"),),
+        sealings=(Sealing(table="hooks", column="sealed", listing="sealed_hooks", replacement="reseal_hook"),),
         memory_soft_mb=600,
         memory_hard_mb=800,
     ),

@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +25,9 @@ KEY_BYTES: Final = 32
 """Bytes of a key: AES-256."""
 NONCE_BYTES: Final = 12
 """Bytes of a nonce: the size that GCM is defined for without hashing (NIST SP 800-38D)."""
+
+_TAG_BYTES: Final = 16
+"""Bytes of GCM's tag, which stands behind the ciphertext."""
 
 
 class SecretUnreadable(BulkheadError):
@@ -119,19 +123,43 @@ class Vault:
             self._ciphers[self.key_id].encrypt(nonce, plaintext.encode(), _bound_to(self.key_id, context)),
         )
 
+    @property
+    def key_ids(self) -> frozenset[str]:
+        """Names of the keys that it holds."""
+        return frozenset(self._ciphers)
+
     def open(self, sealed: Sealed, *, context: str) -> str:
         """Return the plaintext. Raises `SecretUnreadable` when the key or the context is another one, or the stored
         bytes were changed."""
+        with self.opened(sealed, context=context) as plaintext:
+            return plaintext.decode()
+
+    @contextmanager
+    def opened(self, sealed: Sealed, *, context: str) -> Iterator[bytearray]:
+        """Give the plaintext for the time of the block, and overwrite it afterwards.
+
+        Only this buffer is wiped: what the block makes of it (a `str`, a header) lives until Python frees it, and the
+        memory is not cleared then. Raises as `open`.
+        """
+        plaintext = self._decrypted(sealed, context)
+        try:
+            yield plaintext
+        finally:
+            plaintext[:] = bytes(len(plaintext))
+
+    def _decrypted(self, sealed: Sealed, context: str) -> bytearray:
         cipher = self._ciphers.get(sealed.key_id)
         if cipher is None:
             raise SecretUnreadable(
                 f"the secret {context} was sealed with key {sealed.key_id!r}, and this process holds "
                 f"{', '.join(map(repr, self._ciphers))}"
             )
+        # a buffer of ours: `decrypt` returns bytes, which cannot be overwritten
+        plaintext = bytearray(max(0, len(sealed.ciphertext) - _TAG_BYTES))
         try:
-            return cipher.decrypt(
-                bytes(sealed.nonce), bytes(sealed.ciphertext), _bound_to(sealed.key_id, context)
-            ).decode()
+            cipher.decrypt_into(
+                bytes(sealed.nonce), bytes(sealed.ciphertext), _bound_to(sealed.key_id, context), plaintext
+            )
         # GCM cannot distinguish a wrong key from a wrong context or changed bytes; `from None`, so that no part of the
         # input stands in a traceback
         except (InvalidTag, ValueError):
@@ -139,6 +167,7 @@ class Vault:
                 f"the secret {context} does not open with key {sealed.key_id!r}: another key, another row, or changed "
                 f"bytes"
             ) from None
+        return plaintext
 
 
 def _bound_to(key_id: str, context: str) -> bytes:

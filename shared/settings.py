@@ -125,8 +125,7 @@ class Settings:
     )
     secret_old_keys: str = _setting(
         "",
-        "Earlier keys, as NAME=BASE64 separated by commas: they open what they sealed until `bulkhead connections "
-        "reseal` has run.",
+        "Earlier keys, as NAME=BASE64 separated by commas: they open what they sealed until `bulkhead reseal` has run.",
         secret=True,
     )
 

@@ -43,6 +43,8 @@ COMPANY_SCHEMAS: Final[Mapping[str, Schema]] = {
         }
     ),
     "CompanySettings": _complete(SETTINGS),
+    "Secret": closed_object({"name": TEXT, "createdAt": AT, "updatedAt": AT}),
+    "Secrets": closed_object({"companyId": TEXT, "secrets": array(ref("Secret"))}),
     "Companies": closed_object(
         {
             "companies": array(ref("Company")),

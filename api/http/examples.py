@@ -370,6 +370,8 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "Connections": {"companyId": "demo", "connections": [_CONNECTION]},
     "RemovedConnection": {"companyId": "demo", "phoneIndex": 1, "failedMessages": 0},
     "Company": _COMPANY,
+    "Secret": {"name": "openai", "createdAt": _AT, "updatedAt": _AT},
+    "Secrets": {"companyId": "demo", "secrets": [{"name": "openai", "createdAt": _AT, "updatedAt": _AT}]},
     "Companies": {"companies": [_COMPANY], "next": None},
     "Task": {
         "id": "7",

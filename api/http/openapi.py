@@ -26,7 +26,7 @@ _PURPOSES: Final = {
     "keyId": "Id of the key, not the key itself.",
     "hookId": "Id of the webhook.",
     "taskId": "Id of the task, from the `Location` header of the answer that began it.",
-    "name": "Name of the template.",
+    "name": "Name of the template, or of the secret.",
     "process": "A process kind.",
     "sha256": "The file's SHA-256 in lower hex.",
 }

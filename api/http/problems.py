@@ -109,6 +109,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "hook_unknown": ProblemType(
         status=404, title="Webhook not found", remedy="GET /api/v2/hooks/{companyId} lists its webhooks."
     ),
+    "secret_unknown": ProblemType(
+        status=404,
+        title="Secret not found",
+        remedy="GET /api/v2/companies/{companyId}/secrets lists the names.",
+    ),
     "process_unknown": ProblemType(status=404, title="Process kind not found", remedy="`known` lists the kinds."),
     "method_not_allowed": ProblemType(
         status=405, title="Method not allowed", remedy="The `Allow` header lists the methods."
@@ -155,6 +160,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     ),
     "too_many_hooks": ProblemType(
         status=409, title="Company has too many webhooks", remedy="Remove one, or let one serve several purposes."
+    ),
+    "too_many_secrets": ProblemType(
+        status=409, title="Company has too many secrets", remedy="Remove those that nothing uses any more."
     ),
     "company_exists": ProblemType(
         status=409, title="Company already exists", remedy="Use it, or choose another `companyId`."

@@ -257,15 +257,14 @@ class AccountRegistry:
         if not row.credentials:
             raise CredentialsUnusable("the connection has no credentials")
         try:
-            opened = self._vault.open(
+            with self._vault.opened(
                 Sealed.from_text(row.credentials),
                 context=connections.credentials_context(row.company_id, row.phone_index),
-            )
+            ) as opened:
+                credentials = json.loads(opened)
         # not chained: the cause could carry parts of what was being opened
         except SecretUnreadable as error:
             raise CredentialsUnusable(str(error)) from None
-        try:
-            credentials = json.loads(opened)
         except ValueError:
             credentials = None
         if not isinstance(credentials, dict):

@@ -47,6 +47,8 @@ lasts over a few renewals that come late."""
 _SWITCH_S: Final = 0.0005
 """How long one thread may keep the others from running. With Python's 5 ms each of a database call's waits costs as
 much beside a busy event loop."""
+_VAULT_KEY: Final = "secret_encryption_key"
+"""Setting of kinds that open secrets."""
 _GARBAGE_AT: Final = 20_000
 """New objects between two garbage collections; Python's default of 700 spends a tenth of a busy process's time on
 collecting.
@@ -233,6 +235,7 @@ class _Life:
             # First, so that `/health` shows a start that takes long.
             await self._servers.serve_admin(self._identity.process_admin_port)
             service = self._readiness.service = await open_service(child)
+            await self._check_keys()
             await service.start()
             # Last: connections wait in the kernel's queue until the service can answer them.
             await self._servers.serve_public(self._supervised.listening_sockets(), service.app)
@@ -268,6 +271,31 @@ class _Life:
             child.spawn(self._readiness.watch(), "readiness")
             child.spawn(child.heartbeat.run(), "heartbeat")
         return ExitCode.OK
+
+    async def _check_keys(self) -> None:
+        """Refuse to start with keys that do not open what is sealed. While the database is away, the check follows.
+
+        Raises:
+            SettingsInvalid: a key is missing or wrong.
+        """
+        # the recorder itself checks after its migrations
+        if _VAULT_KEY not in self._kind.secrets or self._kind.reads_journal:
+            return
+        # imported here: kinds without secrets never load the library behind it
+        from shared.process.key_check import check_keys  # noqa: PLC0415
+
+        if not await check_keys(self._child.store, self._settings):
+            self._child.spawn(self._check_keys_later(), "keys")
+
+    async def _check_keys_later(self) -> None:
+        from shared.process.key_check import check_until_known  # noqa: PLC0415 - see `_check_keys`
+
+        try:
+            await check_until_known(self._child.store, self._settings)
+        except SettingsInvalid as error:
+            self._supervised.last_words(_misconfigured(error), str(error))
+            # it may have taken work by now, which is reclaimed as after any death
+            _leave(ExitCode.CONFIGURATION)
 
     def _install_handlers(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

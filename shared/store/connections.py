@@ -379,15 +379,3 @@ def unchecked(
         "unchecked_connections", kind=kind, older_s=older_s, operation=operation, again_s=again_s, most=most
     )
     return [row["id"] for row in rows]
-
-
-def sealed_credentials(transaction: Transaction, *, after: int = 0, most: int) -> list[Row]:
-    """Return (id, company_id, phone_index, credentials) of connections with ids after `after`, for sealing them
-    anew.
-    """
-    return transaction.rows("sealed_credentials", after=after, most=most)
-
-
-def replace_credentials(transaction: Transaction, connection_id: int, *, old: str, new: str) -> bool:
-    """Put `new` sealed credentials in the place of `old`. Returns False when they have been changed meanwhile."""
-    return transaction.row("replace_credentials", id=connection_id, old=old, new=new) is not None

@@ -21,8 +21,8 @@ def test_secrets_are_sealed_anew_with_the_newest_key(env: StoreEnv) -> None:
     (row,) = query(env.url, ADD)
     sealed = HookSecrets(secrets=(SECRET,), headers={"X-Own": "1"}).sealed(before, row["id"])
     query(env.url, "UPDATE hooks SET sealed = %(sealed)s WHERE id = %(id)s", sealed=sealed, id=row["id"])
-    assert reseal._all(env.store, after) == (1, [])
-    assert reseal._all(env.store, after) == (0, []), "once"
+    assert reseal.seal_all(env.store, after) == (1, [])
+    assert reseal.seal_all(env.store, after) == (0, []), "once"
     (kept,) = query(env.url, "SELECT sealed FROM hooks")
     assert Sealed.from_text(kept["sealed"]).key_id == "new"
     opened = HookSecrets.opened(Vault("new", NEW), row["id"], kept["sealed"])
@@ -34,7 +34,7 @@ def test_a_key_that_is_missing_is_reported(env: StoreEnv) -> None:
     (row,) = query(env.url, ADD)
     sealed = HookSecrets(secrets=(SECRET,)).sealed(Vault("old", OLD), row["id"])
     query(env.url, "UPDATE hooks SET sealed = %(sealed)s WHERE id = %(id)s", sealed=sealed, id=row["id"])
-    resealed, problems = reseal._all(env.store, Vault("new", NEW))
+    resealed, problems = reseal.seal_all(env.store, Vault("new", NEW))
     assert resealed == 0
     assert problems[0].startswith(f"webhook {row['id']} of company acme: ")
 

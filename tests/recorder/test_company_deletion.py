@@ -32,6 +32,7 @@ KEPT: Final[Mapping[str, str]] = {
     "process_metrics": "processes",
     "reading_positions": "positions in the stream of events",
     "row_security_rules": "rules of tables",
+    "secret_keys": "what shows that a key is the right one",
 }
 FILL = """
     WITH made AS (

@@ -86,6 +86,7 @@ OF_THE_EMBEDDED_DATABASE = (
     "dead-letters list",
     "webhooks list",
     "connections reseal",
+    "reseal",
     "connections list",
     "companies list",
     "keys list",

@@ -295,13 +295,3 @@ WHERE c.process_name = %(kind)s AND c.status <> 'removed'
                     AND t.created_at > now() - make_interval(secs => %(again_s)s))
 -- The task of a check is inserted in the same transaction. SKIP LOCKED: of two processes one makes it.
 ORDER BY s.checked_at NULLS FIRST LIMIT %(most)s FOR UPDATE OF c SKIP LOCKED;
-
--- sealed_credentials --
--- Every connection's sealed credentials, by id.
-SELECT id, company_id, phone_index, credentials FROM phone_configs
-WHERE credentials <> '' AND status <> 'removed' AND id > %(after)s ORDER BY id LIMIT %(most)s;
-
--- replace_credentials --
--- Put newly sealed credentials in the place of exactly those that were read.
--- Compare and set: credentials that an operator has changed since they were read are not overwritten with old ones.
-UPDATE phone_configs SET credentials = %(new)s WHERE id = %(id)s AND credentials = %(old)s RETURNING id;
