@@ -41,6 +41,7 @@ from api.reading.chats import ChatOperations
 from api.reading.messages import SearchOperations
 from api.tenants.audit import AuditOperations
 from api.tenants.companies import CompanyOperations
+from api.tenants.exports import ExportOperations
 from api.tenants.keys import KeyOperations
 from api.tenants.limits import LimitOperations
 from api.tenants.secrets import SecretOperations
@@ -147,6 +148,7 @@ def build_app(
         dead_letters,
         CompanyOperations(child.store),
         SecretOperations(directory, child.store, vault),
+        ExportOperations(directory, child.store, storage),
         AuditOperations(child.store),
         LimitOperations(child.store),
         KeyOperations(child.store, entry.keys.known, sandbox=set(worlds(child.settings).values()) == {"sandbox"}),

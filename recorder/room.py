@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from recorder import environment_seeds
 from recorder.company_deletion import CompanyDeletion
+from recorder.company_export import EXPORT, CompanyExport
 from recorder.dead_hosts import DeadHosts
 from recorder.environment_seeds import SeedOutcome
 from recorder.files import OldFiles
@@ -26,6 +27,7 @@ from shared.logs import logger
 from shared.media.storage import open_storage
 from shared.process import runtime, status_file
 from shared.process.service import Child, Service, Severity
+from shared.process.tasks import TaskRunner
 from shared.secrets import Vault
 from shared.store import connections, erasure, messages, migrate, processes, sealed
 from shared.store.partitions import make_partitions
@@ -90,6 +92,9 @@ class RecorderService:
         self._storage = open_storage(child.settings)
         self._old_files = OldFiles(child.store, self._storage, child.metrics, days=child.settings.media_retention_days)
         self._deletion = CompanyDeletion(child.store, self._storage)
+        self._export = CompanyExport(child, self._storage)
+        # one at a time: it reads as fast as the disk gives
+        self._tasks = TaskRunner(child, {EXPORT: self._export.export}, at_once=1)
         self._notified = asyncio.Event()
         self._schema = asyncio.Event()
         # Apart from `_schema`: a refused migration must end the wait in `start` too.
@@ -120,6 +125,7 @@ class RecorderService:
             raise SettingsInvalid([str(self._refusal)])
         # Set before the loops: from here on a refused migration is an error of a running process, see `_migrate`.
         self._started = True
+        self._tasks.start()
         for name, interval_s, work in (
             ("journal", _JOURNAL_S, self._journal.catch_up),
             ("desired", _DESIRED_S, self._report_desired),
@@ -135,13 +141,15 @@ class RecorderService:
             ("retention", _RETENTION_S, self._retention.prune),
             ("files", _RETENTION_S, self._old_files.prune),
             ("company-deletion", _DELETION_S, self._deletion.advance),
+            ("exports", _RETENTION_S, self._export.prune),
         ):
             self._child.spawn(
                 self._repeat(interval_s, work, notified=self._notified if name == "journal" else None), name
             )
 
     async def drain(self, by: float) -> bool:
-        """Store what is in the journal."""
+        """Store what is in the journal. An export that is being made is begun again by the next life."""
+        await self._tasks.drain(monotonic())
         if self._schema.is_set() and monotonic() < by:
             try:
                 await self._journal.catch_up()
@@ -152,6 +160,7 @@ class RecorderService:
 
     async def close(self) -> None:
         """Close the journal and the storage."""
+        await self._tasks.close()
         self._journal.close()
         await self._storage.close()
 

@@ -394,6 +394,7 @@ PARAMETER_EXAMPLES: Final[Mapping[str, Any]] = {
     "phoneIndex": 0,
     "keyId": "3",
     "hookId": "3",
+    "exportId": "3",
     "taskId": "7",
     "name": "parcel_sent",
     "process": "meta",

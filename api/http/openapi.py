@@ -25,6 +25,7 @@ _PURPOSES: Final = {
     "phoneIndex": "Index of the connection within the company.",
     "keyId": "Id of the key, not the key itself.",
     "hookId": "Id of the webhook.",
+    "exportId": "Id of the export, from the task that made it.",
     "taskId": "Id of the task, from the `Location` header of the answer that began it.",
     "name": "Name of the template, or of the secret.",
     "process": "A process kind.",

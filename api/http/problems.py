@@ -109,6 +109,12 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "hook_unknown": ProblemType(
         status=404, title="Webhook not found", remedy="GET /api/v2/hooks/{companyId} lists its webhooks."
     ),
+    "export_unknown": ProblemType(
+        status=404,
+        title="Export not found",
+        remedy="Use `result.url` of the task that made it, before `result.expiresAt`; POST "
+        "/api/v2/companies/{companyId}/export makes another one.",
+    ),
     "secret_unknown": ProblemType(
         status=404,
         title="Secret not found",

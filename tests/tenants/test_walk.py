@@ -39,6 +39,7 @@ class Walked:
             process="api",
             taskId=999_999,
             hookId=999_999,
+            exportId=999_999,
             keyId=999_999,
             name="hello",
             sha256="0" * 64,
