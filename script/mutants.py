@@ -1407,6 +1407,43 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/api/test_chats.py::test_a_reply_shows_what_it_quotes",
     ),
+    "suspended-claim": Mutation(
+        "nothing is claimed for a company that is suspended or being deleted",
+        (
+            Edit(
+                _SQL,
+                "JOIN companies owner ON owner.id = c.company_id AND owner.state = 'active' "
+                "LEFT JOIN phone_status linked",
+                "LEFT JOIN phone_status linked",
+            ),
+        ),
+        "tests/store/test_suspension.py::test_queued_messages_wait_and_leave_in_their_order",
+    ),
+    "suspended-key": Mutation(
+        "a key of a suspended company is refused",
+        (Edit("api/http/keys.py", "if principal.is_suspended:", "if False:"),),
+        "tests/tenants/test_companies.py::test_a_suspended_company_is_refused_in_every_process_within_a_second",
+    ),
+    "deletion-order": Mutation(
+        "the rows by which profiles are confirmed to be gone are deleted last",
+        (Edit("recorder/company_deletion.py", "but=_CONFIRMING if profiles else ()", "but=()"),),
+        "tests/recorder/test_company_deletion.py::test_a_session_is_unlinked_and_its_profile_confirmed_before_its_row_goes",
+    ),
+    "deletion-of-no-life": Mutation(
+        "the task of a deletion belongs to no life of a process, whose reclaim would end it",
+        (Edit("shared/store/queries/companies.sql", "'running', 'deletion', now()", "'running', '', now()"),),
+        "tests/recorder/test_company_deletion.py::test_nothing_is_left_and_another_company_is_untouched",
+    ),
+    "needed-key": Mutation(
+        "no process starts while a key is missing that something is sealed with",
+        (Edit("shared/store/sealed.py", "if key_id not in vault.key_ids\n", "if False\n"),),
+        "tests/store/test_sealed.py::test_reseal_covers_every_column_and_retires_a_key_only_then",
+    ),
+    "canary": Mutation(
+        "a key is compared with the one of its name that sealed here",
+        (Edit("shared/store/sealed.py", "if key_id in vault.key_ids and not", "if False and not"),),
+        "tests/store/test_sealed.py::test_a_key_of_the_same_name_that_is_another_one_is_refused",
+    ),
 }
 
 
