@@ -24,6 +24,8 @@ KEY_COLUMNS: Final = (
 TENANT_MAY: Final[Mapping[str, str]] = {
     # by the row's own company
     "companies": "SELECT, UPDATE (in_doubt_policy, name, settings, updated_at, version)",
+    "tenant_secrets": "SELECT, INSERT, UPDATE, DELETE",
+    "company_exports": "SELECT",
     "phone_configs": "SELECT, INSERT, UPDATE",
     "messages": "SELECT, UPDATE",
     "inbound_messages": "SELECT",
@@ -76,6 +78,7 @@ RUNTIME_ONLY: Final = frozenset(
         "installation",
         "process_health",
         "process_metrics",
+        "secret_keys",
         # views, which follow the policies of their reader
         "connection_overview",
         "messages_per_minute",
