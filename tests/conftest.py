@@ -29,11 +29,9 @@ def pytest_configure() -> None:
     processes.adopt_orphans()
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist writes a test's group into its name, in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the fast tests, give each file a group of a parallel run, and begin with the longest folders."""
+    """Mark the fast tests, and begin with the longest folders."""
     selection.mark_fast(items)
-    selection.group_by_file(items)
     items.sort(key=selection.rank)
 
 

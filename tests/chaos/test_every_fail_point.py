@@ -24,7 +24,7 @@ from tests.hooks.test_fail_points import OF_HOOKS
 from tests.supervision.test_adoption import OF_ORCHESTRATOR
 from tests.support.waiting import eventually_async, patience_s
 
-pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]
 
 _SENDING = (
     "claim.begun",

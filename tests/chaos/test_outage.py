@@ -20,8 +20,6 @@ from tests.support import environment
 from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import patience_s
 
-pytestmark = pytest.mark.xdist_group("chaos")
-
 SLOW_PROVIDER = {"retry_base_ms": 6500, "retry_cap_ms": 6500}
 """A refused webhook comes again at once, and then after so long: well after PostgreSQL is back."""
 

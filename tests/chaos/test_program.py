@@ -18,8 +18,6 @@ from tests.support import environment, processes
 from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.xdist_group("chaos")
-
 
 def chaos(*words: str, **variables: object) -> subprocess.Popen[str]:
     """Start `bulkhead chaos`."""

@@ -15,7 +15,7 @@ from chaos.pages import wait_session
 from chaos.run import Run
 from tests.chaos.env import ChaosEnv, do, more_accepted, open_env, replaced, require_clean
 
-pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(600)]
 
 LEAK_MB_S = 60
 """Little enough that the page still answers: one that hangs is started again by its session, and has leaked nothing."""

@@ -226,6 +226,25 @@ def test_a_fast_test_gets_no_server(tmp_path: Path) -> None:
     assert "a fast test starts no server" in run.stdout
 
 
+WRITES_ITS_WORKER = """
+import os, pathlib, pytest
+
+@pytest.mark.parametrize("number", range(12))
+def test_write(number):
+    pathlib.Path({report!r}, os.environ["PYTEST_XDIST_WORKER"]).touch()
+"""
+
+
+def test_the_tests_of_a_file_share_a_worker(tmp_path: Path) -> None:
+    report = tmp_path / "workers"
+    report.mkdir()
+    test = tmp_path / "test_group.py"
+    test.write_text(WRITES_ITS_WORKER.format(report=str(report)))
+    run = pytest_over(test, "-n", "2", "--dist", "loadfile")
+    assert "12 passed" in run.stdout, run.stdout
+    assert len(list(report.iterdir())) == 1
+
+
 def test_a_run_of_serial_tests_imports_only_files_that_have_some() -> None:
     tests = environment.REPOSITORY / "tests"
     assert not selection.has_no_serial_test(tests / "supervision" / "test_hangs.py")

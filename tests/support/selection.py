@@ -1,4 +1,4 @@
-"""Which tests are fast, which run together on one worker of a parallel run, and which are begun first."""
+"""Which tests are fast, and which are begun first."""
 
 from __future__ import annotations
 
@@ -54,14 +54,6 @@ def mark_fast(items: Iterable[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if not (SERVERS & fixtures or starts_something(item.path) or any(item.iter_markers("slow"))):
             item.add_marker("fast")
-
-
-def group_by_file(items: Iterable[pytest.Item]) -> None:
-    """Let the tests of one file share a worker, since they share fixtures; a file may name another group by
-    `xdist_group`."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group("/".join(_place(item.path))))
 
 
 def rank(item: pytest.Item) -> int:
