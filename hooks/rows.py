@@ -106,3 +106,37 @@ def hurry(transaction: Transaction, hook_id: int) -> None:
 def disable(transaction: Transaction, *, hook_id: int, incarnation: str, reason: str) -> None:
     """End a subscriber, with an event."""
     transaction.execute("disable_hook", hook_id=hook_id, incarnation=incarnation, reason=reason)
+
+
+def add_export(transaction: Transaction, name: str) -> None:
+    """Begin an export of events, from the end of the stream on, unless there is one of this name."""
+    transaction.execute("add_event_export", name=name)
+
+
+def lease_export(transaction: Transaction, name: str, incarnation: str, lease_s: float) -> Row | None:
+    """Make an incarnation the one that exports, or keep it so. Returns (xid, event_id), None while another one does."""
+    return transaction.row("lease_event_export", name=name, incarnation=incarnation, lease_s=lease_s)
+
+
+def move_export(transaction: Transaction, name: str, incarnation: str, position: Position, lease_s: float) -> bool:
+    """Write how far an export has come. Returns whether it is still this incarnation's."""
+    return bool(
+        transaction.execute(
+            "move_event_export",
+            name=name,
+            incarnation=incarnation,
+            xid=position.xid,
+            event_id=position.id,
+            lease_s=lease_s,
+        )
+    )
+
+
+def end_export(transaction: Transaction, name: str, incarnation: str) -> None:
+    """Move an export to the end of the stream."""
+    transaction.execute("end_event_export", name=name, incarnation=incarnation)
+
+
+def release_export(transaction: Transaction, incarnation: str) -> None:
+    """Give back what an incarnation exports."""
+    transaction.rows("release_event_exports", incarnation=incarnation)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from hooks import rows
+from hooks.exporting import EventExport
 from hooks.rows import SubscriberSettlement
 from hooks.sending import Poster
 from hooks.subscriber import HookMetrics, Subscriber, SubscriberLoop
@@ -19,9 +20,11 @@ from shared.events.hook_secrets import HookSecrets
 from shared.events.reader import Position
 from shared.events.tail import EventTail
 from shared.fail_points import hit
+from shared.kinds import kind_named
 from shared.logs import logger
 from shared.media.reach import Reach, own_ports, reach_of
 from shared.process.leased_work import Intervals, LeasedRows, LeasedWork
+from shared.process.packages import missing_package
 from shared.process.periodic import repeat, wait_for_event
 from shared.process.service import Child, Service, Severity
 from shared.secrets import SecretUnreadable, Vault
@@ -74,7 +77,10 @@ class HooksService:
         )
         self._tail = EventTail(child.store, child.stopping)
         self._metrics = HookMetrics(child.metrics)
+        self._survived: tuple[type[BaseException], ...] = (StoreUnavailable,)
+        self._export = self._open_export(str(settings.own("AMQP_URL")), str(settings.own("AMQP_EXCHANGE")))
         self._disable_after_s = float(settings.own("HOOKS_DISABLE_DAYS")) * _DAY_S
+        self._exporting: asyncio.Task[Any] | None = None
         self._unusable: set[int] = set()
         self._served: dict[int, tuple[SubscriberLoop, int]] = {}
         self._work: LeasedWork[Row] = LeasedWork(
@@ -93,6 +99,8 @@ class HooksService:
         self._child.spawn(repeat("hook-connections", self._close_idle, _IDLE_LOOK_S), "hook-connections")
         for committer in self._settling.start("hook-settlements"):
             self._child.watch(committer)
+        if self._export is not None:
+            self._exporting = self._child.spawn(self._export.run(), "amqp")
         self._work.start()
 
     async def drain(self, by: float) -> bool:
@@ -100,6 +108,9 @@ class HooksService:
         for loop, _ in self._served.values():
             loop.stop.set()
         done = await self._work.drain(by)
+        if self._exporting is not None:
+            # it ends by itself when the process stops
+            await asyncio.wait({self._exporting}, timeout=left(by))
         if left(by):
             try:
                 await self._store.call(rows.release, incarnation=self._incarnation)
@@ -123,11 +134,34 @@ class HooksService:
         return {
             "subscribers": len(self._served),
             "subscribersDown": sum(loop.is_down for loop, _ in self._served.values()),
+            **({} if self._export is None else {"amqp": self._export.state}),
         }
 
     def classify(self, error: BaseException) -> Severity:
-        """A database that is away is survived; anything else is a bug."""
-        return Severity.RECOVERABLE if isinstance(error, StoreUnavailable) else Severity.CRITICAL
+        """A database or a broker that is away is survived; anything else is a bug."""
+        return Severity.RECOVERABLE if isinstance(error, self._survived) else Severity.CRITICAL
+
+    def _open_export(self, url: str, exchange: str) -> EventExport | None:
+        """Return what publishes events, None without a broker. Raises `SettingsInvalid` when its package is missing."""
+        if not url:
+            return None
+        try:
+            # imported on use: the package is an extra, and its failure must not reach an installation without a broker
+            from hooks.amqp import LIBRARY_ERRORS, BrokerAway, EventBroker  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            if (problem := missing_package(error, replace(kind_named("hooks"), extra="amqp"))) is None:
+                raise
+            raise problem from None
+        self._survived += LIBRARY_ERRORS
+        return EventExport(
+            self._store,
+            self._tail,
+            self._child.metrics,
+            incarnation=self._incarnation,
+            open_broker=lambda: EventBroker.open(url, exchange),
+            away=BrokerAway,
+            stop=self._child.stopping,
+        )
 
     async def _release(self) -> None:
         # what an earlier life of the slot served is given back by the recorder (`reclaims`), or by the end of its lease

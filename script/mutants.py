@@ -220,6 +220,17 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("hooks/connections.py", "self._body_bytes > BODY_MOST", "False"),),
         "tests/hooks/test_connections.py::test_what_never_ends_is_ended_soon",
     ),
+    "amqp-position": Mutation(
+        "the position of an export is written after the broker has confirmed",
+        (
+            Edit(
+                "hooks/exporting.py",
+                "                if not await self._is_published(broker, events):",
+                "                await self._move(page.position)\n                if not await self._is_published(broker, events):",
+            ),
+        ),
+        "tests/hooks/test_amqp.py::test_a_broker_that_dies_and_comes_back_gets_everything",
+    ),
     "hooks-stale": Mutation(
         "a delivery that met the end of a kept connection is repeated",
         (Edit("hooks/connections.py", "if not problem.is_stale:", "if problem:"),),

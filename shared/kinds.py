@@ -79,6 +79,8 @@ class ProcessKind:
     """When the kind runs: a name in `shared.needs.NEEDS`."""
     needed_when: str = ""
     """Named statement for the need `rows`: returns a row while the kind has work."""
+    needed_by: str = ""
+    """Setting among `variables` that, when it is set, is a reason to run at all times."""
     after: tuple[str, ...] = ()
     """Kinds that get their startup time to become ready before this one is started. Never a reason to stop: isolation
     goes first."""
@@ -523,6 +525,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         entry="proc_hooks.py",
         needed="rows",
         needed_when="hooks_needed",
+        needed_by="AMQP_URL",
         after=("postgres", "recorder"),
         instances_most=10,
         admin_offset=70,
@@ -548,10 +551,22 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
                 low=0.01,
                 purpose="Days for which a webhook may take nothing before it is disabled.",
             ),
+            Variable(
+                name="AMQP_URL",
+                default="",
+                schemes=("amqp", "amqps"),
+                secret=True,
+                purpose="Message broker (AMQP 0-9-1) that all companies' events are published to; empty: none.",
+            ),
+            Variable(
+                name="AMQP_EXCHANGE",
+                default="bulkhead",
+                purpose="Its topic exchange; the routing key is `company.type`.",
+            ),
         ),
         secrets=("database_url", *_VAULT),
         retention=(RetentionRule(table="hook_retries", statement="prune_dead_hook_retries"),),
-        reclaims=("release_hooks",),
+        reclaims=("release_hooks", "release_event_exports"),
         # a backlog of deliveries must not take CPU from the API and the senders
         nice=5,
         sealings=(Sealing(table="hooks", column="sealed", listing="sealed_hooks", replacement="reseal_hook"),),

@@ -425,6 +425,7 @@ def load(environ: Mapping[str, str] | None = None, rows: Sequence[ProcessKind] =
     }
     if reader.problems:
         raise SettingsInvalid(reader.problems)
+    kinds = tuple(replace(row, needed="always") if own.get(row.needed_by) else row for row in kinds)
     # absolute from here on: children must not depend on the working directory of the shell that started the program
     settings = Settings(**values, bulkhead_home=home.expanduser().absolute(), kinds=kinds, values=own)
     # a child sees only some of the settings; its orchestrator has checked what they must fulfil together

@@ -126,3 +126,32 @@ WHERE id > %(after)s ORDER BY id LIMIT %(most)s;
 -- reseal_hook --
 -- Replace the sealed secrets of one subscriber, unless they were changed meanwhile.
 UPDATE hooks SET sealed = %(new)s WHERE id = %(id)s AND sealed = %(old)s RETURNING id;
+
+-- add_event_export --
+-- Begin an export of events at the end of the stream, unless there is one of this name.
+INSERT INTO event_exports (name, xid, event_id)
+VALUES (%(name)s, pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 0)
+ON CONFLICT (name) DO NOTHING;
+
+-- lease_event_export --
+-- Make one incarnation the one that exports, unless another one does.
+UPDATE event_exports SET incarnation = %(incarnation)s, leased_until = now() + make_interval(secs => %(lease_s)s)
+WHERE name = %(name)s AND (leased_until < now() OR incarnation = %(incarnation)s)
+RETURNING xid, event_id;
+
+-- move_event_export --
+-- Write how far an export has come; nothing when another incarnation exports.
+UPDATE event_exports
+SET xid = %(xid)s, event_id = %(event_id)s, leased_until = now() + make_interval(secs => %(lease_s)s),
+    updated_at = now()
+WHERE name = %(name)s AND incarnation = %(incarnation)s;
+
+-- end_event_export --
+-- Move an export to the end of the stream.
+UPDATE event_exports
+SET xid = pg_snapshot_xmin(pg_current_snapshot())::text::bigint, event_id = 0, updated_at = now()
+WHERE name = %(name)s AND incarnation = %(incarnation)s;
+
+-- release_event_exports --
+-- Give back what a dead incarnation exported.
+UPDATE event_exports SET incarnation = '', leased_until = now() WHERE incarnation = %(incarnation)s RETURNING name;

@@ -88,6 +88,9 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     # pyppeteer, and the library of its own that it leaks
     "pyppeteer": ("webdriver.chromium.browser",),
     "pyee": ("webdriver.chromium.browser",),
+    # loaded only with AMQP_URL; aio-pika does not pass on all errors of the library below it
+    "aio_pika": ("hooks.amqp",),
+    "aiormq": ("hooks.amqp",),
     "aiohttp": (
         "meta.graph",
         "sandbox.webhooks",
@@ -142,6 +145,8 @@ OF_ONE_KIND = (
     "obstore",
     "matplotlib",
     "yaml",
+    "aio_pika",
+    "aiormq",
 )
 """Packages that no entry loads at its start: only the kind or the setting that needs them does, or only tests do."""
 

@@ -65,6 +65,8 @@ RUNTIME_ONLY: Final = frozenset(
         # evidence and positions of connections, seeds, limits
         "inbound_journal",
         "journal_copies",
+        # how far events were published to a message broker
+        "event_exports",
         "pacing",
         "pair_pacing",
         "webhook_evidence",
