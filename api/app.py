@@ -38,6 +38,8 @@ from api.operators.dependencies import Dependencies
 from api.operators.health import HealthOperations
 from api.reading.analytics import AnalyticsOperations
 from api.reading.chats import ChatOperations
+from api.reading.contact_transfer import ContactTransferOperations
+from api.reading.contacts import ContactOperations
 from api.reading.messages import SearchOperations
 from api.tenants.audit import AuditOperations
 from api.tenants.companies import CompanyOperations
@@ -143,6 +145,8 @@ def build_app(
         AmendmentOperations(directory, child.store, composer, answers, shown),
         ChatOperations(directory, child.store),
         SearchOperations(directory, child.store),
+        ContactOperations(directory, child.store),
+        ContactTransferOperations(directory, child.store),
         AnalyticsOperations(directory, child.store),
         MediaOperations(directory, files, storage),
         dead_letters,

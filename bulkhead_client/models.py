@@ -61,9 +61,9 @@ class Chat(TypedDict):
 class ChatContact(TypedDict):
     """`ChatContact` of the OpenAPI document."""
 
+    id: str
     name: str | None
     username: str | None
-    phone: str | None
 
 
 ChatMessage = TypedDict(

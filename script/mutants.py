@@ -1412,7 +1412,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "shared/store/queries/marks.sql",
-                "      AND m.company_id = %(company_id)s AND is_one_chat(m.company_id, m.chat_id, g.chat_id)\n    UNION ALL",
+                "      AND m.company_id = %(company_id)s AND is_one_chat(m.company_id, g.chat_id, m.chat_id)\n    UNION ALL",
                 "      AND m.company_id = %(company_id)s\n    UNION ALL",
             ),
         ),
@@ -1454,6 +1454,28 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "a key is compared with the one of its name that sealed here",
         (Edit("shared/store/sealed.py", "if key_id in vault.key_ids and not", "if False and not"),),
         "tests/store/test_sealed.py::test_a_key_of_the_same_name_that_is_another_one_is_refused",
+    ),
+    "split-gives-back": Mutation(
+        "the undoing of a merge moves the ids that the merge moved, and no others",
+        (
+            Edit(
+                "shared/store/contacts.py",
+                """        aliases=taken["aliases"],""",
+                """        aliases=None,""",
+            ),
+        ),
+        "tests/api/test_contacts.py::test_a_merge_is_one_chat_and_can_be_undone",
+    ),
+    "no-formulas": Mutation(
+        "no cell of an exported file is a formula to a spreadsheet",
+        (
+            Edit(
+                "api/reading/contact_files.py",
+                """rows.writerow([f"'{cell}" if cell.startswith(_DANGEROUS) else cell for cell in cells])""",
+                """rows.writerow(cells)""",
+            ),
+        ),
+        "tests/unit/test_contact_files.py::test_what_is_written_as_csv_is_read_back",
     ),
 }
 

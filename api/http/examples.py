@@ -211,6 +211,24 @@ _KEY: Final = {
     "limits": _LIMITS,
 }
 
+_CONTACT: Final = {
+    "id": "p17",
+    "name": "Ada Lovelace",
+    "givenName": "Ada Lovelace",
+    "profileName": "Ada",
+    "username": None,
+    "aliases": ["15550100200", "US.13491208655302741918"],
+    "phones": ["15550100200"],
+    "tags": ["vip"],
+    "customFields": {"customerNumber": "4711"},
+    "marketing": [{"phoneIndex": 0, "accepts": False, "at": _AT}],
+    "merges": [],
+    "firstSeenAt": _AT,
+    "lastSeenAt": _AT,
+    "createdAt": _AT,
+    "updatedAt": _AT,
+}
+
 EXAMPLES: Final[Mapping[str, Any]] = {
     "Message": _MESSAGE,
     "ChatPage": {"messages": [_CHAT_MESSAGE], "next": None},
@@ -219,7 +237,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
             {
                 "chatId": "15550100200",
                 "aliases": ["15550100200"],
-                "contact": {"name": "Ada", "username": None, "phone": "15550100200"},
+                "contact": {"id": "p17", "name": "Ada", "username": None},
                 "phoneIndex": 0,
                 "connectionType": "meta_direct",
                 "lastMessage": _CHAT_MESSAGE,
@@ -229,6 +247,15 @@ EXAMPLES: Final[Mapping[str, Any]] = {
             }
         ],
         "next": None,
+    },
+    "Contact": _CONTACT,
+    "Contacts": {"contacts": [_CONTACT], "next": None},
+    "ContactImport": {
+        "created": 12,
+        "updated": 1,
+        "unchanged": 0,
+        "failed": 1,
+        "errors": [{"line": 7, "reason": "has no number or id, or one that cannot be one"}],
     },
     "ChatRead": {"chatId": "15550100200", "readAt": _AT},
     "Analytics": {
@@ -282,6 +309,8 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "memoryMb": 81.2,
     },
     "text/plain": "# HELP messages_sent_total Messages that the provider took\nmessages_sent_total 1207.0\n",
+    "text/csv": "contactId,aliases,name,profileName,username,tags,customFields\r\np17,15550100200,Ada,,,vip,\r\n",
+    "text/vcard": "BEGIN:VCARD\r\nVERSION:4.0\r\nUID:p17\r\nFN:Ada\r\nTEL;VALUE=uri:tel:+15550100200\r\nEND:VCARD\r\n",
     "text/event-stream": f"id: 81234-9917\nevent: message.received\ndata: {json.dumps(_EVENT)}\n\n",
     "OpenApiDocument": {"openapi": "3.1.0", "info": {"title": "Bulkhead", "version": "2.0"}, "paths": {}},
     "DashboardData": {
@@ -395,6 +424,7 @@ PARAMETER_EXAMPLES: Final[Mapping[str, Any]] = {
     "keyId": "3",
     "hookId": "3",
     "exportId": "3",
+    "contactId": "p17",
     "taskId": "7",
     "name": "parcel_sent",
     "process": "meta",

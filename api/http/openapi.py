@@ -21,7 +21,8 @@ _PURPOSES: Final = {
     "companyId": "The company.",
     "chatId": "A phone number with country code in any usual spelling, or the channel's own chat id (`…@g.us`, "
     "`…@lid`, `US.…`).",
-    "messageId": "Our id of the message.",
+    "messageId": "Our id of the message; the provider's is taken too where one message is read, edited or deleted.",
+    "contactId": "Id of the contact, or any of its aliases.",
     "phoneIndex": "Index of the connection within the company.",
     "keyId": "Id of the key, not the key itself.",
     "hookId": "Id of the webhook.",
@@ -36,7 +37,8 @@ _ID: Final = {"type": "string", "pattern": "^[0-9]{1,18}$"}
 _FORMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "companyId": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
     "chatId": {"type": "string", "minLength": 1, "maxLength": 128},
-    "messageId": _ID,
+    "messageId": {"type": "string", "pattern": "^[A-Za-z0-9][!-.0-~]{0,511}$"},
+    "contactId": {"type": "string", "minLength": 1, "maxLength": 128},
     "taskId": _ID,
     "hookId": _ID,
     "phoneIndex": {"type": "integer", "minimum": 0, "maximum": 9999},

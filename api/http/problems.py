@@ -120,6 +120,19 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Secret not found",
         remedy="GET /api/v2/companies/{companyId}/secrets lists the names.",
     ),
+    "contact_unknown": ProblemType(
+        status=404, title="Contact not found", remedy="GET /api/v2/contacts/{companyId} lists the contacts."
+    ),
+    "contact_refused": ProblemType(
+        status=409,
+        title="Contact cannot be changed like this",
+        remedy="`detail` says why; GET the contact and try again with what it has.",
+    ),
+    "contact_file_invalid": ProblemType(
+        status=422,
+        title="File of contacts cannot be read",
+        remedy="`detail` says why; what stands before it was taken, and `created`, `updated`, `errors` count it.",
+    ),
     "process_unknown": ProblemType(status=404, title="Process kind not found", remedy="`known` lists the kinds."),
     "method_not_allowed": ProblemType(
         status=405, title="Method not allowed", remedy="The `Allow` header lists the methods."

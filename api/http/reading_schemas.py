@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from api.http.shapes import AT, AT_OR_NULL, COUNT, TEXT, TEXT_OR_NULL, Schema, array, closed_object, named_object, ref
+from api.http.shapes import (
+    AT,
+    AT_OR_NULL,
+    COUNT,
+    TEXT,
+    TEXT_OR_NULL,
+    YES_NO,
+    Schema,
+    array,
+    closed_object,
+    named_object,
+    ref,
+)
 
 _NEXT: Final = {**TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."}
 _LATENCY: Final = {
@@ -59,7 +71,49 @@ READING_SCHEMAS: Final[Mapping[str, Schema]] = {
             },
         }
     ),
-    "ChatContact": closed_object({"name": TEXT_OR_NULL, "username": TEXT_OR_NULL, "phone": TEXT_OR_NULL}),
+    "ChatContact": closed_object({"id": TEXT, "name": TEXT_OR_NULL, "username": TEXT_OR_NULL}),
+    "Contacts": closed_object({"contacts": array(ref("Contact")), "next": _NEXT}),
+    "Contact": closed_object(
+        {
+            "id": {**TEXT, "description": "Ours; aliases are taken in its place."},
+            "name": {**TEXT_OR_NULL, "description": "`givenName`, or else `profileName`."},
+            "givenName": {**TEXT_OR_NULL, "description": "What the company calls it."},
+            "profileName": {**TEXT_OR_NULL, "description": "What the person calls itself."},
+            "username": TEXT_OR_NULL,
+            "aliases": {**array(TEXT), "description": "Every id of it, over all connections: each is a chat id."},
+            "phones": {**array(TEXT), "description": "Those of them that are numbers."},
+            "tags": array(TEXT),
+            "customFields": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+            "marketing": {
+                **array(named_object("MarketingChoice", {"phoneIndex": COUNT, "accepts": YES_NO, "at": AT_OR_NULL})),
+                "description": "What it said about marketing messages, to which connection.",
+            },
+            "merges": {
+                **array(
+                    named_object(
+                        "ContactMerge", {"mergeId": TEXT, "contactId": TEXT, "aliases": array(TEXT), "mergedAt": AT}
+                    )
+                ),
+                "description": "Contacts that were merged into it and can be split off, the newest first.",
+            },
+            "firstSeenAt": AT,
+            "lastSeenAt": AT,
+            "createdAt": AT,
+            "updatedAt": AT,
+        }
+    ),
+    "ContactImport": closed_object(
+        {
+            "created": COUNT,
+            "updated": COUNT,
+            "unchanged": COUNT,
+            "failed": COUNT,
+            "errors": {
+                **array(named_object("ImportError", {"line": COUNT, "reason": TEXT})),
+                "description": "What was left out, at most 100; `line` from 1.",
+            },
+        }
+    ),
     "ChatRead": closed_object({"chatId": TEXT, "readAt": AT}),
     "Analytics": closed_object(
         {

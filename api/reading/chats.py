@@ -186,7 +186,11 @@ def _page(
                 "aliases": sorted(fact["chat_ids"]),
                 "contact": None
                 if person is None
-                else {"name": person["name"] or None, "username": person["username"] or None, "phone": person["phone"]},
+                else {
+                    "id": f"p{person['id']}",
+                    "name": person["name"] or person["profile_name"] or None,
+                    "username": person["username"] or None,
+                },
                 "phoneIndex": connections[row["connection_id"]]["phone_index"],
                 "connectionType": connections[row["connection_id"]]["connection_type"],
                 "lastMessage": newest.get(fact["message_id"]),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Shape = Literal["message", "session", "connection", "template", "process", "hook"]
+Shape = Literal["message", "session", "connection", "template", "contact", "process", "hook"]
 """What `data` holds; each has a schema (`shared.events.schemas`)."""
 
 
@@ -79,6 +79,26 @@ PUBLIC_TYPES: Final[tuple[PublicType, ...]] = (
         name="template.updated",
         shape="template",
         purpose="The provider reported another status, quality or category of a template.",
+    ),
+    PublicType(
+        name="contact.created",
+        shape="contact",
+        purpose="A contact wrote or was written to for the first time, or was imported.",
+    ),
+    PublicType(
+        name="contact.updated",
+        shape="contact",
+        purpose="Name, tags or custom fields of a contact were changed; `changed` says which.",
+    ),
+    PublicType(
+        name="contact.merged",
+        shape="contact",
+        purpose="`otherContactId` is the same contact from now on: by hand, or since the provider named both ids.",
+    ),
+    PublicType(
+        name="contact.split",
+        shape="contact",
+        purpose="`otherContactId` is a contact of its own from now on.",
     ),
     PublicType(
         name="hook.disabled",

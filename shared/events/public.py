@@ -171,6 +171,9 @@ def _conversation(event: Event, message: Row | None) -> str:
     if message is not None:
         # a person has several names: the first by the alphabet is the same, whichever of them the message has
         return f"{event.connection_id}:{min([message['chat_id'], *message['chat_ids']])}"
+    if contact_id := (event.data or {}).get("contactId"):
+        # steps of one contact are in order; contacts are independent of each other
+        return f"contact:{contact_id}"
     return f"{event.type.partition('.')[0]}:{event.connection_id or event.slot or ''}"
 
 
@@ -226,6 +229,16 @@ def _process_data(event: Event, _: Row | None, __: JsonObject | None) -> JsonObj
     }
 
 
+def _contact_data(event: Event, _: Row | None, __: JsonObject | None) -> JsonObject:
+    data = event.data or {}
+    return {
+        "contactId": data.get("contactId"),
+        "otherContactId": data.get("otherContactId"),
+        "aliases": data.get("aliases") or [],
+        "changed": data.get("changed") or [],
+    }
+
+
 def _hook_data(event: Event, _: Row | None, __: JsonObject | None) -> JsonObject:
     return {"hookId": str((event.data or {}).get("hookId", "")), "reason": event.detail}
 
@@ -235,6 +248,7 @@ _DATA: Final[Mapping[Shape, Callable[[Event, Row | None, JsonObject | None], Jso
     "session": _session_data,
     "connection": _connection_data,
     "template": _template_data,
+    "contact": _contact_data,
     "process": _process_data,
     "hook": _hook_data,
 }

@@ -146,6 +146,14 @@ EVENT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
             "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
         }
     ),
+    "ContactEventData": _object(
+        {
+            "contactId": _TEXT,
+            "otherContactId": {**_TEXT_OR_NULL, "description": "Who was merged into it, or split off from it."},
+            "aliases": {"type": "array", "items": _TEXT, "description": "Every id of the contact, after the event."},
+            "changed": {"type": "array", "items": _TEXT, "description": "Names of the fields that were changed."},
+        }
+    ),
     "HookEventData": _object({"hookId": _TEXT, "reason": _TEXT_OR_NULL}),
     "ProcessEventData": _object(
         {"kind": _TEXT_OR_NULL, "slot": _TEXT_OR_NULL, "incarnation": _TEXT_OR_NULL, "detail": {"type": "object"}}
@@ -158,6 +166,7 @@ SCHEMA_OF: Final[Mapping[Shape, str]] = {
     "session": "SessionEventData",
     "connection": "ConnectionEventData",
     "template": "TemplateEventData",
+    "contact": "ContactEventData",
     "process": "ProcessEventData",
     "hook": "HookEventData",
 }
@@ -196,6 +205,7 @@ _DATA: Final[Mapping[Shape, Mapping[str, Any]]] = {
         "quality": None,
         "category": "UTILITY",
     },
+    "contact": {"contactId": "p17", "otherContactId": None, "aliases": ["15550100200"], "changed": []},
     "hook": {"hookId": "3", "reason": "failing"},
     "process": {"kind": "meta", "slot": "meta-0", "incarnation": "meta-0.7f3a", "detail": {}},
 }

@@ -49,6 +49,11 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "contact.contradicted": "The provider named two ids as one person that cannot be, such as a user id with a second "
     "number. `code`: `moved` (the id belongs to the new number's chat from now on) or `refused` (nothing was changed). "
     "No chats were joined.",
+    "contact.created": "A person wrote for the first time, was written to, or was imported.",
+    "contact.updated": "Its name, tags or custom fields were changed; `data.changed` says which.",
+    "contact.merged": "`data.otherContactId` is the same person from now on. `code`: `by_hand`, or `provider`: the "
+    "provider named two ids as one person.",
+    "contact.split": "`data.otherContactId` is another person from now on.",
     "hook.disabled": "It gets nothing more; `detail` is the reason: `gone`, `failing`.",
     "hook.test": "An operator asked for a test.",
     "template.updated": "The provider reported another status, quality or category.",

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from shared.content import DELETE, EDIT, READ, TYPING
-from shared.store import events
+from shared.store import contacts, events
 from shared.store.pool import Row, Transaction, records
 from shared.store.targets import ACTING
 
@@ -94,7 +94,9 @@ def _index(transaction: Transaction, changed: Sequence[Row], *, timed: bool) -> 
         }
         for row in changed
     ]
-    return int(transaction.one("index_messages", rows=records(rows), timed=timed, acting=ACTING)["messages"])
+    indexed = int(transaction.one("index_messages", rows=records(rows), timed=timed, acting=ACTING)["messages"])
+    contacts.see(transaction, [row["message_id"] for row in changed])
+    return indexed
 
 
 def indexed_at(transaction: Transaction) -> datetime:
@@ -169,15 +171,9 @@ def chat_facts(transaction: Transaction, company_id: str, found: Sequence[Row]) 
 
 
 def people_named(transaction: Transaction, company_id: str, ids: Sequence[str]) -> Mapping[str, Row]:
-    """Return what is known about people by each of these ids; those that nothing is known of are left out."""
-    known: dict[str, Row] = {}
-    if ids:
-        for row in transaction.rows("people_named", company_id=company_id, ids=list(ids)):
-            for name in (row["user_id"], row["phone"]):
-                if name:
-                    # the row seen last comes first
-                    known.setdefault(name, row)
-    return known
+    """Return people (id, name, profile_name, username) by each of these ids; ids without a person are left out."""
+    rows = transaction.rows("people_named", company_id=company_id, ids=list(ids)) if ids else ()
+    return {row["alias"]: row for row in rows}
 
 
 def mark_read(transaction: Transaction, *, company_id: str, chat_id: str, message_id: int | None) -> datetime | None:

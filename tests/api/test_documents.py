@@ -59,6 +59,7 @@ def test_the_router_takes_what_the_document_says_and_nothing_else(api_env: ApiEn
             keyId=1,
             hookId=1,
             exportId=1,
+            contactId="p1",
             name="hello",
             sha256="0" * 64,
         )

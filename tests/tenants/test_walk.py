@@ -40,6 +40,7 @@ class Walked:
             taskId=999_999,
             hookId=999_999,
             exportId=999_999,
+            contactId="p999999",
             keyId=999_999,
             name="hello",
             sha256="0" * 64,

@@ -59,10 +59,10 @@ FROM unnest(%(connection_ids)s::bigint[], %(chat_ids)s::text[], %(provider_ids)s
 CROSS JOIN LATERAL (
     SELECT m.id, 'out' AS direction, m.type, m.state, m.content FROM messages m
     WHERE m.provider_id = g.provider_id AND m.provider_id <> '' AND m.connection_id = g.connection_id
-      AND m.company_id = %(company_id)s AND is_one_chat(m.company_id, m.chat_id, g.chat_id)
+      AND m.company_id = %(company_id)s AND is_one_chat(m.company_id, g.chat_id, m.chat_id)
     UNION ALL
     SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END, i.type, i.state, i.content FROM inbound_messages i
     WHERE i.connection_id = g.connection_id AND i.provider_id = g.provider_id
-      AND i.company_id = %(company_id)s AND is_one_chat(i.company_id, i.chat_id, g.chat_id)
+      AND i.company_id = %(company_id)s AND is_one_chat(i.company_id, g.chat_id, i.chat_id)
     LIMIT 1
 ) AS found;

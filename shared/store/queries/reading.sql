@@ -163,7 +163,7 @@ SELECT chat_id, connection_id, last_at FROM (SELECT * FROM known UNION ALL SELEC
 ORDER BY last_at DESC, chat_id DESC, connection_id DESC LIMIT %(most)s;
 
 -- chats_found --
--- As chats_page, of the chats that a search finds: by the first digits of a number, by words of the newest
+-- As chats_page, of the chats that a search finds: by the first digits of a number, by names, by words of the newest
 -- 1,000 messages that have them.
 WITH hits AS MATERIALIZED (
     (SELECT chat_id FROM chats WHERE company_id = %(company_id)s AND chat_id LIKE %(number)s::text LIMIT 500)
@@ -174,6 +174,10 @@ WITH hits AS MATERIALIZED (
         SELECT chat_id FROM message_index
         WHERE company_id = %(company_id)s AND words @@ any_of_words(%(company_id)s, %(words)s)
         ORDER BY at DESC, message_id DESC LIMIT 1000) AS texts
+    UNION
+    (SELECT a.alias FROM people p
+     JOIN contact_aliases a ON a.company_id = p.company_id AND a.person_id = p.id
+     WHERE p.company_id = %(company_id)s AND p.words @@ any_of_words(%(company_id)s, %(words)s) LIMIT 1000)
 )
 SELECT c.chat_id, c.connection_id, c.last_at FROM chats c
 WHERE c.company_id = %(company_id)s
@@ -235,13 +239,10 @@ LEFT JOIN LATERAL (
 ORDER BY g.position;
 
 -- people_named --
--- What the connections of a company know about people, by any of their ids; the one seen last first.
-SELECT c.connection_id, c.user_id, c.phone, c.name, c.username, c.wants_marketing, c.last_seen_at
-FROM contacts c JOIN phone_configs p ON p.id = c.connection_id
-WHERE p.company_id = %(company_id)s AND c.connection_id = ANY(ARRAY(SELECT id FROM phone_configs
-                                                                   WHERE company_id = %(company_id)s))
-  AND (c.user_id = ANY(%(ids)s::text[]) OR c.phone = ANY(%(ids)s::text[]))
-ORDER BY c.last_seen_at DESC;
+-- People of a company by any of their ids.
+SELECT a.alias, p.id, p.name, p.profile_name, p.username
+FROM contact_aliases a JOIN people p ON p.company_id = a.company_id AND p.id = a.person_id
+WHERE a.company_id = %(company_id)s AND a.alias = ANY(%(ids)s::text[]);
 
 -- mark_chat_read --
 -- Mark a chat as read up to a message, or up to now; never back. No row: the chat has no such message.

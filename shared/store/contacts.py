@@ -1,0 +1,295 @@
+"""People of a company, over all connections: listed, changed, merged and split by hand; typed functions for
+`queries/contacts.sql`. Which ids name one person is learned in `people.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from shared.store.pool import Row, Transaction, json
+
+ALIASES_MOST: Final = 200
+"""Ids of one person at most: a merge that would make more is refused, since each list reads them all."""
+
+
+def see(transaction: Transaction, ids: Sequence[int]) -> None:
+    """Record the people of messages with these ids; idempotent."""
+    if ids:
+        transaction.execute("see_people", ids=list(ids))
+
+
+def find(transaction: Transaction, company_id: str, *, person_id: int | None, alias: str) -> int | None:
+    """Return the id of a person, by itself or by an alias; None: there is none."""
+    row = transaction.row("person_of", company_id=company_id, id=person_id, alias=alias)
+    return None if row is None else int(row["id"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Person:
+    """What is known about one person.
+
+    Attributes:
+        row: of `people`. aliases: every id. marketing: (phone_index, wants_marketing, marketing_at) of what the person
+            said to connections. merges: (id, other_id, aliases, merged_at) that can be undone, newest first.
+    """
+
+    row: Row
+    aliases: Sequence[str]
+    marketing: Sequence[Row]
+    merges: Sequence[Row]
+
+
+def page(transaction: Transaction, company_id: str, *, after: int, most: int) -> list[int]:
+    """Return ids of people, beyond `after`."""
+    rows = transaction.rows("people_page", company_id=company_id, after=after, most=most)
+    return [row["id"] for row in rows]
+
+
+def found(
+    transaction: Transaction,
+    company_id: str,
+    *,
+    after: int,
+    most: int,
+    words: str | None,
+    number: str,
+    tag: str | None,
+) -> list[int]:
+    """As `page`. `words`: only those with any of them in a name, or with a number that begins with `number` (empty:
+    none does). `tag`: only those with it. For the runtime role: no index serves it in the tenant's.
+    """
+    rows = transaction.rows(
+        "people_found",
+        company_id=company_id,
+        after=after,
+        words=words,
+        number=f"{number}%" if number else None,
+        tag=tag,
+        most=most,
+    )
+    return [row["id"] for row in rows]
+
+
+def by_ids(transaction: Transaction, company_id: str, ids: Sequence[int]) -> list[Person]:
+    """Return people by id; those that are gone are left out."""
+    return _whole(transaction, company_id, transaction.rows("people_by_id", company_id=company_id, ids=list(ids)))
+
+
+def _whole(transaction: Transaction, company_id: str, rows: Sequence[Row]) -> list[Person]:
+    if not rows:
+        return []
+    asked = {"company_id": company_id, "ids": [row["id"] for row in rows]}
+    aliases: dict[int, list[str]] = {}
+    for row in transaction.rows("aliases_of", **asked):
+        aliases.setdefault(row["person_id"], []).append(row["alias"])
+    marketing: dict[int, list[Row]] = {}
+    for row in transaction.rows("marketing_of", **asked):
+        marketing.setdefault(row["person_id"], []).append(row)
+    merges: dict[int, list[Row]] = {}
+    for row in transaction.rows("merges_of", **asked):
+        merges.setdefault(row["kept_id"], []).append(row)
+    return [
+        Person(
+            row=row,
+            aliases=aliases.get(row["id"], ()),
+            marketing=marketing.get(row["id"], ()),
+            merges=merges.get(row["id"], ()),
+        )
+        for row in rows
+    ]
+
+
+class ChangeRefused(Exception):
+    """Raised when a change of people cannot be made; its text is the reason, in a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noted:
+    """What a company notes about a person; None: as it is.
+
+    Attributes:
+        fields: of them those that are named are changed; one that is None is removed.
+    """
+
+    name: str | None = None
+    tags: Sequence[str] | None = None
+    fields: Mapping[str, Any] | None = None
+
+
+FIELDS_MOST: Final = 50
+"""Custom fields of one person."""
+
+
+def change(transaction: Transaction, company_id: str, person_id: int, noted: Noted) -> Sequence[str] | None:
+    """Change what the company noted about a person. Return the names of what is different now; None: there is no such
+    person. Raises `ChangeRefused`.
+    """
+    rows = transaction.rows("lock_people", company_id=company_id, ids=[person_id])
+    if not rows:
+        return None
+    row = rows[0]
+    fields = {**row["fields"], **(noted.fields or {})}
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if len(fields) > FIELDS_MOST:
+        raise ChangeRefused(f"A person has at most {FIELDS_MOST} custom fields.")
+    new = {
+        "name": row["name"] if noted.name is None else noted.name,
+        "tags": row["tags"] if noted.tags is None else list(dict.fromkeys(noted.tags)),
+        "fields": fields,
+    }
+    changed = [name for name in new if new[name] != row[name]]
+    if changed:
+        _write(transaction, company_id, person_id, new)
+        _note(transaction, "updated", company_id, person_id, {"changed": [_PUBLIC[name] for name in changed]})
+    return changed
+
+
+def merge(transaction: Transaction, company_id: str, kept_id: int, other_id: int) -> int | None:
+    """Make one person of two: the other's ids become the kept one's. Return the merge's id, by which it is undone;
+    None: one of them is not there. Raises `ChangeRefused`.
+    """
+    transaction.execute("lock_aliases", company_id=company_id)
+    rows = {row["id"]: row for row in transaction.rows("lock_people", company_id=company_id, ids=[kept_id, other_id])}
+    if len({kept_id, other_id}) < 2:
+        raise ChangeRefused("A person cannot be merged with itself.")
+    if len(rows) < 2:
+        return None
+    if len(transaction.rows("aliases_of", company_id=company_id, ids=[kept_id, other_id])) > ALIASES_MOST:
+        raise ChangeRefused(f"A person has at most {ALIASES_MOST} ids.")
+    row = transaction.one(
+        "add_merge",
+        company_id=company_id,
+        kept_id=kept_id,
+        other_id=other_id,
+        kept=json(_kept(rows[kept_id])),
+        other=json(_kept(rows[other_id])),
+    )
+    transaction.execute("move_aliases", company_id=company_id, from_id=other_id, to_id=kept_id, aliases=None)
+    transaction.execute("fold_people", company_id=company_id, kept_id=kept_id, other_id=other_id)
+    facts = {"otherContactId": f"p{other_id}", "mergeId": str(row["id"])}
+    _note(transaction, "merged", company_id, kept_id, facts, code="by_hand")
+    return int(row["id"])
+
+
+def undo_merge(transaction: Transaction, company_id: str, kept_id: int, merge_id: int) -> int | None:
+    """Undo a merge: the other person has its ids, name, tags and fields again, and the kept one is without what it got
+    by the merge, unless that was changed since. Return the other's id; None: there is no such merge.
+    """
+    transaction.execute("lock_aliases", company_id=company_id)
+    rows = transaction.rows("lock_people", company_id=company_id, ids=[kept_id])
+    taken = transaction.row("take_merge", company_id=company_id, kept_id=kept_id, merge_id=merge_id)
+    if not rows or taken is None:
+        return None
+    before, other, now = taken["kept"], taken["other"], rows[0]
+    transaction.execute("add_person", company_id=company_id, id=taken["other_id"], **_columns(other))
+    transaction.execute(
+        "move_aliases",
+        company_id=company_id,
+        from_id=kept_id,
+        to_id=taken["other_id"],
+        aliases=taken["aliases"],
+    )
+    gained = {name: value for name, value in other["fields"].items() if name not in before["fields"]}
+    _write(
+        transaction,
+        company_id,
+        kept_id,
+        {
+            "name": "" if not before["name"] and now["name"] == other["name"] else now["name"],
+            "tags": [tag for tag in now["tags"] if tag in before["tags"] or tag not in other["tags"]],
+            "fields": {
+                name: value for name, value in now["fields"].items() if name not in gained or value != gained[name]
+            },
+        },
+    )
+    _note_split(transaction, company_id, kept_id, taken["other_id"])
+    return int(taken["other_id"])
+
+
+def split(transaction: Transaction, company_id: str, person_id: int, aliases: Sequence[str]) -> int | None:
+    """Make a new person of some ids of one. Return its id; None: there is no such person. Raises `ChangeRefused`."""
+    transaction.execute("lock_aliases", company_id=company_id)
+    if not transaction.rows("lock_people", company_id=company_id, ids=[person_id]):
+        return None
+    known = {row["alias"] for row in transaction.rows("aliases_of", company_id=company_id, ids=[person_id])}
+    moving = set(aliases)
+    if not moving < known:
+        raise ChangeRefused("The ids must be some of the person's, and not all.")
+    nothing = {"name": "", "profile_name": "", "username": "", "tags": [], "fields": {}}
+    new_id = int(transaction.one("add_person", company_id=company_id, id=None, **_columns(nothing))["id"])
+    transaction.execute("move_aliases", company_id=company_id, from_id=person_id, to_id=new_id, aliases=sorted(moving))
+    _note_split(transaction, company_id, person_id, new_id)
+    return new_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imported:
+    """One person of a file. `alias`: canonical id, `noted`: what is written there."""
+
+    alias: str
+    noted: Noted
+
+
+def take_in(transaction: Transaction, company_id: str, people: Sequence[Imported]) -> tuple[int, int]:
+    """Write people of a file: new ones, and what is different about those that are known. Return how many of each.
+    Raises `ChangeRefused`.
+    """
+    transaction.execute("lock_aliases", company_id=company_id)
+    created = updated = 0
+    for one in people:
+        person_id = find(transaction, company_id, person_id=None, alias=one.alias)
+        if person_id is None:
+            columns = {"name": one.noted.name or "", "profile_name": "", "username": ""}
+            fields = {name: value for name, value in (one.noted.fields or {}).items() if value is not None}
+            new = {**columns, "tags": list(dict.fromkeys(one.noted.tags or ())), "fields": fields}
+            person_id = int(transaction.one("add_person", company_id=company_id, id=None, **_columns(new))["id"])
+            transaction.execute("add_alias", company_id=company_id, alias=one.alias, person_id=person_id)
+            _note(transaction, "created", company_id, person_id, {})
+            created += 1
+        elif change(
+            transaction, company_id, person_id, _without_profiles_name(transaction, company_id, person_id, one)
+        ):
+            updated += 1
+    return created, updated
+
+
+def _without_profiles_name(transaction: Transaction, company_id: str, person_id: int, one: Imported) -> Noted:
+    # a file has one name: that of the profile, exported where the company has given none, is not one that it gives
+    (row,) = transaction.rows("people_by_id", company_id=company_id, ids=[person_id])
+    if not row["name"] and one.noted.name == row["profile_name"]:
+        return replace(one.noted, name=None)
+    return one.noted
+
+
+_PUBLIC: Final = {"name": "name", "tags": "tags", "fields": "customFields"}
+
+
+def _kept(row: Row) -> dict[str, Any]:
+    return {name: row[name] for name in ("name", "profile_name", "username", "tags", "fields")}
+
+
+def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**values, "fields": json(dict(values["fields"]))}
+
+
+def _write(transaction: Transaction, company_id: str, person_id: int, values: Mapping[str, Any]) -> None:
+    transaction.execute("change_person", company_id=company_id, id=person_id, **_columns(values))
+
+
+def _note(
+    transaction: Transaction, what: str, company_id: str, person_id: int, facts: Mapping[str, Any], *, code: str = ""
+) -> None:
+    transaction.execute(
+        "note_contact",
+        type=f"contact.{what}",
+        company_id=company_id,
+        id=person_id,
+        code=code or None,
+        data=json(dict(facts)),
+    )
+
+
+def _note_split(transaction: Transaction, company_id: str, kept_id: int, other_id: int) -> None:
+    _note(transaction, "split", company_id, kept_id, {"otherContactId": f"p{other_id}"}, code="by_hand")

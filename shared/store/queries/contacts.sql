@@ -1,0 +1,164 @@
+-- see_people --
+-- Record the people of some messages: who wrote one, and to whom one was written. Every id gets a person, and each new
+-- person is an event.
+WITH given AS (
+    SELECT l.company_id, who.alias, min(l.created_at) AS first_at, max(l.created_at) AS last_at,
+           coalesce((array_agg(who.name ORDER BY l.at DESC) FILTER (WHERE who.name <> ''))[1], '') AS name,
+           coalesce((array_agg(who.username ORDER BY l.at DESC) FILTER (WHERE who.username <> ''))[1], '') AS username
+    FROM message_lines l
+    LEFT JOIN inbound_messages i ON l.came_in AND i.id = l.id
+    LEFT JOIN contacts c ON l.came_in AND c.connection_id = l.connection_id AND c.user_id = bare_number(i.sender)
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN l.came_in AND NOT i.from_me THEN bare_number(i.sender) ELSE l.chat_id END AS alias,
+               CASE WHEN l.came_in AND NOT i.from_me THEN coalesce(nullif(i.sender_name, ''), c.name, '')
+                    ELSE '' END AS name,
+               coalesce(c.username, '') AS username
+    ) AS who
+    WHERE l.id = ANY(%(ids)s::bigint[])
+      -- a phone number, an id of the provider's for a person; no group, and no short code
+      AND who.alias ~ '^([1-9][0-9]{6,31}|[0-9]+@lid|[A-Z]{2}[.](ENT[.])?[A-Za-z0-9]+)$'
+      AND EXISTS (SELECT FROM companies WHERE id = l.company_id)
+    GROUP BY l.company_id, who.alias
+), written AS (
+    INSERT INTO contact_aliases (company_id, alias, person_id)
+    SELECT company_id, alias, nextval('person_ids') FROM given
+    WHERE NOT EXISTS (SELECT FROM contact_aliases k WHERE k.company_id = given.company_id AND k.alias = given.alias)
+    ORDER BY company_id, alias
+    ON CONFLICT (company_id, alias) DO NOTHING
+    RETURNING company_id, alias, person_id
+), known AS (
+    SELECT * FROM written
+    UNION ALL
+    SELECT k.company_id, k.alias, k.person_id FROM contact_aliases k JOIN given USING (company_id, alias)
+), seen AS (
+    INSERT INTO people AS p (company_id, id, profile_name, username, first_seen_at, last_seen_at)
+    SELECT company_id, person_id, coalesce(max(nullif(name, '')), ''), coalesce(max(nullif(username, '')), ''),
+           min(first_at), max(last_at)
+    FROM known JOIN given USING (company_id, alias)
+    GROUP BY company_id, person_id ORDER BY company_id, person_id
+    ON CONFLICT (company_id, id) DO UPDATE
+    SET profile_name = coalesce(nullif(excluded.profile_name, ''), p.profile_name),
+        username = coalesce(nullif(excluded.username, ''), p.username),
+        first_seen_at = least(p.first_seen_at, excluded.first_seen_at),
+        last_seen_at = greatest(p.last_seen_at, excluded.last_seen_at)
+    -- a minute: not one row version for each message
+    WHERE excluded.profile_name NOT IN ('', p.profile_name) OR excluded.username NOT IN ('', p.username)
+       OR excluded.last_seen_at > p.last_seen_at + interval '1 minute' OR excluded.first_seen_at < p.first_seen_at
+    RETURNING p.company_id, p.id, p.xmax = 0 AS is_new
+)
+INSERT INTO events (subject, type, company_id, data)
+SELECT 'contact', 'contact.created', seen.company_id,
+       jsonb_build_object('contactId', 'p' || seen.id, 'aliases',
+                          (SELECT jsonb_agg(alias ORDER BY alias) FROM known
+                           WHERE known.company_id = seen.company_id AND known.person_id = seen.id))
+FROM seen WHERE is_new ORDER BY seen.company_id, seen.id;
+
+-- person_of --
+-- The person of a company that an id or an alias names.
+SELECT id FROM people
+WHERE company_id = %(company_id)s
+  AND id = coalesce(%(id)s::bigint, (SELECT person_id FROM contact_aliases
+                                     WHERE company_id = %(company_id)s AND alias = %(alias)s));
+
+-- people_page --
+-- People of a company by id.
+SELECT p.id FROM people p WHERE p.company_id = %(company_id)s AND p.id > %(after)s ORDER BY p.id LIMIT %(most)s;
+
+-- people_found --
+-- As people_page, of those with any of some words in a name or a number that begins so, and with a tag. No index serves
+-- it in the tenant role.
+SELECT p.id FROM people p
+WHERE p.company_id = %(company_id)s AND p.id > %(after)s
+  AND (%(tag)s::text IS NULL
+       OR p.words @@ (quoted_lexeme(chr(1) || %(company_id)s) || ' & '
+                      || quoted_lexeme(chr(2) || lower(%(tag)s)))::tsquery)
+  AND (%(words)s::text IS NULL
+       OR p.id = ANY(ARRAY(
+           SELECT id FROM people WHERE words @@ any_of_words(%(company_id)s, %(words)s) AND company_id = %(company_id)s
+           UNION ALL
+           (SELECT person_id FROM contact_aliases
+            WHERE company_id = %(company_id)s AND alias LIKE %(number)s::text LIMIT 1000))))
+ORDER BY p.id LIMIT %(most)s;
+
+-- people_by_id --
+-- People of a company.
+SELECT p.* FROM people p WHERE p.company_id = %(company_id)s AND p.id = ANY(%(ids)s::bigint[]) ORDER BY p.id;
+
+-- lock_people --
+-- People of a company, locked, one change at a time for a company: as linking their ids is.
+SELECT p.* FROM people p
+WHERE p.company_id = %(company_id)s AND p.id = ANY(%(ids)s::bigint[]) ORDER BY p.id FOR UPDATE;
+
+-- lock_aliases --
+-- Let no other transaction link ids of the company's people: the lock of `link_aliases`.
+SELECT pg_advisory_xact_lock(hashtext('link_aliases'), hashtext(%(company_id)s));
+
+-- aliases_of --
+-- Every id of some people.
+SELECT person_id, alias FROM contact_aliases
+WHERE company_id = %(company_id)s AND person_id = ANY(%(ids)s::bigint[]) ORDER BY person_id, alias;
+
+-- marketing_of --
+-- What people said about marketing messages, to which connection.
+SELECT a.person_id, p.phone_index, c.wants_marketing, c.marketing_at
+FROM contact_aliases a
+JOIN phone_configs p ON p.company_id = a.company_id
+JOIN contacts c ON c.connection_id = p.id AND c.user_id = a.alias
+WHERE a.company_id = %(company_id)s AND a.person_id = ANY(%(ids)s::bigint[]) AND c.wants_marketing IS NOT NULL
+ORDER BY a.person_id, p.phone_index, c.marketing_at DESC;
+
+-- merges_of --
+-- Merges of some people that can be undone, the newest first.
+SELECT id, kept_id, other_id, aliases, merged_at FROM contact_merges
+WHERE company_id = %(company_id)s AND kept_id = ANY(%(ids)s::bigint[]) AND split_at IS NULL ORDER BY id DESC;
+
+-- change_person --
+-- Change what the company noted about a person.
+UPDATE people SET name = %(name)s, tags = %(tags)s, fields = %(fields)s, updated_at = now()
+WHERE company_id = %(company_id)s AND id = %(id)s
+RETURNING id;
+
+-- add_merge --
+-- Note who is merged into whom.
+INSERT INTO contact_merges (company_id, kept_id, other_id, aliases, kept_before, other_before)
+SELECT %(company_id)s, %(kept_id)s, %(other_id)s,
+       ARRAY(SELECT alias FROM contact_aliases
+             WHERE company_id = %(company_id)s AND person_id = %(other_id)s ORDER BY alias),
+       %(kept)s, %(other)s
+RETURNING id;
+
+-- move_aliases --
+-- Give ids of one person to another: all, or those that are named.
+UPDATE contact_aliases SET person_id = %(to_id)s
+WHERE company_id = %(company_id)s AND person_id = %(from_id)s
+  AND (%(aliases)s::text[] IS NULL OR alias = ANY(%(aliases)s::text[]))
+RETURNING alias;
+
+-- fold_people --
+-- Make one row of two people's.
+SELECT fold_people(%(company_id)s, %(kept_id)s, ARRAY[%(other_id)s::bigint]);
+
+-- take_merge --
+-- End a merge of a person, by its id. No row: there is none, or it was ended.
+UPDATE contact_merges SET split_at = now()
+WHERE company_id = %(company_id)s AND kept_id = %(kept_id)s AND id = %(merge_id)s AND split_at IS NULL
+RETURNING other_id, aliases, kept_before AS kept, other_before AS other;
+
+-- add_person --
+-- Make a person anew; under an id that it had before, or a new one.
+INSERT INTO people (company_id, id, name, profile_name, username, tags, fields, first_seen_at, last_seen_at)
+SELECT %(company_id)s, coalesce(%(id)s::bigint, nextval('person_ids')), %(name)s, %(profile_name)s, %(username)s,
+       %(tags)s, %(fields)s, now(), now()
+RETURNING id;
+
+-- add_alias --
+-- Give a person an id that no person has.
+INSERT INTO contact_aliases (company_id, alias, person_id) VALUES (%(company_id)s, %(alias)s, %(person_id)s);
+
+-- note_contact --
+-- An event about a person, in the transaction that changes it.
+INSERT INTO events (subject, type, company_id, code, data)
+SELECT 'contact', %(type)s, %(company_id)s, %(code)s,
+       %(data)s::jsonb || jsonb_build_object('contactId', 'p' || %(id)s::bigint, 'aliases', coalesce(
+           (SELECT jsonb_agg(alias ORDER BY alias) FROM contact_aliases
+            WHERE company_id = %(company_id)s AND person_id = %(id)s), '[]'));
