@@ -998,11 +998,6 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/store/test_row_security.py",
     ),
-    "idle-before-it-is-handed-on": Mutation(
-        "a connection that is in a transaction is not given to the next caller",
-        (Edit("shared/store/pool.py", "if healthy and roles.is_idle(connection) and", "if healthy and"),),
-        "tests/store/test_row_security.py",
-    ),
     "no-company-is-an-error": Mutation(
         "the tenant role without a company fails, and sees no empty list",
         (

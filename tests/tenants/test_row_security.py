@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +58,8 @@ def fill(api: ApiEnv, company: str) -> None:
         template AS (INSERT INTO templates (connection_id, name, language, status, world)
                      SELECT id, 'of_' || company_id, 'en', 'APPROVED', 'sandbox' FROM c),
         event AS (INSERT INTO events (subject, type, company_id, connection_id, data)
-                  SELECT 'audit', 'audit.of_' || company_id, company_id, id, '{}' FROM c)
+                  SELECT 'session', 'session.ready', company_id, id,
+                         jsonb_build_object('detail', 'of ' || company_id) FROM c)
         UPDATE phone_configs SET world = 'sandbox' WHERE company_id = %s""",
         company,
         CHAT,
@@ -72,7 +74,7 @@ def walk(api: ApiEnv, company: str, things_of: str, key: str) -> dict[str, reque
     def one(statement: str) -> Any:
         return api.sql(statement, things_of)[0]["id"]
 
-    named = {
+    named: dict[str, Any] = {
         "companyId": company,
         "chatId": CHAT,
         "messageId": one("SELECT id FROM messages WHERE company_id = %s ORDER BY id LIMIT 1"),
@@ -84,6 +86,8 @@ def walk(api: ApiEnv, company: str, things_of: str, key: str) -> dict[str, reque
         "sha256": one("SELECT sha256 AS id FROM media_files WHERE company_id = %s"),
         "process": "api",
     }
+    # anything else that a path names is not there
+    named = defaultdict(lambda: 999_999, named)
     bodies: Mapping[str, Any] = {
         "resolve": {"as": "failed"},
         "status": {"status": "paused"},
@@ -100,7 +104,7 @@ def walk(api: ApiEnv, company: str, things_of: str, key: str) -> dict[str, reque
                 continue
             words = [word for word in path.split("/") if word and not word.startswith("{")]
             body = bodies.get(words[-1], {}) if method in ("post", "put", "patch") else None
-            answers[f"{method.upper()} {path}"] = api.call(method.upper(), path.format(**named), key=key, json=body)
+            answers[f"{method.upper()} {path}"] = api.call(method.upper(), path.format_map(named), key=key, json=body)
     assert len(answers) > 40
     return answers
 
