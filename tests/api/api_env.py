@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import socket
 import threading
@@ -29,7 +28,6 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 KEY = "key-of-the-tests"
-SEALING_KEY = base64.b64encode(bytes(range(32))).decode()
 ANSWER_S = 15.0
 PREFIX = "urn:bulkhead:problem:"
 ALPHA = {0: "meta_direct", 1: "wwebjs", 2: "360dialog", 3: "meta_embedded"}
@@ -72,7 +70,6 @@ class ApiEnv:
             "database_url": database_url,
             "redis_url": redis_url,
             "api_key": KEY,
-            "secret_encryption_key": SEALING_KEY,
             "api_port": first + 100,
             "admin_port": first,
         }

@@ -10,7 +10,8 @@ import pytest
 from shared.events.hook_secrets import HookSecrets
 from shared.secrets import Vault
 from shared.settings import Settings
-from tests.api.api_env import SEALING_KEY, ApiEnv, problem
+from tests.api.api_env import ApiEnv, problem
+from tests.support.environment import SEALING_KEY
 from tests.tenants.making import new_key
 
 HOOKS = "/api/v2/hooks/alpha"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import signal
@@ -22,8 +21,8 @@ from shared.store import inbound
 from tests.store.env import StoreEnv, query
 from tests.support import ports
 from tests.support.entry import Entry
+from tests.support.environment import SEALING_KEY
 
-SEALING_KEY = base64.b64encode(bytes(range(32))).decode()
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -109,7 +108,6 @@ class HooksEnv:
         first = ports.free_port_block(100)
         given: dict[str, Any] = {
             "database_url": store.url,
-            "secret_encryption_key": SEALING_KEY,
             "admin_port": first,
             "hooks_private": "on",
             "sandbox": "off",

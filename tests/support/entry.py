@@ -33,7 +33,7 @@ class Entry:
         home.mkdir(mode=0o700, exist_ok=True)
         self.log = home / f"{kind}.log"
         self.notifications: list[dict[str, str]] = []
-        self._variables = {"watchdog_usec": 3_000_000} | variables
+        self._variables = {"watchdog_usec": 3_000_000, "secret_encryption_key": environment.SEALING_KEY} | variables
         self._line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._line_path = runtime.runtime_dir(home) / f"test-{kind}.sock"
         self._line_path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import tempfile
 from collections.abc import Mapping
@@ -14,6 +15,9 @@ from shared.settings import aliases, child_variables, variables
 
 REPOSITORY = Path(__file__).parents[2]
 OURS = frozenset({*variables(), *aliases(), *child_variables()})
+
+SEALING_KEY = base64.b64encode(bytes(range(32))).decode()
+"""The key of every process that a test starts by its entry file: all of one database must have the same."""
 
 MEMORY = Path("/dev/shm")
 """Files below it are in memory."""

@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 from shared.process.exit_codes import ExitCode
-from tests.api.api_env import SEALING_KEY, ApiEnv
+from tests.api.api_env import ApiEnv
 from tests.support import environment
+from tests.support.environment import SEALING_KEY
 from tests.support.waiting import eventually
 
 TAKEN_S = 5.0

@@ -10,8 +10,9 @@ import pytest
 from shared.errors import Refused
 from shared.secrets import Vault
 from shared.tenancy.tenant_secrets import SecretService
-from tests.api.api_env import SEALING_KEY, ApiEnv, problem
+from tests.api.api_env import ApiEnv, problem
 from tests.store.env import open_store
+from tests.support.environment import SEALING_KEY
 from tests.tenants.making import new_key
 
 PATH = "/api/v2/companies/alpha/secrets"
