@@ -21,6 +21,7 @@ from shared.clock import left, monotonic
 from shared.fail_points import FAIL_POINTS
 from tests.chaos.env import BROWSER, ChaosEnv, DyingEnv, open_env
 from tests.hooks.test_fail_points import OF_HOOKS
+from tests.recorder.test_company_deletion import OF_DELETION
 from tests.supervision.test_adoption import OF_ORCHESTRATOR
 from tests.support.waiting import eventually_async, patience_s
 
@@ -105,7 +106,7 @@ def _armed(point: str) -> str:
 
 
 def test_the_table_has_every_point() -> None:
-    elsewhere = {*OF_ORCHESTRATOR, *OF_HOOKS}
+    elsewhere = {*OF_ORCHESTRATOR, *OF_HOOKS, *OF_DELETION}
     assert {name for names in WHERE.values() for name in names} | elsewhere == set(FAIL_POINTS)
 
 

@@ -17,6 +17,8 @@ from shared.store import companies, tasks
 from shared.store.pool import Transaction
 from tests.store.env import StoreEnv, query
 
+OF_DELETION = ("deletion.removed", "deletion.rows", "deletion.files", "deletion.gone")
+"""Points between the steps of a deletion; a test below ends each life there."""
 BY: Final = {"id": "1", "name": "an operator", "companyId": None}
 KEPT: Final[Mapping[str, str]] = {
     # tables that hold nothing of one company
@@ -182,7 +184,7 @@ def test_rows_that_refer_to_others_are_deleted_first(there: DeletionEnv) -> None
     assert order[-1] == "events"
 
 
-@pytest.mark.parametrize("point", ["deletion.removed", "deletion.rows", "deletion.files", "deletion.gone"])
+@pytest.mark.parametrize("point", OF_DELETION)
 def test_it_goes_on_after_a_death_at_any_point(there: DeletionEnv, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Death(BaseException):
         """Stands for SIGKILL: nothing after the point runs, and nothing in memory is kept."""
