@@ -4,6 +4,7 @@ words."""
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,15 +19,30 @@ from shared.store import companies, connections, migrate
 from tests.store.env import StoreEnv, open_store, query
 from tests.support import environment
 
-NAMES = sorted(
-    path.stem for path in migrate.migrations_directory().glob("[0-9]*.sql") if not path.stem.endswith(".rollback")
-)
+
+def in_order() -> list[str]:
+    """Return the names of the migrations: the lowest one next of those whose dependencies (`-- depends:`) are there."""
+    waiting = {}
+    for path in migrate.migrations_directory().glob("[0-9]*.sql"):
+        if not path.stem.endswith(".rollback"):
+            lines = re.findall(r"^-- depends:(.*)$", path.read_text(), re.MULTILINE)
+            waiting[path.stem] = {name for line in lines for name in line.split()}
+    assert set().union(*waiting.values()) <= set(waiting), "a migration depends on one that is not there"
+    names: list[str] = []
+    while waiting:
+        names.append(min(name for name, needed in waiting.items() if needed <= set(names)))
+        del waiting[names[-1]]
+    return names
+
+
+NAMES = in_order()
 OURS = """
     SELECT relname AS name FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
     WHERE nspname = 'public' AND relkind IN ('r', 'v', 'S', 'm') AND relname NOT LIKE '%%yoyo%%'
     UNION ALL
     SELECT proname FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'public' AND NOT EXISTS (
         SELECT FROM pg_depend d WHERE d.objid = pg_proc.oid AND d.deptype = 'e')
+    ORDER BY name
 """
 
 DIES = """
