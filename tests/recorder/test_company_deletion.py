@@ -25,6 +25,7 @@ KEPT: Final[Mapping[str, str]] = {
     "companies": "its own row is deleted last",
     "connection_types": "a copy of the registry",
     "deleted_companies": "ids alone, so that the environment makes none again",
+    "event_exports": "positions of message brokers in the stream of events",
     "event_horizons": "positions of retention",
     "event_names": "names of events that a provider may repeat, by the provider's own ids; go with RETENTION_DAYS",
     "event_positions": "positions in journals of orchestrators",

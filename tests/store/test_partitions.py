@@ -4,6 +4,8 @@ want of one.
 
 from __future__ import annotations
 
+import re
+
 import yoyo
 
 from shared.store import messages, migrate, partitions
@@ -169,7 +171,8 @@ def test_the_days_before_a_message_are_not_searched_for_its_history(env: StoreEn
         id=message_id,
     )
     text = "\n".join(row["QUERY PLAN"] for row in plan)
-    scans = [line for line in text.splitlines() if " on events_messages_" in line]
+    # a line for each partition: a bitmap scan of one has a second line, whose name is that of the index
+    scans = [line for line in text.splitlines() if re.search(r" on events_messages_(before_)?\d{8} ", line)]
     assert any("_before_" in line for line in scans), text
     # today and tomorrow; in the first ten minutes of a day yesterday too
     (clock,) = query(env.url, "SELECT (now() AT TIME ZONE 'UTC')::time < '00:10' AS is_new_day")
