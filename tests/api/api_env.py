@@ -59,12 +59,12 @@ class ApiEnv:
     """One API process.
 
     Attributes:
-        entry: the process. url: of its public port. admin: of its own port.
+        entry: the process. url: of its public port. admin: of its own port. redis_url: where it gives hints.
     """
 
     def __init__(self, home: Path, database_url: str, redis_url: str, **variables: Any) -> None:
         first = ports.free_port_block(104)
-        self.database_url = database_url
+        self.database_url, self.redis_url = database_url, redis_url
         self.url, self.admin = f"http://127.0.0.1:{first + 100}", f"http://127.0.0.1:{first}"
         given: dict[str, Any] = {
             "database_url": database_url,

@@ -14,7 +14,6 @@ from shared.states import MessageState
 from shared.store import messages
 from shared.store.messages import Settlement
 from tests.api.api_env import ApiEnv, problem
-from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
 ONE = "/api/v2/messages/{companyId}/{chatId}/{messageId}"
@@ -72,9 +71,7 @@ def require_shape(described: dict[str, Any], method: str, path: str, answer: req
 
 
 class TestSendAt:
-    def test_a_scheduled_text_is_a_row_without_a_hint(
-        self, api_env: ApiEnv, servers: Servers, described: dict[str, Any]
-    ) -> None:
+    def test_a_scheduled_text_is_a_row_without_a_hint(self, api_env: ApiEnv, described: dict[str, Any]) -> None:
         when = ahead(hours=2)
         answer = api_env.send("later", chat="15550100400", sendAt=when)
         assert answer.status_code == 202, answer.text
@@ -87,7 +84,7 @@ class TestSendAt:
         assert shown.json()["sendAt"] == shown.json()["notBefore"] == answer.json()["sendAt"]
         # hints are given in order: when a later message's is there, this one's would be
         after = api_env.send("now", chat="15550100401").json()
-        with redis.Redis.from_url(servers.redis_server_url) as client:
+        with redis.Redis.from_url(api_env.redis_url) as client:
             eventually(lambda: client.exists(f"rq:job:m-{after['id']}"), 5, "the row that came later is hinted")
             assert not client.exists(f"rq:job:m-{answer.json()['id']}")
 

@@ -149,7 +149,7 @@ def test_connections_say_what_they_are_and_what_they_can(api_env: ApiEnv) -> Non
     assert by_index[1]["capabilities"]["delete"] == {"supported": True}
     assert by_index[0]["capabilities"]["sticker"] == {
         "supported": True,
-        "limits": {"bytes": 512000, "mimetypes": ["image/webp"]},
+        "limits": {"bytes": 512000, "bytesOfStill": {"image/webp": 102400}, "mimetypes": ["image/webp"]},
     }
     assert by_index[2]["capabilities"]["typing_off"] == {"supported": False, "reason": "channel"}
     assert by_index[1]["capabilities"]["template"] == {"supported": False, "reason": "channel"}

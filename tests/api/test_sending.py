@@ -9,12 +9,11 @@ import redis
 
 from shared.channels.registry import kind_for
 from tests.api.api_env import ALPHA, CHAT, ApiEnv, problem
-from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize("index", ALPHA)
-def test_a_text_is_accepted_as_a_row_and_hinted(api_env: ApiEnv, servers: Servers, index: int) -> None:
+def test_a_text_is_accepted_as_a_row_and_hinted(api_env: ApiEnv, index: int) -> None:
     answer = api_env.send("Hello ☂", phoneIndex=index, chat="+1 (555) 010-0200")
     assert answer.status_code == 202, answer.text
     body = answer.json()
@@ -37,7 +36,7 @@ def test_a_text_is_accepted_as_a_row_and_hinted(api_env: ApiEnv, servers: Server
     assert (row["chat_id"], row["state"], row["content"]) == (CHAT, "queued", {"body": "Hello ☂", "quoted": None})
     assert row["process_name"] == kind_for(ALPHA[index]).name
     assert row["idempotency_key"].startswith(" "), "a key of our own, that no client can send"
-    with redis.Redis.from_url(servers.redis_server_url) as client:
+    with redis.Redis.from_url(api_env.redis_url) as client:
         eventually(lambda: client.exists(f"rq:job:m-{body['id']}"), 5, "the row is hinted")
 
 
