@@ -101,4 +101,5 @@ def cut_connections(transaction: Transaction, slot: str) -> int:
     """End every connection of a slot's processes, as a network does that breaks down; for chaos runs. Returns how
     many.
     """
+    transaction.execute("leave_role")
     return transaction.execute("cut_connections", slot=slot)

@@ -68,6 +68,10 @@ FROM (SELECT * FROM events WHERE subject = 'process' AND (%(kind)s = '' OR kind 
       ORDER BY id DESC LIMIT 4 * %(most)s) AS last
 ORDER BY at DESC, id DESC LIMIT %(most)s;
 
+-- leave_role --
+-- Have the rights of the user that signed in until the transaction ends: the role of the runtimes may end no connections.
+SELECT set_config('role', 'none', true);
+
 -- cut_connections --
 -- End every other connection of one slot's processes, as a network does that breaks down.
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
