@@ -41,11 +41,13 @@ class DebuggingPipe:
         """Take over our two descriptors; `close` closes them."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=_LONGEST_MESSAGE)
-        reading, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb", buffering=0)
-        )
-        # unbuffered files: the transports write to the descriptor themselves, and own it from here on
-        writing, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(write_fd, "wb", buffering=0))
+        # Unbuffered: the transports use the descriptors themselves, and own them from here on. uvloop closes a
+        # transport's descriptor and then its file: a file that closed it once more would, every now and then, close
+        # what another thread has opened in between under the same number.
+        read_file = os.fdopen(read_fd, "rb", buffering=0, closefd=False)
+        write_file = os.fdopen(write_fd, "wb", buffering=0, closefd=False)
+        reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), read_file)
+        writing, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, write_file)
         return cls(reader, reading, writing)
 
     def send(self, message: Mapping[str, Any]) -> None:
