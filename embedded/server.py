@@ -157,7 +157,7 @@ class Wrapper:
             # The server holds the slot's lock as well: the slot is free only when every process of it is gone.
             pass_fds=(self._line.lock_fd,),
             # one thread only, and exec would be too late
-            preexec_fn=dies_with_this_process(self._server.orphaned),  # noqa: PLW1509
+            preexec_fn=self._prepare_child(),  # noqa: PLW1509
             **as_user(self._server.account),
         )
         # A pidfd names this process and no later one with its pid, and the selector reports its end at once.
@@ -170,6 +170,21 @@ class Wrapper:
         os.close(pidfd)
         self._sweep()
         return self._exit_code(self._process.wait())
+
+    def _prepare_child(self) -> Callable[[], None]:
+        """Return what the server runs between fork and exec."""
+        bind_to_parent = dies_with_this_process(self._server.orphaned)
+        # what SIGKILL does cannot be changed
+        signals = {self._server.stop, self._server.now} - {signal.SIGKILL}
+
+        def prepare() -> None:
+            bind_to_parent()
+            # A shell without job control starts what it runs in the background with SIGINT and SIGQUIT ignored, and
+            # that is inherited over exec: the steps of a stop would have no effect.
+            for number in signals:
+                signal.signal(number, signal.SIG_DFL)
+
+        return prepare
 
     def _watch(self, selector: selectors.BaseSelector, pidfd: int, wake: socket.socket) -> None:
         # One loop for probes, WATCHDOG and the steps of a stop: a thread of its own for WATCHDOG would prove nothing

@@ -133,6 +133,20 @@ def test_not_stopped_by_the_fast_signal_is_killed(run: Run) -> None:
     assert "server_killed" in entry.log.read_text()
 
 
+def test_signals_that_a_shell_ignores_in_the_background_reach_the_server(run: Run) -> None:
+    found = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGQUIT)}
+    try:
+        entry = run(IGNORES_STOP, "drain_s=0.2")
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)
+    entry.wait_ready()
+    eventually(lambda: ignores(entry, signal.SIGINT), 10, "the server ignores the polite signal")
+    assert not ignores(entry, signal.SIGQUIT)
+    assert entry.stop() == ExitCode.DRAIN_DEADLINE
+    assert "server_killed" not in entry.log.read_text()
+
+
 def test_what_a_dead_server_started_is_swept(run: Run) -> None:
     entry = run(LEAVES_A_HELPER, "hurry_s=0.2").wait_ready()
     eventually(lambda: len(entry.descendants()) == 2, 10, "the helper runs")
