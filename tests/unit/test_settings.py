@@ -61,7 +61,7 @@ OWN_SECRETS = {variable.name: row for row in KINDS for variable in row.variables
 
 
 def with_every_secret() -> Settings:
-    """Return settings in which each secret has a value that tells its name."""
+    """Return settings in which each secret has a value made of its name."""
     fields = {name: f"hidden-{name}" for name in SECRETS if name.upper() not in OWN_SECRETS}
     values = {name: f"hidden-{name.lower()}" for name in OWN_SECRETS}
     return Settings(**fields, values=values)  # type: ignore[arg-type]  # secrets are texts
