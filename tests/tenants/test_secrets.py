@@ -68,5 +68,5 @@ def test_a_company_has_so_many_secrets_and_can_still_change_them(api_env: ApiEnv
     assert api_env.call("PUT", f"{path}/last", key=key, json={"value": "y"}).status_code == 200
     assert api_env.call("DELETE", f"{path}/filler-2", key=key).status_code == 200
     assert api_env.call("PUT", f"{path}/one-more", key=key, json={"value": "x"}).status_code == 200
-    # no seal of this key: other tests of the database open every secret
+    # the fillers are no sealed values
     api_env.sql("DELETE FROM tenant_secrets WHERE company_id = 'beta'")
