@@ -69,7 +69,7 @@ FROM (SELECT * FROM events WHERE subject = 'process' AND (%(kind)s = '' OR kind 
 ORDER BY at DESC, id DESC LIMIT %(most)s;
 
 -- leave_role --
--- Have the rights of the user that signed in until the transaction ends: the role of the runtimes may end no connections.
+-- Have the rights of the user that signed in until the transaction ends: the role of the runtimes ends no connections.
 SELECT set_config('role', 'none', true);
 
 -- cut_connections --
