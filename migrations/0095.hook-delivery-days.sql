@@ -8,6 +8,12 @@ ALTER TABLE hook_deliveries_before DROP CONSTRAINT hook_deliveries_pkey, DROP CO
 -- as a partition it is used by the name of the whole, whose policies then count
 DROP POLICY IF EXISTS own_company ON hook_deliveries_before;
 DROP POLICY IF EXISTS whole_for_runtime ON hook_deliveries_before;
+-- and so do its privileges
+DO $$ BEGIN
+    IF runtime_role() <> 'none' THEN
+        EXECUTE format('REVOKE ALL ON hook_deliveries_before FROM %I, %I', runtime_role(), tenant_role());
+    END IF;
+END $$;
 
 -- Not owned by an identity column, which partitioned tables have only since PostgreSQL 17.
 CREATE SEQUENCE hook_delivery_ids AS bigint;
