@@ -66,7 +66,7 @@ _DELETION_S: Final = 1.0
 """Seconds between queries for companies that are being deleted."""
 _RETENTION_S: Final = 3600.0
 """Seconds between rounds of deleting: ages are counted in days."""
-_COPIES_S: Final = 0.5
+_COPIES_S: Final = 1.0
 """Seconds between rounds of the copies that lists and figures are read from: searches and figures are that old."""
 _BACKFILL_S: Final = 3600.0
 """Seconds between rounds of indexing older messages; the first one finishes it, unless the database is away."""

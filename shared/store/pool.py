@@ -378,9 +378,10 @@ class Pool:
                 # 30 s: longer than any transaction's deadline, so that it ends only those whose client is gone while
                 # they hold locks. UTC: times do not depend on the server's place. Generic plans: by default PostgreSQL
                 # plans the first executions of a prepared statement anew, and perhaps all, for their parameters, which
-                # costs more than these statements themselves.
-                options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC -c "
-                "plan_cache_mode=force_generic_plan"
+                # costs more than these statements themselves. No sequential scans where an index serves: such a plan,
+                # made while a table was small, reads all of it for every row of a batch once it has grown.
+                options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC"
+                " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
                 f" -c statement_timeout={round(self._statement_s * 1000)}ms",
             )
         except (psycopg2.Error, _DeadlinePassed) as error:

@@ -74,7 +74,17 @@ def backfill(transaction: Transaction, *, most: int) -> Step:
     if not below:
         return Step(messages=0, complete=True)
     rows = transaction.rows("messages_to_backfill", below=below, most=most)
-    known = [{"message_id": row["id"], "sent_at": None, "delivered_at": None, "furthest": 0} for row in rows]
+    known = [
+        {
+            "message_id": row["id"],
+            "sent_at": None,
+            "delivered_at": None,
+            "furthest": 0,
+            "is_new": True,
+            "is_rewritten": True,
+        }
+        for row in rows
+    ]
     messages = _index(transaction, known, timed=True)
     complete = len(rows) < most
     transaction.execute("move_reading_position", name="backfill", xid=0 if complete else rows[-1]["id"], read_at=None)
@@ -91,11 +101,12 @@ def _index(transaction: Transaction, changed: Sequence[Row], *, timed: bool) -> 
             "sent_at": None if row["sent_at"] is None else row["sent_at"].isoformat(),
             "delivered_at": None if row["delivered_at"] is None else row["delivered_at"].isoformat(),
             "furthest": row["furthest"],
+            "is_rewritten": row["is_rewritten"],
         }
         for row in changed
     ]
     indexed = int(transaction.one("index_messages", rows=records(rows), timed=timed, acting=ACTING)["messages"])
-    contacts.see(transaction, [row["message_id"] for row in changed])
+    contacts.see(transaction, [row["message_id"] for row in changed if row["is_new"]])
     return indexed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 
 import psycopg2
@@ -10,11 +11,12 @@ import pytest
 
 from shared.clock import monotonic as now
 from shared.errors import StoreUnavailable
+from shared.inbound_events import ContactMove
 from shared.states import MessageState
-from shared.store import messages
+from shared.store import contacts, inbound, messages, people
 from shared.store.pool import Pool, Transaction
 from shared.store.statements import HOT, prepared, statements
-from tests.store.env import StoreEnv, query
+from tests.store.env import LONG_AGO, StoreEnv, query
 
 BACKLOG = 12_000
 FEW_PAGES = 300
@@ -136,6 +138,94 @@ class TestCost:
         assert for_claim < FEW_PAGES
         # the server adds up what a session has not reported yet
         assert for_both < 2 * FEW_PAGES
+
+
+FIRST_PEOPLE, PEOPLE = 20, 3_000
+"""Known at the connection when statements are planned, and when they run; each by a number and a user id."""
+
+
+def rows_read(transaction: Transaction) -> int:
+    """Return how many rows and index entries of any table this transaction has looked at."""
+    return int(
+        str(
+            execute(
+                transaction,
+                """SELECT sum(pg_stat_get_xact_tuples_returned(oid)) FROM pg_class
+                   WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'i')""",
+            )[0][0]
+        )
+    )
+
+
+class TestCostOfPeople:
+    """What a batch costs does not grow with the people whom a connection knows, even by plans for few of them."""
+
+    BATCH = 50
+    ROWS_EACH = 60
+
+    def cost(self, env: StoreEnv, step: Callable[[Transaction], object]) -> int:
+        """Return how many rows a step reads for one of the batch: planned with few people, run with many."""
+        at = now()
+        pool = Pool(env.url, limit=1, application_name="crowd", idle_s=30.0, connect_s=5.0, clock=lambda: at)
+        try:
+            self.meet(env, 1, FIRST_PEOPLE)
+            query(env.url, "VACUUM ANALYZE contacts, contact_aliases, people")
+            with pytest.raises(ZeroDivisionError), pool.transaction(monotonic() + 20) as transaction:
+                step(transaction)
+                raise ZeroDivisionError
+            self.meet(env, FIRST_PEOPLE + 1, PEOPLE)
+            with pool.transaction(monotonic() + 20) as transaction:
+                before = rows_read(transaction)
+                step(transaction)
+                return (rows_read(transaction) - before) // self.BATCH
+        finally:
+            pool.close()
+
+    def meet(self, env: StoreEnv, first: int, last: int) -> None:
+        for statement in (
+            """INSERT INTO contacts (connection_id, user_id, phone, first_seen_at, last_seen_at)
+               SELECT %(connection)s, 'US.' || g, (15550000000 + g)::text, now(), now()
+               FROM generate_series(%(first)s, %(last)s) AS g""",
+            """INSERT INTO contact_aliases (company_id, alias, person_id)
+               SELECT c.company_id, alias, 1000000 + g
+               FROM phone_configs c, generate_series(%(first)s, %(last)s) AS g,
+                    unnest(ARRAY['US.' || g, (15550000000 + g)::text]) AS alias WHERE c.id = %(connection)s""",
+            """INSERT INTO people (company_id, id, first_seen_at, last_seen_at)
+               SELECT c.company_id, 1000000 + g, now(), now()
+               FROM phone_configs c, generate_series(%(first)s, %(last)s) AS g WHERE c.id = %(connection)s""",
+        ):
+            query(env.url, statement, connection=env.connection, first=first, last=last)
+
+    @pytest.mark.parametrize("known", [True, False])
+    def test_who_is_one_person(self, own_env: StoreEnv, known: bool) -> None:
+        first = 1 if known else PEOPLE + 1
+        pairs = [
+            people.OnePerson(connection_id=own_env.connection, first=f"US.{n}", second=str(15550000000 + n))
+            for n in range(first, first + self.BATCH)
+        ]
+        assert self.cost(own_env, lambda transaction: people.learn(transaction, pairs)) < self.ROWS_EACH
+
+    def test_who_has_another_number(self, own_env: StoreEnv) -> None:
+        moves = [
+            ContactMove(
+                connection_id=own_env.connection,
+                former=str(15550000000 + n),
+                user_id=f"US.9{n}",
+                phone=str(15560000000 + n),
+                at=LONG_AGO,
+            )
+            for n in range(1, self.BATCH + 1)
+        ]
+        assert self.cost(own_env, lambda transaction: inbound.see(transaction, [], moves)) < self.ROWS_EACH
+        moved = query(own_env.url, "SELECT user_id FROM contacts WHERE phone LIKE '1556%%'")
+        assert {row["user_id"] for row in moved} == {move.user_id for move in moves}
+
+    def test_whose_messages_are_new(self, own_env: StoreEnv) -> None:
+        ids = own_env.accept(*(str(15550000000 + n) for n in range(PEOPLE - 24, PEOPLE + 26)))
+        query(own_env.url, "ANALYZE messages")
+        assert self.cost(own_env, lambda transaction: contacts.see(transaction, ids)) < self.ROWS_EACH
+        (row,) = query(own_env.url, "SELECT count(*) AS people FROM people")
+        assert row["people"] == PEOPLE + 25
 
 
 class TestEachStatementByItself:

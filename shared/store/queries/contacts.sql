@@ -1,57 +1,73 @@
 -- see_people --
 -- Record the people of some messages: who wrote one, and to whom one was written. Every id gets a person, and each new
 -- person is an event.
-WITH given AS (
-    SELECT l.company_id, who.alias, min(l.created_at) AS first_at, max(l.created_at) AS last_at,
-           coalesce((array_agg(who.name ORDER BY l.at DESC) FILTER (WHERE who.name <> ''))[1], '') AS name,
-           coalesce((array_agg(who.username ORDER BY l.at DESC) FILTER (WHERE who.username <> ''))[1], '') AS username
-    FROM message_lines l
-    LEFT JOIN inbound_messages i ON l.came_in AND i.id = l.id
-    LEFT JOIN contacts c ON l.came_in AND c.connection_id = l.connection_id AND c.user_id = bare_number(i.sender)
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN l.came_in AND NOT i.from_me THEN bare_number(i.sender) ELSE l.chat_id END AS alias,
-               CASE WHEN l.came_in AND NOT i.from_me THEN coalesce(nullif(i.sender_name, ''), c.name, '')
-                    ELSE '' END AS name,
-               coalesce(c.username, '') AS username
-    ) AS who
-    WHERE l.id = ANY(%(ids)s::bigint[])
-      -- a phone number, an id of the provider's for a person; no group, and no short code
-      AND who.alias ~ '^([1-9][0-9]{6,31}|[0-9]+@lid|[A-Z]{2}[.](ENT[.])?[A-Za-z0-9]+)$'
+WITH lines AS (
+    SELECT company_id, chat_id AS alias, '' AS name, '' AS username, created_at, created_at AS at
+    FROM messages WHERE id = ANY(%(ids)s::bigint[])
+    UNION ALL
+    SELECT i.company_id, i.chat_id, '', '', i.created_at, i.at
+    FROM inbound_messages i WHERE i.id = ANY(%(ids)s::bigint[]) AND i.from_me
+    UNION ALL
+    SELECT i.company_id, bare_number(i.sender), coalesce(nullif(i.sender_name, ''), c.name, ''),
+           coalesce(c.username, ''), i.created_at, i.at
+    FROM inbound_messages i
+    -- OFFSET 0, here and below: a look by the whole key for each row, not a join with all that a connection knows
+    LEFT JOIN LATERAL (SELECT name, username FROM contacts
+                       WHERE connection_id = i.connection_id AND user_id = bare_number(i.sender) OFFSET 0) AS c ON true
+    WHERE i.id = ANY(%(ids)s::bigint[]) AND NOT i.from_me
+), given AS MATERIALIZED (
+    SELECT l.company_id, l.alias, min(l.created_at) AS first_at, max(l.created_at) AS last_at,
+           coalesce((array_agg(l.name ORDER BY l.at DESC) FILTER (WHERE l.name <> ''))[1], '') AS name,
+           coalesce((array_agg(l.username ORDER BY l.at DESC) FILTER (WHERE l.username <> ''))[1], '') AS username
+    FROM lines l
+    -- A phone number, an id of the provider's for a person; no group, and no short code. The length apart: {6,31} takes
+    -- ten times as long.
+    WHERE (l.alias ~ '^[1-9][0-9]+$' AND length(l.alias) BETWEEN 7 AND 32
+           OR l.alias ~ '^([0-9]+@lid|[A-Z]{2}[.](ENT[.])?[A-Za-z0-9]+)$')
       AND EXISTS (SELECT FROM companies WHERE id = l.company_id)
-    GROUP BY l.company_id, who.alias
+    GROUP BY l.company_id, l.alias
+), found AS MATERIALIZED (
+    SELECT given.*, k.person_id FROM given
+    LEFT JOIN LATERAL (SELECT person_id FROM contact_aliases k
+                       WHERE k.company_id = given.company_id AND k.alias = given.alias OFFSET 0) AS k ON true
 ), written AS (
     INSERT INTO contact_aliases (company_id, alias, person_id)
-    SELECT company_id, alias, nextval('person_ids') FROM given
-    WHERE NOT EXISTS (SELECT FROM contact_aliases k WHERE k.company_id = given.company_id AND k.alias = given.alias)
-    ORDER BY company_id, alias
-    ON CONFLICT (company_id, alias) DO NOTHING
+    SELECT company_id, alias, nextval('person_ids') FROM found WHERE person_id IS NULL ORDER BY company_id, alias
+    -- of another transaction, meanwhile: an update without a change, which returns its row
+    ON CONFLICT (company_id, alias) DO UPDATE SET alias = excluded.alias
     RETURNING company_id, alias, person_id
-), known AS (
-    SELECT * FROM written
-    UNION ALL
-    SELECT k.company_id, k.alias, k.person_id FROM contact_aliases k JOIN given USING (company_id, alias)
+), known AS MATERIALIZED (
+    SELECT company_id, coalesce(found.person_id, written.person_id) AS person_id, alias, name, username, first_at,
+           last_at
+    FROM found LEFT JOIN written USING (company_id, alias)
+), met AS (
+    SELECT company_id, person_id, coalesce(max(nullif(name, '')), '') AS profile_name,
+           coalesce(max(nullif(username, '')), '') AS username, min(first_at) AS first_at, max(last_at) AS last_at
+    FROM known GROUP BY company_id, person_id
 ), seen AS (
     INSERT INTO people AS p (company_id, id, profile_name, username, first_seen_at, last_seen_at)
-    SELECT company_id, person_id, coalesce(max(nullif(name, '')), ''), coalesce(max(nullif(username, '')), ''),
-           min(first_at), max(last_at)
-    FROM known JOIN given USING (company_id, alias)
-    GROUP BY company_id, person_id ORDER BY company_id, person_id
+    SELECT met.company_id, met.person_id, met.profile_name, met.username, met.first_at, met.last_at
+    FROM met
+    LEFT JOIN LATERAL (SELECT * FROM people
+                       WHERE company_id = met.company_id AND id = met.person_id OFFSET 0) AS before ON true
+    -- Only those of whom there is something to write: a conflict would lock its row for nothing. A minute: not one row
+    -- version for each message.
+    WHERE before.id IS NULL OR met.profile_name NOT IN ('', before.profile_name)
+       OR met.username NOT IN ('', before.username) OR met.last_at > before.last_seen_at + interval '1 minute'
+       OR met.first_at < before.first_seen_at
+    ORDER BY met.company_id, met.person_id
     ON CONFLICT (company_id, id) DO UPDATE
     SET profile_name = coalesce(nullif(excluded.profile_name, ''), p.profile_name),
         username = coalesce(nullif(excluded.username, ''), p.username),
         first_seen_at = least(p.first_seen_at, excluded.first_seen_at),
         last_seen_at = greatest(p.last_seen_at, excluded.last_seen_at)
-    -- a minute: not one row version for each message
-    WHERE excluded.profile_name NOT IN ('', p.profile_name) OR excluded.username NOT IN ('', p.username)
-       OR excluded.last_seen_at > p.last_seen_at + interval '1 minute' OR excluded.first_seen_at < p.first_seen_at
     RETURNING p.company_id, p.id, p.xmax = 0 AS is_new
 )
 INSERT INTO events (subject, type, company_id, data)
 SELECT 'contact', 'contact.created', seen.company_id,
-       jsonb_build_object('contactId', 'p' || seen.id, 'aliases',
-                          (SELECT jsonb_agg(alias ORDER BY alias) FROM known
-                           WHERE known.company_id = seen.company_id AND known.person_id = seen.id))
-FROM seen WHERE is_new ORDER BY seen.company_id, seen.id;
+       jsonb_build_object('contactId', 'p' || seen.id, 'aliases', jsonb_agg(known.alias ORDER BY known.alias))
+FROM seen JOIN known ON known.company_id = seen.company_id AND known.person_id = seen.id
+WHERE is_new GROUP BY seen.company_id, seen.id ORDER BY seen.company_id, seen.id;
 
 -- person_of --
 -- The person of a company that an id or an alias names.

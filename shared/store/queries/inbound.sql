@@ -175,11 +175,18 @@ WHERE c.connection_id = g.connection_id AND c.phone = g.former AND c.user_id <> 
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(connection_id bigint, former text, user_id text, phone text,
                                                            by_phone boolean, at timestamptz)
+), former AS MATERIALIZED (
+    -- Looks by a whole key, one for each of both ways: with OR, all contacts of the connection could be read.
+    SELECT g.*, who.user_id AS former_id
+    FROM given g CROSS JOIN LATERAL (
+        SELECT user_id FROM contacts WHERE connection_id = g.connection_id AND user_id = g.former
+        UNION
+        SELECT user_id FROM contacts WHERE g.by_phone AND connection_id = g.connection_id AND phone = g.former
+    ) AS who
 ), renamed AS (
     -- Deleted and inserted again, not updated: the new name may be another row's key, and ON CONFLICT merges both.
-    DELETE FROM contacts c USING given g
-    WHERE c.connection_id = g.connection_id AND c.user_id <> g.user_id
-      AND (c.user_id = g.former OR g.by_phone AND c.phone = g.former)
+    DELETE FROM contacts c USING former g
+    WHERE c.connection_id = g.connection_id AND c.user_id = g.former_id AND c.user_id <> g.user_id
     RETURNING g.connection_id, g.user_id AS new_id, g.former, coalesce(g.phone, c.phone) AS new_phone, c.user_id,
         c.name, c.username, c.former_ids,
               c.wants_marketing, c.marketing_at, c.first_seen_at, greatest(c.last_seen_at, g.at) AS last_seen_at

@@ -15,10 +15,13 @@ UPDATE reading_positions SET xid = %(xid)s, read_at = coalesce(%(read_at)s, read
 SELECT read_at FROM reading_positions WHERE name = 'messages';
 
 -- changed_messages --
--- Messages that the events of some transactions are about, and when their steps were written.
+-- Messages that the events of some transactions are about, and when their steps were written. `is_new`: one came in or
+-- was accepted; `is_rewritten`: what it says may be another.
 SELECT message_id, min(written_at) FILTER (WHERE state IN ('sent', 'delivered', 'read')) AS sent_at,
        min(written_at) FILTER (WHERE state IN ('delivered', 'read')) AS delivered_at,
-       coalesce(max(step_number(state)), 0) AS furthest
+       coalesce(max(step_number(state)), 0) AS furthest,
+       bool_or(type IN ('message.queued', 'message.received', 'message.echoed')) AS is_new,
+       bool_or(type IN ('message.edited', 'message.deleted')) AS is_rewritten
 FROM events_messages
 -- the first condition is what the BRIN index serves; the time leaves out the partitions of earlier days
 WHERE xid >= %(xid)s AND xid < %(before)s AND written_at >= %(since)s AND message_id IS NOT NULL
@@ -39,7 +42,7 @@ SELECT l.id FROM (
 -- holds how its message is counted.
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
-    AS r(message_id bigint, sent_at timestamptz, delivered_at timestamptz, furthest integer)
+    AS r(message_id bigint, sent_at timestamptz, delivered_at timestamptz, furthest integer, is_rewritten boolean)
 ), owners AS MATERIALIZED (
     -- A company that is being deleted: its rows would fail the statement.
     SELECT id FROM companies
@@ -51,8 +54,10 @@ WITH given AS (
     -- so far; what was changed since (a connection's type) must not be subtracted from another row.
     SELECT l.id, l.company_id, l.connection_id, l.chat_id, l.direction, l.came_in, l.type, l.state, l.at,
            -- not of deleted ones; what an edit says is found in its message
-           CASE WHEN l.state <> 'deleted' AND NOT l.content ?| ARRAY['deleted_at', 'erased'] AND l.type <> 'edit'
-                THEN message_words(l.company_id, l.content) END AS words,
+           CASE WHEN l.state = 'deleted' OR l.content ?| ARRAY['deleted_at', 'erased'] OR l.type = 'edit' THEN NULL
+                -- a status changes no word
+                WHEN old.message_id IS NOT NULL AND NOT given.is_rewritten THEN old.words
+                ELSE message_words(l.company_id, l.content) END AS words,
            (l.created_at AT TIME ZONE 'UTC')::date AS day, c.phone_index, c.connection_type,
            message_outcome(l.came_in, l.direction, l.state, l.sent_at,
                            greatest(given.furthest, step_number(old.outcome))) AS outcome,
@@ -80,7 +85,9 @@ WITH given AS (
         delivered_timed = excluded.delivered_timed
 ), touched AS (
     INSERT INTO chats (company_id, chat_id, connection_id, last_at)
-    SELECT company_id, chat_id, connection_id, max(at) FROM current WHERE type <> ALL(%(acting)s::text[])
+    SELECT company_id, chat_id, connection_id, max(at) FROM current
+    -- one that is indexed has been counted here
+    WHERE NOT is_old AND type <> ALL(%(acting)s::text[])
     GROUP BY company_id, chat_id, connection_id ORDER BY company_id, chat_id, connection_id
     ON CONFLICT (company_id, chat_id, connection_id) DO UPDATE SET last_at = excluded.last_at
     WHERE chats.last_at < excluded.last_at
