@@ -455,6 +455,25 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/model/test_record.py",
     ),
+    "no-scans": Mutation(
+        "a plan that was made while a table was small does not read all of it once it has grown",
+        (Edit("shared/store/pool.py", " -c enable_seqscan=off", ""),),
+        "tests/store/test_hot_statements.py",
+    ),
+    "people-by-key": Mutation(
+        "whether two ids are linked is looked up by whole keys, not in a join with all ids of the company",
+        (
+            Edit(
+                "shared/store/queries/people.sql",
+                "    WHERE coalesce((SELECT person_id FROM contact_aliases WHERE company_id = p.company_id AND alias = "
+                "g.first)\n                   <> (SELECT person_id FROM contact_aliases WHERE company_id = p.company_id "
+                "AND alias = g.second), true)\n",
+                "    WHERE NOT EXISTS (\n        SELECT FROM contact_aliases a JOIN contact_aliases b USING (company_id, "
+                "person_id)\n        WHERE a.company_id = p.company_id AND a.alias = g.first AND b.alias = g.second)\n",
+            ),
+        ),
+        "tests/store/test_hot_statements.py",
+    ),
     "unseen-rows": Mutation(
         "a rate-limited connection is polled until nothing of it is queued",
         (Edit("shared/delivery/backlog.py", "claimed.unseen - claimed.waits.keys()", "frozenset[int]()"),),
