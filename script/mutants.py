@@ -1480,12 +1480,28 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/api/test_contacts.py::test_a_merge_is_one_chat_and_can_be_undone",
     ),
+    "merges-nested": Mutation(
+        "merges of a contact that is merged itself are undone from it, when it is itself again",
+        (
+            Edit(
+                "shared/store/contacts.py",
+                """kept_id=other_id, ids=earlier)""",
+                """kept_id=kept_id, ids=earlier)""",
+            ),
+        ),
+        "tests/api/test_contacts.py::test_merges_are_undone_in_the_opposite_order",
+    ),
+    "files-beside-the-loop": Mutation(
+        "a file of contacts is read in a thread, so that the event loop serves the others",
+        (Edit("api/reading/contact_transfer.py", "await asyncio.to_thread(_next, entries)", "_next(entries)"),),
+        "tests/unit/test_contact_files.py::test_files_are_read_beside_the_event_loop",
+    ),
     "no-formulas": Mutation(
         "no cell of an exported file is a formula to a spreadsheet",
         (
             Edit(
                 "api/reading/contact_files.py",
-                """rows.writerow([f"'{cell}" if cell.startswith(_DANGEROUS) else cell for cell in cells])""",
+                """rows.writerow([f"'{cell}" if _FORMULA.match(cell) else cell for cell in cells])""",
                 """rows.writerow(cells)""",
             ),
         ),

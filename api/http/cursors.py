@@ -11,6 +11,7 @@ from typing import Any, Final
 from api.http.parameters import query_invalid
 from api.http.problems import Problem
 from shared.clock import read_timestamp
+from shared.store.pool import storable
 
 PATTERN: Final = "^[A-Za-z0-9_-]{1,600}$"
 """An instant, a chat id (160 characters at most, some of four bytes) and a number, in base64."""
@@ -44,7 +45,8 @@ def decode(given: str, *kinds: type) -> tuple[Any, ...]:
 
 
 def _fits(place: str | int) -> bool:
-    return "\0" not in place if isinstance(place, str) else 0 <= place < _MOST
+    # what PostgreSQL can hold: JSON can spell NUL and half of a surrogate pair
+    return place == storable(place) if isinstance(place, str) else 0 <= place < _MOST
 
 
 def invalid() -> Problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import quopri
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,14 +18,29 @@ COLUMNS: Final = ("contactId", "aliases", "name", "profileName", "username", "ta
 _READ_ONLY: Final = frozenset({"contactId", "profileName", "username"})
 """Columns that an import takes and ignores, so that an exported file can be imported."""
 _ALIASES: Final = ("aliases", "alias", "phone", "chatId")
-_DANGEROUS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for a formula at the beginning of a cell (OWASP, CSV injection)."""
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
+"""What a spreadsheet takes for a formula at the beginning of a cell (OWASP, CSV injection), and what an export makes of
+it: one more apostrophe, so that a text which begins with one is itself again after an import.
+"""
+_COLUMNS_MOST: Final = 1000
 _FOLDED: Final = 75
 """Octets of a line of a vCard at most (RFC 6350 3.2)."""
 _BEGIN: Final = "BEGIN:VCARD"
+_ALIAS_PROPERTIES: Final = ("TEL", "X-BULKHEAD-ALIAS")
+_FIELD_PROPERTIES: Final = {"EMAIL": "email", "ORG": "organization", "NOTE": "note", "TITLE": "title"}
+_PROPERTIES: Final = {*_ALIAS_PROPERTIES, *_FIELD_PROPERTIES, "FN", "N", "CATEGORIES", "X-BULKHEAD-FIELDS"}
 _ESCAPES: Final = {"\\": "\\\\", ",": "\\,", ";": "\\;", "\n": "\\n"}
 _FIELD_LIMIT: Final = 131072
-"""Characters of a cell that the csv module takes at most."""
+"""Characters of a cell that the csv module takes at most, and of a value of a vCard that is read."""
+_CARD_LINES_MOST: Final = 1000
+"""Lines of one vCard: with every field and id that a contact may have, it has fewer."""
+_HEAD: Final = 1000
+"""Characters of a line of a vCard in which its name and parameters end."""
+_PROPERTY: Final = re.compile(r'(?:[^":]|"[^"]*")*')
+"""Name and parameters: a colon within quotes does not end them (RFC 6350 3.3)."""
+_QUOTED_PRINTABLE: Final = "QUOTED-PRINTABLE"
+_CHARSETS: Final = frozenset({"UTF-8", "US-ASCII", "ISO-8859-1", "WINDOWS-1252"})
+_CHARSET: Final = re.compile(r'CHARSET="?([^";]+)')
 
 
 class FileUnreadable(Exception):
@@ -68,7 +84,10 @@ def read_csv(text: str) -> Iterator[Entry]:
         header = [name.strip() for name in next(rows, [])]
         if not any(name in header for name in _ALIASES):
             raise FileUnreadable(f"The first line must name a column {', '.join(_ALIASES)}.")
-        if len(set(header)) != len(header):
+        if len(header) > _COLUMNS_MOST:
+            raise FileUnreadable(f"The first line has more than {_COLUMNS_MOST} columns.")
+        named = [name for name in header if name]
+        if len(set(named)) != len(named):
             raise FileUnreadable("The first line names a column twice.")
         line = rows.line_num + 1
         for cells in rows:
@@ -89,7 +108,7 @@ def _of_row(line: int, row: Mapping[str, str], is_long: bool) -> Entry:
     if text := row.get("customFields"):
         try:
             more = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return Entry(line=line, problem="customFields is not JSON")
         if not isinstance(more, dict):
             return Entry(line=line, problem="customFields is no object")
@@ -98,14 +117,31 @@ def _of_row(line: int, row: Mapping[str, str], is_long: bool) -> Entry:
         line=line,
         aliases=[one for one in re.split(r"[|\n]", given.replace(";", "|")) if one.strip()],
         name=row.get("name") or None,
-        tags=[tag.strip() for tag in row["tags"].split(";") if tag.strip()] if row.get("tags") else None,
+        tags=_tags(row.get("tags", "")) or None,
         fields=fields,
     )
 
 
+def _tags(cell: str) -> list[str]:
+    if cell.startswith("["):
+        try:
+            given = json.loads(cell)
+        except (ValueError, RecursionError):
+            given = None
+        if isinstance(given, list) and all(isinstance(tag, str) for tag in given):
+            return given
+    return [tag.strip() for tag in cell.split(";") if tag.strip()]
+
+
+def _tags_cell(tags: Sequence[str]) -> str:
+    """Return the cell that `_tags` reads as these tags: as people write them, or as JSON where one holds a divider."""
+    cell = ";".join(tags)
+    return cell if _tags(cell) == list(tags) else json.dumps(list(tags), ensure_ascii=False)
+
+
 def _plain(cell: str) -> str:
     # an apostrophe that an export has put before what looks like a formula
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_DANGEROUS) else cell
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def write_csv(contacts: Iterable[JsonObject], *, header: bool) -> bytes:
@@ -122,30 +158,56 @@ def write_csv(contacts: Iterable[JsonObject], *, header: bool) -> bytes:
             one["givenName"] or "",
             one["profileName"] or "",
             one["username"] or "",
-            ";".join(one["tags"]),
+            _tags_cell(one["tags"]),
             fields,
         )
-        rows.writerow([f"'{cell}" if cell.startswith(_DANGEROUS) else cell for cell in cells])
+        rows.writerow([f"'{cell}" if _FORMULA.match(cell) else cell for cell in cells])
     return target.getvalue().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Property:
+    """One line of a vCard: its name, its parameters in capitals, its value as it stands there."""
+
+    name: str
+    parameters: str
+    value: str
+
+    @property
+    def text(self) -> str:
+        """The value, decoded as its parameters say; escapes stay. Raises `ValueError` when it cannot be."""
+        if len(self.value) > _FIELD_LIMIT:
+            raise ValueError(f"has a value of more than {_FIELD_LIMIT} characters")
+        if _QUOTED_PRINTABLE not in self.parameters:
+            return self.value
+        charset = named[1] if (named := _CHARSET.search(self.parameters)) else "UTF-8"
+        if charset not in _CHARSETS:
+            raise ValueError("has a character set that is not read: save it as UTF-8")
+        try:
+            return quopri.decodestring(self.value.encode()).decode(charset)
+        except UnicodeDecodeError:
+            raise ValueError(f"has a value that is not in {charset}") from None
 
 
 def read_vcards(text: str) -> Iterator[Entry]:
     """Yield the contacts of a file of vCards. Raises `FileUnreadable`."""
-    card: list[tuple[str, str]] | None = None
+    card: list[_Property] | None = None
     begun = number = 0
     for number, line in _unfolded(text):
         if not line.strip():
             continue
-        name, _, value = line.partition(":")
+        head = _PROPERTY.match(line, 0, _HEAD)
+        end = head.end() if head else 0
+        name, _, parameters = line[:end].upper().partition(";")
         # `item1.TEL;TYPE=cell` is TEL
-        name = name.partition(";")[0].rpartition(".")[2].strip().upper()
+        name, value = name.rpartition(".")[2].strip(), line[end + 1 :]
         if f"{name}:{value.strip().upper()}" == _BEGIN:
             card, begun = [], number
         elif name == "END" and card is not None:
             yield _of_card(begun, card)
             card = None
-        elif card is not None:
-            card.append((name, value))
+        elif card is not None and len(card) <= _CARD_LINES_MOST:
+            card.append(_Property(name, parameters, value))
     if card is not None:
         yield Entry(line=begun, problem="has no END:VCARD")
     if not begun:
@@ -153,44 +215,55 @@ def read_vcards(text: str) -> Iterator[Entry]:
 
 
 def _unfolded(text: str) -> Iterator[tuple[int, str]]:
-    """Yield logical lines with the number of their first line: one that begins with a space goes on (RFC 6350 3.2)."""
-    begun, logical = 1, ""
+    """Yield logical lines with the number of their first line: one that begins with a space goes on (RFC 6350 3.2), and
+    so does one after the soft line break of quoted-printable (vCard 2.1).
+    """
+    begun, pieces, is_soft = 1, [""], False
     for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
-        if line[:1] in (" ", "\t") and number > 1:
-            logical += line[1:]
-            continue
-        yield begun, logical
-        begun, logical = number, line
-    yield begun, logical
+        if is_soft:
+            pieces[-1] = pieces[-1][:-1]
+            pieces.append(line)
+        elif line[:1] in (" ", "\t") and number > 1:
+            pieces.append(line[1:])
+        else:
+            yield begun, "".join(pieces)
+            begun, pieces = number, [line]
+        is_soft = line.endswith("=") and _QUOTED_PRINTABLE in pieces[0][:_HEAD].partition(":")[0].upper()
+    yield begun, "".join(pieces)
 
 
-def _of_card(line: int, card: Sequence[tuple[str, str]]) -> Entry:
-    texts = {name: _unescaped(value) for name, value in reversed(card)}
-    aliases = [_unescaped(value).strip() for name, value in card if name in ("TEL", "X-BULKHEAD-ALIAS")]
-    tags = [tag for name, value in card if name == "CATEGORIES" for tag in _listed(value) if tag]
-    name = texts.get("FN", "").strip()
+def _of_card(line: int, card: Sequence[_Property]) -> Entry:
+    if len(card) > _CARD_LINES_MOST:
+        return Entry(line=line, problem=f"has more than {_CARD_LINES_MOST} lines")
+    try:
+        values = [(one.name, one.text) for one in card if one.name in _PROPERTIES]
+    except ValueError as error:
+        return Entry(line=line, problem=str(error))
+    # of several the first
+    texts = {name: _unescaped(value).strip() for name, value in reversed(values)}
+    aliases = [_unescaped(value).strip() for name, value in values if name in _ALIAS_PROPERTIES]
+    tags = [tag for name, value in values if name == "CATEGORIES" for tag in _listed(value) if tag]
+    name = texts.get("FN", "")
     if not name and "N" in texts:
-        parts = next(value for key, value in card if key == "N")
-        family, given, *_ = [*_listed(parts, ";"), "", ""]
+        family, given, *_ = [*_listed(next(value for key, value in values if key == "N"), ";"), ""]
         name = f"{given} {family}".strip()
     # a card must have a name: of a contact without one, an export writes an id
-    if any(re.sub(r"[^0-9]", "", alias) == name for alias in aliases) or name in aliases:
+    if name in aliases or any(re.sub(r"[^0-9]", "", alias) == name for alias in aliases):
         name = ""
-    fields: dict[str, Any] = {}
-    for key, label in (("EMAIL", "email"), ("ORG", "organization"), ("NOTE", "note"), ("TITLE", "title")):
-        if texts.get(key, "").strip():
-            fields[label] = texts[key].strip()
+    fields: dict[str, Any] = {label: texts[key] for key, label in _FIELD_PROPERTIES.items() if texts.get(key)}
     if text := texts.get("X-BULKHEAD-FIELDS"):
         try:
             more = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return Entry(line=line, problem="X-BULKHEAD-FIELDS is not JSON")
         fields |= more if isinstance(more, dict) else {}
     return Entry(line=line, aliases=aliases, name=name or None, tags=tags or None, fields=fields)
 
 
-def _listed(value: str, separator: str = ",") -> list[str]:
-    return [_unescaped(one).strip() for one in re.split(rf"(?<!\\){separator}", value)]
+def _listed(value: str, divider: str = ",") -> list[str]:
+    # a divider after an escaped backslash divides: pairs are read from the left
+    parts = re.findall(rf"((?:[^\\{divider}]|\\.|\\\Z)*)(?:{divider}|\Z)", value, re.DOTALL)
+    return [_unescaped(part).strip() for part in parts]
 
 
 def _unescaped(value: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -15,11 +17,11 @@ from api.http.problems import Problem
 from api.http.shapes import choice
 from api.reading import contact_files
 from api.reading.contact_files import Entry, FileUnreadable
-from api.reading.contacts import LONGEST_NAME, LONGEST_PAGE, LONGEST_TAG, TAGS_MOST, require_fields, shown
+from api.reading.contacts import CHANGES, LONGEST_PAGE, require_fields, shown
 from shared.channels import chat_ids
 from shared.channels.chat_ids import ChatIdForm
 from shared.compose.directory import Directory
-from shared.fields import FieldsInvalid
+from shared.fields import FieldsInvalid, checked
 from shared.process.request_body import read_body
 from shared.store import contacts
 from shared.store.contacts import ChangeRefused, Imported, Noted
@@ -37,9 +39,13 @@ _MOST: Final = 5000
 """Contacts of one file: each costs a few statements while the client waits."""
 _BATCH: Final = 100
 """Contacts of one transaction, which ends within the time of a query and holds the company's lock for that long."""
+_READ_AT_ONCE: Final = 2
+"""Files of which a part is read at the same time: each takes a thread, and most of a core."""
 _PERSONS: Final = frozenset({ChatIdForm.PHONE, ChatIdForm.LID, ChatIdForm.BUSINESS_SCOPED, ChatIdForm.NUMERIC})
 _ERRORS: Final = 100
 """Errors that an answer lists."""
+_PLACE: Final = 80
+"""Characters of the place of an error that an answer shows."""
 _FORMAT: Final = Parameter(
     name="format",
     place="query",
@@ -53,6 +59,7 @@ class ContactTransferOperations:
 
     def __init__(self, directory: Directory, store: Store) -> None:
         self._directory, self._store = directory, store
+        self._places = asyncio.Semaphore(_READ_AT_ONCE)
 
     def operations(self) -> list[Operation]:
         """Return them."""
@@ -133,19 +140,23 @@ class ContactTransferOperations:
         return JSONResponse(done)
 
     async def _take(self, company_id: str, entries: Iterator[Entry], done: dict[str, Any]) -> None:
-        batch: list[tuple[int, Imported]] = []
-        for number, entry in enumerate(entries):
-            if number >= _MOST:
+        number = 0
+        while True:
+            # in a thread: what is in a file decides how long its next lines take, and the event loop serves others
+            async with self._places:
+                part = await asyncio.to_thread(_next, entries)
+            number += len(part)
+            if number > _MOST:
                 raise FileUnreadable(f"The file has more than {_MOST} contacts: the rest was not taken; divide it.")
-            found = _read(entry)
-            if isinstance(found, str):
-                _fail(done, entry.line, found)
-                continue
-            batch.append((entry.line, found))
-            if len(batch) == _BATCH:
-                await self._write(company_id, batch, done)
-                batch = []
-        await self._write(company_id, batch, done)
+            batch: list[tuple[int, Imported]] = []
+            for line, found in part:
+                if isinstance(found, str):
+                    _fail(done, line, found)
+                else:
+                    batch.append((line, found))
+            await self._write(company_id, batch, done)
+            if len(part) < _BATCH:
+                return
 
     async def _write(self, company_id: str, batch: list[tuple[int, Imported]], done: dict[str, Any]) -> None:
         if not batch:
@@ -183,14 +194,31 @@ def _fail(done: dict[str, Any], line: int, reason: str) -> None:
         done["errors"].append({"line": line, "reason": reason})
 
 
+def _next(entries: Iterator[Entry]) -> list[tuple[int, Imported | str]]:
+    """Return the next contacts of a file, as `_read` has them, with their lines."""
+    return [(entry.line, _read(entry)) for entry in islice(entries, _BATCH)]
+
+
 def _read(entry: Entry) -> Imported | str:
     """Return a contact of a file, or what is wrong with it; no value of it, which may be a number."""
+    if entry.problem:
+        return entry.problem
+    if len(entry.aliases) > contacts.ALIASES_MOST:
+        return f"has more than {contacts.ALIASES_MOST} ids"
     aliases = [_person(given) for given in entry.aliases]
-    if problem := entry.problem or _problem(entry, aliases):
-        return problem
+    if not aliases or not all(aliases):
+        return "has no number or id, or one that cannot be one"
+    given = {"name": entry.name, "tags": entry.tags, "customFields": dict(entry.fields) or None}
+    try:
+        # as in a body: what cannot be stored by one way cannot be by the other
+        noted = checked(given, CHANGES)
+        require_fields(entry.fields, "/customFields")
+    except FieldsInvalid as error:
+        place, reason = error.wrong[0]
+        # its beginning: a name of a field may be as long as the file
+        return f"{place.removeprefix('/')[:_PLACE]} {reason}"
     # only the first id: whether others name the same person is decided by `merge`, never by a file
-    noted = Noted(name=entry.name, tags=entry.tags, fields=dict(entry.fields) or None)
-    return Imported(alias=aliases[0], noted=noted)
+    return Imported(alias=aliases[0], noted=Noted(name=noted["name"], tags=noted["tags"], fields=noted["customFields"]))
 
 
 def _person(given: str) -> str:
@@ -200,20 +228,3 @@ def _person(given: str) -> str:
     except chat_ids.ChatInvalid:
         return ""
     return found.id if found.form in _PERSONS else ""
-
-
-def _problem(entry: Entry, aliases: Sequence[str]) -> str:
-    if not aliases or not all(aliases):
-        return "has no number or id, or one that cannot be one"
-    if len(entry.name or "") > LONGEST_NAME:
-        return f"has a name of more than {LONGEST_NAME} characters"
-    tags = entry.tags or ()
-    if len(tags) > TAGS_MOST or any(not 1 <= len(tag) <= LONGEST_TAG for tag in tags):
-        return f"has more than {TAGS_MOST} tags, or one of more than {LONGEST_TAG} characters"
-    if any("\0" in text for text in (entry.name or "", *tags)):
-        return "has a character that cannot be stored"
-    try:
-        require_fields(entry.fields, "")
-    except FieldsInvalid:
-        return "has custom fields that are too many, too long, or no texts, numbers or booleans"
-    return ""

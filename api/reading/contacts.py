@@ -33,18 +33,20 @@ _PAGE: Final = 50
 LONGEST_PAGE: Final = 200
 _BODY_LIMIT: Final = 65536
 _OWN_ID: Final = re.compile(r"p([0-9]{1,18})")
-TAGS_MOST: Final = 50
-LONGEST_TAG: Final = 50
-LONGEST_NAME: Final = 200
+_TAGS_MOST: Final = 50
+_LONGEST_TAG: Final = 50
+_LONGEST_NAME: Final = 200
 _FIELDS_BYTES: Final = 16384
 """Bytes of a person's custom fields as JSON."""
-_CHANGES: Final = (
-    Field(name="name", kind=str, longest=LONGEST_NAME, purpose="What the company calls it; empty: the profile's name."),
+CHANGES: Final = (
+    Field(
+        name="name", kind=str, longest=_LONGEST_NAME, purpose="What the company calls it; empty: the profile's name."
+    ),
     Field(
         name="tags",
         kind=list,
-        items=Field(kind=str, shortest=1, longest=LONGEST_TAG),
-        most=TAGS_MOST,
+        items=Field(kind=str, shortest=1, longest=_LONGEST_TAG),
+        most=_TAGS_MOST,
         purpose="All of its tags, in place of those before.",
     ),
     Field(
@@ -78,8 +80,8 @@ _TAG: Final = Parameter(
     name="tag",
     place="query",
     purpose="Only those with this tag, in capitals or not.",
-    schema={"type": "string", "minLength": 1, "maxLength": LONGEST_TAG},
-    rule=f"a tag of at most {LONGEST_TAG} characters",
+    schema={"type": "string", "minLength": 1, "maxLength": _LONGEST_TAG},
+    rule=f"a tag of at most {_LONGEST_TAG} characters",
 )
 
 
@@ -136,7 +138,7 @@ class ContactOperations:
                 group="Contacts",
                 summary="Change name, tags and custom fields",
                 handler=self.change,
-                body=json_schema(_CHANGES),
+                body=json_schema(CHANGES),
                 examples=({"name": "Ada Lovelace", "tags": ["vip"], "customFields": {"customerNumber": "4711"}},),
                 answers={200: ("The contact as it is now.", "Contact")},
                 problems=(*known, "contact_refused", *BODY_PROBLEMS),
@@ -200,7 +202,7 @@ class ContactOperations:
         """Change what the company noted about a person."""
         company_id = request.path_params["companyId"]
         require_possible(company_id)
-        given = checked(await read_json(request, limit=_BODY_LIMIT), _CHANGES)
+        given = checked(await read_json(request, limit=_BODY_LIMIT), CHANGES)
         noted = Noted(name=given["name"], tags=given["tags"], fields=given["customFields"])
         require_fields(noted.fields or {}, "/customFields")
         person_id = await self._person(company_id, request.path_params["contactId"])
@@ -283,7 +285,7 @@ def canonical(alias: str) -> str:
 
 
 def require_fields(fields: Mapping[str, Any], at: str) -> None:
-    """Raise `FieldsInvalid` unless custom fields are flat, few and short."""
+    """Raise `FieldsInvalid` unless custom fields, which `CHANGES` takes, are flat, few and short."""
     wrong = [
         (at + pointer(name), "must be a text of at most 1,000 characters, a number, true, false, or null")
         for name, value in fields.items()
@@ -294,8 +296,6 @@ def require_fields(fields: Mapping[str, Any], at: str) -> None:
     wrong += [(at, "must have names of 1 to 60 characters") for name in fields if not 1 <= len(name) <= 60]
     if len(fields) > contacts.FIELDS_MOST or len(json.dumps(dict(fields))) > _FIELDS_BYTES:
         wrong.append((at, f"must be at most {contacts.FIELDS_MOST} fields of {_FIELDS_BYTES} bytes in all"))
-    if any("\0" in text for pair in fields.items() for text in pair if isinstance(text, str)):
-        wrong.append((at, "must not have NUL"))
     if wrong:
         raise FieldsInvalid(wrong)
 

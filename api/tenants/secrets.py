@@ -24,7 +24,8 @@ from shared.tenancy.tenant_secrets import secret_unknown
 from shared.timestamps import iso
 
 _ONE: Final = f"{PATH}/secrets/{{name}}"
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# not `.` and `..`, which clients remove from a path (RFC 3986 5.2.4)
+_NAME: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,64}")
 SECRETS_MOST: Final = 100
 """Secrets of one company: a list of them is never longer."""
 _LONGEST: Final = 16_384
@@ -136,7 +137,9 @@ def _named(row: Row | None) -> dict[str, Any]:
 def _name(request: Request) -> str:
     name: str = request.path_params["name"]
     if not _NAME.fullmatch(name):
-        raise Problem("secret_unknown", "A secret's name has 1 to 64 letters, digits, dots, `-` and `_`.")
+        raise Problem(
+            "secret_unknown", "A secret's name has 1 to 64 letters, digits, `.`, `-`, `_`, not only one or two dots."
+        )
     return name
 
 

@@ -135,6 +135,8 @@ def change(transaction: Transaction, company_id: str, person_id: int, noted: Not
     if len(fields) > FIELDS_MOST:
         raise ChangeRefused(f"A person has at most {FIELDS_MOST} custom fields.")
     new = {
+        "profile_name": row["profile_name"],
+        "username": row["username"],
         "name": row["name"] if noted.name is None else noted.name,
         "tags": row["tags"] if noted.tags is None else list(dict.fromkeys(noted.tags)),
         "fields": fields,
@@ -166,16 +168,19 @@ def merge(transaction: Transaction, company_id: str, kept_id: int, other_id: int
         kept=json(_kept(rows[kept_id])),
         other=json(_kept(rows[other_id])),
     )
+    earlier = [merge["id"] for merge in transaction.rows("merges_of", company_id=company_id, ids=[other_id])]
     transaction.execute("move_aliases", company_id=company_id, from_id=other_id, to_id=kept_id, aliases=None)
     transaction.execute("fold_people", company_id=company_id, kept_id=kept_id, other_id=other_id)
+    # undone in the opposite order: what each is without the other is known only then
+    transaction.execute("keep_merges", company_id=company_id, kept_id=other_id, ids=earlier)
     facts = {"otherContactId": f"p{other_id}", "mergeId": str(row["id"])}
     _note(transaction, "merged", company_id, kept_id, facts, code="by_hand")
     return int(row["id"])
 
 
 def undo_merge(transaction: Transaction, company_id: str, kept_id: int, merge_id: int) -> int | None:
-    """Undo a merge: the other person has its ids, name, tags and fields again, and the kept one is without what it got
-    by the merge, unless that was changed since. Return the other's id; None: there is no such merge.
+    """Undo a merge: the other person has its ids, names, tags, fields and merges again, and the kept one is without
+    what it got by the merge, unless that was changed since. Return the other's id; None: there is no such merge.
     """
     transaction.execute("lock_aliases", company_id=company_id)
     rows = transaction.rows("lock_people", company_id=company_id, ids=[kept_id])
@@ -197,7 +202,10 @@ def undo_merge(transaction: Transaction, company_id: str, kept_id: int, merge_id
         company_id,
         kept_id,
         {
-            "name": "" if not before["name"] and now["name"] == other["name"] else now["name"],
+            **{
+                name: "" if not before[name] and now[name] == other[name] else now[name]
+                for name in ("name", "profile_name", "username")
+            },
             "tags": [tag for tag in now["tags"] if tag in before["tags"] or tag not in other["tags"]],
             "fields": {
                 name: value for name, value in now["fields"].items() if name not in gained or value != gained[name]
@@ -266,12 +274,16 @@ def _without_profiles_name(transaction: Transaction, company_id: str, person_id:
 _PUBLIC: Final = {"name": "name", "tags": "tags", "fields": "customFields"}
 
 
+_SEEN: Final = ("first_seen_at", "last_seen_at")
+
+
 def _kept(row: Row) -> dict[str, Any]:
-    return {name: row[name] for name in ("name", "profile_name", "username", "tags", "fields")}
+    known = {name: row[name] for name in ("name", "profile_name", "username", "tags", "fields")}
+    return known | {name: row[name].isoformat() for name in _SEEN}
 
 
 def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {**values, "fields": json(dict(values["fields"]))}
+    return {**dict.fromkeys(_SEEN), **values, "fields": json(dict(values["fields"]))}
 
 
 def _write(transaction: Transaction, company_id: str, person_id: int, values: Mapping[str, Any]) -> None:

@@ -97,6 +97,8 @@ def test_messages_of_unknown_chats_are_listed(api_env: ApiEnv) -> None:
     [
         ("chats/alpha?cursor=eyJ4IjoxfQ", "cursor"),
         ("chats/alpha?cursor=WzFd", "cursor"),
+        # half of a surrogate pair in place of the chat
+        ("chats/alpha?cursor=WyIyMDI2LTAxLTAxVDAwOjAwOjAwWiIsIlx1ZDgwMCIsMV0", "cursor"),
         ("chats/alpha?q=a", "q"),
         ("chats/alpha?limit=101", "limit"),
         ("messages/alpha?since=yesterday", "since"),

@@ -140,6 +140,34 @@ def test_a_merge_is_one_chat_and_can_be_undone(api_env: ApiEnv) -> None:
     ]
 
 
+def test_merges_are_undone_in_the_opposite_order(api_env: ApiEnv) -> None:
+    first, second, third = (new(api_env, f"1555010831{number}") for number in range(3))
+    api_env.sql("UPDATE people SET profile_name = '', first_seen_at = '2026-01-01' WHERE id = %s", int(third["id"][1:]))
+
+    def merge(kept: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+        answer = api_env.call("POST", f"{PLACE}/{kept['id']}/merge", json={"contactId": other["id"]})
+        merged: dict[str, Any] = answer.json()
+        assert [one["contactId"] for one in merged["merges"]] == [other["id"]]
+        return merged
+
+    def split(one: dict[str, Any]) -> dict[str, Any]:
+        answer = api_env.call("POST", f"{PLACE}/{one['id']}/split", json={"mergeId": one["merges"][0]["mergeId"]})
+        return dict(answer.json())
+
+    merged = merge(first, second)
+    again = split(merge(third, first))
+    assert (again["id"], again["aliases"]) == (first["id"], sorted(first["aliases"] + second["aliases"]))
+    assert again["firstSeenAt"] == first["firstSeenAt"]
+    assert again["merges"] == merged["merges"], "what was merged into it is still undone from it"
+    assert contact(api_env, third["id"])["profileName"] is None, "the name of another's profile is gone with it"
+    # ids that a merge brought are parted off one by one: nothing is left of it, and no contact without ids is made
+    api_env.call("POST", f"{PLACE}/{first['id']}/split", json={"aliases": second["aliases"]})
+    assert contact(api_env, first["id"])["merges"] == []
+    refused = api_env.call("POST", f"{PLACE}/{first['id']}/split", json={"mergeId": merged["merges"][0]["mergeId"]})
+    assert problem(refused)["type"] == "contact_refused"
+    assert contact(api_env, second["aliases"][0])["aliases"] == second["aliases"]
+
+
 def test_aliases_become_a_contact_of_their_own(api_env: ApiEnv) -> None:
     one = new(api_env, "15550108301")
     (connection,) = api_env.sql("SELECT id FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 0")
@@ -207,6 +235,18 @@ def test_a_file_of_contacts_goes_in_and_out(api_env: ApiEnv) -> None:
         }
         assert of(api_env, "/api/v2/contacts/beta?limit=200") == before
     assert b"'=1+1" in api_env.call("GET", place).content, "no formula to a spreadsheet"
+    odd = [
+        "phone,customFields",
+        '15550108603,"{""x"":NaN}"',
+        '15550108604,"{""x"":""\\ud800""}"',
+        "1555010860,[" + "[" * 9999,
+    ]
+    reasons = [error["reason"] for error in take_in("\n".join(odd).encode()).json()["errors"]]
+    assert reasons == [
+        "customFields/x must be a number that is not infinite",
+        "customFields/x holds half of a surrogate pair, which is no character",
+        "customFields is not JSON",
+    ]
     assert problem(take_in(b"\xff\xfe"))["type"] == "contact_file_invalid"
     assert problem(take_in(b"nothing", "vcard"))["type"] == "contact_file_invalid"
     assert len(api_env.sql("SELECT id FROM events WHERE company_id = 'beta' AND type = 'contact.created'")) >= 2

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from api.reading.contact_files import FileUnreadable, decoded, read_csv, read_vcards, write_csv, write_vcards
+from api.reading.contact_files import Entry, FileUnreadable, decoded, read_csv, read_vcards, write_csv, write_vcards
+from api.reading.contact_transfer import ContactTransferOperations
 
 ODD = 'a, "b"; c\\d\nnext = ä 👍 ' + "long " * 30
 
@@ -36,6 +40,16 @@ def test_what_is_written_as_csv_is_read_back() -> None:
     assert (first.aliases, first.name, first.tags) == (["15550100200", "US.1"], "Ada", ["vip", "a b"])
     assert first.fields == {"age": 36, "note": ODD}
     assert (second.name, second.tags) == ('=HYPERLINK("http://x")', ["+1", "@x"])
+
+
+@pytest.mark.parametrize("tags", [["a;b", "c"], ["[x]"], [" a"], ['["a"]', "b"], ["back\\", "next,"], ["ä"]])
+def test_odd_texts_are_read_back(tags: list[str]) -> None:
+    given = contact(givenName="'=1", name="'=1", tags=tags, customFields={})
+    (row,) = read_csv(write_csv([given], header=True).decode())
+    (card,) = read_vcards(write_vcards([given]).decode())
+    assert row.tags == tags
+    assert card.tags == [tag.strip() for tag in tags]
+    assert row.name == card.name == "'=1"
 
 
 def test_csv_of_other_programs() -> None:
@@ -95,3 +109,51 @@ TEL:1
     assert second.problem == "has no END:VCARD"
     with pytest.raises(FileUnreadable):
         list(read_vcards("nothing"))
+
+
+def test_vcards_of_old_phones() -> None:
+    """Version 2.1 writes what is not ASCII as quoted-printable, with line breaks of its own."""
+    text = """BEGIN:VCARD
+N;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:=C3=84pfel;Bo=
+=C3=B6
+TEL;TYPE="cell:main":+15550100200
+NOTE;CHARSET=ISO-8859-1;ENCODING=QUOTED-PRINTABLE:=FCber=0D=0Ano
+PHOTO;ENCODING=BASE64:AAAA=
+END:VCARD
+BEGIN:VCARD
+FN;CHARSET=UTF-7;ENCODING=QUOTED-PRINTABLE:x
+END:VCARD
+BEGIN:VCARD
+FN;ENCODING=QUOTED-PRINTABLE:=FF
+END:VCARD
+"""
+    first, second, third = read_vcards(text)
+    assert (first.name, first.aliases, first.fields) == ("Boö Äpfel", ["+15550100200"], {"note": "über\r\nno"})
+    assert second.problem == "has a character set that is not read: save it as UTF-8"
+    assert third.problem == "has a value that is not in UTF-8"
+
+
+def test_what_is_too_much_is_one_problem() -> None:
+    card = "BEGIN:VCARD\n{}\nEND:VCARD\n"
+    (entry,) = read_vcards(card.format("TEL:1\n" * 2000))
+    assert entry.problem == "has more than 1000 lines"
+    (entry,) = read_vcards(card.format("NOTE:" + "x" * 200_000))
+    assert entry.problem == "has a value of more than 131072 characters"
+    with pytest.raises(FileUnreadable, match="more than 1000 columns"):
+        list(read_csv("phone" + "," * 5000))
+
+
+def test_files_are_read_beside_the_event_loop() -> None:
+    """A file of four megabytes takes seconds to read, and other requests are served meanwhile."""
+    threads = set()
+
+    def entries() -> Iterator[Entry]:
+        for line in range(150):
+            threads.add(threading.current_thread())
+            yield Entry(line=line, problem="is wrong")
+
+    nothing: Any = None
+    done = {"failed": 0, "errors": []}
+    asyncio.run(ContactTransferOperations(nothing, nothing)._take("alpha", entries(), done))
+    assert done["failed"] == 150
+    assert threading.current_thread() not in threads

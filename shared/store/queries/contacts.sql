@@ -125,12 +125,17 @@ ORDER BY a.person_id, p.phone_index, c.marketing_at DESC;
 
 -- merges_of --
 -- Merges of some people that can be undone, the newest first.
-SELECT id, kept_id, other_id, aliases, merged_at FROM contact_merges
-WHERE company_id = %(company_id)s AND kept_id = ANY(%(ids)s::bigint[]) AND split_at IS NULL ORDER BY id DESC;
+SELECT m.id, m.kept_id, m.other_id, m.aliases, m.merged_at FROM contact_merges m
+WHERE m.company_id = %(company_id)s AND m.kept_id = ANY(%(ids)s::bigint[]) AND m.split_at IS NULL
+  -- ids that it brought may be others' since, all of them: a contact without any cannot be made again
+  AND EXISTS (SELECT FROM contact_aliases a
+              WHERE a.company_id = m.company_id AND a.person_id = m.kept_id AND a.alias = ANY(m.aliases))
+ORDER BY m.id DESC;
 
 -- change_person --
 -- Change what the company noted about a person.
-UPDATE people SET name = %(name)s, tags = %(tags)s, fields = %(fields)s, updated_at = now()
+UPDATE people SET name = %(name)s, profile_name = %(profile_name)s, username = %(username)s, tags = %(tags)s,
+    fields = %(fields)s, updated_at = now()
 WHERE company_id = %(company_id)s AND id = %(id)s
 RETURNING id;
 
@@ -155,16 +160,24 @@ RETURNING alias;
 SELECT fold_people(%(company_id)s, %(kept_id)s, ARRAY[%(other_id)s::bigint]);
 
 -- take_merge --
--- End a merge of a person, by its id. No row: there is none, or it was ended.
-UPDATE contact_merges SET split_at = now()
-WHERE company_id = %(company_id)s AND kept_id = %(kept_id)s AND id = %(merge_id)s AND split_at IS NULL
+-- End a merge of a person, by its id. No row: there is none, it was ended, or none of its ids are the person's.
+UPDATE contact_merges m SET split_at = now()
+WHERE m.company_id = %(company_id)s AND m.kept_id = %(kept_id)s AND m.id = %(merge_id)s AND m.split_at IS NULL
+  AND EXISTS (SELECT FROM contact_aliases a
+              WHERE a.company_id = m.company_id AND a.person_id = m.kept_id AND a.alias = ANY(m.aliases))
 RETURNING other_id, aliases, kept_before AS kept, other_before AS other;
+
+-- keep_merges --
+-- Leave merges to the person that they were made for, which is itself merged now: they can be undone when it is itself
+-- again.
+UPDATE contact_merges SET kept_id = %(kept_id)s WHERE company_id = %(company_id)s AND id = ANY(%(ids)s::bigint[]);
 
 -- add_person --
 -- Make a person anew; under an id that it had before, or a new one.
 INSERT INTO people (company_id, id, name, profile_name, username, tags, fields, first_seen_at, last_seen_at)
 SELECT %(company_id)s, coalesce(%(id)s::bigint, nextval('person_ids')), %(name)s, %(profile_name)s, %(username)s,
-       %(tags)s, %(fields)s, now(), now()
+       %(tags)s, %(fields)s, coalesce(%(first_seen_at)s::timestamptz, now()),
+       coalesce(%(last_seen_at)s::timestamptz, now())
 RETURNING id;
 
 -- add_alias --

@@ -569,8 +569,9 @@ SELECT id FROM held;
 -- Find and lock the messages that receipts are about, by token or by the provider's id, within the connection they came
 -- through, and the attempt.
 WITH given AS (
-    -- Parts of tokens in the form `bulkhead:<installation>:<message>:<attempt>:<instant>`. Digits are counted, so that no
-    -- foreign token can overflow a cast and fail the whole batch; counted apart, since {1,18} takes four times as long.
+    -- Parts of tokens in the form `bulkhead:<installation>:<message>:<attempt>:<instant>`. Digits are counted, so that
+    -- no foreign token can overflow a cast and fail the whole batch; counted apart, since {1,18} takes four times as
+    -- long.
     SELECT r.*, CASE WHEN is_ours THEN split_part(token, ':', 3)::bigint END AS named_id,
            CASE WHEN is_ours THEN split_part(token, ':', 4)::integer END AS named_attempt
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(position int, connection_id bigint, provider_id text, token text)

@@ -9,7 +9,8 @@ WITH given AS (
     -- `link_aliases` takes a lock for each company. Nearly all pairs are known already, and must not wait for it. Two
     -- looks by the whole key: a join would be planned for the size that the table had when it was analysed last.
     WHERE coalesce((SELECT person_id FROM contact_aliases WHERE company_id = p.company_id AND alias = g.first)
-                   <> (SELECT person_id FROM contact_aliases WHERE company_id = p.company_id AND alias = g.second), true)
+                   <> (SELECT person_id FROM contact_aliases WHERE company_id = p.company_id AND alias = g.second),
+                   true)
     -- In one order everywhere: the locks of several companies are taken one after the other, and held to the commit.
     ORDER BY p.company_id, g.first, g.second OFFSET 0
 ), linked AS MATERIALIZED (
