@@ -1004,6 +1004,17 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/tenants/test_row_security.py",
     ),
+    "secrets-in-the-tenant-role": Mutation(
+        "a request about one company needs nothing that the runtime role may do",
+        (
+            Edit(
+                "api/tenants/secrets.py",
+                "await self._store.as_company(company_id).call(sealed.secrets_of",
+                "await self._store.call(sealed.secrets_of",
+            ),
+        ),
+        "tests/tenants/test_row_security.py::test_the_runtime_role_is_not_needed_for_requests_about_one_company",
+    ),
     "company-for-one-transaction": Mutation(
         "role and company end with the transaction",
         (

@@ -120,15 +120,14 @@ class ChatOperations:
             connection_id = (await self._directory.connection(company_id, query["phoneIndex"])).id
         most = query["limit"]
         # one more than requested: its presence means that another page follows
-        where = {"company_id": company_id, "before": before, "connection_id": connection_id, "most": most + 1}
+        where = {"before": before, "connection_id": connection_id, "most": most + 1}
         own, words = self._store.as_company(company_id), query["q"]
         if words is None:
-            rows, shown = await own.call(_page, company_id, reading.chats, **where)
+            rows, shown = await own.call(_page, company_id, reading.chats, company_id=company_id, **where)
         else:
-            # no index of a search serves the tenant role (docs/internals/store.md): the chats are found without it, and
-            # what is shown of them is read in it
-            found = await self._store.call(reading.chats_found, number=number_of(words), words=words, **where)
-            rows, shown = await own.call(_page, company_id, lambda _: found)
+            rows, shown = await own.call(
+                _page, company_id, reading.chats_found, number=number_of(words), words=words, **where
+            )
         if not rows:
             await self._directory.require_company(company_id)
         following = None

@@ -115,10 +115,7 @@ class SearchOperations:
             at, message_id = cursors.decode(query["cursor"], int)
             before = min(before, (at, message_id))
         own = self._store.as_company(company_id)
-        # no index of a search serves the tenant role (docs/internals/store.md): ids are found without it, and the
-        # messages are read in it
-        lister = own if selection.words is None else self._store
-        found, following = await lister.call(reading.listed, company_id, selection, before=before, most=query["limit"])
+        found, following = await own.call(reading.listed, company_id, selection, before=before, most=query["limit"])
         shown = await own.call(_shown, company_id, selection, [message_id for _, message_id in found])
         if not shown:
             await self._directory.require_company(company_id)

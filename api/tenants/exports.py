@@ -67,7 +67,7 @@ class ExportOperations:
     async def begin(self, request: Request) -> Response:
         """Begin to export a company, or answer with the export that is being made."""
         company_id = await self._company(request)
-        row = await self._store.call(_begin, act_of(request), company_id)
+        row = await self._store.as_company(company_id).call(_begin, act_of(request), company_id)
         return JSONResponse(
             task_json(row), status_code=202, headers={"Location": f"/api/v2/tasks/{company_id}/{row['id']}"}
         )
@@ -75,7 +75,8 @@ class ExportOperations:
     async def download(self, request: Request) -> Response:
         """Stream an archive."""
         company_id, text = await self._company(request), request.path_params["exportId"]
-        row = await self._store.call(_find, company_id, int(text)) if _ID.fullmatch(text) else None
+        own = self._store.as_company(company_id)
+        row = await own.call(_find, company_id, int(text)) if _ID.fullmatch(text) else None
         if row is None:
             raise _unknown()
         pieces = self._storage.stream(company_id, row["sha256"])

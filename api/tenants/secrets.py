@@ -98,14 +98,14 @@ class SecretOperations:
     async def show(self, request: Request) -> Response:
         """Answer with the names."""
         company_id = await self._company(request)
-        rows = await self._store.call(sealed.secrets_of, company_id)
+        rows = await self._store.as_company(company_id).call(sealed.secrets_of, company_id)
         return JSONResponse({"companyId": company_id, "secrets": [_shown(row) for row in rows]})
 
     async def put(self, request: Request) -> Response:
         """Set one."""
         company_id, name = await self._company(request), _name(request)
         value = checked(await read_json(request, limit=_BODY_LIMIT), _FIELDS)["value"]
-        row = await self._store.call(
+        row = await self._store.as_company(company_id).call(
             recorded(act_of(request), sealed.put_secret, after=_named),
             company_id,
             name,
@@ -119,7 +119,8 @@ class SecretOperations:
     async def remove(self, request: Request) -> Response:
         """Remove one."""
         company_id, name = await self._company(request), _name(request)
-        row = await self._store.call(recorded(act_of(request), sealed.remove_secret, after=_named), company_id, name)
+        removed = recorded(act_of(request), sealed.remove_secret, after=_named)
+        row = await self._store.as_company(company_id).call(removed, company_id, name)
         if row is None:
             raise secret_unknown()
         return JSONResponse(_shown(row))

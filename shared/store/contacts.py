@@ -49,7 +49,6 @@ def page(transaction: Transaction, company_id: str, *, after: int, most: int) ->
 
 def found(
     transaction: Transaction,
-    company_id: str,
     *,
     after: int,
     most: int,
@@ -57,12 +56,11 @@ def found(
     number: str,
     tag: str | None,
 ) -> list[int]:
-    """As `page`. `words`: only those with any of them in a name, or with a number that begins with `number` (empty:
-    none does). `tag`: only those with it. For the runtime role: no index serves it in the tenant's.
+    """As `page`, of the transaction's company. `words`: only those with any of them in a name, or with a number that
+    begins with `number` (empty: none does). `tag`: only those with it.
     """
     rows = transaction.rows(
         "people_found",
-        company_id=company_id,
         after=after,
         words=words,
         number=f"{number}%" if number else None,

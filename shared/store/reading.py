@@ -144,17 +144,17 @@ def chats(
 def chats_found(
     transaction: Transaction,
     *,
-    company_id: str,
     before: ChatPosition,
     connection_id: int | None,
     most: int,
     number: str,
     words: str,
 ) -> list[Row]:
-    """As `chats`, of those that a search finds. `number`: first digits, empty: none."""
+    """As `chats`, of those that a search finds; the company is that of the transaction. `number`: first digits, empty:
+    none.
+    """
     return transaction.rows(
         "chats_found",
-        company_id=company_id,
         before_at=before.last_at,
         before_chat=before.chat_id,
         before_connection=before.connection_id,

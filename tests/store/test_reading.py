@@ -58,9 +58,8 @@ def facts(env: StoreEnv) -> dict[str, Any]:
 
 
 def found(env: StoreEnv, words: str, number: str = "", company: str = "acme") -> list[str]:
-    rows = env.store.run(
+    rows = env.store.as_company(company).run(
         reading.chats_found,
-        company_id=company,
         before=FIRST,
         connection_id=None,
         most=50,
@@ -73,7 +72,7 @@ def found(env: StoreEnv, words: str, number: str = "", company: str = "acme") ->
 def listed(env: StoreEnv, most: int = 50, **selection: Any) -> list[int]:
     ids, before = [], NEWEST
     while True:
-        page, following = env.store.run(
+        page, following = env.store.as_company("acme").run(
             reading.listed, "acme", MessageFilter(since=EVER.since, **selection), before=before, most=most
         )
         ids += [message_id for _, message_id in page]

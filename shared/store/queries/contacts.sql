@@ -81,20 +81,8 @@ WHERE company_id = %(company_id)s
 SELECT p.id FROM people p WHERE p.company_id = %(company_id)s AND p.id > %(after)s ORDER BY p.id LIMIT %(most)s;
 
 -- people_found --
--- As people_page, of those with any of some words in a name or a number that begins so, and with a tag. No index serves
--- it in the tenant role.
-SELECT p.id FROM people p
-WHERE p.company_id = %(company_id)s AND p.id > %(after)s
-  AND (%(tag)s::text IS NULL
-       OR p.words @@ (quoted_lexeme(chr(1) || %(company_id)s) || ' & '
-                      || quoted_lexeme(chr(2) || lower(%(tag)s)))::tsquery)
-  AND (%(words)s::text IS NULL
-       OR p.id = ANY(ARRAY(
-           SELECT id FROM people WHERE words @@ any_of_words(%(company_id)s, %(words)s) AND company_id = %(company_id)s
-           UNION ALL
-           (SELECT person_id FROM contact_aliases
-            WHERE company_id = %(company_id)s AND alias LIKE %(number)s::text LIMIT 1000))))
-ORDER BY p.id LIMIT %(most)s;
+-- As people_page, of those with any of some words in a name or a number that begins so, and with a tag.
+SELECT id FROM find_people(%(words)s::text, %(number)s::text, %(tag)s::text, %(after)s::bigint, %(most)s::integer);
 
 -- people_by_id --
 -- People of a company.

@@ -170,29 +170,10 @@ SELECT chat_id, connection_id, last_at FROM (SELECT * FROM known UNION ALL SELEC
 ORDER BY last_at DESC, chat_id DESC, connection_id DESC LIMIT %(most)s;
 
 -- chats_found --
--- As chats_page, of the chats that a search finds: by the first digits of a number, by names, by words of the newest
--- 1,000 messages that have them.
-WITH hits AS MATERIALIZED (
-    (SELECT chat_id FROM chats WHERE company_id = %(company_id)s AND chat_id LIKE %(number)s::text LIMIT 500)
-    UNION
-    (SELECT alias FROM contact_aliases WHERE company_id = %(company_id)s AND alias LIKE %(number)s::text LIMIT 500)
-    UNION
-    SELECT chat_id FROM (
-        SELECT chat_id FROM message_index
-        WHERE company_id = %(company_id)s AND words @@ any_of_words(%(company_id)s, %(words)s)
-        ORDER BY at DESC, message_id DESC LIMIT 1000) AS texts
-    UNION
-    (SELECT a.alias FROM people p
-     JOIN contact_aliases a ON a.company_id = p.company_id AND a.person_id = p.id
-     WHERE p.company_id = %(company_id)s AND p.words @@ any_of_words(%(company_id)s, %(words)s) LIMIT 1000)
-)
-SELECT c.chat_id, c.connection_id, c.last_at FROM chats c
-WHERE c.company_id = %(company_id)s
-  AND c.chat_id = ANY(ARRAY(SELECT unnest(chat_aliases(%(company_id)s, chat_id)) FROM hits WHERE chat_id IS NOT NULL))
-  AND (c.last_at, c.chat_id, c.connection_id) < (%(before_at)s, %(before_chat)s, %(before_connection)s)
-  AND (%(connection_id)s::bigint IS NULL OR c.connection_id = %(connection_id)s)
-  AND is_newest_of_person(c.company_id, c.chat_id, c.connection_id, c.last_at, %(connection_id)s)
-ORDER BY c.last_at DESC, c.chat_id DESC, c.connection_id DESC LIMIT %(most)s;
+-- As chats_page, of the chats that a search finds.
+SELECT chat_id, connection_id, last_at
+FROM find_chats(%(words)s::text, %(number)s::text, %(before_at)s::timestamptz, %(before_chat)s::text,
+                %(before_connection)s::bigint, %(connection_id)s::bigint, %(most)s::integer);
 
 -- chat_facts --
 -- Of some chats: every id, the newest message, and how many of the newest 100 that came in were not read. Read is what
@@ -303,16 +284,11 @@ SELECT m.message_id, m.at, ends.looked, ends.last_at, ends.last_id FROM ends LEF
 ORDER BY m.at DESC, m.message_id DESC;
 
 -- messages_found --
--- Messages of a company with any of some words, newest first.
-SELECT message_id, at FROM message_index
-WHERE company_id = %(company_id)s AND words @@ any_of_words(%(company_id)s, %(words)s)
-  AND (at, message_id) < (%(before_at)s, %(before_id)s) AND at >= %(since)s
-  AND (%(connection_id)s::bigint IS NULL OR connection_id = %(connection_id)s)
-  AND (%(direction)s::text IS NULL OR direction = %(direction)s)
-  AND (%(type)s::text IS NULL OR type = %(type)s)
-  AND (%(state)s::text IS NULL OR state = %(state)s)
-  AND (%(chat_id)s::text IS NULL OR chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)))
-ORDER BY at DESC, message_id DESC LIMIT %(most)s;
+-- Messages of the transaction's company with any of some words, newest first.
+SELECT message_id, at
+FROM find_messages(%(words)s::text, %(before_at)s::timestamptz, %(before_id)s::bigint, %(since)s::timestamptz,
+                   %(connection_id)s::bigint, %(direction)s::text, %(type)s::text, %(state)s::text, %(chat_id)s::text,
+                   %(most)s::integer);
 
 -- figures --
 -- How many messages there were, by what is asked for.

@@ -9,11 +9,11 @@ SELECT sealed FROM tenant_secrets WHERE company_id = %(company_id)s AND name = %
 SELECT name, created_at, updated_at FROM tenant_secrets WHERE company_id = %(company_id)s ORDER BY name;
 
 -- put_tenant_secret --
--- Set a secret of a company; no row when it would be one too many.
-INSERT INTO tenant_secrets AS s (company_id, name, sealed)
+-- Set a secret of a company; no row when it would be one too many. `excluded.sealed` would have to be readable.
+INSERT INTO tenant_secrets (company_id, name, sealed)
 SELECT %(company_id)s, %(name)s, %(sealed)s
 WHERE (SELECT count(*) FROM tenant_secrets WHERE company_id = %(company_id)s AND name <> %(name)s) < %(most)s
-ON CONFLICT (company_id, name) DO UPDATE SET sealed = excluded.sealed, updated_at = now()
+ON CONFLICT (company_id, name) DO UPDATE SET sealed = %(sealed)s, updated_at = now()
 RETURNING name, created_at, updated_at;
 
 -- remove_tenant_secret --
