@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from script.declared_metrics import declared
 from shared.channels.channel import FileLimit
 from shared.channels.registry import CHANNELS
 from shared.events.catalogue import PUBLIC_TYPES
@@ -150,6 +151,16 @@ def media_limits() -> str:
     return "\n".join(rows) + "\n"
 
 
+def metrics_table() -> str:
+    """Return the table of every metric."""
+    rows = ["| metric | type | labels | counted by | meaning |", "|---|---|---|---|---|"]
+    rows += [
+        f"| `{one.name}` | {one.type} | {' '.join(f'`{name}`' for name in one.labels)} | {one.where} | {one.purpose} |"
+        for one in declared()
+    ]
+    return "\n".join(rows) + "\n"
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": lambda: settings_table(variables(())),
     "kind-settings": kind_settings_table,
@@ -160,6 +171,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "session-states": session_states,
     "media-limits": media_limits,
     "public-events": public_events_table,
+    "metrics": metrics_table,
 }
 
 

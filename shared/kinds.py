@@ -578,6 +578,12 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
 _BY_NAME: Final = {kind.name: kind for kind in KINDS}
 
 
+ORCHESTRATOR_OFFSET: Final = 19
+"""Distance of the orchestrator's own loopback port from ADMIN_PORT: the last of the ten that kind webdriver, of which
+there is one process, does not use.
+"""
+
+
 def kind_named(name: str) -> ProcessKind:
     """Return the row called `name`. Raises `KeyError` with the known names when there is none."""
     try:

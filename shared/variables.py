@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from shared.kinds import ProcessKind, Variable, admin_port, kind_settings
+from shared.kinds import ORCHESTRATOR_OFFSET, ProcessKind, Variable, admin_port, kind_settings
 
 
 def made_by(row: ProcessKind) -> list[Variable]:
@@ -109,6 +109,7 @@ def port_problems(kinds: Sequence[ProcessKind], first_admin_port: int) -> list[s
         for row in kinds
         for instance in range(row.instances_most)
     }
+    private[first_admin_port + ORCHESTRATOR_OFFSET] = "the orchestrator"
     for row in kinds:
         if not row.port:
             continue

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from shared.errors import BulkheadError
-from shared.kinds import ProcessKind, admin_port
+from shared.kinds import ORCHESTRATOR_OFFSET, ProcessKind, admin_port
 from shared.logs import logger
 from shared.process import runtime
 from shared.settings import ChildEnvironment, Settings, to_environ
@@ -64,6 +64,11 @@ class Configuration:
     def row(self, kind: str) -> ProcessKind:
         """Return a kind's row."""
         return next(row for row in self.rows if row.name == kind)
+
+    @property
+    def admin_port(self) -> int:
+        """The orchestrator's own loopback port."""
+        return self.settings.admin_port + ORCHESTRATOR_OFFSET
 
     def ports(self, slot: Slot) -> tuple[int, int]:
         """Return the slot's admin port, and its kind's public port or 0."""

@@ -16,10 +16,16 @@ from shared.clock import utc_now
 from shared.states import SlotState
 from supervision.decisions.model import Slot, State
 from supervision.processes.resources import Usage
+from supervision.reliability import Reliability
 
 
 def of_state(
-    state: State, now: float, *, ports: Callable[[Slot], tuple[int, int]], usage: Mapping[str, Usage]
+    state: State,
+    now: float,
+    *,
+    ports: Callable[[Slot], tuple[int, int]],
+    usage: Mapping[str, Usage],
+    reliability: Reliability,
 ) -> dict[str, Any]:
     """Return the slots as JSON values.
 
@@ -28,6 +34,7 @@ def of_state(
         now: monotonic instant of it.
         ports: gives a slot's admin port and public port (0: none).
         usage: last measurement of each slot.
+        reliability: how long they were ready.
     """
     # Instants are monotonic inside and wall clock outside; both are read once, so that all values of one snapshot
     # agree.
@@ -36,6 +43,7 @@ def of_state(
     def at(instant: float | None) -> str | None:
         return None if instant is None else _iso(wall + timedelta(seconds=instant - now))
 
+    hard_mb = {row.name: row.memory_hard_mb for row in state.rows}
     slots = {}
     for name, slot in state.slots.items():
         # The last measurement of a dead process is not the slot's use now.
@@ -62,14 +70,17 @@ def of_state(
             "admin_port": admin,
             "port": public or None,
             "memory_mb": round(measured.memory_mb, 1) if measured else None,
+            "memory_hard_mb": hard_mb.get(slot.kind, 0),
             "processes": measured.processes if measured else None,
             "threads": measured.threads if measured else None,
             "open_files": measured.open_files if measured else None,
+            **reliability.of_slot(name, now),
         }
     return {
         "at": _iso(wall),
         "state": "stopping" if state.stopping else "running",
         "desired": None if state.desired is None else sorted(state.desired),
+        "recoveries": reliability.recoveries(),
         "slots": slots,
     }
 

@@ -17,6 +17,7 @@ from supervision.decisions.model import State
 from supervision.event_journal import EventJournal
 from supervision.ipc.sd_notify import SdNotify
 from supervision.processes.measurements import Measurements
+from supervision.reliability import Reliability
 
 log = logger(__name__)
 
@@ -43,6 +44,7 @@ class StatusPublisher:
         self._path, self._facts, self._configuration = path, facts, configuration
         self._journal, self._measurements = journal, measurements
         self._announcer, self._sd_notify = announcer, sd_notify
+        self._reliability = Reliability()
         self._began_at = monotonic()
         self._changed = True
 
@@ -58,6 +60,7 @@ class StatusPublisher:
             if old is None or old.state is not slot.state:
                 self.mark_changed()
                 self._announcer.slot_changed(slot, monotonic())
+                self._reliability.changed(None if old is None else old.state, slot, monotonic())
         if self._announcer.check_all_up(now):
             self._sd_notify.status("everything needed is up")
 
@@ -78,10 +81,17 @@ class StatusPublisher:
         return {
             "pid": os.getpid(),
             "boot_id": boot_id(),
+            "admin_port": self._configuration.admin_port,
             **self._facts,
             "uptime_s": round(monotonic() - self._began_at, 1),
             "memory_mb": round(self._measurements.own.memory_mb, 1),
             "journal_seq": self._journal.seq,
             "dashboard": f"http://{settings.bind_address}:{settings.port('api')}/dashboard",
-            **snapshot.of_state(state, monotonic(), ports=self._configuration.ports, usage=self._measurements.of_slots),
+            **snapshot.of_state(
+                state,
+                monotonic(),
+                ports=self._configuration.ports,
+                usage=self._measurements.of_slots,
+                reliability=self._reliability,
+            ),
         }

@@ -23,8 +23,10 @@ from shared.errors import BulkheadError
 from shared.logs import check_files, logger
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
+from shared.process.exposition import render
 from shared.process.journal import JournalWriter, SupervisionEvent
 from shared.process.slot_lock import SlotLock, holder_of_this_process
+from shared.process.slot_metrics import orchestrator_families
 from shared.process.supervised import Command, ask_command
 from shared.states import SlotState
 from supervision import desired_kinds
@@ -39,6 +41,7 @@ from supervision.housekeeping import Housekeeping, Job, SocketUpkeep, rotate_log
 from supervision.ipc.control import ControlServer
 from supervision.ipc.control_handler import ControlHandler
 from supervision.ipc.listeners import PortUnusable
+from supervision.ipc.metrics_endpoint import MetricsEndpoint
 from supervision.ipc.notify_socket import NotifySocket
 from supervision.ipc.public_ports import PortHeldByAdopted, PublicPorts
 from supervision.ipc.sd_notify import SdNotify
@@ -171,6 +174,11 @@ class Supervisor:
             self._selector,
             ControlHandler(self, lambda: self._status.snapshot(self._state)).answer,
         )
+        self._metrics = MetricsEndpoint(
+            self._configuration.admin_port,
+            self._selector,
+            lambda: render(orchestrator_families(self._status.snapshot(self._state))),
+        )
         wake_up = WakeUp()
         self._selector.register(wake_up, selectors.EVENT_READ, lambda: self._signalled(wake_up))
         sockets = SocketUpkeep(
@@ -191,6 +199,7 @@ class Supervisor:
                 Job(_CATCH_UP_EVERY_S, self._event_journal.catch_up),
                 Job(_ASK_LISTENERS_EVERY_S, lambda: self._ports.ask_adopted(self._state.slots.values())),
                 Job(_DROP_SILENT_EVERY_S, self._control.drop_silent),
+                Job(_DROP_SILENT_EVERY_S, self._metrics.upkeep),
                 *([Job(self._sd_notify.interval_s, self._sd_notify.alive)] if self._sd_notify.interval_s else []),
             ]
         )
@@ -199,6 +208,7 @@ class Supervisor:
                 yield
         finally:
             self._control.close()
+            self._metrics.close()
             self._notify.close()
             self._children.close()
             self._selector.close()

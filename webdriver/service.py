@@ -117,14 +117,13 @@ class WebdriverService:
             retry_base_s=settings.kind("webdriver").retry_base_s,
             breaker_most=settings.webdriver_breaker if spares_the_account(settings) else 0,
         )
+        sessions = child.metrics.gauge("sessions", "Browser sessions, by state.", ("state",))
         for state in SessionState:
-            child.metrics.gauge(
-                f"sessions_{state}", f"Browser sessions that are {state}.", read=partial(self._sessions.count, state)
-            )
+            sessions.labels(state).read = partial(self._sessions.count, state)
         child.metrics.gauge(
-            "browsers_memory_megabytes",
+            "browsers_memory_bytes",
             "Proportional memory of all browsers, helpers included.",
-            read=self._sessions.memory_mb,
+            read=lambda: self._sessions.memory_mb() * 1e6,
         )
         child.metrics.gauge("session_restarts", "Restarts of the sessions that run now.", read=self._sessions.restarts)
         self._gauges = SessionGauges(child.metrics, self._sessions)

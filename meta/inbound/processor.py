@@ -81,7 +81,7 @@ class WebhookProcessor:
         self._pipeline = JournalPipeline(store, metrics, kind=kind, handle=self._handle, committed=self._report)
         # monotonic; each instance prunes for itself, and locked rows are skipped
         self._prune_at = 0.0
-        self._events = metrics.counter("meta_events", "Parts of webhooks by kind.", ("kind",))
+        self._events = metrics.counter("meta_events", "Parts of webhooks, by what they are.", ("part",))
         self.received = 0
 
     @property

@@ -82,8 +82,7 @@ class JournalPipeline(Generic[T]):
     """Processes one kind's journal, beside other instances that do the same.
 
     Args:
-        store: this process's own. kind: whose journal. metrics: gets `<kind>_journal_lag_seconds` and
-            `<kind>_journal_rows_failed`.
+        store: this process's own. kind: whose journal. metrics: gets `journal_lag_seconds` and `journal_rows_failed`.
         handle: writes what a batch says, in the given transaction; may be run again from the start, so it must have no
             effect outside the database. An exception that is not `StoreUnavailable` is about one of its rows.
             committed: called with the handler's result after the commit.
@@ -106,11 +105,11 @@ class JournalPipeline(Generic[T]):
         self._timeouts: tuple[int, int] = (0, 0)
         """The row that ended without an answer when it was alone, and how often in a row."""
         self._failed_rows = metrics.counter(
-            f"{kind}_journal_rows_failed",
+            "journal_rows_failed",
             "Raw events that could not be processed; they stay in the journal with the reason.",
         )
         metrics.gauge(
-            f"{kind}_journal_lag_seconds",
+            "journal_lag_seconds",
             "Age of the oldest raw event that waits to be processed.",
             read=lambda: self._lag_s,
         )

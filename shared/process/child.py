@@ -13,6 +13,7 @@ import sys
 import threading
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Final, NoReturn
 
 import uvloop
@@ -22,10 +23,11 @@ from shared import fail_points, logs
 from shared.clock import left, monotonic
 from shared.errors import SettingsInvalid, SlotTaken
 from shared.kinds import ProcessKind, admin_port
-from shared.process import runtime
+from shared.process import metrics_files, runtime
 from shared.process.beats import Beats
 from shared.process.endpoints import process_routes
 from shared.process.exit_codes import ExitCode
+from shared.process.exposition import render
 from shared.process.heartbeat import Heartbeat, memory_mb
 from shared.process.metrics import Metrics
 from shared.process.packages import missing_package
@@ -154,6 +156,10 @@ def _complete(identity: ChildEnvironment, kind: ProcessKind, settings: Settings)
     )
 
 
+def _all_figures(home: Path) -> bytes:
+    return render(metrics_files.gather(home))
+
+
 def _misconfigured(error: SettingsInvalid) -> ExitCode:
     for problem in error.problems:
         log.error("setting_invalid", problem=problem)
@@ -180,7 +186,7 @@ class _Life:
 
     async def run(self, open_service: OpenService) -> ExitCode:
         loop = asyncio.get_running_loop()
-        metrics, beats = Metrics(), Beats()
+        metrics, beats = Metrics({"kind": self._kind.name, "slot": self._identity.slot}), Beats()
         # A kind without a database gets a store without an address: it may not know where the database is.
         store = Store.open(
             self._settings if self._kind.pool_size else Settings(), self._identity, limit=self._kind.pool_size or 1
@@ -270,6 +276,7 @@ class _Life:
         if self._kind.pool_size:
             child.spawn(self._readiness.watch(), "readiness")
             child.spawn(child.heartbeat.run(), "heartbeat")
+        child.spawn(self._write_figures(), "figures")
         return ExitCode.OK
 
     async def _check_keys(self) -> None:
@@ -296,6 +303,22 @@ class _Life:
             self._supervised.last_words(_misconfigured(error), str(error))
             # it may have taken work by now, which is reclaimed as after any death
             _leave(ExitCode.CONFIGURATION)
+
+    async def _write_figures(self) -> None:
+        """Write this process's figures for those who show all of them."""
+        home, slot = self._settings.bulkhead_home, self._identity.slot
+        refused = False
+        while True:
+            try:
+                # a disk that hangs must not stop the event loop
+                await asyncio.to_thread(metrics_files.write, home, slot, self._child.metrics)
+                refused = False
+            # Nothing depends on it but figures, which then end; it is tried again.
+            except (OSError, runtime.RuntimeDirectoryUnsafe) as problem:
+                if not refused:
+                    log.warning("figures_not_written", problem=str(problem))
+                refused = True
+            await asyncio.sleep(metrics_files.WRITTEN_S)
 
     def _install_handlers(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -393,8 +416,9 @@ class _Life:
     def _describe_process(self, metrics: Metrics) -> None:
         store, heartbeat = self._child.store, self._child.heartbeat
         metrics.gauge("process_uptime_seconds", "Seconds since the process started.", read=lambda: heartbeat.uptime_s)
-        metrics.gauge("process_memory_megabytes", "Resident memory of the process itself.", read=memory_mb)
-        metrics.gauge("process_errors", "Uncaught errors that were survived.", read=lambda: heartbeat.errors)
+        metrics.gauge(
+            "process_resident_memory_bytes", "Resident memory of the process itself.", read=lambda: memory_mb() * 1e6
+        )
         if self._kind.pool_size:
             metrics.gauge(
                 "database_connections_in_use", "Connections that run a transaction.", read=lambda: store.stats.in_use
@@ -407,13 +431,11 @@ class _Life:
                 "database_callers_waiting", "Callers that wait for a connection.", read=lambda: store.stats.waiting
             )
 
-    def _process_routes(self) -> list[BaseRoute]:
+    def _process_routes(self, *, public: bool) -> list[BaseRoute]:
         child, readiness = self._child, self._readiness
-        return [
-            *process_routes(
-                beats=child.beats, missing=readiness.missing, health=readiness.health, metrics=child.metrics
-            )
-        ]
+        # Any instance may answer on the public port, so all of them answer the same: the figures of all processes.
+        shown = partial(_all_figures, self._settings.bulkhead_home) if public else child.metrics.exposition
+        return [*process_routes(beats=child.beats, missing=readiness.missing, health=readiness.health, figures=shown)]
 
     async def _drain(self) -> ExitCode:
         by = monotonic() + self._kind.drain_s

@@ -4,6 +4,7 @@ or Redis.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.process.beats import Beats
-from shared.process.metrics import CONTENT_TYPE, Metrics
+from shared.process.exposition import CONTENT_TYPE
 
 # `/livez` and `/readyz` as Kubernetes names its own, `/metrics` as Prometheus expects it.
 PATHS: Final = ("/livez", "/readyz", "/health", "/metrics")
@@ -39,13 +40,17 @@ register_url_convertor(NUMBER, _Number())
 
 
 def process_routes(
-    *, beats: Beats, missing: Callable[[], Mapping[str, str]], health: Callable[[], Mapping[str, Any]], metrics: Metrics
+    *,
+    beats: Beats,
+    missing: Callable[[], Mapping[str, str]],
+    health: Callable[[], Mapping[str, Any]],
+    figures: Callable[[], bytes],
 ) -> list[Route]:
     """Return the four routes.
 
     Args:
         beats: the process's work loops. missing: what readiness lacks, by name; empty means ready. health: facts for
-            people.
+            people. figures: makes the answer of `/metrics`, in a thread.
     """
 
     async def livez(_: Request) -> Response:
@@ -63,7 +68,8 @@ def process_routes(
         return JSONResponse(health())
 
     async def show_metrics(_: Request) -> Response:
-        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
+        # It may read files, and formats thousands of lines.
+        return Response(await asyncio.to_thread(figures), media_type=CONTENT_TYPE)
 
     return [
         Route(path, handler) for path, handler in zip(PATHS, (livez, readyz, show_health, show_metrics), strict=True)

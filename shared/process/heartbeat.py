@@ -49,16 +49,21 @@ class Heartbeat:
         self._host = socket.gethostname()
         self._new_errors = 0
         self._last_error = ""
-        self.errors = 0
+        self._errors = metrics.counter("process_errors", "Unexpected errors of the process and its requests.")
 
     @property
     def uptime_s(self) -> float:
         """Seconds since this process started."""
         return monotonic() - self._started_at
 
+    @property
+    def errors(self) -> int:
+        """Errors since this process started."""
+        return int(self._errors.labels().value)
+
     def count_error(self, error: BaseException) -> None:
         """Add an error to the next beat; only its class is kept, since its text may hold private data."""
-        self.errors += 1
+        self._errors.inc()
         self._new_errors += 1
         self._last_error = type(error).__name__
 

@@ -23,6 +23,9 @@ _LONGEST_ADDRESS: Final = 107
 _ROOM_FOR_NAME: Final = 28
 """Bytes kept free for the longest name below the directory (`postgres/.s.PGSQL.5432`, `webdriver-0.sock`)."""
 
+METRICS_SUFFIX: Final = ".metrics.json"
+"""End of the names of files with figures of processes."""
+
 
 class RuntimeDirectoryUnsafe(BulkheadError):
     """Raised when the directory for sockets belongs to another user or is not a directory: the process that owns it
@@ -95,6 +98,11 @@ def status_file(home: Path) -> Path:
     return run_dir(home) / "status.json"
 
 
+def metrics_file(home: Path, slot: str) -> Path:
+    """Return the figures of the process in `slot`."""
+    return run_dir(home) / f"{slot}{METRICS_SUFFIX}"
+
+
 def events_file(home: Path) -> Path:
     """Return the current segment of the orchestrator's journal."""
     return run_dir(home) / "events.jsonl"
@@ -139,6 +147,8 @@ def sweep(home: Path) -> None:
     """After a stop: remove the snapshot and the sockets of a home; what must survive (locks with last words, journal)
     stays."""
     status_file(home).unlink(missing_ok=True)
+    for figures in run_dir(home).glob(f"*{METRICS_SUFFIX}"):
+        figures.unlink(missing_ok=True)
     for socket_file in helper_sockets(home):
         # a helper that was killed could not remove its own, and no next life of its slot will
         socket_file.unlink(missing_ok=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -50,14 +50,21 @@ def _is_local(scope: Scope) -> bool:
     return is_loopback and not any(name.lower() in _FORWARDED for name, _ in scope["headers"])
 
 
+class ProcessRoutes(Protocol):
+    """Makes the process's own routes, anew for each server; `public`: for the kind's port, which instances share."""
+
+    def __call__(self, *, public: bool) -> Sequence[BaseRoute]:
+        """Return them."""
+
+
 class Servers:
     """Started in the order of the calls, closed in the reverse order.
 
     Args:
-        routes: makes the process's own routes, anew for each server.
+        routes: makes the process's own routes.
     """
 
-    def __init__(self, routes: Callable[[], Sequence[BaseRoute]]) -> None:
+    def __init__(self, routes: ProcessRoutes) -> None:
         self._routes = routes
         self._admin: HttpServer | None = None
         self._public: HttpServer | None = None
@@ -66,13 +73,13 @@ class Servers:
         """Serve the process's own routes on the loopback address. Raises `OSError` when the port is taken."""
         # Loopback only: the endpoint has no authentication.
         listener = socket.create_server(("127.0.0.1", port))
-        self._admin = HttpServer(Starlette(routes=[*self._routes()]), [listener], "admin")
+        self._admin = HttpServer(Starlette(routes=[*self._routes(public=False)]), [listener], "admin")
         await self._admin.start()
 
     async def serve_public(self, listeners: Sequence[socket.socket], app: ASGIApp | None) -> None:
         """Serve `app` and the process's own routes on the kind's port; without listeners the kind has none."""
         if listeners:
-            own = Starlette(routes=[*self._routes()])
+            own = Starlette(routes=[*self._routes(public=True)])
             served = private_to_this_machine(own if app is None else beside(own, app))
             self._public = HttpServer(served, [*listeners], "public")
             await self._public.start()

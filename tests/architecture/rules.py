@@ -77,7 +77,6 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "httptools": ("shared.process.http_protocol", "hooks.connections", "meta.http_connection"),
     "aiohappyeyeballs": ("meta.http_pool",),
     "uvloop": ("shared.process.child",),
-    "prometheus_client": ("shared.process.metrics",),
     "psycopg2": ("shared.store",),
     "yoyo": ("shared.store",),
     "redis": ("shared.queues",),

@@ -106,7 +106,7 @@ def test_an_event_that_cannot_be_processed_is_finished_with_the_reason_and_stops
         (b"c", True, ""),
     ]
     assert channel.made() == {"a", "b", "c"}
-    assert channel.metrics.snapshot()["webdriver_journal_rows_failed_total"] == 2
+    assert channel.metrics.snapshot()["journal_rows_failed_total"] == 2
 
 
 def test_a_database_that_is_away_finishes_nothing(channel: Channel) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import psycopg2
 import requests
 
-from shared.kinds import kind_named
+from shared.kinds import admin_port, kind_named
 from shared.queues.hints import Hints
 from shared.secrets import Vault
 from shared.settings import ChildEnvironment, Settings, to_environ
@@ -172,10 +172,14 @@ class MetaEnv:
         return self.http.get(f"http://127.0.0.1:{self.settings.port('meta')}{path}", params=query, timeout=15)
 
     def metric(self, name: str) -> float:
-        """Return one figure of the meta process: the line of `/metrics` that starts with `name`; 0 when there is
+        """Return one figure of the meta process, by name and own labels (`posts_total{door="demo"}`); 0 when there is
         none.
         """
-        lines = [line for line in self.get("/metrics").text.splitlines() if line.startswith(f"bulkhead_{name} ")]
+        port = admin_port(self.settings.admin_port, self.settings.kind("meta"), 0)
+        text = self.http.get(f"http://127.0.0.1:{port}/metrics", timeout=15).text
+        # the process's own labels come first, and are the same in each line
+        plain = text.replace('{kind="meta",slot="meta-0"}', "").replace('kind="meta",slot="meta-0",', "")
+        lines = [line for line in plain.splitlines() if line.startswith(f"bulkhead_{name} ")]
         return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:

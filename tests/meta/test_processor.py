@@ -227,7 +227,7 @@ def test_poison_is_named_kept_and_blocks_no_other(portless: MakeSettings) -> Non
         outcomes = dict(ask(own, "SELECT id, outcome FROM inbound_journal WHERE outcome <> ''"))
         assert outcomes == {ids[0]: "failed: ZeroDivisionError", ids[4]: "failed: ZeroDivisionError"}
         assert ask(own, "SELECT count(*) FROM inbound_journal WHERE processed_at IS NULL OR body = ''") == [(0,)]
-        assert b"bulkhead_meta_journal_rows_failed_total 2.0" in own.metrics.exposition()
+        assert b"bulkhead_journal_rows_failed_total 2.0" in own.metrics.exposition()
 
     scenario(portless, play)
 

@@ -229,7 +229,7 @@ def test_a_sender_that_disconnects_leaves_nothing(env: MetaEnv) -> None:
             f"{len(BODY)}\r\nX-Hub-Signature-256: {RIGHT}\r\n\r\n".encode()
             + BODY[:-5]
         )
-    eventually(lambda: env.metric('meta_webhook_posts_total{answer="disconnected",door="meta"}'), 5, "it is counted")
+    eventually(lambda: env.metric('meta_webhook_posts_total{door="meta",answer="disconnected"}'), 5, "it is counted")
     assert journalled(env) == before
     assert env.get("/livez").status_code == 200
 

@@ -369,7 +369,7 @@ class TestHeartbeat:
         eventually(lambda: query(database_url, row)[0]["error_count"] == 3, 10)
         assert query(database_url, row)[0]["uptime_seconds"] < first["uptime_seconds"] + 5
         figures = query(database_url, "SELECT metrics FROM process_metrics ORDER BY at DESC LIMIT 1")[0]["metrics"]
-        assert figures["process_errors"] == 1
+        assert figures["process_errors_total"] == 1
         assert child.entry.stop() == ExitCode.OK
 
     def test_errors_counted_while_the_database_was_away_are_written_later(

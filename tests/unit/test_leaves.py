@@ -18,7 +18,7 @@ from shared.kinds import KINDS, admin_port, kind_named, next_admin_offset
 from shared.messages import InboundMessage, OutboundMessage
 from shared.needs import NEEDS
 from shared.process.beats import Beats
-from shared.process.metrics import Metrics
+from shared.process.metrics import SERIES_MOST, Metrics
 from shared.settings import variables, visible_fields
 from shared.store.messages import NewMessage
 from tests.support import environment
@@ -150,6 +150,20 @@ class TestMetrics:
             "send_seconds_count": 1.0,
             "send_seconds_sum": 0.2,
         }
+
+    def test_label_values_are_bounded(self) -> None:
+        counter = Metrics().counter("guesses", "Guesses.", ("word",))
+        for number in range(SERIES_MOST + 50):
+            counter.labels(str(number)).inc()
+        values = {sample.labels["word"]: sample.value for sample in counter.family().samples}
+        assert len(values) == SERIES_MOST + 1
+        assert values["other"] == 50
+
+    def test_a_name_exists_once(self) -> None:
+        metrics = Metrics()
+        metrics.gauge("depth", "Depth.")
+        with pytest.raises(ValueError, match="bulkhead_depth exists"):
+            metrics.histogram("depth", "Depth.")
 
     def test_two_processes_in_one_do_not_share_figures(self) -> None:
         one, two = Metrics(), Metrics()

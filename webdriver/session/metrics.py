@@ -7,13 +7,8 @@ from typing import Final
 from shared.process.metrics import Metrics
 from webdriver.session.sessions import Sessions
 
-_BROWSER: Final = {
-    "session_memory_megabytes": ("Proportional memory of one session's browser, helpers included.", "pssMb"),
-    "session_private_megabytes": ("Memory that would be free without this browser.", "ussMb"),
-    "session_cpu": ("Processors that one session's browser uses.", "cpu"),
-    "session_connects": ("Connects of one session within the last hour.", "connectsLastHour"),
-}
-"""Gauges by name: their help, and the field of `browser_stats` that they show."""
+_MB: Final = 1e6
+"""Bytes of the megabytes in `browser_stats`."""
 
 
 class SessionGauges:
@@ -21,21 +16,45 @@ class SessionGauges:
 
     def __init__(self, metrics: Metrics, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._gauges = {name: metrics.gauge(name, purpose, ("connection",)) for name, (purpose, _) in _BROWSER.items()}
+        # with the field of `browser_stats` that each shows, and its unit
+        self._gauges = (
+            (
+                metrics.gauge(
+                    "session_memory_bytes",
+                    "Proportional memory of one session's browser, helpers included.",
+                    ("connection",),
+                ),
+                "pssMb",
+                _MB,
+            ),
+            (
+                metrics.gauge(
+                    "session_private_bytes", "Memory that would be free without this browser.", ("connection",)
+                ),
+                "ussMb",
+                _MB,
+            ),
+            (metrics.gauge("session_cpu", "Processors that one session's browser uses.", ("connection",)), "cpu", 1.0),
+            (
+                metrics.gauge("session_connects", "Connects of one session within the last hour.", ("connection",)),
+                "connectsLastHour",
+                1.0,
+            ),
+        )
         self._unproved = metrics.gauge(
             "session_unproved_seconds", "Time since the page last proved that it works.", ("connection",)
         )
 
     def show(self) -> None:
         """Take over what was measured."""
-        for gauge in (*self._gauges.values(), self._unproved):
+        for gauge in (*(gauge for gauge, _, _ in self._gauges), self._unproved):
             # a session that is gone would otherwise keep its last values
             gauge.clear()
         for session in self._sessions.all():
             name = str(session.connection_id)
             stats = session.browser_stats()
-            for gauge, (_, field) in zip(self._gauges.values(), _BROWSER.values(), strict=True):
+            for gauge, field, unit in self._gauges:
                 if field in stats:
-                    gauge.labels(name).set(stats[field])
+                    gauge.labels(name).set(stats[field] * unit)
             if session.unproved_s is not None:
                 self._unproved.labels(name).set(session.unproved_s)
