@@ -1,23 +1,44 @@
-"""Posts deliveries: whole within a deadline, to addresses that may be reached, and reading little of the answer."""
+"""Posts deliveries: whole within a deadline, to addresses that may be reached, and reading little of the answer. An
+answer's status is all that counts; no subscriber has so many connections that others wait.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote
 
-from hooks.connections import DeliveryBroken, SubscriberConnections, SubscriberOrigin
-from shared.clock import utc_now
+from shared.clock import monotonic, utc_now
+from shared.http_client.connection import AnswerLimits, HttpAnswer
+from shared.http_client.errors import NotAnswered, NotWritten
+from shared.http_client.places import PlaceHolder, SharedPlaces, fair_share
+from shared.http_client.pool import ConnectionPool
+from shared.http_client.request import PORTS, HttpOrigin, HttpTarget, post_target, request_of
+from shared.media.guard import SocketGuard
 from shared.media.reach import Reach, checked
-from shared.media.wire import SocketGuard
 
 WHOLE_S: Final = 15.0
 """Seconds for one delivery, from the look at the name to the head of the answer (Standard Webhooks: 15 to 30)."""
+SUBSCRIBERS_MOST: Final = 2000
+"""Subscribers of one process: each costs a loop, a place in memory and a connection of its own."""
+SHARED_MOST: Final = 1000
+"""Further connections, which the subscribers share."""
+LIMITS: Final = AnswerLimits(head=16 << 10, body=16 << 10, rest_s=1.0)
+"""What a subscriber may answer with. Of the body only so much is read that the connection can be used again."""
 _GONE: Final = 410
-_PORTS: Final = {"http": 80, "https": 443}
+_WORDS: Final = {
+    "TimeoutError": "timeout",
+    "PermissionError": "address_refused",
+    "InvalidAnswer": "not_http",
+    "HeadTooLong": "answer_too_long",
+}
+"""Words of the log for what went wrong; others are `unreachable` before the request is written, and `cut` later. The
+text of an error may hold an address that is secret.
+"""
 _SAFE: Final = "/%:@!$&'()*+,;=~?"
 """Characters of a target that are not escaped, or are escapes already (RFC 3986 3.3, 3.4)."""
 
@@ -45,71 +66,74 @@ class DeliveryResult:
         return self.status == _GONE
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryTarget:
-    """Where a subscriber's deliveries are posted to.
-
-    Attributes:
-        head: request line and headers that all deliveries have.
-    """
-
-    origin: SubscriberOrigin
-    head: bytes = field(repr=False)
-
-
 class Poster:
     """Posts bodies; one for the process, so that connections are used again."""
 
-    def __init__(self, reach: Reach, *, whole_s: float = WHOLE_S) -> None:
+    def __init__(self, reach: Reach, *, whole_s: float = WHOLE_S, shared: int = SHARED_MOST) -> None:
         self._reach, self._whole_s = reach, whole_s
         # A kept connection leads to the address that was checked when it was opened; names are looked up for each new
         # one.
-        self._pool = SubscriberConnections(SocketGuard(reach))
+        self._pool = ConnectionPool(
+            SharedPlaces(shared, fair_share, own=SUBSCRIBERS_MOST), LIMITS, open_socket=SocketGuard(reach)
+        )
 
-    def close_idle(self) -> None:
-        """Close connections that were not used for a while."""
-        self._pool.close_idle()
-
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close every connection."""
-        self._pool.close()
+        await self._pool.close()
 
-    def target(self, url: str, headers: Mapping[str, str]) -> DeliveryTarget:
+    def target(self, url: str, headers: Mapping[str, str]) -> HttpTarget:
         """Return what does not change between deliveries. Raises `FetchFailed` for an address that may not be reached,
         and `ValueError` for headers that are none.
         """
         parts = checked(url, self._reach)
-        port = parts.port or _PORTS[parts.scheme]
+        origin = HttpOrigin(parts.scheme == "https", str(parts.hostname), parts.port or PORTS[parts.scheme])
         place = quote(parts.path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE)}" if parts.query else "")
-        named = {"Host": parts.netloc, "Content-Type": "application/json", "User-Agent": "bulkhead", **headers}
-        if any("\r" in text or "\n" in text for pair in named.items() for text in pair):
-            raise ValueError("a header has a line break")
-        lines = [f"POST {place} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
-        origin = SubscriberOrigin(parts.scheme == "https", str(parts.hostname), port)
-        return DeliveryTarget(origin, "".join(f"{line}\r\n" for line in lines).encode("latin-1"))
-
-    async def post(self, target: DeliveryTarget, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
-        """Deliver one body. Raises nothing but a cancellation."""
-        own = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (target.head, own.encode("ascii"), len(body), body)
         try:
-            head = await self._pool.ask(target.origin, request, self._whole_s)
-        except DeliveryBroken as problem:
-            return DeliveryResult(status=None, error=str(problem))
-        except OSError as error:
-            return DeliveryResult(status=None, error=_named(error))
-        if 200 <= head.status < 300:
-            return DeliveryResult(status=head.status)
-        return DeliveryResult(
-            status=head.status, error=f"http_{head.status}", retry_after_s=_retry_after_s(head.retry_after)
-        )
+            return post_target(origin, place, headers)
+        except NotWritten as wrong:
+            raise ValueError(f"a header has a line break, or is none ({wrong})") from wrong
+
+    async def post(
+        self, target: HttpTarget, body: bytes, headers: Mapping[str, str], holder: PlaceHolder | None = None
+    ) -> DeliveryResult:
+        """Deliver one body. Raises nothing but a cancellation.
+
+        Args:
+            holder: whose share of the connections it takes. A wait for one is no fault of the other end and does not
+                count.
+        """
+        request = request_of(target, headers, body)
+        while True:
+            try:
+                answer = await self._exchange(target.origin, request, holder)
+            except NotWritten as problem:
+                return DeliveryResult(status=None, error=_WORDS.get(str(problem), "unreachable"))
+            except NotAnswered as problem:
+                # At least once is promised, not at most once: a request that met the end of a kept connection is
+                # repeated on another one.
+                if not problem.is_stale:
+                    return DeliveryResult(status=None, error=_WORDS.get(str(problem), "cut"))
+            except TimeoutError:
+                return DeliveryResult(status=None, error="timeout")
+            else:
+                return _result(answer)
+
+    async def _exchange(self, origin: HttpOrigin, request: bytes, holder: PlaceHolder | None) -> HttpAnswer:
+        place = await self._pool.enter(holder)
+        by = monotonic() + self._whole_s
+        async with asyncio.timeout(self._whole_s):
+            connection = await self._pool.take(origin, place)
+            try:
+                return await connection.exchange(request, by)
+            finally:
+                self._pool.give_back(connection, place)
 
 
-def _named(error: OSError) -> str:
-    """Return what went wrong, in a word: the text of an error may hold an address that is secret."""
-    if isinstance(error, PermissionError):
-        return "address_refused"
-    return "timeout" if isinstance(error, TimeoutError) else "unreachable"
+def _result(answer: HttpAnswer) -> DeliveryResult:
+    if 200 <= answer.status < 300:
+        return DeliveryResult(status=answer.status)
+    wait_s = _retry_after_s(answer.field(b"retry-after"))
+    return DeliveryResult(status=answer.status, error=f"http_{answer.status}", retry_after_s=wait_s)
 
 
 def _retry_after_s(given: str) -> float:

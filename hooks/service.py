@@ -10,7 +10,7 @@ from typing import Any, Final
 from hooks import rows
 from hooks.exporting import EventExport
 from hooks.rows import SubscriberSettlement
-from hooks.sending import Poster
+from hooks.sending import SUBSCRIBERS_MOST, Poster
 from hooks.subscriber import HookMetrics, Subscriber, SubscriberLoop
 from shared.batching import GroupCommit
 from shared.clock import left, utc_now
@@ -37,15 +37,12 @@ LEASE_S: Final = 15.0
 """Seconds after which another process serves what this one has not renewed; a death on this host is proved sooner."""
 _RENEW_S: Final = 2.0
 """Seconds between two renewals: a change by an operator takes effect within them."""
-_SUBSCRIBERS_MOST: Final = 2000
-"""Subscribers of one process: each costs a loop and a place in memory."""
 _UNUSABLE_S: Final = 60.0
 """Seconds until a row is looked at again whose secrets do not open."""
 _SETTLE_S: Final = 0.02
 """Least time between two commits of what is delivered: the subscribers share them."""
 _SETTLED_MOST: Final = 2000
 """Rows of one such commit."""
-_IDLE_LOOK_S: Final = 5.0
 _DAY_S: Final = 86400.0
 
 
@@ -87,7 +84,7 @@ class HooksService:
             child,
             "hooks",
             LeasedRows(release=self._release, take=self._take, key=lambda row: row["id"], work=self._serve),
-            capacity=_SUBSCRIBERS_MOST,
+            capacity=SUBSCRIBERS_MOST,
             intervals=Intervals(busy_s=1.0, idle_s=1.0),
             beat_limit_s=30.0,
         )
@@ -96,7 +93,6 @@ class HooksService:
         """Begin to take subscribers."""
         self._child.spawn(self._tail.run(), "event-tail")
         self._child.spawn(repeat("hook-leases", self._renew, _RENEW_S), "hook-leases")
-        self._child.spawn(repeat("hook-connections", self._close_idle, _IDLE_LOOK_S), "hook-connections")
         for committer in self._settling.start("hook-settlements"):
             self._child.watch(committer)
         if self._export is not None:
@@ -123,7 +119,7 @@ class HooksService:
         """Cut what is still under way."""
         await self._work.close()
         await self._settling.close()
-        self._poster.close()
+        await self._poster.close()
 
     def readiness(self) -> Mapping[str, str]:
         """Nothing beyond the database, which every child watches."""
@@ -192,9 +188,6 @@ class HooksService:
 
     async def _settle(self, settlements: Sequence[SubscriberSettlement]) -> Sequence[Row | None]:
         return await self._store.call(rows.settle, settlements, incarnation=self._incarnation)
-
-    async def _close_idle(self) -> None:
-        self._poster.close_idle()
 
     async def _serve(self, row: Row) -> None:
         try:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from hooks import rows
 from hooks.rows import SubscriberSettlement
 from hooks.schedule import DOWN_AFTER, wait_s
-from hooks.sending import DeliveryResult, DeliveryTarget, Poster
+from hooks.sending import DeliveryResult, Poster
 from hooks.signature import keys_of, signature
 from shared.clock import monotonic, utc_now
 from shared.events import public
@@ -23,6 +23,8 @@ from shared.events.public import PositionExpired, PositionUnknown, PublicEvent
 from shared.events.reader import Position
 from shared.events.tail import EventTail
 from shared.fail_points import hit
+from shared.http_client.places import PlaceHolder
+from shared.http_client.request import HttpTarget
 from shared.logs import logger
 from shared.media.errors import FetchFailed
 from shared.process.metrics import Metrics
@@ -104,6 +106,7 @@ class SubscriberLoop:
             poster,
         )
         self._target, self._keys = _target_of(subscriber, poster), keys_of(subscriber.secrets)
+        self._holder = PlaceHolder(subscriber.selection.company_id)
         self._metrics, self._incarnation, self.stop, self._disable_after_s = metrics, incarnation, stop, disable_after_s
         self._position = subscriber.position
         self._places = asyncio.Semaphore(SIDE_BY_SIDE)
@@ -317,7 +320,7 @@ class SubscriberLoop:
             "webhook-signature": signature(self._keys, webhook_id, timestamp, event.body),
         }
         hit("hook.posting")
-        result = await self._poster.post(self._target, event.body, headers)
+        result = await self._poster.post(self._target, event.body, headers, self._holder)
         hit("hook.answered")
         return result
 
@@ -355,7 +358,7 @@ class SubscriberLoop:
         self.stop.set()
 
 
-def _target_of(subscriber: Subscriber, poster: Poster) -> DeliveryTarget | None:
+def _target_of(subscriber: Subscriber, poster: Poster) -> HttpTarget | None:
     """Return where it is posted to, None for an address that may not be reached now."""
     try:
         return poster.target(subscriber.url, subscriber.headers)

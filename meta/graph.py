@@ -9,14 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import aiohttp
+from starlette.datastructures import Headers
 
-from meta.http_connection import LONGEST_BODY, NotAnswered, NotWritten, request_of, target_of
-from meta.http_pool import ConnectionPool
 from meta.redaction import redacted, secrets_of
 from shared.clock import left
+from shared.http_client.connection import AnswerLimits
+from shared.http_client.errors import NotAnswered, NotWritten
+from shared.http_client.places import SharedPlaces, first_come
+from shared.http_client.pool import ConnectionPool
+from shared.http_client.request import PORTS, HttpOrigin, HttpTarget, post_target, request_of
 
 _CONNECT_S: Final = 5.0
 """Seconds for one TCP connection: enough for two lost SYN packets, which Linux sends again after 1 and 3 s."""
@@ -27,6 +33,12 @@ closed is in doubt for nothing.
 _DNS_S: Final = 60
 """Seconds for which a resolved address is used: for at most that long, sends go to one that the provider has withdrawn.
 """
+_LONGEST_BODY: Final = 256 * 1024
+"""Bytes. The longest answer is a page of 100 templates, of one to two KB each."""
+_LIMITS: Final = AnswerLimits(head=64 * 1024, body=_LONGEST_BODY)
+"""As long a head as our own port takes; a provider's heads have one to two KB."""
+_TARGETS: Final = 4096
+"""Addresses that are kept parsed: one for each connection (number, Page) that sends."""
 
 _NONE: Final[Mapping[str, str]] = {}
 
@@ -70,6 +82,22 @@ class RequestUnanswered:
 GraphReply: TypeAlias = GraphAnswer | RequestUnwritten | RequestUnanswered
 
 
+@lru_cache(_TARGETS)
+def target_of(url: str) -> HttpTarget:
+    """Return where a POST to `url` goes. Raises `NotWritten`, also for a host name that no resolver takes."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        name = host if ":" in host else host.encode("idna").decode()
+    # the label of a host name, or the port
+    except ValueError as error:
+        raise NotWritten(type(error).__name__) from error
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if parts.scheme not in PORTS or not host or "@" in parts.netloc:
+        raise NotWritten("InvalidAddress")
+    return post_target(HttpOrigin(parts.scheme == "https", name, port or PORTS[parts.scheme]), path, _NONE)
+
+
 class _Progress:
     """Progress of one call, reported by aiohttp's tracing."""
 
@@ -92,7 +120,8 @@ class GraphClient:
     """
 
     def __init__(self, *, connections: int) -> None:
-        self._pool = ConnectionPool(connections=connections)
+        # Origins have no limit of their own: how many sends one number has is the dispatcher's matter.
+        self._pool = ConnectionPool(SharedPlaces(connections, first_come), _LIMITS, names_s=_DNS_S)
         # aiohttp's only hook between "there is a connection" and "the request is written": exceptions alone do not show
         # the difference, since a cut connection looks the same before and after. Headers alone may be a whole request
         tracing = aiohttp.TraceConfig()
@@ -125,7 +154,8 @@ class GraphClient:
             target = target_of(endpoint.url)
             request = request_of(target, endpoint.headers, body)
             async with deadline:
-                connection = await self._pool.take(target.origin)
+                place = await self._pool.enter()
+                connection = await self._pool.take(target.origin, place)
                 await writing()
                 # in the same step of the event loop: what a killed process had recorded has nearly always left
                 answer = await connection.exchange(request, by)
@@ -141,8 +171,10 @@ class GraphClient:
             return (RequestUnanswered if is_written else RequestUnwritten)(type(late).__name__)
         finally:
             if connection is not None:
-                self._pool.give_back(connection)
-        return _answer(answer.status, answer.headers, answer.body, secrets_of(endpoint.headers, _NONE))
+                self._pool.give_back(connection, place)
+        return _answer(
+            answer.status, Headers(raw=list(answer.fields)), answer.body, secrets_of(endpoint.headers, _NONE)
+        )
 
     async def call(
         self,
@@ -195,7 +227,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     async for chunk in response.content.iter_any():
         length += len(chunk)
         # the connection is closed, not read to its end; an empty body is unclear, so that a send is in doubt
-        if length > LONGEST_BODY:
+        if length > _LONGEST_BODY:
             response.close()
             return b""
         chunks.append(chunk)

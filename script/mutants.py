@@ -37,6 +37,7 @@ _DOORS: Final = "tests/process/test_http_limits.py"
 _OPERATIONS: Final = "api/http/operations.py"
 _WALK: Final = "tests/tenants/test_walk.py"
 _EXCHANGE: Final = "tests/meta/test_graph_exchange.py"
+_HTTP_CLIENT: Final = "shared/http_client/connection.py"
 _HOOKS_SQL: Final = "hooks/queries/hooks.sql"
 _READING: Final = "tests/store/test_reading.py"
 _READING_SQL: Final = "shared/store/queries/reading.sql"
@@ -176,7 +177,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "hooks-redirects": Mutation(
         "a redirect is a failure",
-        (Edit("hooks/sending.py", "if 200 <= head.status < 300:", "if 200 <= head.status < 400:"),),
+        (Edit("hooks/sending.py", "if 200 <= answer.status < 300:", "if 200 <= answer.status < 400:"),),
         "tests/hooks/test_delivery.py::test_statuses",
     ),
     "hooks-fence": Mutation(
@@ -212,12 +213,12 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "hooks-head": Mutation(
         "the head of a subscriber's answer has a limit",
-        (Edit("hooks/connections.py", "self._head_bytes > HEAD_MOST", "False"),),
+        (Edit(_HTTP_CLIENT, "if not self._has_head and self._received > self._limits.head:", "if False:"),),
         "tests/hooks/test_connections.py::test_what_never_ends_is_ended_soon",
     ),
     "hooks-body": Mutation(
         "the body of a subscriber's answer has a limit",
-        (Edit("hooks/connections.py", "self._body_bytes > BODY_MOST", "False"),),
+        (Edit(_HTTP_CLIENT, "self._body_size > self._limits.body", "False"),),
         "tests/hooks/test_connections.py::test_what_never_ends_is_ended_soon",
     ),
     "amqp-position": Mutation(
@@ -231,9 +232,30 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/hooks/test_amqp.py::test_a_broker_that_dies_and_comes_back_gets_everything",
     ),
+    "hooks-own-place": Mutation(
+        "each subscriber has one connection that no other takes",
+        (Edit("hooks/sending.py", "own=SUBSCRIBERS_MOST", "own=0"),),
+        "tests/hooks/test_connections.py::test_two_hundred_that_hang_delay_none_that_answers",
+    ),
+    "hooks-fair-share": Mutation(
+        "the subscribers of one company take half of the shared connections at most",
+        (Edit("shared/http_client/places.py", "return asked.of_owner < free", "return free > 0"),),
+        "tests/unit/test_shared_places.py",
+    ),
+    "hooks-slow-share": Mutation(
+        "subscribers that do not answer in time take no connections of one half of the shared ones",
+        (
+            Edit(
+                "shared/http_client/places.py",
+                "asked.free if asked.is_quick else asked.free - asked.places // 2",
+                "asked.free",
+            ),
+        ),
+        "tests/unit/test_shared_places.py",
+    ),
     "hooks-stale": Mutation(
         "a delivery that met the end of a kept connection is repeated",
-        (Edit("hooks/connections.py", "if not problem.is_stale:", "if problem:"),),
+        (Edit("hooks/sending.py", "if not problem.is_stale:", "if problem:"),),
         "tests/hooks/test_connections.py::test_a_delivery_that_met_the_end_of_a_kept_connection_is_repeated",
     ),
     "events-of-their-company": Mutation(
@@ -789,7 +811,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
                 "meta/graph.py",
                 "                answer = await connection.exchange(request, by)\n",
                 "                answer = await connection.exchange(request, by)\n"
-                "                if place := answer.headers.get('location'):\n"
+                "                if place := answer.field(b'location'):\n"
                 "                    return await self.post(Endpoint(place, endpoint.headers), body, by, writing)\n",
             ),
         ),
@@ -834,24 +856,24 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "send-ended-connection": Mutation(
         "a connection that has ended is not written to",
-        (Edit("meta/http_connection.py", "if not self.is_open or not left(by):", "if not left(by):"),),
+        (Edit(_HTTP_CLIENT, "if not self.is_open or not left(by):", "if not left(by):"),),
         _EXCHANGE,
     ),
     "send-idle-input": Mutation(
         "an idle connection with something to read is not used again",
-        (Edit("meta/http_pool.py", " and not connection.has_input():", ":"),),
+        (Edit("shared/http_client/pool.py", " and not connection.has_input():", ":"),),
         "tests/meta/test_graph_pool.py",
     ),
     "send-clean-reuse": Mutation(
         "a connection is used again only after a whole answer",
-        (Edit("meta/http_pool.py", "if connection.is_reusable and", "if connection.is_open and"),),
+        (Edit("shared/http_client/pool.py", "if connection.is_reusable and", "if connection.is_open and"),),
         _EXCHANGE,
     ),
     "send-stray-answer": Mutation(
         "what comes behind an answer ends the connection",
         (
             Edit(
-                "meta/http_connection.py",
+                _HTTP_CLIENT,
                 '            raise NotAnswered("a second answer")\n',
                 "            return\n",
             ),
@@ -862,7 +884,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "a header of a send is one line",
         (
             Edit(
-                "meta/http_connection.py",
+                "shared/http_client/request.py",
                 "return text.isascii() and text.isprintable()",
                 "return text.isascii()",
             ),

@@ -78,7 +78,7 @@ def checked(url: str, reach: Reach) -> SplitResult:
     """Return the parts of a URL, its host in ASCII, so that everything that reads it sees the same host.
 
     A cheap first check, so that a bad URL is refused before anything is opened. What decides is the address that the
-    socket connects to (`wire.py`).
+    socket connects to (`guard.py`).
 
     Raises:
         FetchFailed: it is no http or https URL, holds credentials, or its host is a literal address out of reach.

@@ -18,6 +18,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "shared.channels": (LEAVES,),
     "shared.store": (LEAVES, "shared.channels"),
     "shared.media": (LEAVES,),
+    # small POSTs by the thousand
+    "shared.http_client": (LEAVES,),
     # for every kind that follows the stream
     "shared.events": (LEAVES, "shared.store", "shared.process"),
     "shared.process": (LEAVES, "shared.store"),
@@ -50,6 +52,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
             "shared.events",
             "shared.inbound",
             "shared.media",
+            "shared.http_client",
             "shared.process",
             "shared.queues",
             "shared.delivery",
@@ -74,8 +77,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     # third-party package -> modules (or packages of modules) that may import it; a package that is not listed may be
     # imported nowhere
     "uvicorn": ("shared.process.server", "shared.process.http_protocol"),
-    "httptools": ("shared.process.http_protocol", "hooks.connections", "meta.http_connection"),
-    "aiohappyeyeballs": ("meta.http_pool",),
+    "httptools": ("shared.process.http_protocol", "shared.http_client.connection"),
+    "aiohappyeyeballs": ("shared.http_client.pool",),
     "uvloop": ("shared.process.child",),
     "psycopg2": ("shared.store",),
     "yoyo": ("shared.store",),
@@ -157,6 +160,7 @@ _NEVER_LOADED_BY: Mapping[str, tuple[str, ...]] = {
     "proc_webdriver": ("aiohttp", "jsonschema_rs"),
     "proc_recorder": ("pyppeteer", "aiohttp", "jsonschema_rs"),
     "proc_sandbox": ("pyppeteer", "redis", "rq"),
+    "proc_hooks": ("pyppeteer", "aiohttp", "redis", "rq", "jsonschema_rs", "segno"),
     "proc_postgres": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
     "proc_redis": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
 }

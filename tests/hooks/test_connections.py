@@ -11,15 +11,16 @@ from typing import Final
 
 import pytest
 
-from hooks.connections import HEAD_MOST
-from hooks.sending import DeliveryResult, Poster
+from hooks.sending import LIMITS, DeliveryResult, Poster
 from shared.clock import monotonic
+from shared.http_client.places import PlaceHolder
 from shared.media.errors import FetchFailed
 from shared.media.reach import Reach
 
 WHOLE_S: Final = 1.0
 ANSWER: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
 BODY: Final = b'{"id":"1-1"}'
+SHARED: Final = 100
 _MEGABYTES: Final = 64 << 20
 """More than the buffers of a connection hold."""
 
@@ -83,7 +84,7 @@ def posted(
                 await asyncio.sleep(pause_s)
             return results, subscriber, longest
         finally:
-            poster.close()
+            await poster.close()
             server.close()
             await subscriber.ended()
 
@@ -203,12 +204,56 @@ def test_many_at_once_have_a_connection_each_and_are_kept() -> None:
         for _ in range(3):
             results = await asyncio.gather(*(poster.post(target, BODY, {"webhook-id": "1-1"}) for _ in range(20)))
             assert all(result.is_taken for result in results)
-        poster.close()
+        await poster.close()
         server.close()
         await subscriber.ended()
         return len(subscriber.requests), subscriber.connections
 
     assert asyncio.run(scenario()) == (60, 20)
+
+
+@pytest.mark.parametrize("is_one_company", [True, False])
+def test_two_hundred_that_hang_delay_none_that_answers(is_one_company: bool) -> None:
+    async def hang(subscriber: RawSubscriber, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await subscriber.read(reader)
+        await reader.read()
+
+    async def scenario() -> float:
+        bad, well = RawSubscriber(hang), RawSubscriber(good)
+        poster = Poster(Reach.PRIVATE, shared=SHARED)
+        async with (
+            await asyncio.start_server(bad.serve, "127.0.0.1", 0, backlog=1024) as hanging,
+            await asyncio.start_server(well.serve, "127.0.0.1", 0) as answering,
+        ):
+            there = poster.target(f"http://127.0.0.1:{hanging.sockets[0].getsockname()[1]}/", {})
+            deliveries = [
+                asyncio.create_task(poster.post(there, BODY, {"webhook-id": "1-1"}, one))
+                for one in [PlaceHolder("a" if is_one_company else f"a{number}") for number in range(200)]
+                for _ in range(20)
+            ]
+            # all that may hang does: one place of each, and a share of the others
+            least = 200 + SHARED // 4
+            async with asyncio.timeout(20.0):
+                while bad.connections < least:
+                    await asyncio.sleep(0.01)
+            target = poster.target(f"http://127.0.0.1:{answering.sockets[0].getsockname()[1]}/", {})
+            longest = 0.0
+            for company in ("a", "b"):
+                holder = PlaceHolder(company)
+                for _ in range(20):
+                    began = monotonic()
+                    result = await poster.post(target, BODY, {"webhook-id": "1-1"}, holder)
+                    longest = max(longest, monotonic() - began)
+                    assert result.is_taken
+            for delivery in deliveries:
+                delivery.cancel()
+            await asyncio.gather(*deliveries, return_exceptions=True)
+            await poster.close()
+            await bad.ended()
+            await well.ended()
+        return longest
+
+    assert asyncio.run(scenario()) < WHOLE_S, "not after the others' timeouts"
 
 
 def test_headers_and_addresses_are_checked() -> None:
@@ -226,4 +271,4 @@ def test_headers_and_addresses_are_checked() -> None:
 
 
 def test_the_limit_is_below_what_a_page_of_memory_costs() -> None:
-    assert HEAD_MOST <= 64 << 10
+    assert LIMITS.head <= 64 << 10

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from meta import http_pool
 from meta.graph import GraphAnswer, RequestUnanswered, RequestUnwritten
+from shared.http_client import pool
 from tests.meta.raw_server import CLOSED, KEPT, OK, WITHIN_S, run, sender, server
 from tests.support import certificates
 
@@ -81,7 +81,7 @@ def test_an_idle_connection_that_the_other_side_ended_is_not_used(farewell: byte
 
 
 def test_connections_are_used_again_for_a_time_and_a_number_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_pool, "_EXCHANGES", 3)
+    monkeypatch.setattr(pool, "_EXCHANGES", 3)
 
     async def scenario() -> None:
         async with server() as provider, sender(connections=4) as own:
@@ -89,7 +89,7 @@ def test_connections_are_used_again_for_a_time_and_a_number_of_requests(monkeypa
                 await own.post(provider.port)
             assert provider.connections == 2
             # idle for too long: closed without being asked
-            monkeypatch.setattr(http_pool, "_KEEPALIVE_S", 0.05)
+            monkeypatch.setattr(pool, "_KEEPALIVE_S", 0.05)
             await own.post(provider.port)
             await asyncio.wait_for(provider.ended.acquire(), WITHIN_S)
             await asyncio.gather(*(own.post(provider.port) for _ in range(20)))

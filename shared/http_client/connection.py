@@ -1,108 +1,59 @@
-"""One HTTP/1.1 connection to a provider: writes a request in one piece and reads the answer to it.
+"""One HTTP/1.1 connection: writes a request in one piece and reads the answer to it, within limits.
 
-A request that was written is answered, or ends the connection; it is never written twice.
+A request that was written is answered, or ends the connection; it is never written twice by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from typing import Final
 
 import httptools
-from starlette.datastructures import Headers
 
 from shared.clock import left
+from shared.http_client.errors import NotAnswered, NotWritten
+from shared.http_client.request import HttpOrigin
 
-LONGEST_BODY: Final = 256 * 1024
-"""Bytes. The longest answer is a page of 100 templates, of one to two KB each."""
-_LONGEST_HEAD: Final = 64 * 1024
-"""Bytes, as much as our own port takes; a provider's heads have one to two KB."""
-_LONGEST_ANSWER: Final = 4 * LONGEST_BODY
-"""Bytes, with the marks between chunks, trailers and interim answers, which may be endless."""
-_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
-_TARGETS: Final = 4096
-"""Addresses that are kept parsed: one for each connection (number, Page) that sends."""
+_MARKS: Final = 4
+"""An answer's bytes over those of its body, at most: marks between chunks, trailers and interim answers may be endless.
+"""
+_SWITCHED: Final = 101
 
 
-class NotWritten(Exception):
-    """Raised when nothing of a request left: it is none, or there is no connection; the text is the reason."""
+@dataclass(frozen=True, slots=True)
+class AnswerLimits:
+    """What is read of an answer.
 
+    Attributes:
+        head: bytes of its head, with all interim answers before it. body: bytes of its body; of a longer one nothing is
+            returned, and the connection is closed. rest_s: None: an answer is there when it is whole. Else its head is
+            the answer; the body is skipped, for so many seconds, only so that the connection can be used again.
+    """
 
-class NotAnswered(Exception):
-    """Raised when a request that may have been written has no whole answer; the text is the reason."""
-
-
-class HttpOrigin(NamedTuple):
-    """What a connection leads to."""
-
-    is_tls: bool
-    host: str
-    port: int
-
-
-class HttpTarget(NamedTuple):
-    """A parsed address: whom to connect to, and the beginning of each request."""
-
-    origin: HttpOrigin
-    start: str
+    head: int
+    body: int
+    rest_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A whole answer; `body` is empty when it was longer than any of a provider's, or compressed, which was not asked
-    for.
+    """An answer; `body` is empty when it was too long, compressed, which was not asked for, or not to be read.
+    `fields`: of its head, names in lower case.
     """
 
     status: int
-    headers: Headers
+    fields: tuple[tuple[bytes, bytes], ...]
     body: bytes
 
-
-@lru_cache(_TARGETS)
-def target_of(url: str) -> HttpTarget:
-    """Return where a POST to `url` goes. Raises `NotWritten`, also for a host name that no resolver takes."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        name = host if ":" in host else host.encode("idna").decode()
-    # the label of a host name, or the port
-    except ValueError as error:
-        raise NotWritten(type(error).__name__) from error
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    # `urlsplit` drops line breaks; a space would end the target
-    if parts.scheme not in _PORTS or not host or "@" in parts.netloc or not _is_line(path) or " " in path:
-        raise NotWritten("InvalidAddress")
-    authority = f"[{name}]" if ":" in name else name
-    if port is not None and port != _PORTS[parts.scheme]:
-        authority += f":{port}"
-    origin = HttpOrigin(parts.scheme == "https", name, port or _PORTS[parts.scheme])
-    # a compressed answer would hide the secrets that are removed from it, and no answer is long
-    start = f"POST {path} HTTP/1.1\r\nHost: {authority}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
-    return HttpTarget(origin, start + "User-Agent: bulkhead\r\nContent-Type: application/json\r\n")
+    def field(self, name: bytes) -> str:
+        """Return the first value of a field, empty when there is none."""
+        return next((value.decode("latin-1") for named, value in self.fields if named == name), "")
 
 
-def request_of(target: HttpTarget, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Return a whole request. Raises `NotWritten` for a header that would not stay one."""
-    lines = [target.start]
-    for name, value in headers.items():
-        # a line break would add headers to the request (CWE-113)
-        if not (_is_line(name) and _is_line(value)) or not name or any(mark in name for mark in ": "):
-            raise NotWritten("InvalidHeader")
-        lines.append(f"{name}: {value}\r\n")
-    lines.append(f"Content-Length: {len(body)}\r\n\r\n")
-    return "".join(lines).encode("ascii") + body
-
-
-def _is_line(text: str) -> bool:
-    return text.isascii() and text.isprintable()
-
-
-class ProviderConnection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """One connection, used for one request at a time.
 
     Args:
@@ -113,16 +64,20 @@ class ProviderConnection(asyncio.Protocol):
         lost: done when the transport is closed.
     """
 
-    def __init__(self, origin: HttpOrigin, on_lost: Callable[[ProviderConnection], None]) -> None:
+    def __init__(self, origin: HttpOrigin, limits: AnswerLimits, on_lost: Callable[[ClientConnection], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self.origin, self._on_lost = origin, on_lost
+        self.origin, self._limits, self._on_lost = origin, limits, on_lost
+        self._is_body_read = limits.rest_s is None
         self.exchanges, self.idle_since = 0, 0.0
         self.lost = self._loop.create_future()
         self._parser = httptools.HttpResponseParser(self)
         self._input = select.poll()
         self._is_open = False
         self._answer: asyncio.Future[HttpAnswer] | None = None
-        self._keeps, self._received = False, 0
+        # `_is_reading`: from the request to the end of its answer, which may be after what the caller waits for
+        self._is_reading = self._keeps = False
+        self._received = 0
+        self._rest: tuple[asyncio.TimerHandle, Callable[[], None]] | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -140,8 +95,19 @@ class ProviderConnection(asyncio.Protocol):
 
     @property
     def is_reusable(self) -> bool:
-        """Whether the last request was read whole and answered whole, and the provider keeps the connection."""
-        return self._keeps and self._answer is None and self.is_open and not self._transport.get_write_buffer_size()
+        """Whether the last request was read whole and answered whole, and the other side keeps the connection."""
+        return (
+            self._keeps
+            and self._answer is None
+            and not self._is_reading
+            and self.is_open
+            and not self._transport.get_write_buffer_size()
+        )
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether an answer that the caller has is still being read to its end."""
+        return self._is_reading and self._answer is None and self.is_open
 
     def has_input(self) -> bool:
         """Whether the kernel has something to read: the end, or what was not asked for. The event loop sees it only in
@@ -162,6 +128,7 @@ class ProviderConnection(asyncio.Protocol):
             raise NotWritten("ConnectionClosed" if left(by) else "TimeoutError")
         answer: asyncio.Future[HttpAnswer] = self._loop.create_future()
         self._answer = answer
+        self._is_reading = True
         self._keeps, self._received = False, 0
         self._begin()
         self.exchanges += 1
@@ -170,10 +137,15 @@ class ProviderConnection(asyncio.Protocol):
         self._answer = None
         return found
 
+    def read_rest(self, done: Callable[[], None]) -> None:
+        """Read the rest of an answer (`has_rest`) within its time, or close; call `done` once."""
+        self._rest = self._loop.call_later(self._limits.rest_s or 0.0, self.abort), done
+
     def abort(self) -> None:
         """End the connection at once."""
-        self._is_open = False
+        self._is_open = self._is_reading = False
         self._transport.abort()
+        self._end_rest()
 
     # --- called by the event loop
 
@@ -184,8 +156,8 @@ class ProviderConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read a piece of the answer."""
-        if self._answer is None or self._answer.done():
-            # an answer to nothing, perhaps why the provider is about to close: the next request must not take it for
+        if not self._is_reading:
+            # an answer to nothing, perhaps why the other side is about to close: the next request must not take it for
             # its own
             self.abort()
             return
@@ -196,9 +168,9 @@ class ProviderConnection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail("InvalidAnswer")
         else:
-            if not self._has_head and self._received > _LONGEST_HEAD:
+            if not self._has_head and self._received > self._limits.head:
                 self._fail("HeadTooLong")
-            elif self._received > _LONGEST_ANSWER:
+            elif self._received > _MARKS * self._limits.body:
                 self._finish(b"", keeps=False)
 
     def eof_received(self) -> None:
@@ -220,7 +192,7 @@ class ProviderConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """An answer begins."""
-        if self._answer is None or self._answer.done():
+        if not self._is_reading:
             raise NotAnswered("a second answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -229,28 +201,33 @@ class ProviderConnection(asyncio.Protocol):
             return
         # 32: what a field costs beside its bytes
         self._head_size += len(name) + len(value) + 32
-        if self._head_size > _LONGEST_HEAD:
+        if self._head_size > self._limits.head:
             self._fail("HeadTooLong")
             raise NotAnswered("too many headers")
         self._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is complete; those of interim answers (RFC 9110 15.2) are skipped."""
-        if self._parser.get_status_code() < 200:
+        status = self._parser.get_status_code()
+        # where only the status counts, a change of protocol is one too
+        if status < 200 and (self._is_body_read or status != _SWITCHED):
             return
         self._has_head = True
         self._keeps = self._parser.should_keep_alive()
         # RFC 9112 6.3: of unknown length. With a transfer coding the end is marked, or unknown to us
         self._is_to_the_end = not any(name in (b"content-length", b"transfer-encoding") for name, _ in self._fields)
+        if not self._is_body_read:
+            self._reply(b"")
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         self._body_size += len(body)
-        if self._body_size > LONGEST_BODY:
+        if self._body_size > self._limits.body:
             # not read to its end; an empty body is unclear, so that a send is in doubt
             self._finish(b"", keeps=False)
             raise NotAnswered("too long")
-        self._body.append(body)
+        if self._is_body_read:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
         """The answer is complete, or one before it."""
@@ -262,16 +239,31 @@ class ProviderConnection(asyncio.Protocol):
     # --- both ends of an exchange
 
     def _finish(self, body: bytes, *, keeps: bool) -> None:
-        if self._answer is not None and not self._answer.done():
-            headers = Headers(raw=self._fields)
-            is_plain = headers.get("content-encoding", "identity").lower() == "identity"
-            self._answer.set_result(HttpAnswer(self._parser.get_status_code(), headers, body if is_plain else b""))
+        """The answer is read to its end, or far enough."""
+        self._is_reading = False
+        self._reply(body)
         if not keeps:
             self._keeps = False
+        self._end_rest()
+
+    def _reply(self, body: bytes) -> None:
+        if self._answer is not None and not self._answer.done():
+            answer = HttpAnswer(self._parser.get_status_code(), tuple(self._fields), body)
+            if answer.field(b"content-encoding").lower() not in ("", "identity"):
+                answer = HttpAnswer(answer.status, answer.fields, b"")
+            self._answer.set_result(answer)
 
     def _fail(self, reason: str) -> None:
         """End the connection, and the exchange if it has no answer yet."""
-        self._keeps = self._is_open = False
+        self._keeps = False
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(NotAnswered(reason))
-        self._transport.abort()
+            is_stale = self.exchanges > 1 and not self._received
+            self._answer.set_exception(NotAnswered(reason, is_stale=is_stale))
+        self.abort()
+
+    def _end_rest(self) -> None:
+        if self._rest is not None:
+            timer, done = self._rest
+            self._rest = None
+            timer.cancel()
+            done()
