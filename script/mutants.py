@@ -1443,6 +1443,17 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit(_READING_SQL, "FROM current WHERE is_old", "FROM current WHERE false"),),
         f"{_READING}::test_figures_are_those_of_the_rows_after_any_history[0]",
     ),
+    "echo-before-its-id": Mutation(
+        "the echo of our own send goes when the id by which it is known is stored",
+        (
+            Edit(
+                "shared/store/reading.py",
+                """[row["message_id"] for row in changed if row["is_new"] or row["furthest"]])""",
+                "[])",
+            ),
+        ),
+        f"{_READING}::test_the_echo_of_our_own_message_is_no_second_line",
+    ),
     "lists-are-whole": Mutation(
         "a list holds what the copies lack",
         (

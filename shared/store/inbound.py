@@ -130,6 +130,13 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
     return new
 
 
+def withdraw_echoes(transaction: Transaction, ids: Sequence[int]) -> int:
+    """Remove lines that are messages of ours, whose id at the provider was not stored yet when their echo came; `ids`:
+    messages of either direction that have changed. Return how many. Repeated, it changes nothing.
+    """
+    return len(transaction.rows("withdraw_echoes", ids=list(ids))) if ids else 0
+
+
 def parked(transaction: Transaction, *, most: int) -> list[int]:
     """Return edits and deletions that had found no message and are to be applied again now, up to `most` of them."""
     return [row["id"] for row in transaction.rows("parked_changes", most=most)]

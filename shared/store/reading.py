@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from shared.content import DELETE, EDIT, READ, TYPING
-from shared.store import contacts, events
+from shared.store import contacts, events, inbound
 from shared.store.pool import Row, Transaction, records
 from shared.store.targets import ACTING
 
@@ -50,6 +50,8 @@ def advance(transaction: Transaction, *, most_transactions: int) -> Step:
     # another recorder went on meanwhile
     if transaction.one("lock_reading_position", name="messages")["xid"] != known["xid"]:
         return Step(messages=0, complete=False)
+    # Here, where both are final, whichever came first: while one was being written, the other could not see it.
+    inbound.withdraw_echoes(transaction, [row["message_id"] for row in changed if row["is_new"] or row["furthest"]])
     messages = _index(transaction, changed, timed=False)
     # the instant is that of a horizon that was reached: of an earlier one, nothing is known about the rest
     transaction.execute("move_reading_position", name="messages", xid=before, read_at=horizon.at if complete else None)

@@ -209,6 +209,55 @@ def test_figures_are_those_of_the_rows_after_any_history(own_env: StoreEnv, seed
     assert rolled_up(env) == (counts, times)
 
 
+@pytest.mark.parametrize("first", ["echo", "id", "echo, indexed"])
+def test_the_echo_of_our_own_message_is_no_second_line(env: StoreEnv, first: str) -> None:
+    """The provider may report what we sent before its answer, with the id by which an echo is known, is stored."""
+    chat = "15550100201"
+    (ours,) = env.accept(chat)
+    env.claim([ours])
+
+    def echo() -> None:
+        line = InboundMessage(
+            connection_id=env.connection,
+            provider_id="wamid.ours",
+            chat_id=chat,
+            sender="15550100000",
+            type="text",
+            content={"body": "hello"},
+            at=datetime.now(UTC),
+            from_me=True,
+        )
+        env.store.run(inbound.insert, [(line, None)])
+
+    if first == "id":
+        env.settle(ours, MessageState.SENT, provider_id="wamid.ours")
+    echo()
+    by_hand = came(env, chat, "wamid.hand", from_me=True)
+    if first == "echo, indexed":
+        advance(env)
+    if first != "id":
+        assert len(listed(env)) == 3, "as long as nothing tells them apart"
+        # an edit on the phone takes hold on the line that there is
+        words = {"target": "wamid.ours", "body": "edited"}
+        came(env, chat, "wamid.edit", type="edit", content=words, from_me=True)
+        env.settle(ours, MessageState.SENT, provider_id="wamid.ours")
+    # an edit of ours has the id of what it edits
+    (edit,) = env.accept(chat, type="edit", content={"target": "wamid.hand", "body": "y"})
+    env.claim([edit])
+    env.settle(edit, MessageState.SENT, provider_id="wamid.hand")
+    advance(env)
+    assert listed(env, type="text") == [by_hand, ours]
+    counts = {key[3:]: number for key, number in rolled_up(env)[0].items()}
+    assert counts["text", "echoed"] == counts["text", "sent"] == 1
+    if first != "id":
+        env.store.run(inbound.apply_parked, env.store.run(inbound.parked, most=10))
+        assert env.row(ours)["content"]["body"] == "edited"
+    # read again from the beginning, nothing else goes
+    query(env.url, "UPDATE reading_positions SET xid = 1, read_at = '2020-01-01' WHERE name = 'messages'")
+    advance(env, most=10**6)
+    assert listed(env, type="text") == [by_hand, ours]
+
+
 def test_a_list_holds_what_the_copies_lack(env: StoreEnv) -> None:
     old = came(env, "15550100201", "wamid.1", at=datetime.now(UTC) - timedelta(hours=1))
     advance(env)

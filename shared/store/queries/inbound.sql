@@ -42,7 +42,7 @@ WITH kept AS (
               type text, content jsonb, context jsonb, at timestamptz)
     JOIN phone_configs c ON c.id = r.connection_id
     -- The provider reports what we send like what was written on the phone. Our own send is known by its id there: if
-    -- that is not stored yet, the echo is kept as a message.
+    -- that is not stored yet, the echo is kept as a message until then (withdraw_echoes).
     WHERE NOT (r.from_me AND EXISTS (SELECT FROM messages m
                                      WHERE m.provider_id = r.provider_id AND m.provider_id <> ''
                                        AND m.connection_id = r.connection_id))
@@ -66,6 +66,65 @@ WITH kept AS (
     WHERE kept.type NOT IN ('edit', 'revoke') ORDER BY kept.at, kept.id
 )
 SELECT id, connection_id, provider_id FROM kept;
+
+-- withdraw_echoes --
+-- Remove lines that were kept as written by hand and are messages of ours, whose id at the provider was not stored yet
+-- when the echo came. `ids`: messages of either direction that have changed since the last time.
+WITH twice AS MATERIALIZED (
+    -- In both directions, since either may be the later one. OFFSET 0: a look by the whole key for each row.
+    SELECT echo.id, m.content ? 'erased' AS is_erased
+    FROM messages m
+    CROSS JOIN LATERAL (SELECT id, type FROM inbound_messages
+                        WHERE connection_id = m.connection_id AND provider_id = m.provider_id AND from_me
+                        OFFSET 0) AS echo
+    WHERE m.id = ANY(%(ids)s::bigint[]) AND m.provider_id <> '' AND (echo.type = 'reaction') = (m.type = 'reaction')
+      -- an edit has the id of what it edits, which may have been written by hand
+      AND m.type NOT IN ('edit', 'delete', 'read', 'typing') AND echo.type NOT IN ('edit', 'revoke')
+    UNION
+    SELECT echo.id, m.is_erased
+    FROM inbound_messages echo
+    CROSS JOIN LATERAL (SELECT type, content ? 'erased' AS is_erased FROM messages
+                        WHERE provider_id = echo.provider_id AND provider_id <> ''
+                          AND connection_id = echo.connection_id
+                        OFFSET 0) AS m
+    WHERE echo.id = ANY(%(ids)s::bigint[]) AND echo.from_me AND (echo.type = 'reaction') = (m.type = 'reaction')
+      AND m.type NOT IN ('edit', 'delete', 'read', 'typing') AND echo.type NOT IN ('edit', 'revoke')
+), locked AS MATERIALIZED (
+    SELECT id FROM inbound_messages WHERE id = ANY(ARRAY(SELECT id FROM twice)) ORDER BY id FOR UPDATE
+), gone AS (
+    DELETE FROM inbound_messages i USING locked JOIN twice USING (id) WHERE i.id = locked.id
+    RETURNING i.id, i.connection_id, i.provider_id, i.journal_id, twice.is_erased
+), released AS (
+    -- The file that it came with; what our own message refers to is not one that was received.
+    UPDATE media_files f SET released_at = now()
+    FROM inbound_media came
+    WHERE came.message_id = ANY(ARRAY(SELECT id FROM gone)) AND f.company_id = came.company_id
+      AND f.sha256 = came.sha256 AND f.is_received
+), copied AS (
+    -- The raw event holds our message too: when it is deleted for everyone, its content goes from there.
+    INSERT INTO journal_copies (connection_id, provider_id, journal_id, is_due)
+    SELECT connection_id, provider_id, journal_id, is_erased FROM gone WHERE journal_id IS NOT NULL
+    ON CONFLICT (connection_id, provider_id, journal_id) DO NOTHING
+), again AS (
+    -- Edits and deletions by hand that took hold on the line are those of our message.
+    UPDATE inbound_messages c SET look_again_at = now()
+    WHERE c.id = ANY(ARRAY(SELECT change.id FROM gone
+                           CROSS JOIN LATERAL (SELECT id FROM inbound_messages
+                                               WHERE connection_id = gone.connection_id
+                                                 AND content ->> 'target' = gone.provider_id
+                                                 AND type IN ('edit', 'revoke') AND from_me OFFSET 0) AS change))
+), uncounted AS (
+    DELETE FROM message_index x WHERE x.message_id = ANY(ARRAY(SELECT id FROM gone))
+    RETURNING x.company_id, x.day, x.phone_index, x.connection_type, x.direction, x.type, x.outcome
+), counted AS (
+    INSERT INTO message_rollups (company_id, day, phone_index, connection_type, direction, type, outcome, messages)
+    SELECT company_id, day, phone_index, connection_type, direction, type, outcome, -count(*) FROM uncounted
+    GROUP BY company_id, day, phone_index, connection_type, direction, type, outcome
+    ORDER BY company_id, day, phone_index, connection_type, direction, type, outcome
+    ON CONFLICT (company_id, day, phone_index, connection_type, direction, type, outcome)
+    DO UPDATE SET messages = message_rollups.messages + excluded.messages
+)
+SELECT id FROM gone;
 
 -- apply_inbound_changes --
 -- Let edits and revokes take hold on what they are about: those among the given rows, and those that came before the
