@@ -146,7 +146,7 @@ def build_app(
         ChatOperations(directory, child.store),
         SearchOperations(directory, child.store),
         ContactOperations(directory, child.store),
-        ContactTransferOperations(directory, child.store),
+        ContactTransferOperations(directory, child.store, tasks),
         AnalyticsOperations(directory, child.store),
         MediaOperations(directory, files, storage),
         dead_letters,

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from recorder import environment_seeds
 from recorder.company_deletion import CompanyDeletion
 from recorder.company_export import EXPORT, CompanyExport
+from recorder.contact_import import ContactImport
 from recorder.dead_hosts import DeadHosts
 from recorder.environment_seeds import SeedOutcome
 from recorder.files import OldFiles
@@ -21,6 +22,7 @@ from recorder.parked_changes import apply_parked
 from recorder.reading_copies import ReadingCopies
 from recorder.retention import RetentionTask
 from shared.clock import monotonic
+from shared.compose.contact_entries import IMPORT
 from shared.delivery.reclaim import reclaim
 from shared.errors import MigrationRefused, SettingsInvalid, StoreUnavailable
 from shared.logs import logger
@@ -70,6 +72,8 @@ _COPIES_S: Final = 1.0
 """Seconds between rounds of the copies that lists and figures are read from: searches and figures are that old."""
 _BACKFILL_S: Final = 3600.0
 """Seconds between rounds of indexing older messages; the first one finishes it, unless the database is away."""
+_IMPORTS: Final = 4
+"""Imports of contacts at once: they wait for PostgreSQL and for a thread that reads most of the time."""
 _PARTITIONS_S: Final = 3600.0
 """Seconds between rounds: often enough that a failed try is repeated many times before the first day without a
 partition.
@@ -93,8 +97,14 @@ class RecorderService:
         self._old_files = OldFiles(child.store, self._storage, child.metrics, days=child.settings.media_retention_days)
         self._deletion = CompanyDeletion(child.store, self._storage)
         self._export = CompanyExport(child, self._storage)
+        self._import = ContactImport(child)
         # one at a time: it reads as fast as the disk gives
-        self._tasks = TaskRunner(child, {EXPORT: self._export.export}, at_once=1)
+        exports = TaskRunner(child, {EXPORT: self._export.export}, at_once=1, name="export-tasks")
+        # one of each company, and a few companies side by side
+        imports = TaskRunner(
+            child, {IMPORT: self._import.take_in}, at_once=_IMPORTS, name="import-tasks", beside=exports
+        )
+        self._tasks = (exports, imports)
         self._notified = asyncio.Event()
         self._schema = asyncio.Event()
         # Apart from `_schema`: a refused migration must end the wait in `start` too.
@@ -125,7 +135,8 @@ class RecorderService:
             raise SettingsInvalid([str(self._refusal)])
         # Set before the loops: from here on a refused migration is an error of a running process, see `_migrate`.
         self._started = True
-        self._tasks.start()
+        for tasks in self._tasks:
+            tasks.start()
         for name, interval_s, work in (
             ("journal", _JOURNAL_S, self._journal.catch_up),
             ("desired", _DESIRED_S, self._report_desired),
@@ -142,14 +153,16 @@ class RecorderService:
             ("files", _RETENTION_S, self._old_files.prune),
             ("company-deletion", _DELETION_S, self._deletion.advance),
             ("exports", _RETENTION_S, self._export.prune),
+            ("imports", _RETENTION_S, self._import.prune),
         ):
             self._child.spawn(
                 self._repeat(interval_s, work, notified=self._notified if name == "journal" else None), name
             )
 
     async def drain(self, by: float) -> bool:
-        """Store what is in the journal. An export that is being made is begun again by the next life."""
-        await self._tasks.drain(monotonic())
+        """Store what is in the journal. An export is begun again by the next life; an import goes on."""
+        for tasks in self._tasks:
+            await tasks.drain(monotonic())
         if self._schema.is_set() and monotonic() < by:
             try:
                 await self._journal.catch_up()
@@ -160,7 +173,8 @@ class RecorderService:
 
     async def close(self) -> None:
         """Close the journal and the storage."""
-        await self._tasks.close()
+        for tasks in self._tasks:
+            await tasks.close()
         self._journal.close()
         await self._storage.close()
 

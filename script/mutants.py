@@ -1537,14 +1537,47 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "files-beside-the-loop": Mutation(
         "a file of contacts is read in a thread, so that the event loop serves the others",
-        (Edit("api/reading/contact_transfer.py", "await asyncio.to_thread(_next, entries)", "_next(entries)"),),
-        "tests/unit/test_contact_files.py::test_files_are_read_beside_the_event_loop",
+        (Edit("recorder/contact_import.py", "await asyncio.to_thread(next_lines, entries)", "next_lines(entries)"),),
+        "tests/recorder/test_contact_import.py::test_a_contact_that_cannot_be_changed_stops_no_other",
+    ),
+    "import-position": Mutation(
+        "an import goes on where its last commit was",
+        (
+            Edit(
+                "recorder/contact_import.py",
+                "read_entries(content, form), position, None)",
+                "read_entries(content, form), 0, None)",
+            ),
+        ),
+        "tests/recorder/test_contact_import.py::test_a_recorder_that_is_killed_goes_on_where_it_was",
+    ),
+    "import-fence": Mutation(
+        "an import is written by the process whose task it is",
+        (
+            Edit(
+                "recorder/queries/contact_imports.sql",
+                "AND t.state = 'running' AND t.incarnation = %(incarnation)s",
+                "AND t.incarnation <> %(incarnation)s || '!'",
+            ),
+        ),
+        "tests/recorder/test_contact_import.py::test_another_life_that_is_still_at_it_writes_nothing_more",
+    ),
+    "import-lost-answer": Mutation(
+        "contacts whose commit was not confirmed are not taken twice",
+        (
+            Edit(
+                "recorder/queries/contact_imports.sql",
+                "i.position = %(position)s AND",
+                "i.position <= %(position)s + 1000 AND",
+            ),
+        ),
+        "tests/recorder/test_contact_import.py::test_a_commit_whose_answer_was_lost_is_not_repeated",
     ),
     "no-formulas": Mutation(
         "no cell of an exported file is a formula to a spreadsheet",
         (
             Edit(
-                "api/reading/contact_files.py",
+                "shared/contact_files.py",
                 """rows.writerow([f"'{cell}" if _FORMULA.match(cell) else cell for cell in cells])""",
                 """rows.writerow(cells)""",
             ),

@@ -65,6 +65,8 @@ FAIL_POINTS: Final[Mapping[str, str]] = {
     "deletion.rows": "a batch of a company's rows is deleted; how far it is was not noted",
     "deletion.files": "a batch of a company's files is deleted; how far it is was not noted",
     "deletion.gone": "a company's own row is deleted; its task has not ended",
+    "import.taken": "contacts of a file and how far their import is are written, uncommitted",
+    "import.noted": "contacts of a file and how far their import is are committed",
     "spawn.begun": "a slot's lock is taken and names a new incarnation; no process is started",
     "spawn.started": "a process is started; its slot's lock does not name it",
     "death.proved": "nothing is left of a dead process's tree; no process was notified",

@@ -250,13 +250,6 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     },
     "Contact": _CONTACT,
     "Contacts": {"contacts": [_CONTACT], "next": None},
-    "ContactImport": {
-        "created": 12,
-        "updated": 1,
-        "unchanged": 0,
-        "failed": 1,
-        "errors": [{"line": 7, "reason": "has no number or id, or one that cannot be one"}],
-    },
     "ChatRead": {"chatId": "15550100200", "readAt": _AT},
     "Analytics": {
         "companyId": "demo",

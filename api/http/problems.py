@@ -131,7 +131,12 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     "contact_file_invalid": ProblemType(
         status=422,
         title="File of contacts cannot be read",
-        remedy="`detail` says why; what stands before it was taken, and `created`, `updated`, `errors` count it.",
+        remedy="`detail` says why; nothing of it was taken.",
+    ),
+    "contact_import_open": ProblemType(
+        status=409,
+        title="Contacts are being imported",
+        remedy="Wait until the task `taskId` has ended; a company imports one file at a time.",
     ),
     "process_unknown": ProblemType(status=404, title="Process kind not found", remedy="`known` lists the kinds."),
     "method_not_allowed": ProblemType(

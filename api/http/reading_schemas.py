@@ -102,18 +102,6 @@ READING_SCHEMAS: Final[Mapping[str, Schema]] = {
             "updatedAt": AT,
         }
     ),
-    "ContactImport": closed_object(
-        {
-            "created": COUNT,
-            "updated": COUNT,
-            "unchanged": COUNT,
-            "failed": COUNT,
-            "errors": {
-                **array(named_object("ImportError", {"line": COUNT, "reason": TEXT})),
-                "description": "What was left out, at most 100; `line` from 1.",
-            },
-        }
-    ),
     "ChatRead": closed_object({"chatId": TEXT, "readAt": AT}),
     "Analytics": closed_object(
         {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -18,9 +16,10 @@ from api.http.parameters import Parameter, cursor, limit, query_of
 from api.http.problems import Problem
 from api.reading.chats import SEARCH_RULE, SEARCH_SCHEMA, number_of
 from shared.channels import chat_ids
+from shared.compose.contact_entries import CHANGES, LONGEST_TAG, require_fields
 from shared.compose.directory import Directory, require_possible
 from shared.events.message_json import JsonObject
-from shared.fields import Field, FieldsInvalid, checked, json_schema, pointer
+from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.store import contacts
 from shared.store.contacts import ChangeRefused, Noted, Person
 from shared.store.store import Store
@@ -33,28 +32,6 @@ _PAGE: Final = 50
 LONGEST_PAGE: Final = 200
 _BODY_LIMIT: Final = 65536
 _OWN_ID: Final = re.compile(r"p([0-9]{1,18})")
-_TAGS_MOST: Final = 50
-_LONGEST_TAG: Final = 50
-_LONGEST_NAME: Final = 200
-_FIELDS_BYTES: Final = 16384
-"""Bytes of a person's custom fields as JSON."""
-CHANGES: Final = (
-    Field(
-        name="name", kind=str, longest=_LONGEST_NAME, purpose="What the company calls it; empty: the profile's name."
-    ),
-    Field(
-        name="tags",
-        kind=list,
-        items=Field(kind=str, shortest=1, longest=_LONGEST_TAG),
-        most=_TAGS_MOST,
-        purpose="All of its tags, in place of those before.",
-    ),
-    Field(
-        name="customFields",
-        kind=dict,
-        purpose="Texts, numbers and booleans by name; those that are not named stay, null removes one.",
-    ),
-)
 _MERGE: Final = (
     Field(
         name="contactId",
@@ -80,8 +57,8 @@ _TAG: Final = Parameter(
     name="tag",
     place="query",
     purpose="Only those with this tag, in capitals or not.",
-    schema={"type": "string", "minLength": 1, "maxLength": _LONGEST_TAG},
-    rule=f"a tag of at most {_LONGEST_TAG} characters",
+    schema={"type": "string", "minLength": 1, "maxLength": LONGEST_TAG},
+    rule=f"a tag of at most {LONGEST_TAG} characters",
 )
 
 
@@ -279,22 +256,6 @@ def canonical(alias: str) -> str:
         return chat_ids.canonical(alias)
     except chat_ids.ChatInvalid:
         return ""
-
-
-def require_fields(fields: Mapping[str, Any], at: str) -> None:
-    """Raise `FieldsInvalid` unless custom fields, which `CHANGES` takes, are flat, few and short."""
-    wrong = [
-        (at + pointer(name), "must be a text of at most 1,000 characters, a number, true, false, or null")
-        for name, value in fields.items()
-        if not (
-            value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 1000)
-        )
-    ]
-    wrong += [(at, "must have names of 1 to 60 characters") for name in fields if not 1 <= len(name) <= 60]
-    if len(fields) > contacts.FIELDS_MOST or len(json.dumps(dict(fields))) > _FIELDS_BYTES:
-        wrong.append((at, f"must be at most {contacts.FIELDS_MOST} fields of {_FIELDS_BYTES} bytes in all"))
-    if wrong:
-        raise FieldsInvalid(wrong)
 
 
 def shown(person: Person) -> JsonObject:

@@ -16,6 +16,7 @@ from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import correlation_id, logger
 from shared.process.leased_work import Intervals, LeasedRows, LeasedWork
+from shared.process.metrics import Counter
 from shared.process.periodic import until_available
 from shared.process.service import Child
 from shared.store import tasks
@@ -43,10 +44,19 @@ class TaskRunner:
     """The tasks of one process.
 
     Args:
-        child: of the process. handlers: by operation. at_once: most tasks in hand.
+        child: of the process. handlers: by operation. at_once: most tasks in hand. name: of the loop. beside: another
+            runner of this process, with other operations; both count together.
     """
 
-    def __init__(self, child: Child, handlers: Mapping[str, Handler], *, at_once: int = AT_ONCE) -> None:
+    def __init__(
+        self,
+        child: Child,
+        handlers: Mapping[str, Handler],
+        *,
+        at_once: int = AT_ONCE,
+        name: str = "tasks",
+        beside: TaskRunner | None = None,
+    ) -> None:
         self._store, self._handlers = child.store, handlers
         self._kind, self._slot, self._incarnation = (
             child.kind.name,
@@ -57,13 +67,17 @@ class TaskRunner:
         self._tidy_at = 0.0
         self._work = LeasedWork(
             child,
-            "tasks",
+            name,
             LeasedRows(release=self._reclaim, take=self._take, key=lambda task: task.id, work=self._do),
             capacity=at_once,
             intervals=Intervals(busy_s=BUSY_S, idle_s=IDLE_S),
             beat_limit_s=_BEAT_LIMIT_S,
         )
-        self._ended = child.metrics.counter("tasks_ended", "Tasks that this process ended.", ("operation", "state"))
+        self._ended: Counter = (
+            beside._ended
+            if beside
+            else child.metrics.counter("tasks_ended", "Tasks that this process ended.", ("operation", "state"))
+        )
 
     def start(self) -> None:
         """Start to take tasks; what earlier lives of this slot had in hand is given back first."""

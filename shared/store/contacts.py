@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum, auto
 from typing import Any, Final
 
 from shared.store.pool import Row, Transaction, json
@@ -238,27 +239,39 @@ class Imported:
     noted: Noted
 
 
-def take_in(transaction: Transaction, company_id: str, people: Sequence[Imported]) -> tuple[int, int]:
-    """Write people of a file: new ones, and what is different about those that are known. Return how many of each.
-    Raises `ChangeRefused`.
+class Taken(StrEnum):
+    """What was done with a person of a file."""
+
+    CREATED = auto()
+    UPDATED = auto()
+    UNCHANGED = auto()
+
+
+def take_in(transaction: Transaction, company_id: str, people: Sequence[Imported]) -> list[Taken | ChangeRefused]:
+    """Write people of a file: new ones, and what is different about those that are known. Return what was done with
+    each, or why it cannot be changed.
     """
     transaction.execute("lock_aliases", company_id=company_id)
-    created = updated = 0
-    for one in people:
-        person_id = find(transaction, company_id, person_id=None, alias=one.alias)
-        if person_id is None:
-            columns = {"name": one.noted.name or "", "profile_name": "", "username": ""}
-            fields = {name: value for name, value in (one.noted.fields or {}).items() if value is not None}
-            new = {**columns, "tags": list(dict.fromkeys(one.noted.tags or ())), "fields": fields}
-            person_id = int(transaction.one("add_person", company_id=company_id, id=None, **_columns(new))["id"])
-            transaction.execute("add_alias", company_id=company_id, alias=one.alias, person_id=person_id)
-            _note(transaction, "created", company_id, person_id, {})
-            created += 1
-        elif change(
-            transaction, company_id, person_id, _without_profiles_name(transaction, company_id, person_id, one)
-        ):
-            updated += 1
-    return created, updated
+    return [_take_in(transaction, company_id, one) for one in people]
+
+
+def _take_in(transaction: Transaction, company_id: str, one: Imported) -> Taken | ChangeRefused:
+    person_id = find(transaction, company_id, person_id=None, alias=one.alias)
+    if person_id is None:
+        columns = {"name": one.noted.name or "", "profile_name": "", "username": ""}
+        fields = {name: value for name, value in (one.noted.fields or {}).items() if value is not None}
+        new = {**columns, "tags": list(dict.fromkeys(one.noted.tags or ())), "fields": fields}
+        person_id = int(transaction.one("add_person", company_id=company_id, id=None, **_columns(new))["id"])
+        transaction.execute("add_alias", company_id=company_id, alias=one.alias, person_id=person_id)
+        _note(transaction, "created", company_id, person_id, {})
+        return Taken.CREATED
+    noted = _without_profiles_name(transaction, company_id, person_id, one)
+    try:
+        changed = change(transaction, company_id, person_id, noted)
+    # refused before anything was written: it stops no other
+    except ChangeRefused as error:
+        return error
+    return Taken.UPDATED if changed else Taken.UNCHANGED
 
 
 def _without_profiles_name(transaction: Transaction, company_id: str, person_id: int, one: Imported) -> Noted:

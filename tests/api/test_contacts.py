@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from shared.store import people
+from recorder.contact_import import ContactImport
+from shared.compose.contact_entries import IMPORT
+from shared.store import people, tasks
 from shared.store.people import OnePerson
 from tests.api.api_env import ApiEnv, problem
 from tests.api.test_chats import advance, of, receive
+from tests.store.env import open_store
 
 PLACE = "/api/v2/contacts/alpha"
 
@@ -206,18 +212,39 @@ def test_two_numbers_with_one_name_stay_two_contacts(api_env: ApiEnv) -> None:
     assert new(api_env, "15550108501")["id"] != new(api_env, "15550108502")["id"]
 
 
+def carry_out(api_env: ApiEnv) -> None:
+    """Do what the recorder does with an import that waits."""
+    incarnation = "recorder-0.a"
+    with closing(open_store(api_env.database_url)) as store:
+        child: Any = SimpleNamespace(store=store, identity=SimpleNamespace(process_incarnation=incarnation))
+        (task,) = store.run(tasks.take, kind="recorder", incarnation=incarnation, operations=[IMPORT], most=1)
+        result = asyncio.run(ContactImport(child).take_in(task))
+        assert store.run(tasks.finish, task_id=task.id, incarnation=incarnation, result=result)
+
+
 def test_a_file_of_contacts_goes_in_and_out(api_env: ApiEnv) -> None:
     place = "/api/v2/contact-files/beta"
     lines = ["phone,name,tags,Customer", "+1 555 010 8601,Ada,vip;navy,4711", "nonsense,Bob,,", "15550108602,=1+1,,"]
     body = "\r\n".join(lines).encode()
 
-    def take_in(content: bytes, form: str = "csv") -> Any:
-        return api_env.call("POST", f"{place}?format={form}", data=content, headers={"Content-Type": "text/csv"})
+    def begin(content: bytes, form: str = "csv") -> Any:
+        headers = {"Content-Type": "text/csv", "Prefer": "respond-async"}
+        return api_env.call("POST", f"{place}?format={form}", data=content, headers=headers)
 
-    done = take_in(body).json()
-    error = {"line": 3, "reason": "has no number or id, or one that cannot be one"}
+    def take_in(content: bytes, form: str = "csv") -> Any:
+        answer = begin(content, form)
+        assert answer.status_code == 202, answer.text
+        busy = begin(content, form)
+        assert problem(busy)["type"] == "contact_import_open", "one at a time"
+        assert problem(busy)["taskId"] == answer.json()["id"]
+        carry_out(api_env)
+        return of(api_env, answer.headers["Location"])["result"]
+
+    done = take_in(body)
+    reason = "has no number or id, or one that cannot be one: write a number as +15550100200"
+    error = {"line": 3, "field": "aliases", "reason": reason}
     assert done == {"created": 2, "updated": 0, "unchanged": 0, "failed": 1, "errors": [error]}
-    again = take_in(body.replace(b"Ada", b"Ada Lovelace")).json()
+    again = take_in(body.replace(b"Ada", b"Ada Lovelace"))
     assert (again["created"], again["updated"], again["unchanged"], again["failed"]) == (0, 1, 1, 1)
     ada = of(api_env, "/api/v2/contacts/beta/15550108601")
     assert (ada["name"], ada["tags"], ada["customFields"]) == ("Ada Lovelace", ["vip", "navy"], {"Customer": "4711"})
@@ -226,7 +253,7 @@ def test_a_file_of_contacts_goes_in_and_out(api_env: ApiEnv) -> None:
         assert (file.status_code, file.headers["Content-Type"]) == (200, kind)
         assert "attachment" in file.headers["Content-Disposition"]
         before = of(api_env, "/api/v2/contacts/beta?limit=200")
-        assert take_in(file.content, form).json() == {
+        assert take_in(file.content, form) == {
             "created": 0,
             "updated": 0,
             "unchanged": len(before["contacts"]),
@@ -241,12 +268,12 @@ def test_a_file_of_contacts_goes_in_and_out(api_env: ApiEnv) -> None:
         '15550108604,"{""x"":""\\ud800""}"',
         "1555010860,[" + "[" * 9999,
     ]
-    reasons = [error["reason"] for error in take_in("\n".join(odd).encode()).json()["errors"]]
-    assert reasons == [
-        "customFields/x must be a number that is not infinite",
-        "customFields/x holds half of a surrogate pair, which is no character",
-        "customFields is not JSON",
+    errors = take_in("\n".join(odd).encode())["errors"]
+    assert [(error["field"], error["reason"].partition(":")[0]) for error in errors] == [
+        ("customFields/x", "must be a number that is not infinite"),
+        ("customFields/x", "holds half of a surrogate pair, which is no character"),
+        ("customFields", "is not JSON"),
     ]
-    assert problem(take_in(b"\xff\xfe"))["type"] == "contact_file_invalid"
-    assert problem(take_in(b"nothing", "vcard"))["type"] == "contact_file_invalid"
+    assert problem(begin(b"\xff\xfe"))["type"] == "contact_file_invalid"
+    assert problem(begin(b"nothing", "vcard"))["type"] == "contact_file_invalid"
     assert len(api_env.sql("SELECT id FROM events WHERE company_id = 'beta' AND type = 'contact.created'")) >= 2

@@ -61,6 +61,8 @@ FILL = """
     INSERT INTO media_files (company_id, sha256, size, mimetype) VALUES (%(company)s, repeat('a', 64), 1, 'text/plain');
     INSERT INTO tasks (company_id, connection_id, process_name, operation, expires_at)
     VALUES (%(company)s, %(connection)s, 'meta', 'test', now() + interval '1 hour');
+    INSERT INTO contact_imports (task_id, company_id, format, content)
+    SELECT id, company_id, 'csv', 'x' FROM tasks WHERE company_id = %(company)s LIMIT 1;
     INSERT INTO environment_seeds (company_id, phone_index, digest, written) VALUES (%(company)s, 0, '', '');
     INSERT INTO events (subject, type, company_id) VALUES ('audit', 'audit.x', %(company)s);
 """

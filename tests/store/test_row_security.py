@@ -28,6 +28,7 @@ TENANT_MAY: Final[Mapping[str, str]] = {
     "tenant_secrets": "SELECT (company_id, created_at, name, updated_at), INSERT (company_id, name, sealed), "
     "UPDATE (sealed, updated_at), DELETE",
     "company_exports": "SELECT",
+    "contact_imports": "INSERT",
     "phone_configs": "SELECT, INSERT, UPDATE",
     "messages": "SELECT, UPDATE",
     "inbound_messages": "SELECT",

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from shared.events.message_json import JsonObject
-
 COLUMNS: Final = ("contactId", "aliases", "name", "profileName", "username", "tags", "customFields")
 """Of an exported file, in its order."""
 _READ_ONLY: Final = frozenset({"contactId", "profileName", "username"})
@@ -53,7 +51,7 @@ class Entry:
 
     Attributes:
         line: where it begins, from 1. aliases: its ids as they stand there. problem: why it cannot be taken; empty: it
-            can, as far as the file's form goes.
+            can, as far as the file's form goes. column: what the problem is about; empty: the whole line.
     """
 
     line: int
@@ -62,6 +60,7 @@ class Entry:
     tags: Sequence[str] | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    column: str = ""
 
 
 def decoded(body: bytes) -> str:
@@ -100,7 +99,7 @@ def read_csv(text: str) -> Iterator[Entry]:
 
 def _of_row(line: int, row: Mapping[str, str], is_long: bool) -> Entry:
     if is_long:
-        return Entry(line=line, problem="has more cells than the first line")
+        return Entry(line=line, problem="has more cells than the first line: put a cell with a delimiter into quotes")
     given = "|".join(row.get(name, "") for name in _ALIASES)
     fields: dict[str, Any] = {
         name: text for name, text in row.items() if text and name and name not in _ALIASES and name not in COLUMNS
@@ -109,9 +108,13 @@ def _of_row(line: int, row: Mapping[str, str], is_long: bool) -> Entry:
         try:
             more = json.loads(text)
         except (ValueError, RecursionError):
-            return Entry(line=line, problem="customFields is not JSON")
+            return Entry(
+                line=line, column="customFields", problem='is not JSON: write an object, as {"customerNumber": "4711"}'
+            )
         if not isinstance(more, dict):
-            return Entry(line=line, problem="customFields is no object")
+            return Entry(
+                line=line, column="customFields", problem='is no object: write one, as {"customerNumber": "4711"}'
+            )
         fields |= more
     return Entry(
         line=line,
@@ -144,7 +147,7 @@ def _plain(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
-def write_csv(contacts: Iterable[JsonObject], *, header: bool) -> bytes:
+def write_csv(contacts: Iterable[Mapping[str, Any]], *, header: bool) -> bytes:
     """Return contacts, as clients see them, as lines of a CSV file. No cell is a formula to a spreadsheet."""
     target = io.StringIO()
     rows = csv.writer(target)
@@ -209,7 +212,7 @@ def read_vcards(text: str) -> Iterator[Entry]:
         elif card is not None and len(card) <= _CARD_LINES_MOST:
             card.append(_Property(name, parameters, value))
     if card is not None:
-        yield Entry(line=begun, problem="has no END:VCARD")
+        yield Entry(line=begun, problem="has no END:VCARD: the file may be cut off")
     if not begun:
         raise FileUnreadable("The file has no BEGIN:VCARD.")
 
@@ -255,7 +258,7 @@ def _of_card(line: int, card: Sequence[_Property]) -> Entry:
         try:
             more = json.loads(text)
         except (ValueError, RecursionError):
-            return Entry(line=line, problem="X-BULKHEAD-FIELDS is not JSON")
+            return Entry(line=line, column="X-BULKHEAD-FIELDS", problem="is not JSON: write an object")
         fields |= more if isinstance(more, dict) else {}
     return Entry(line=line, aliases=aliases, name=name or None, tags=tags or None, fields=fields)
 
@@ -270,7 +273,7 @@ def _unescaped(value: str) -> str:
     return re.sub(r"\\(.)", lambda found: "\n" if found[1] in "nN" else found[1], value)
 
 
-def write_vcards(contacts: Iterable[JsonObject]) -> bytes:
+def write_vcards(contacts: Iterable[Mapping[str, Any]]) -> bytes:
     """Return contacts, as clients see them, as vCards of version 4.0."""
     lines = []
     for one in contacts:
