@@ -14,12 +14,12 @@ from api.http.keys import act_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, cursor, query_of
 from api.http.problems import Problem
-from api.messages.paths import named
+from api.messages.paths import message_unknown, named_by_any
 from shared.clock import read_timestamp
 from shared.compose.directory import Directory, require_possible
 from shared.fields import Field, checked, json_schema
 from shared.states import MessageState
-from shared.store import interventions
+from shared.store import interventions, targets
 from shared.store.interventions import MOST_AT_ONCE, REDRIVEN, RESOLUTIONS, Obstacle, Resolution
 from shared.store.pool import Row
 from shared.store.store import Store
@@ -218,7 +218,7 @@ class DeadLetterOperations:
 
     async def redrive_one(self, request: Request) -> Response:
         """Queue one message again; no effect on one that was redriven before."""
-        company_id, chat_id, message_id = named(request)
+        company_id, chat_id, message_id = await self._named(request)
         # first: a redrive leaves such messages as they are, and their state would be a misleading reason
         await self._require_sendable(company_id, chat_id, message_id)
         # one conditional statement: of two concurrent operators only one queues the message
@@ -237,7 +237,7 @@ class DeadLetterOperations:
 
     async def resolve(self, request: Request) -> Response:
         """Resolve a held message as the operator decides."""
-        company_id, chat_id, message_id = named(request)
+        company_id, chat_id, message_id = await self._named(request)
         resolution: Resolution = checked(await read_json(request), _RESOLVE_FIELDS)["as"]
         if resolution == "resend":
             await self._require_sendable(company_id, chat_id, message_id)
@@ -257,6 +257,20 @@ class DeadLetterOperations:
         ):
             raise Problem("not_held", f"The message is {shown['status']}.", state=shown["status"])
         return JSONResponse(shown)
+
+    async def _named(self, request: Request) -> tuple[str, str, int]:
+        """Return company, chat and id of the message that the path names by our id or the provider's. Raises `Problem`
+        when the chat has no such message.
+        """
+        company_id, chat_id, given = named_by_any(request)
+        if isinstance(given, int):
+            return company_id, chat_id, given
+        found = await self._store.as_company(company_id).call(targets.find, company_id, given, acting=True)
+        for target in found:
+            if target.provider_id == given and chat_id in target.chat_ids:
+                return company_id, chat_id, target.id
+        await self._directory.require_company(company_id)
+        raise message_unknown()
 
     async def _require_sendable(self, company_id: str, chat_id: str, message_id: int) -> None:
         """Raise `Problem` when a dead letter or a held message cannot be sent at all."""

@@ -223,6 +223,20 @@ class TestRedrive:
         api_env.call("DELETE", place)
 
 
+class TestProvidersIds:
+    def test_a_letter_is_named_by_the_providers_id_in_its_own_chat_alone(self, api_env: ApiEnv) -> None:
+        for action, body, made in (("redrive", None, failed), ("resolve", {"as": "sent"}, held)):
+            place = made(api_env, "15550100448")
+            message_id = place.rsplit("/", 1)[1]
+            api_env.sql("UPDATE messages SET provider_id = 'wamid.LETTER' WHERE id = %s", int(message_id))
+            for chat, company in (("15550100449", "alpha"), ("15550100448", "beta")):
+                answer = api_env.call("POST", f"/api/v2/messages/{company}/{chat}/wamid.LETTER/{action}", json=body)
+                assert problem(answer)["type"] == "message_unknown"
+            answer = api_env.call("POST", f"/api/v2/messages/alpha/15550100448/wamid.LETTER/{action}", json=body)
+            assert (answer.status_code < 300, answer.json()["id"]) == (True, message_id), answer.text
+            api_env.sql("UPDATE messages SET state = 'delivered', provider_id = '' WHERE id = %s", int(message_id))
+
+
 class TestResolve:
     @pytest.mark.parametrize(("word", "state"), [("sent", "sent"), ("resend", "queued"), ("failed", "failed")])
     def test_a_human_decides_once(self, api_env: ApiEnv, described: dict[str, Any], word: str, state: str) -> None:
