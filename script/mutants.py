@@ -218,7 +218,10 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "hooks-body": Mutation(
         "the body of a subscriber's answer has a limit",
-        (Edit(_HTTP_CLIENT, "self._body_size > self._limits.body", "False"),),
+        (
+            Edit(_HTTP_CLIENT, "self._body_size > self._limits.body", "False"),
+            Edit(_HTTP_CLIENT, "self._received > _MARKS * self._limits.body", "False"),
+        ),
         "tests/hooks/test_connections.py::test_what_never_ends_is_ended_soon",
     ),
     "amqp-position": Mutation(
@@ -239,7 +242,13 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "hooks-fair-share": Mutation(
         "the subscribers of one company take half of the shared connections at most",
-        (Edit("shared/http_client/places.py", "return asked.of_owner < free", "return free > 0"),),
+        (
+            Edit(
+                "shared/http_client/places.py",
+                "return of_owner < (free if is_quick else free - places // 2)",
+                "return (free if is_quick else free - places // 2) > 0",
+            ),
+        ),
         "tests/unit/test_shared_places.py",
     ),
     "hooks-slow-share": Mutation(
@@ -247,8 +256,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "shared/http_client/places.py",
-                "asked.free if asked.is_quick else asked.free - asked.places // 2",
-                "asked.free",
+                "(free if is_quick else free - places // 2)",
+                "free",
             ),
         ),
         "tests/unit/test_shared_places.py",
@@ -811,8 +820,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
                 "meta/graph.py",
                 "                answer = await connection.exchange(request, by)\n",
                 "                answer = await connection.exchange(request, by)\n"
-                "                if place := answer.field(b'location'):\n"
-                "                    return await self.post(Endpoint(place, endpoint.headers), body, by, writing)\n",
+                "                if there := answer.field(b'location'):\n"
+                "                    return await self.post(Endpoint(there, endpoint.headers), body, by, writing)\n",
             ),
         ),
         "tests/meta/test_graph.py",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 SLOW_S: Final = 1.0
 """Seconds; who holds a place for longer is slow until the next one is given back sooner."""
@@ -36,36 +36,31 @@ class Place:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceRequest:
-    """What is asked of a policy: one more place for a holder.
+class PlacePolicy(Protocol):
+    """Decides whether a holder may take one more place."""
 
-    Attributes:
-        places: to be shared. free: of them. of_owner: held by the holder's owner. is_quick: see `PlaceHolder`.
-    """
+    def __call__(self, *, places: int, free: int, of_owner: int, is_quick: bool) -> bool:
+        """Return whether it may.
 
-    places: int
-    free: int
-    of_owner: int
-    is_quick: bool
+        Args:
+            places: to be shared. free: of them. of_owner: held by the holder's owner. is_quick: see `PlaceHolder`.
+        """
 
 
-PlacePolicy: TypeAlias = Callable[[PlaceRequest], bool]
-"""Decides whether the place may be taken."""
-
-
-def first_come(asked: PlaceRequest) -> bool:
+def first_come(*, places: int, free: int, of_owner: int, is_quick: bool) -> bool:
     """Give places to those that ask first."""
-    return asked.free > 0
+    return free > 0
 
 
-def fair_share(asked: PlaceRequest) -> bool:
+def fair_share(*, places: int, free: int, of_owner: int, is_quick: bool) -> bool:
     """Give an owner no more places than stay free besides, and slow holders only those of one half.
 
     A place may be held for many seconds and cannot be taken back: therefore some stay free for the next.
     """
-    free = asked.free if asked.is_quick else asked.free - asked.places // 2
-    return asked.of_owner < free
+    return of_owner < (free if is_quick else free - places // 2)
+
+
+_Waiting: TypeAlias = dict[Hashable, dict[PlaceHolder, deque[asyncio.Future[Place]]]]
 
 
 class SharedPlaces:
@@ -83,8 +78,8 @@ class SharedPlaces:
         self._places, self._may_take = places, may_take
         self._free, self._own_free = places, own
         self._of_owner: Counter[Hashable] = Counter()
-        # slow ones and quick ones, each in the order in which they wait; only the event loop touches them
-        self._waiting: tuple[dict[PlaceHolder, deque[asyncio.Future[Place]]], ...] = ({}, {})
+        # slow ones and quick ones, by owner, each in the order in which it waits; only the event loop touches them
+        self._waiting: tuple[_Waiting, _Waiting] = ({}, {})
 
     @property
     def free(self) -> int:
@@ -94,18 +89,17 @@ class SharedPlaces:
     async def acquire(self, holder: PlaceHolder) -> Place:
         """Return when the holder has one more place."""
         # those that wait could not have it either: each release gives on all that may be had
-        if holder not in self._waiting[holder.is_quick] and (place := self._taken(holder)) is not None:
+        if not self._waits(holder) and (place := self._taken(holder)) is not None:
             return place
         waiting: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
-        self._waiting[holder.is_quick].setdefault(holder, deque()).append(waiting)
+        self._waiting[holder.is_quick].setdefault(holder.owner, {}).setdefault(holder, deque()).append(waiting)
         try:
             return await waiting
         except asyncio.CancelledError:
             if waiting.cancelled():
-                mine = self._waiting[holder.is_quick]
-                mine[holder].remove(waiting)
-                if not mine[holder]:
-                    del mine[holder]
+                waits = self._removed(holder)
+                waits.remove(waiting)
+                self._put(holder, waits)
             else:
                 # given in the same turn
                 self.release(waiting.result())
@@ -126,18 +120,35 @@ class SharedPlaces:
                 del self._of_owner[holder.owner]
         is_quick = _now() - place.at < SLOW_S
         if is_quick != holder.is_quick:
-            if waits := self._waiting[holder.is_quick].pop(holder, None):
-                self._waiting[is_quick][holder] = waits
+            waits = self._removed(holder) if self._waits(holder) else deque()
             holder.is_quick = is_quick
-        if place.is_own and holder in self._waiting[is_quick]:
+            self._put(holder, waits)
+        if place.is_own and self._waits(holder):
             self._give(holder)
         while (following := self._next()) is not None:
             self._give(following)
 
+    def _waits(self, holder: PlaceHolder) -> bool:
+        return holder in self._waiting[holder.is_quick].get(holder.owner, ())
+
+    def _removed(self, holder: PlaceHolder) -> deque[asyncio.Future[Place]]:
+        """Take a holder that waits out of the order."""
+        waiting = self._waiting[holder.is_quick]
+        of_owner = waiting[holder.owner]
+        waits = of_owner.pop(holder)
+        if not of_owner:
+            del waiting[holder.owner]
+        return waits
+
+    def _put(self, holder: PlaceHolder, waits: deque[asyncio.Future[Place]]) -> None:
+        """Put a holder behind the others of its owner, if it waits."""
+        if waits:
+            self._waiting[holder.is_quick].setdefault(holder.owner, {})[holder] = waits
+
     def _taken(self, holder: PlaceHolder) -> Place | None:
         """Take a place if the holder may have one."""
         is_own = not holder.has_own and self._own_free > 0
-        if not is_own and not self._may_have(holder):
+        if not is_own and not self._may_have(holder.owner, is_quick=holder.is_quick):
             return None
         holder.held += 1
         if is_own:
@@ -148,27 +159,27 @@ class SharedPlaces:
             self._of_owner[holder.owner] += 1
         return Place(holder, is_own, _now())
 
-    def _may_have(self, holder: PlaceHolder) -> bool:
-        return self._may_take(PlaceRequest(self._places, self._free, self._of_owner[holder.owner], holder.is_quick))
+    def _may_have(self, owner: Hashable, *, is_quick: bool) -> bool:
+        return self._may_take(
+            places=self._places, free=self._free, of_owner=self._of_owner.get(owner, 0), is_quick=is_quick
+        )
 
     def _next(self) -> PlaceHolder | None:
-        """Return who waits and may have a place of those that are shared: whose owner, then who itself holds least."""
+        """Return who waits and may have a place of those that are shared: of the owner that holds least, in turn."""
         for is_quick in (True, False):
-            # not all of them are asked, a thousand times a second, while none may have any
-            if self._waiting[is_quick] and self._may_take(PlaceRequest(self._places, self._free, 0, is_quick)):
-                able = [holder for holder in self._waiting[is_quick] if self._may_have(holder)]
-                if able:
-                    return min(able, key=lambda one: (self._of_owner[one.owner], one.held))
+            waiting = self._waiting[is_quick]
+            # no owner is looked at, a thousand times a second, while none could have any
+            if waiting and self._may_take(places=self._places, free=self._free, of_owner=0, is_quick=is_quick):
+                owner = min(waiting, key=lambda one: self._of_owner.get(one, 0))
+                if self._may_have(owner, is_quick=is_quick):
+                    return next(iter(waiting[owner]))
         return None
 
     def _give(self, holder: PlaceHolder) -> None:
-        waits = self._waiting[holder.is_quick].pop(holder)
-        place = self._taken(holder)
-        if place is not None:
+        waits = self._removed(holder)
+        if (place := self._taken(holder)) is not None:
             waits.popleft().set_result(place)
-        if waits:
-            # behind the others that hold as much
-            self._waiting[holder.is_quick][holder] = waits
+        self._put(holder, waits)
 
 
 def _now() -> float:
