@@ -36,6 +36,7 @@ from api.operators.dashboard.page import Dashboard
 from api.operators.dead_letters import DeadLetterOperations
 from api.operators.dependencies import Dependencies
 from api.operators.health import HealthOperations
+from api.operators.observer import InstallationObserver
 from api.reading.analytics import AnalyticsOperations
 from api.reading.chats import ChatOperations
 from api.reading.contact_transfer import ContactTransferOperations
@@ -131,7 +132,7 @@ def build_app(
     shown, files = MessageSerializer(directory, child.store), Files(child.store, storage)
     composer = Composer(child.store, acceptor, files, child.metrics, reach=reach_of(child.settings))
     answers = AcceptanceAnswers(child.store, child.stopping)
-    health = HealthOperations(child, dependencies)
+    health = HealthOperations(child, InstallationObserver(child, dependencies), directory)
     tasks = TaskOperations(directory, child.store, child.stopping)
     vault = Vault.from_settings(child.settings)
     connections = ConnectionOperations(directory, child.store, Credentials(vault), worlds(child.settings))

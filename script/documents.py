@@ -21,6 +21,7 @@ from shared.kinds import KIND_SETTINGS, KINDS, Variable
 from shared.process import exit_codes
 from shared.settings import child_variables, variables
 from shared.states import MESSAGE_TRANSITIONS, OPEN_MESSAGE_STATES, SESSION_TRANSITIONS
+from shared.troubles import TROUBLES
 
 REPOSITORY = Path(__file__).parents[1]
 _SECTION = re.compile(r"(<!-- made by script/docs: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -161,6 +162,13 @@ def metrics_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def troubles_table() -> str:
+    """Return the table of troubles."""
+    rows = ["| code | about | impact | sentence | what to do |", "|---|---|---|---|---|"]
+    rows += [f"| `{one.code}` | {one.about} | {one.impact} | {one.sentence} | {one.mend} |" for one in TROUBLES]
+    return "\n".join(rows) + "\n"
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": lambda: settings_table(variables(())),
     "kind-settings": kind_settings_table,
@@ -171,6 +179,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "session-states": session_states,
     "media-limits": media_limits,
     "public-events": public_events_table,
+    "troubles": troubles_table,
     "metrics": metrics_table,
 }
 

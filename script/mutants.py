@@ -1409,7 +1409,13 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "scope-needed": Mutation(
         "a key does what its scopes say and nothing else",
-        (Edit(_OPERATIONS, "if operation.scope not in principal.scopes:", "if False:"),),
+        (
+            Edit(
+                _OPERATIONS,
+                'if operation.scope != "public" and not principal.may_use(operation.scope):',
+                "if False:",
+            ),
+        ),
         _WALK,
     ),
     "key-revoked": Mutation(

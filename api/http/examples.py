@@ -151,11 +151,24 @@ _INSTANCE: Final = {
     "host": "host-1",
     "uptimeSeconds": 86400.0,
     "memoryMb": 96.5,
+    "memoryLimitMb": 1024,
+    "stateSeconds": 86395.0,
     "restarts": 0,
     "errorCount": 0,
     "lastError": None,
     "lastHeartbeatAt": _AT,
     "silentSeconds": 1.2,
+}
+_TROUBLE: Final = {
+    "code": "session_link_lost",
+    "about": "connection",
+    "impact": "down",
+    "sentence": "Session 1 of demo lost its link to the phone; its messages wait.",
+    "mend": "Scan the code with the same phone: `bulkhead sessions link --company demo 1`.",
+    "sinceSeconds": 840.0,
+    "process": None,
+    "companyId": "demo",
+    "phoneIndex": 1,
 }
 _DEPENDENCY: Final = {"reachable": True, "askedAt": _AT, "tookMs": 0.6}
 _HOOK: Final = {
@@ -275,8 +288,29 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "next": None,
     },
     "Templates": {"templates": [_TEMPLATE], "next": None, "syncedAt": _AT},
-    "SystemHealth": {
+    "ServiceHealth": {
         "status": "healthy",
+        "canAccept": True,
+        "canSend": True,
+        "checks": {"postgresql": "healthy", "redis": "healthy"},
+    },
+    "CompanyHealth": {
+        "companyId": "demo",
+        "status": "degraded",
+        "at": _AT,
+        "troubles": [],
+        "connections": [
+            {"phoneIndex": 1, "connectionType": "wwebjs", "status": "down", "troubles": [_TROUBLE]},
+        ],
+        "next": None,
+    },
+    "SystemHealth": {
+        "status": "degraded",
+        "canAccept": True,
+        "canSend": True,
+        "troubles": [_TROUBLE],
+        "troublesLeftOff": 0,
+        "companies": [{"companyId": "demo", "status": "degraded", "troubles": 1}],
         "at": _AT,
         "answeredBy": "api-0",
         "database": _DEPENDENCY,

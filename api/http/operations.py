@@ -189,7 +189,7 @@ class _Resource:
 def _require_allowed(operation: Operation, principal: Principal, request: Request) -> None:
     """Raise `Problem` or `Refused` unless the principal may use the operation on what the path names."""
     # this refusal depends only on key and operation, so that it reveals nothing
-    if operation.scope not in principal.scopes:
+    if operation.scope != "public" and not principal.may_use(operation.scope):
         raise Problem("scope_missing", f"The key has not the scope {operation.scope}.", scope=operation.scope)
     if operation.owner == "installation" and not principal.is_admin:
         raise Problem("installation_only", "The key belongs to one company, and this operation to none.")

@@ -20,15 +20,42 @@ from api.http.shapes import (
     closed_object,
     named_object,
 )
+from shared.troubles import TROUBLES, Impact
 
 _DEPENDENCY: Final = named_object(
     "DependencyHealth", {"reachable": YES_NO, "askedAt": AT, "tookMs": NUMBER}, {"reason": TEXT}
 )
 
+_STATUSES: Final = ("healthy", "degraded", "down")
+_TROUBLE: Final = named_object(
+    "Trouble",
+    {
+        "code": choice("TroubleCode", *(row.code for row in TROUBLES)),
+        "about": choice("TroubleAbout", "service", "process", "company", "connection"),
+        "impact": choice("TroubleImpact", *(impact.value for impact in Impact)),
+        "sentence": TEXT,
+        "mend": TEXT,
+        "sinceSeconds": NUMBER_OR_NULL,
+        "process": TEXT_OR_NULL,
+        "companyId": TEXT_OR_NULL,
+        "phoneIndex": {"type": ["integer", "null"]},
+    },
+)
+_SERVICE: Final = {"canAccept": YES_NO, "canSend": YES_NO}
+
 PROCESS_SCHEMAS: Final[Mapping[str, Schema]] = {
     "SystemHealth": closed_object(
         {
-            "status": choice("SystemStatus", "healthy", "degraded", "down"),
+            "status": choice("HealthStatus", *_STATUSES),
+            **_SERVICE,
+            "troubles": array(_TROUBLE),
+            "troublesLeftOff": COUNT,
+            "companies": array(
+                named_object(
+                    "UnwellCompany",
+                    {"companyId": TEXT, "status": choice("HealthStatus", *_STATUSES), "troubles": COUNT},
+                )
+            ),
             "at": AT,
             "answeredBy": TEXT,
             "database": _DEPENDENCY,
@@ -56,6 +83,8 @@ PROCESS_SCHEMAS: Final[Mapping[str, Schema]] = {
                         "host": TEXT_OR_NULL,
                         "uptimeSeconds": NUMBER_OR_NULL,
                         "memoryMb": NUMBER_OR_NULL,
+                        "memoryLimitMb": NUMBER_OR_NULL,
+                        "stateSeconds": NUMBER_OR_NULL,
                         "restarts": {"type": ["integer", "null"]},
                         "errorCount": {"type": ["integer", "null"]},
                         "lastError": TEXT_OR_NULL,
@@ -69,6 +98,36 @@ PROCESS_SCHEMAS: Final[Mapping[str, Schema]] = {
                 "description": "Browser sessions by state, as proved lately; null while the database is away.",
                 "additionalProperties": COUNT,
             },
+        }
+    ),
+    "ServiceHealth": closed_object(
+        {
+            "status": choice("ServiceStatus", "healthy", "degraded", "unhealthy"),
+            **_SERVICE,
+            "checks": {
+                "type": "object",
+                "additionalProperties": choice("ServiceCheck", "healthy", "unhealthy"),
+            },
+        }
+    ),
+    "CompanyHealth": closed_object(
+        {
+            "companyId": TEXT,
+            "status": choice("HealthStatus", *_STATUSES),
+            "at": AT,
+            "troubles": array(_TROUBLE),
+            "connections": array(
+                named_object(
+                    "ConnectionHealth",
+                    {
+                        "phoneIndex": COUNT,
+                        "connectionType": TEXT,
+                        "status": choice("HealthStatus", *_STATUSES),
+                        "troubles": array(_TROUBLE),
+                    },
+                )
+            ),
+            "next": TEXT_OR_NULL,
         }
     ),
     "ProcessMetrics": closed_object(

@@ -1,4 +1,4 @@
-"""Whether PostgreSQL and Redis respond, checked with separate timeouts."""
+"""Whether PostgreSQL and Redis take what is written, checked with separate timeouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from shared.clock import monotonic, utc_now
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.logs import logger, scrub
 from shared.queues.hints import Hints
-from shared.store.store import Store, ping
+from shared.store.pool import Transaction
+from shared.store.store import Store
 from shared.timestamps import iso
 
 log = logger(__name__)
@@ -24,7 +25,7 @@ _INTERVAL_S: Final = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class DependencyCheck:
     """Result of one check of a dependency. `took_s`: seconds until the response or the timeout."""
 
     reachable: bool
@@ -39,23 +40,29 @@ class Seen:
 
 
 class Dependencies:
-    """Checks that PostgreSQL and Redis respond.
+    """Checks that PostgreSQL and Redis take what is written, as messages and hints are.
+
+    Args:
+        slot: of this process, which writes a row of its own.
 
     Attributes:
         redis: the last check of Redis.
     """
 
-    def __init__(self, store: Store, hints: Hints) -> None:
-        self._store, self._hints = store, hints
+    def __init__(self, store: Store, hints: Hints, slot: str) -> None:
+        self._store, self._hints, self._slot = store, hints, slot
         # unreachable until the first success, which is logged
-        self.redis = Seen(reachable=False, at=utc_now(), reason="not asked yet")
+        self.redis = DependencyCheck(reachable=False, at=utc_now(), reason="not asked yet")
 
-    async def ask_database(self) -> Seen:
-        """Check PostgreSQL; ends within `ANSWER_S` even when every connection is stuck."""
+    async def ask_database(self) -> DependencyCheck:
+        """Write to PostgreSQL; ends within `ANSWER_S` even when every connection is stuck."""
         # the store's own deadline too, since its thread could not be ended from here
-        return await self._ask(self._store.call_by(monotonic() + ANSWER_S, ping))
+        return await self._ask(self._store.call_by(monotonic() + ANSWER_S, self._write_probe))
 
-    async def ask_redis(self) -> Seen:
+    def _write_probe(self, transaction: Transaction) -> None:
+        transaction.execute("write_health_probe", slot=self._slot)
+
+    async def ask_redis(self) -> DependencyCheck:
         """Check Redis; ends within `ANSWER_S`."""
         before = self.redis
         # the client blocks. After the timeout its thread stays until the client's own limit (`REDIS_TIMEOUT_S`)
@@ -74,7 +81,7 @@ class Dependencies:
             await asyncio.sleep(_INTERVAL_S)
 
     @staticmethod
-    async def _ask(question: Awaitable[None]) -> Seen:
+    async def _ask(question: Awaitable[None]) -> DependencyCheck:
         started_at = monotonic()
         reason = ""
         try:
@@ -85,4 +92,4 @@ class Dependencies:
         except (StoreUnavailable, QueueUnavailable) as error:
             # errors of a driver may quote an address with its password
             reason = scrub(str(error))
-        return Seen(reachable=not reason, at=utc_now(), took_s=monotonic() - started_at, reason=reason)
+        return DependencyCheck(reachable=not reason, at=utc_now(), took_s=monotonic() - started_at, reason=reason)

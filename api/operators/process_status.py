@@ -11,8 +11,7 @@ from shared.clock import utc_now
 from shared.kinds import KINDS
 from shared.needs import always_runs
 from shared.settings import Settings
-from shared.states import DesiredSession, SlotState
-from shared.states import SessionState as S
+from shared.states import SlotState
 from shared.store.pool import Row
 from shared.timestamps import iso
 
@@ -24,8 +23,6 @@ _BY_STATE: Final[Mapping[str, str]] = {
     SlotState.STOPPED: "stopped",
 }
 """Status of a slot by its state; every other state is `down`."""
-_SICK: Final = frozenset({S.DEGRADED, S.OFFLINE, S.CONFLICT, S.BACKING_OFF, S.QUARANTINED})
-"""States of a session that is desired to be linked in which it cannot send, and no operator action is pending."""
 _NOT_WHOLE: Final = frozenset({"starting", "unready", "draining", "stopping"})
 """States that a heartbeat reports of a process that is alive but takes no work."""
 _FACTS: Final = (
@@ -36,6 +33,8 @@ _FACTS: Final = (
     "host",
     "uptimeSeconds",
     "memoryMb",
+    "memoryLimitMb",
+    "stateSeconds",
     "restarts",
     "errorCount",
     "lastError",
@@ -87,32 +86,12 @@ def merge(
     )
 
 
-def overall(
-    processes: Sequence[Mapping[str, Any]], *, database: bool, redis: bool, orchestrator: bool, sessions: bool
-) -> str:
-    """Return the overall status: `down` when nothing can be accepted, `degraded` when any part is impaired, else
-    `healthy`.
-    """
-    # without Redis messages are accepted nevertheless: the relay finds them
-    if not database:
-        return "down"
-    whole = (
-        redis and orchestrator and sessions and all(entry["status"] in ("healthy", "stopped") for entry in processes)
-    )
-    return "healthy" if whole else "degraded"
-
-
 def sessions(rows: Sequence[Row]) -> dict[str, int]:
     """Return the number of browser sessions in each state, by recent reports only."""
     found: dict[str, int] = {}
     for row in rows:
         found[row["observed"]] = found.get(row["observed"], 0) + row["sessions"]
     return found
-
-
-def are_whole(rows: Sequence[Row]) -> bool:
-    """Return whether every session that should be linked is linked, is starting, or waits for a scan."""
-    return all(row["observed"] not in _SICK for row in rows if row["desired_state"] == DesiredSession.LINKED)
 
 
 def _entry(process: str, instance: int, status: str, **facts: Any) -> dict[str, Any]:
@@ -129,6 +108,8 @@ def _of_slot(slot: Mapping[str, Any], row: Row | None) -> dict[str, Any]:
         "incarnation": slot.get("incarnation"),
         "uptimeSeconds": _since(started_at) if started_at else None,
         "memoryMb": slot.get("memory_mb"),
+        "memoryLimitMb": slot.get("memory_hard_mb") or None,
+        "stateSeconds": _since(slot["since"]) if slot.get("since") else None,
         "restarts": slot.get("restarts"),
     }
     sources = ["orchestrator"]

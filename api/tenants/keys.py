@@ -319,7 +319,7 @@ def _revoke(transaction: Transaction, principal: Principal, key_id: int) -> Row:
 
 def _require_scopes(principal: Principal, scopes: tuple[KeyScope, ...]) -> None:
     for scope in scopes:
-        if scope not in principal.scopes:
+        if not principal.may_use(scope):
             raise Problem("scope_missing", f"The key has not the scope {scope} itself.", scope=scope)
 
 

@@ -28,7 +28,7 @@ from shared.process.beats import Beats
 from shared.process.endpoints import process_routes
 from shared.process.exit_codes import ExitCode
 from shared.process.exposition import render
-from shared.process.heartbeat import Heartbeat, memory_mb
+from shared.process.heartbeat import Heartbeat
 from shared.process.metrics import Metrics
 from shared.process.packages import missing_package
 from shared.process.readiness import Readiness
@@ -36,6 +36,7 @@ from shared.process.servers import Servers
 from shared.process.service import Child, OpenService, Service, Severity
 from shared.process.slot_lock import kill_holder, own_age_s
 from shared.process.supervised import Command, Supervised
+from shared.process.tree_memory import resident_mb
 from shared.settings import ChildEnvironment, Settings, load, load_child
 from shared.store.store import Store
 
@@ -417,7 +418,12 @@ class _Life:
         store, heartbeat = self._child.store, self._child.heartbeat
         metrics.gauge("process_uptime_seconds", "Seconds since the process started.", read=lambda: heartbeat.uptime_s)
         metrics.gauge(
-            "process_resident_memory_bytes", "Resident memory of the process itself.", read=lambda: memory_mb() * 1e6
+            "process_resident_memory_bytes", "Resident memory of the process itself.", read=lambda: resident_mb() * 1e6
+        )
+        metrics.gauge(
+            "process_tree_memory_bytes",
+            "Memory of the process and what it started, at its last heartbeat.",
+            read=lambda: (heartbeat.memory_mb or resident_mb()) * 1e6,
         )
         if self._kind.pool_size:
             metrics.gauge(

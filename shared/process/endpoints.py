@@ -50,7 +50,7 @@ def process_routes(
 
     Args:
         beats: the process's work loops. missing: what readiness lacks, by name; empty means ready. health: facts for
-            people. figures: makes the answer of `/metrics`, in a thread.
+            people; `status` is `healthy`, `degraded` or `down`. figures: makes the answer of `/metrics`, in a thread.
     """
 
     async def livez(_: Request) -> Response:
@@ -64,8 +64,9 @@ def process_routes(
         return JSONResponse({"ready": not lacks, "missing": lacks}, status_code=503 if lacks else 200)
 
     async def show_health(_: Request) -> Response:
-        # Always 200: facts for people, not a probe.
-        return JSONResponse(health())
+        facts = health()
+        # As a monitor that sees nothing but the status would ask: a process that can do no work is no success.
+        return JSONResponse(facts, status_code=503 if facts["status"] == "down" else 200)
 
     async def show_metrics(_: Request) -> Response:
         # It may read files, and formats thousands of lines.

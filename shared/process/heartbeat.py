@@ -7,24 +7,17 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.process.metrics import Metrics
+from shared.process.tree_memory import tree_mb
 from shared.settings import ChildEnvironment
 from shared.store import processes
 from shared.store.store import Store
 
 log = logger(__name__)
-# statm counts pages (proc(5)).
-_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def memory_mb() -> float:
-    """Return this process's resident memory in megabytes, without its children."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_MB
 
 
 class Heartbeat:
@@ -32,6 +25,10 @@ class Heartbeat:
 
     Args:
         status: called at each beat: the process's state in one word. interval_s: seconds between beats.
+
+    Attributes:
+        errors: uncaught ones that were survived. memory_mb: of the process and its children at the last beat; 0: not
+            measured yet.
     """
 
     def __init__(
@@ -50,6 +47,7 @@ class Heartbeat:
         self._new_errors = 0
         self._last_error = ""
         self._errors = metrics.counter("process_errors", "Unexpected errors of the process and its requests.")
+        self.memory_mb = 0.0
 
     @property
     def uptime_s(self) -> float:
@@ -71,6 +69,8 @@ class Heartbeat:
         """Write the row now. Raises `StoreUnavailable`; the errors counted so far are then kept for the next beat."""
         # Read before the write: errors that occur during it belong to the next beat.
         new_errors = self._new_errors
+        # in a thread: a browser's processes cost the kernel milliseconds each
+        self.memory_mb = await asyncio.to_thread(tree_mb)
         await self._store.call(
             processes.write_heartbeat,
             processes.HeartbeatRow(
@@ -78,7 +78,7 @@ class Heartbeat:
                 instance=self._identity.process_instance,
                 status=self._status(),
                 uptime_s=self.uptime_s,
-                memory_mb=memory_mb(),
+                memory_mb=self.memory_mb,
                 connections=self._store.stats.in_use + self._store.stats.idle,
                 pid=os.getpid(),
                 host=self._host,

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from shared.errors import StoreUnavailable
 from shared.logs import logger
-from shared.process.heartbeat import memory_mb
 from shared.process.service import Child, Service
+from shared.process.tree_memory import resident_mb
 from shared.store.store import ping
 
 log = logger(__name__)
@@ -78,19 +78,20 @@ class Readiness:
     def health(self) -> dict[str, Any]:
         """Return the facts for `GET /health`."""
         child, identity = self._child, self._child.identity
-        missing, stale, stats = self.missing(), child.beats.stale(), child.store.stats
+        missing, stale, stats, state = self.missing(), child.beats.stale(), child.store.stats, self.state()
         database = {"reachable": not self._database, "inUse": stats.in_use, "idle": stats.idle, "limit": stats.limit}
         return {
             "process": child.kind.name,
             "instance": identity.process_instance,
             "incarnation": identity.process_incarnation,
-            "status": "down" if stale else "degraded" if missing else "healthy",
-            "state": self.state(),
+            # one that starts or drains has not failed
+            "status": "down" if stale or state == "unready" else "healthy" if state == "ready" else "degraded",
+            "state": state,
             "missing": missing,
             "stalled": stale,
             "pid": os.getpid(),
             "uptimeSeconds": round(child.heartbeat.uptime_s, 3),
-            "memoryMb": round(memory_mb(), 1),
+            "memoryMb": round(child.heartbeat.memory_mb or resident_mb(), 1),
             "errorCount": child.heartbeat.errors,
             **({"database": database} if child.kind.pool_size else {}),
             **(self.service.health() if self.service is not None else {}),

@@ -8,12 +8,12 @@ from typing import Final, Literal, get_args
 
 from shared.tenancy.limits import LimitPolicy
 
-KeyScope = Literal["send", "read", "manage", "operate"]
-"""What a key may do. None includes another: a key that sends and reads has both.
+KeyScope = Literal["send", "read", "manage", "operate", "monitor"]
+"""What a key may do. None includes another, except `operate` the scope `monitor`: a key that sends and reads has both.
 
 `send`: send, edit, delete and react; upload files. `read`: messages, files, states. `manage`: change what is
 configured: companies, connections, sessions, templates, keys. `operate`: intervene in what runs: pause, restart,
-redrive, resolve; health and metrics.
+redrive, resolve. `monitor`: health and metrics, and nothing else.
 """
 SCOPES: Final[tuple[KeyScope, ...]] = get_args(KeyScope)
 
@@ -41,6 +41,10 @@ class Principal:
     def is_admin(self) -> bool:
         """Whether it belongs to the installation and not to one company."""
         return self.company_id is None
+
+    def may_use(self, scope: KeyScope) -> bool:
+        """Whether its scopes permit operations that need this one."""
+        return scope in self.scopes or (scope == "monitor" and "operate" in self.scopes)
 
     def may_reach(self, company_id: str) -> bool:
         """Whether a company's data may be shown to it, or changed by it."""

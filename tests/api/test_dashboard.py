@@ -44,6 +44,20 @@ def busy_env(api_env: ApiEnv) -> ApiEnv:
         [{"boot_id": "dashboard", "seq": 1, "at": (utc_now() - timedelta(seconds=5)).isoformat()} | event],
     )
     api_env.send("one that waits")
+    api_env.run(
+        processes.write_heartbeat,
+        processes.HeartbeatRow(
+            kind="meta",
+            instance=0,
+            status="ready",
+            uptime_s=1.0,
+            memory_mb=80.0,
+            connections=1,
+            pid=1,
+            host="elsewhere",
+            incarnation="meta-0.x",
+        ),
+    )
     return api_env
 
 

@@ -178,11 +178,12 @@ class TestStart:
         assert list(child.get("/readyz").json()["missing"]) == ["database"]
         health = child.get("/health").json()
         assert (health["status"], health["state"], health["database"]["reachable"], health["fact"]) == (
-            "degraded",
+            "down",
             "unready",
             False,
             7,
         )
+        assert child.get("/health").status_code == 503
         assert "bulkhead_process_uptime_seconds" in child.get("/metrics").text
         child.entry.forget()
         child.entry.wait_said("WATCHDOG", "1")

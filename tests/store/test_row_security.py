@@ -82,6 +82,7 @@ RUNTIME_ONLY: Final = frozenset(
         "deleted_companies",
         "event_names",
         "event_positions",
+        "health_probes",
         "installation",
         "process_health",
         "process_metrics",
@@ -89,7 +90,9 @@ RUNTIME_ONLY: Final = frozenset(
         # views, which follow the policies of their reader
         "connection_overview",
         "messages_per_minute",
+        "process_health_last_hour",
         "process_status",
+        "process_summary",
         "queue_depth",
         "recent_process_events",
     }

@@ -83,8 +83,10 @@ def short(answer: requests.Response) -> str:
 
 def test_every_operation_with_every_kind_of_key(api_env: ApiEnv, walked: list[Walked]) -> None:
     own: dict[str, str] = {scope: new_key(api_env, "alpha", scope)["key"] for scope in SCOPES}
+    # `operate` includes `monitor`
+    apart = {scope: {scope, "operate"} if scope == "monitor" else {scope} for scope in SCOPES}
     without: dict[str, str] = {
-        scope: new_key(api_env, "alpha", *(other for other in SCOPES if other != scope))["key"] for scope in SCOPES
+        scope: new_key(api_env, "alpha", *sorted(set(SCOPES) - apart[scope]))["key"] for scope in SCOPES
     }
     foreign = new_key(api_env, "beta")["key"]
     dead = {

@@ -1,14 +1,14 @@
 -- write_heartbeat --
 -- Proof of progress of one slot; the error count is the process's own and is added up over its lives.
 -- One row for each slot, overwritten: a table of every heartbeat would grow by thousands of rows a day.
-INSERT INTO process_health AS h (process_name, instance, status, last_heartbeat, error_count, last_error,
+INSERT INTO process_health AS h (process_name, instance, status, state, last_heartbeat, error_count, last_error,
                                  uptime_seconds, memory_usage_mb,
                                  active_connections, pid, host, incarnation, detail)
-VALUES (%(kind)s, %(instance)s, %(status)s, now(), %(new_errors)s, %(last_error)s, %(uptime_s)s, %(memory_mb)s,
-        %(connections)s, %(pid)s,
+VALUES (%(kind)s, %(instance)s, CASE WHEN %(status)s = 'ready' THEN 'healthy' ELSE 'degraded' END, %(status)s,
+        now(), %(new_errors)s, %(last_error)s, %(uptime_s)s, %(memory_mb)s, %(connections)s, %(pid)s,
         %(host)s, %(incarnation)s, %(detail)s)
 ON CONFLICT (process_name, instance) DO UPDATE
-SET status = excluded.status, last_heartbeat = excluded.last_heartbeat,
+SET status = excluded.status, state = excluded.state, last_heartbeat = excluded.last_heartbeat,
     error_count = h.error_count + excluded.error_count,
     last_error = CASE WHEN excluded.last_error <> '' THEN excluded.last_error ELSE h.last_error END,
     uptime_seconds = excluded.uptime_seconds,
