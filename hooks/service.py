@@ -35,8 +35,8 @@ log = logger(__name__)
 
 LEASE_S: Final = 15.0
 """Seconds after which another process serves what this one has not renewed; a death on this host is proved sooner."""
-_RENEW_S: Final = 2.0
-"""Seconds between two renewals: a change by an operator takes effect within them."""
+_RENEW_S: Final = 1.0
+"""Seconds between two renewals: a change by an operator, such as a suspension, takes effect within them."""
 _UNUSABLE_S: Final = 60.0
 """Seconds until a row is looked at again whose secrets do not open."""
 _SETTLE_S: Final = 0.02

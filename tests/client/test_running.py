@@ -9,8 +9,10 @@ from itertools import islice
 from typing import Any
 
 import pytest
+import requests
 
-from bulkhead_client import AsyncBulkhead, File, Invalid, NotFound, Unauthorized, WebhookRejected, verify
+from bulkhead_client import AsyncBulkhead, File, Forbidden, Invalid, NotFound, Unauthorized, WebhookRejected, verify
+from shared.kinds import admin_port
 from tests.client.installation import Application, Installation
 from tests.support import samples
 
@@ -108,6 +110,62 @@ def test_an_answer_of_a_customer_is_delivered_and_verified(
         assert hook["id"] in [one["id"] for one in client.hooks()]
     finally:
         client.remove_hook(hook["id"])
+
+
+def test_what_comes_in_while_the_company_is_suspended_is_kept_and_delivered_later(
+    installation: Installation, application: Application
+) -> None:
+    program, chat = installation.program, "15550101008"
+    hook = installation.client.add_hook(f"{application.url}/hook", ["message.received"])
+    number = installation.client.connections()["connections"][0]["accountId"]
+    in_chat = f"/api/v2/messages/demo/{chat}"
+    feed = f"/api/v2/events/demo?types=message.received&after={installation.client.event_page('latest')['next']}"
+
+    def delivered() -> list[Any]:
+        return [one for one in application.got if chat.encode() in one.body]
+
+    installation.wait_for(lambda: served(installation), "its webhook is served")
+    try:
+        assert program.api("POST", "/api/v2/companies/demo/suspend", json={"reason": "unpaid"}).status_code == 200
+        installation.wait_for(lambda: refused(installation), "its key is refused", 5.0)
+        installation.wait_for(lambda: not served(installation), "its webhook is not served", 5.0)
+        refusal = program.api("POST", f"/api/v2/messages/text/demo/{chat}", json={"message": "no", "phoneIndex": 0})
+        assert refusal.json()["type"].endswith(":company_suspended"), "with any key"
+        wish = {"phone_number_id": number, "from": chat, "kind": "text", "text": "Are you there?"}
+        program.sandbox("POST", "/control/customers", json=wish).raise_for_status()
+        kept = installation.wait_for(lambda: program.api("GET", in_chat).json()["messages"], "the text is kept")
+        assert [one["message"] for one in kept] == ["Are you there?"]
+        events = installation.wait_for(lambda: program.api("GET", feed).json()["events"], "its event is in the feed")
+        assert [event["data"]["messageId"] for event in events] == [kept[0]["id"]]
+        assert delivered() == []
+    finally:
+        assert program.api("POST", "/api/v2/companies/demo/resume").status_code == 200
+    installation.wait_for(lambda: not refused(installation), "its key works again", 5.0)
+    (delivery,) = installation.wait_for(delivered, "the text is delivered after all", 60.0)
+    assert verify(delivery.headers, delivery.body, hook["secret"])["data"]["message"]["message"] == "Are you there?"
+    installation.client.remove_hook(hook["id"])
+
+
+def served(installation: Installation) -> int:
+    """Return how many webhooks are delivered to."""
+    settings = installation.program.settings
+    port = admin_port(settings.admin_port, settings.kind("hooks"), 0)
+    try:
+        health = requests.get(f"http://127.0.0.1:{port}/health", timeout=5).json()
+    # it does not run when nothing is to be delivered to
+    except requests.ConnectionError:
+        return 0
+    subscribers: int = health["subscribers"]
+    return subscribers
+
+
+def refused(installation: Installation) -> bool:
+    """Whether the company's key is refused because the company is suspended."""
+    try:
+        installation.client.connections()
+    except Forbidden as error:
+        return error.type == "company_suspended"
+    return False
 
 
 def _asynchronously(installation: Installation, do: Callable[[AsyncBulkhead], Awaitable[None]]) -> None:

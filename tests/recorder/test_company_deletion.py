@@ -12,10 +12,18 @@ import pytest
 from recorder import company_deletion
 from recorder.company_deletion import CompanyDeletion
 from shared.media.local import LocalStorage
+from shared.media.storage import open_storage
+from shared.process.exit_codes import ExitCode
+from shared.secrets import Vault
+from shared.settings import load
 from shared.states import MessageState
 from shared.store import companies, tasks
 from shared.store.pool import Transaction
+from shared.store.sealed import put_secret, secret_context
 from tests.store.env import StoreEnv, query
+from tests.support.bucket import BUCKET, KEY_ID, REGION, SECRET, Bucket
+from tests.support.entry import Entry
+from tests.support.waiting import eventually
 
 OF_DELETION = ("deletion.removed", "deletion.rows", "deletion.files", "deletion.gone")
 """Points between the steps of a deletion; a test below ends each life there."""
@@ -266,3 +274,55 @@ def test_a_deleted_company_is_made_again_by_an_operator_only(there: DeletionEnv)
     assert there.store.run(companies.was_deleted, "acme")
     assert there.store.run(companies.add, "acme") is not None
     assert not there.store.run(companies.was_deleted, "acme")
+
+
+def test_a_recorder_that_is_killed_deletes_everything_in_the_end(there: DeletionEnv, home: Path) -> None:
+    """The real process, and a bucket for files; another company's name begins with this one's."""
+    with Bucket() as bucket:
+        own: dict[str, Any] = {
+            "media_storage": f"s3://{BUCKET}/bulk/head",
+            "media_s3_url": bucket.url,
+            "media_s3_region": REGION,
+        }
+        own |= {"media_s3_key_id": KEY_ID, "media_s3_secret": SECRET}
+        storage = open_storage(load({name.upper(): value for name, value in own.items()}))
+        there.connect("acme2")
+
+        async def fill() -> None:
+            for number in range(250):
+                await storage.put("acme", pieces(b"of acme %d" % number), most=100)
+            await storage.put("acme2", pieces(b"of acme2"), most=100)
+            await storage.close()
+
+        asyncio.run(fill())
+        task_id = there.begin()
+        points = "recorder:deletion.rows=kill@3,recorder:deletion.files=kill@1,recorder:deletion.gone=kill@1"
+        with Entry("recorder", home, database_url=there.url, chaos="on", crash_points=points, **own) as recorder:
+            for _ in range(3):
+                recorder.start()
+                assert recorder.wait_exit(60.0) == -9, recorder.log.read_text()
+                assert there.task(task_id)["state"] == "running"
+            recorder.start()
+            eventually(lambda: there.task(task_id)["state"] == "done", 60.0, lambda: str(there.task(task_id)))
+            assert recorder.stop() == ExitCode.OK
+        assert there.left() == {}
+        assert [name.split("/")[2] for name in bucket.objects] == ["acme2"]
+        assert bucket.refused == []
+    assert query(there.url, "SELECT id FROM companies ORDER BY id") == [{"id": "acme2"}, {"id": "other"}]
+    assert len(query(there.url, "SELECT 1 FROM events WHERE type = 'audit.companies.deleted'")) == 1
+
+
+@pytest.mark.parametrize("kind", ["recorder", "api", "hooks"])
+def test_without_a_key_that_is_still_needed_no_process_starts(there: DeletionEnv, home: Path, kind: str) -> None:
+    sealed = Vault("older", bytes(32)).seal("sk-1", context=secret_context("acme", "model")).to_text()
+    there.store.as_company("acme").run(put_secret, "acme", "model", sealed=sealed, most=9)
+    given: dict[str, Any] = {
+        "database_url": there.url,
+        "redis_url": "redis://127.0.0.1:1/0",
+        "api_key": "key-of-the-tests",
+    }
+    with Entry(kind, home, **given) as process:
+        process.start()
+        assert process.wait_exit(60.0) == ExitCode.CONFIGURATION, process.log.read_text()
+        sentence = "SECRET_OLD_KEYS: the key older is missing, and still needed (1 of tenant_secrets); add older=BASE64"
+        assert sentence in process.log.read_text()
