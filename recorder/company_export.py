@@ -31,6 +31,8 @@ _PAGE: Final = 500
 """Lines of one file of the archive: a file's size stands before it, so that it is made whole; messages have some
 kilobytes.
 """
+_WALK: Final = 5000
+"""Rows of a page at most that are looked at and not shown: some milliseconds."""
 _MOST: Final = 1 << 44
 """Bytes of an archive at most: none, in practice."""
 _BLOCK: Final = 512
@@ -39,13 +41,13 @@ _GZIP: Final = 31
 """Window bits by which zlib writes a gzip stream."""
 _LEVEL: Final = 3
 """Compression: files of messages are compressed already, and texts shrink to a quarter at any level."""
-_AT_ONCE: Final = 50
 PARTS: Final[Mapping[str, str]] = {
     "company": "export_company",
     "connections": "export_connections",
     "messages": "export_messages",
     "received-messages": "export_received",
     "contacts": "export_contacts",
+    "people": "export_people",
     "contact-aliases": "export_aliases",
     "files": "export_files",
 }
@@ -73,10 +75,16 @@ class CompanyExport:
             _add,
             company_id=task.company_id,
             task_id=task.id,
+            incarnation=self._incarnation,
             sha256=stored.sha256,
             size=stored.size,
             kept_s=self._kept_s,
         )
+        if row is None:
+            # nothing of a company that is being deleted is made while it goes
+            if not await self._store.call(_with, task.company_id, stored.sha256):
+                await self._storage.delete(task.company_id, stored.sha256)
+            raise _ended()
         return {
             "exportId": str(row["id"]),
             "size": stored.size,
@@ -87,11 +95,13 @@ class CompanyExport:
 
     async def prune(self) -> None:
         """Remove archives whose time is over. Raises `StoreUnavailable`; the next round goes on."""
-        while rows := await self._store.call(_expired, most=_AT_ONCE):
+        # one at a time: of two with the same bytes the second has them alone
+        while rows := await self._store.call(_expired, most=1):
             for row in rows:
                 try:
                     # bytes first: a row without bytes is found again, bytes without a row are not
-                    await self._storage.delete(row["company_id"], row["sha256"])
+                    if not row["is_shared"]:
+                        await self._storage.delete(row["company_id"], row["sha256"])
                 except StorageUnavailable as error:
                     log.warning("old_file_not_deleted", reason=str(error))
                     return
@@ -113,12 +123,13 @@ class CompanyExport:
                         async for piece in self._file(task.company_id, row["key"]):
                             yield piece
                         files += 1
-                await self._store.call(
+                if not await self._store.call(
                     _note,
                     task_id=task.id,
                     incarnation=self._incarnation,
                     progress={"stage": part, "lines": lines, "files": files},
-                )
+                ):
+                    raise _ended()
         # two empty blocks end a tar
         yield bytes(2 * _BLOCK)
 
@@ -142,8 +153,9 @@ async def pages(store: Store, statement: str, company_id: str) -> AsyncIterator[
     """Give the lines of one part, a page at a time."""
     after = ""
     while rows := await store.call(_page, statement, company_id=company_id, after=after):
-        yield rows
         after = rows[-1]["key"]
+        if lines := [row for row in rows if row["line"] is not None]:
+            yield lines
 
 
 async def _compressed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -165,21 +177,30 @@ def _padding(size: int) -> bytes:
 
 
 def _page(transaction: Transaction, statement: str, *, company_id: str, after: str) -> list[Row]:
-    return transaction.rows(statement, company_id=company_id, after=after, most=_PAGE)
+    return transaction.rows(statement, company_id=company_id, after=after, most=_PAGE, walk=_WALK)
 
 
-def _note(transaction: Transaction, *, task_id: int, incarnation: str, progress: Mapping[str, Any]) -> None:
-    transaction.execute("note_export", task_id=task_id, incarnation=incarnation, progress=stored_json(dict(progress)))
-
-
-def _add(transaction: Transaction, *, company_id: str, task_id: int, sha256: str, size: int, kept_s: float) -> Row:
-    return transaction.one(
-        "add_export", company_id=company_id, task_id=task_id, sha256=sha256, size=size, kept_s=kept_s
+def _note(transaction: Transaction, *, task_id: int, incarnation: str, progress: Mapping[str, Any]) -> bool:
+    noted = transaction.row(
+        "note_export", task_id=task_id, incarnation=incarnation, progress=stored_json(dict(progress))
     )
+    return noted is not None
+
+
+def _add(transaction: Transaction, /, **archive: Any) -> Row | None:
+    return transaction.row("add_export", **archive)
+
+
+def _ended() -> TaskFailed:
+    return TaskFailed("interrupted", "the export was ended")
 
 
 def _expired(transaction: Transaction, *, most: int) -> list[Row]:
     return transaction.rows("expired_exports", most=most)
+
+
+def _with(transaction: Transaction, company_id: str, sha256: str) -> list[Row]:
+    return transaction.rows("archives_with", company_id=company_id, sha256=sha256)
 
 
 def _remove(transaction: Transaction, export_id: int) -> None:

@@ -1518,6 +1518,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/store/queries/companies.sql", "'running', 'deletion', now()", "'running', '', now()"),),
         "tests/recorder/test_company_deletion.py::test_nothing_is_left_and_another_company_is_untouched",
     ),
+    "export-ends-with-its-task": Mutation(
+        "no archive is kept of a company whose deletion has begun",
+        (Edit("recorder/queries/exports.sql", "AND state = 'running' FOR SHARE", "FOR SHARE"),),
+        "tests/store/test_company_export.py::test_an_export_ends_with_its_task_and_leaves_nothing",
+    ),
     "needed-key": Mutation(
         "no process starts while a key is missing that something is sealed with",
         (Edit("shared/store/sealed.py", "if key_id not in vault.key_ids\n", "if False\n"),),

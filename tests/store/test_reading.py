@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from shared.clock import monotonic
 from shared.messages import InboundMessage, Receipt
 from shared.states import MessageState
-from shared.store import inbound, interventions, people, reading
+from shared.store import contacts, inbound, interventions, people, reading
 from shared.store.people import OnePerson
 from shared.store.reading import ChatPosition, FigureFilter, MessageFilter
 from tests.store.env import StoreEnv, query
@@ -345,6 +347,30 @@ def test_search_finds_any_word_and_the_beginning_of_the_last_in_one_company(env:
     advance(env)
     assert found(env, "wiederseh") == [], "the words of a deleted message are gone"
     assert query(env.url, "SELECT words FROM message_index WHERE message_id = %(id)s", id=edited) == [{"words": None}]
+
+
+def test_a_search_with_two_conditions_takes_no_product_of_them(own_env: StoreEnv) -> None:
+    """A word that all contacts have, with a tag that none has, or with one chat of very many."""
+    rows = 40_000
+    query(
+        own_env.url,
+        f"""INSERT INTO people (company_id, id, name, first_seen_at, last_seen_at)
+            SELECT 'acme', g, 'common ' || g, now(), now() FROM generate_series(1, {rows}) AS g;
+            INSERT INTO message_index (message_id, company_id, connection_id, chat_id, direction, type, state, at,
+                                       words, day, phone_index, connection_type, outcome)
+            SELECT g, 'acme', %(connection)s, 'c' || g, 'in', 'text', 'received', now(), words, now(), 0, 'meta_direct',
+                   'received'
+            FROM message_words('acme', '{{"body": "common"}}') AS words, generate_series(1, {rows}) AS g""",
+        connection=own_env.connection,
+    )
+    own = own_env.store.as_company("acme")
+    began = monotonic()
+    people_found = own.run(contacts.found, after=0, most=50, words="common", number="", tag="none")
+    chat = replace(EVER, words="common", chat_id="c7")
+    messages_found, _ = own.run(reading.listed, "acme", chat, before=NEWEST, most=50)
+    took_s = monotonic() - began
+    assert (people_found, [message_id for _, message_id in messages_found]) == ([], [7])
+    assert took_s < 1.0, "a tenth is usual"
 
 
 def test_messages_are_listed_by_any_filter_in_pages_of_any_length(env: StoreEnv) -> None:

@@ -47,7 +47,9 @@ WITH chosen AS (
                                           c.world),
                        true))
       AND (%(id)s::bigint IS NULL OR m.id = %(id)s)
-      AND (%(chat_id)s::text IS NULL OR m.chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)))
+      -- in a subquery: evaluated once, not for each row
+      AND (%(chat_id)s::text IS NULL
+           OR m.chat_id = ANY(ARRAY(SELECT unnest(chat_aliases(%(company_id)s, %(chat_id)s)))))
       AND (%(code)s::text IS NULL OR m.error_code = %(code)s)
       AND (%(phone_index)s::int IS NULL OR c.phone_index = %(phone_index)s)
       AND (%(failed_after)s::timestamptz IS NULL OR m.updated_at >= %(failed_after)s)

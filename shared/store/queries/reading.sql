@@ -274,7 +274,9 @@ WITH added AS MATERIALIZED (
       AND (%(direction)s::text IS NULL OR direction = %(direction)s)
       AND (%(type)s::text IS NULL OR type = %(type)s)
       AND (%(state)s::text IS NULL OR state = %(state)s)
-      AND (%(chat_id)s::text IS NULL OR chat_id = ANY(chat_aliases(%(company_id)s, %(chat_id)s)))
+      -- in a subquery: evaluated once, not for each row
+      AND (%(chat_id)s::text IS NULL
+           OR chat_id = ANY(ARRAY(SELECT unnest(chat_aliases(%(company_id)s, %(chat_id)s)))))
     ORDER BY at DESC, message_id DESC LIMIT %(most)s
 ), ends AS (
     SELECT count(*) AS looked, (array_agg(at ORDER BY at, message_id))[1] AS last_at,
