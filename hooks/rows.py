@@ -37,7 +37,7 @@ def waiting(transaction: Transaction, hook_id: int) -> Counter[str]:
 
 def due(transaction: Transaction, hook_id: int, *, most: int, each: int) -> list[Row]:
     """Return events of up to `most` conversations whose first one is due again, in order, up to `each` of each:
-    (conversation, xid, event_id, attempts, first_at).
+    (conversation, xid, event_id, message_id, attempts, first_at).
     """
     return transaction.rows("due_hook_retries", hook_id=hook_id, most=most, each=each)
 

@@ -190,7 +190,7 @@ class SubscriberLoop:
         for event in found:
             async with self._places:
                 if self._waiting[event.conversation] > 0 or self.is_down:
-                    self._keep(settlement, event.position, event.conversation)
+                    self._keep(settlement, event)
                 else:
                     await self._try(event, event.conversation, settlement, attempts=0, first_at=None)
 
@@ -209,7 +209,7 @@ class SubscriberLoop:
         found = await until_available("hook-retries", self._due)
         if not found:
             return 0
-        positions = [Position(row["xid"], row["event_id"]) for row in found]
+        positions = {Position(row["xid"], row["event_id"]): row["message_id"] for row in found}
         events = await until_available("hook-events", lambda: self._store.call(public.at, positions))
         by_position = {event.position: event for event in events}
         settlement = self._settlement()
@@ -286,9 +286,7 @@ class SubscriberLoop:
             # counted once, whether it waits already or from now on; a dead letter lets its conversation go on
             self._count(conversation, (after_s is not None) - kept)
             settlement.kept.append(
-                _kept(
-                    event.position, conversation, attempts=attempts, first_at=first_at, after_s=after_s, result=result
-                )
+                _kept(event, conversation, attempts=attempts, first_at=first_at, after_s=after_s, result=result)
             )
         outcome = "taken" if result.is_taken else "dead" if after_s is None else "failed"
         self._metrics.deliveries.labels(outcome).inc()
@@ -324,9 +322,9 @@ class SubscriberLoop:
         hit("hook.answered")
         return result
 
-    def _keep(self, settlement: SubscriberSettlement, position: Position, conversation: str) -> None:
-        self._count(conversation, 1)
-        settlement.kept.append(_kept(position, conversation, attempts=0, first_at=None, after_s=0.0, result=None))
+    def _keep(self, settlement: SubscriberSettlement, event: PublicEvent) -> None:
+        self._count(event.conversation, 1)
+        settlement.kept.append(_kept(event, event.conversation, attempts=0, first_at=None, after_s=0.0, result=None))
 
     def _done(self, settlement: SubscriberSettlement, position: Position, conversation: str) -> None:
         self._count(conversation, -1)
@@ -367,7 +365,7 @@ def _target_of(subscriber: Subscriber, poster: Poster) -> HttpTarget | None:
 
 
 def _kept(
-    position: Position,
+    event: PublicEvent,
     conversation: str,
     *,
     attempts: int,
@@ -376,8 +374,9 @@ def _kept(
     result: DeliveryResult | None,
 ) -> Mapping[str, Any]:
     return {
-        "xid": position.xid,
-        "event_id": position.id,
+        "xid": event.position.xid,
+        "event_id": event.position.id,
+        "message_id": event.message_id,
         "conversation": conversation,
         "state": "dead" if after_s is None else "waiting",
         "attempts": attempts,

@@ -235,6 +235,14 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/hooks/test_amqp.py::test_a_broker_that_dies_and_comes_back_gets_everything",
     ),
+    "events-by-whole-key": Mutation(
+        "an event is looked up without reading those of others",
+        (
+            Edit("shared/store/queries/events.sql", "m.message_id = p.message_id AND m.id = p.id", "m.id = p.id"),
+            Edit("shared/store/queries/events.sql", "u.id + 0 = p.id", "u.id = p.id"),
+        ),
+        "tests/events/test_public.py::test_an_event_is_found_without_a_look_at_the_others",
+    ),
     "hooks-own-place": Mutation(
         "each subscriber has one connection that no other takes",
         (Edit("hooks/sending.py", "own=SUBSCRIBERS_MOST", "own=0"),),

@@ -45,8 +45,8 @@ WITH due AS (
     ) AS first
     WHERE next_at <= now() ORDER BY next_at LIMIT %(most)s
 )
-SELECT r.conversation, r.xid, r.event_id, r.attempts, r.first_at FROM due CROSS JOIN LATERAL (
-    SELECT conversation, xid, event_id, attempts, first_at FROM hook_retries
+SELECT r.conversation, r.xid, r.event_id, r.message_id, r.attempts, r.first_at FROM due CROSS JOIN LATERAL (
+    SELECT conversation, xid, event_id, message_id, attempts, first_at FROM hook_retries
     WHERE hook_id = %(hook_id)s AND state = 'waiting' AND conversation = due.conversation
     ORDER BY xid, event_id LIMIT %(each)s
 ) AS r
@@ -77,13 +77,13 @@ WITH given AS MATERIALIZED (
              status integer, error text, took_ms integer)
     JOIN mine ON mine.id = r.hook_id
 ), kept AS (
-    INSERT INTO hook_retries AS k (hook_id, xid, event_id, conversation, state, attempts, first_at, next_at, status,
-                                   error)
-    SELECT mine.id, r.xid, r.event_id, r.conversation, r.state, r.attempts, r.first_at,
+    INSERT INTO hook_retries AS k (hook_id, xid, event_id, message_id, conversation, state, attempts, first_at,
+                                   next_at, status, error)
+    SELECT mine.id, r.xid, r.event_id, r.message_id, r.conversation, r.state, r.attempts, r.first_at,
            now() + make_interval(secs => r.after_s), r.status, r.error
     FROM jsonb_to_recordset(%(kept)s::jsonb)
-        AS r(hook_id bigint, xid bigint, event_id bigint, conversation text, state text, attempts integer,
-             first_at timestamptz, after_s double precision, status integer, error text)
+        AS r(hook_id bigint, xid bigint, event_id bigint, message_id bigint, conversation text, state text,
+             attempts integer, first_at timestamptz, after_s double precision, status integer, error text)
     JOIN mine ON mine.id = r.hook_id
     ON CONFLICT (hook_id, xid, event_id) DO UPDATE
     SET state = excluded.state, attempts = excluded.attempts, first_at = excluded.first_at, next_at = excluded.next_at,

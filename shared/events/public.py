@@ -34,8 +34,8 @@ class PublicEvent:
 
     Attributes:
         conversation: events with the same are delivered in order: a chat of a connection, or what else the
-            event is about. about: ids of the message that it is about, and of the one which that message edits or
-            deletes. body: the event in JSON.
+            event is about. message_id: of the message that it is about. about: this id, and that of the message which
+            that one edits or deletes. body: the event in JSON.
     """
 
     position: Position
@@ -44,6 +44,7 @@ class PublicEvent:
     company_id: str | None
     phone_index: int | None
     conversation: str
+    message_id: int | None
     about: frozenset[int]
     body: bytes
 
@@ -90,9 +91,13 @@ def reader_of(selection: Selection) -> EventReader:
     return EventReader(company_id=selection.company_id, types=types, subjects=subjects)
 
 
-def at(transaction: Transaction, positions: Sequence[Position]) -> list[PublicEvent]:
-    """Return the events at these positions; those that are gone, or not public, are left out."""
-    return serialise(transaction, events.at(transaction, [(one.xid, one.id) for one in positions]))
+def at(transaction: Transaction, positions: Mapping[Position, int | None]) -> list[PublicEvent]:
+    """Return the events at these positions, given with `PublicEvent.message_id`; those that are gone, or not public,
+    are left out.
+    """
+    return serialise(
+        transaction, events.at(transaction, [(one.xid, one.id, about) for one, about in positions.items()])
+    )
 
 
 def _require_kept(transaction: Transaction, selection: Selection, position: Position) -> None:
@@ -150,6 +155,7 @@ class _Context:
             company_id=event.company_id,
             phone_index=None if connection is None else connection["phone_index"],
             conversation=_conversation(event, message),
+            message_id=event.message_id,
             about=_about(event, message),
             body=json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
         )

@@ -217,7 +217,8 @@ class EventTail:
         if not gone:
             return
         places = {event.position: place for place, event in enumerate(self._events) if event.about & gone}
-        now = {event.position: event for event in await self._store.call(public.at, list(places))} if places else {}
+        keys = {position: self._events[place].message_id for position, place in places.items()}
+        now = {event.position: event for event in await self._store.call(public.at, keys)} if keys else {}
         for position, place in places.items():
             # one that is not there any more was dropped by retention just now: it stands in no page either
             if position in now:

@@ -94,9 +94,12 @@ def read(
     return [Event(**{name: row[name] for name in _FIELDS}) for row in rows]
 
 
-def at(transaction: Transaction, positions: Sequence[tuple[int, int]]) -> list[Event]:
-    """Return the events at these positions (xid, id), in their order; those that are gone are left out."""
-    rows = transaction.rows("events_at", xids=[xid for xid, _ in positions], ids=[number for _, number in positions])
+def at(transaction: Transaction, positions: Sequence[tuple[int, int, int | None]]) -> list[Event]:
+    """Return the events at these positions (xid, id, id of the message that it is about), in their order; those that
+    are gone are left out. Without the message's id an event of a message is found slowly.
+    """
+    xids, ids, message_ids = ([one[place] for one in positions] for place in range(3))
+    rows = transaction.rows("events_at", xids=xids, ids=ids, message_ids=message_ids)
     return [Event(**{name: row[name] for name in _FIELDS}) for row in rows]
 
 

@@ -20,6 +20,7 @@ from shared.inbound_events import AccountEvent
 from shared.messages import InboundMessage
 from shared.states import MessageState
 from shared.store import connections, events, inbound, messages, partitions
+from shared.store.pool import Transaction
 from shared.store.store import Store
 from tests.store.env import StoreEnv, query
 
@@ -276,3 +277,43 @@ def test_the_catalogue_is_made_of_types_that_there_are() -> None:
         Draft202012Validator({**EVENT_SCHEMAS[SCHEMA_OF[row.shape]], **components}).validate(body["data"])
     assert public_type("message.queued") is None
     assert public_type("account.flows") is None
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_event_is_found_without_a_look_at_the_others(env: StoreEnv, is_known: bool) -> None:
+    """What waits for a webhook is looked up by its position; a day has millions of others."""
+    add = (
+        "INSERT INTO events (subject, type, company_id, message_id) "
+        "SELECT 'message', 'message.sent', NULL, n FROM generate_series(%(first)s::int, %(last)s::int) n RETURNING 1"
+    )
+    pages = (
+        "SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM pg_class WHERE relname LIKE 'events%' AND "
+        "relkind IN ('r', 'i')"
+    )
+
+    def looked_up(transaction: Transaction) -> int:
+        transaction._cursor.execute("SELECT xid, id, message_id FROM events WHERE message_id <= 20")
+        positions = {Position(xid, number): about for xid, number, about in transaction._cursor.fetchall()}
+        transaction._cursor.execute(pages)
+        (before,) = transaction._cursor.fetchone()
+        found = events.at(
+            transaction, [(one.xid, one.id, about if is_known else None) for one, about in positions.items()]
+        )
+        assert [event.message_id for event in found] == list(range(1, 21))
+        transaction._cursor.execute(pages)
+        (after,) = transaction._cursor.fetchone()
+        return int(after - before)
+
+    query(env.url, "ANALYZE events")
+    for number in range(1, 21):
+        query(env.url, add, first=number, last=number)
+    few = env.store.run(looked_up)
+    for first in range(21, 40_000, 4_000):
+        query(env.url, add, first=first, last=first + 3_999)
+    # as autovacuum does when a range is full
+    query(
+        env.url,
+        "SELECT brin_summarize_new_values(c.oid) FROM pg_class c JOIN pg_am a ON a.oid = c.relam "
+        "WHERE a.amname = 'brin' AND c.relkind = 'i' AND c.relname LIKE 'events_messages%'",
+    )
+    assert env.store.run(looked_up) < 2 * few

@@ -1,0 +1,1 @@
+ALTER TABLE hook_retries DROP COLUMN message_id;
