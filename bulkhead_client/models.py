@@ -128,6 +128,55 @@ class ChatRead(TypedDict):
     readAt: str
 
 
+class Company(TypedDict):
+    """`Company` of the OpenAPI document."""
+
+    companyId: str
+    name: str
+    inDoubtPolicy: str | None
+    state: CompanyState
+    stateReason: str | None
+    stateAt: str
+    settings: CompanySettings
+    connections: int
+    version: int
+    createdAt: str
+    updatedAt: str
+
+
+class CompanySettings(TypedDict):
+    """`CompanySettings` of the OpenAPI document."""
+
+    brandName: str
+    tone: str
+    locale: list[str]
+    enableRag: bool
+    enableFunctionCalling: bool
+    enableHumanHandoff: bool
+    humanHandoffKeywords: list[str]
+    ragConfig: CompanySettingsRagConfig
+
+
+class CompanySettingsRagConfig(TypedDict):
+    """`CompanySettingsRagConfig` of the OpenAPI document."""
+
+    chunkSize: int
+    chunkOverlap: int
+    topK: int
+    minSimilarity: float
+    weights: CompanySettingsRagConfigWeights
+
+
+class CompanySettingsRagConfigWeights(TypedDict):
+    """`CompanySettingsRagConfigWeights` of the OpenAPI document."""
+
+    keyword: float
+    vector: float
+
+
+CompanyState = Literal["active", "suspended", "deleting"]
+
+
 class Connection(TypedDict):
     """`Connection` of the OpenAPI document."""
 
@@ -162,6 +211,35 @@ class Connections(TypedDict):
 
     companyId: str
     connections: list[Connection]
+
+
+class Contact(TypedDict):
+    """`Contact` of the OpenAPI document."""
+
+    id: str
+    name: str | None
+    givenName: str | None
+    profileName: str | None
+    username: str | None
+    aliases: list[str]
+    phones: list[str]
+    tags: list[str]
+    customFields: dict[str, str | float | bool]
+    marketing: list[MarketingChoice]
+    merges: list[ContactMerge]
+    firstSeenAt: str
+    lastSeenAt: str
+    createdAt: str
+    updatedAt: str
+
+
+class ContactMerge(TypedDict):
+    """`ContactMerge` of the OpenAPI document."""
+
+    mergeId: str
+    contactId: str
+    aliases: list[str]
+    mergedAt: str
 
 
 DeletedFor = Literal["everyone", "me"]
@@ -369,6 +447,14 @@ class Latency(TypedDict):
     p95: int
 
 
+class MarketingChoice(TypedDict):
+    """`MarketingChoice` of the OpenAPI document."""
+
+    phoneIndex: int
+    accepts: bool
+    at: str | None
+
+
 Message = TypedDict(
     "Message",
     {
@@ -525,6 +611,30 @@ class StoredFile(TypedDict):
     mimetype: str
     filename: str | None
     url: str
+
+
+class Task(TypedDict):
+    """`Task` of the OpenAPI document."""
+
+    id: str
+    operation: str
+    status: TaskStatus
+    result: dict[str, Any] | None
+    progress: dict[str, Any] | None
+    problem: TaskProblem | None
+    createdAt: str
+    expiresAt: str
+    finishedAt: str | None
+
+
+class TaskProblem(TypedDict):
+    """`TaskProblem` of the OpenAPI document."""
+
+    code: str
+    detail: str
+
+
+TaskStatus = Literal["queued", "running", "done", "failed"]
 
 
 class Template(TypedDict):

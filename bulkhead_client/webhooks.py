@@ -6,6 +6,7 @@ import base64
 import binascii
 import hmac
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
@@ -13,6 +14,7 @@ from typing import Any, Final, cast
 from bulkhead_client.errors import WebhookRejected
 from bulkhead_client.models import Event
 
+_MOMENT: Final = re.compile("[0-9]{1,12}")
 TOLERANCE_S: Final = 300.0
 """Seconds that a delivery may be old, and that clocks may differ."""
 
@@ -39,13 +41,14 @@ def verify(
     if missing:
         raise WebhookRejected(f"The delivery has no {', '.join(missing)}.")
     moment = given["webhook-timestamp"]
-    if not moment.isdecimal():
+    if not _MOMENT.fullmatch(moment):
         raise WebhookRejected("The header webhook-timestamp is no number.")
     if abs((time.time() if now is None else now) - int(moment)) > tolerance_s:
         raise WebhookRejected(f"The delivery is more than {tolerance_s:g} seconds old.")
     known = [secrets] if isinstance(secrets, str) else list(secrets)
-    signatures = given["webhook-signature"].split()
-    expected = [sign(secret, given["webhook-id"], int(moment), body) for secret in known]
+    # as bytes: texts are compared only when both are ASCII, and a sender may write anything
+    signatures = [one.encode("utf-8", "replace") for one in given["webhook-signature"].split()]
+    expected = [sign(secret, given["webhook-id"], int(moment), body).encode() for secret in known]
     # every pair is compared, so that the time does not depend on which one fits
     fits = [hmac.compare_digest(one, other) for one in expected for other in signatures]
     if not any(fits):
@@ -63,5 +66,5 @@ def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except binascii.Error as error:
         raise ValueError("a webhook's secret is whsec_ and base64") from error
-    signed = f"{webhook_id}.{timestamp}.".encode() + body
+    signed = f"{webhook_id}.{timestamp}.".encode("utf-8", "replace") + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

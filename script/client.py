@@ -1,5 +1,5 @@
 """Writes the parts of `bulkhead_client` that are made from others: `models.py` from the OpenAPI document, and
-`sync_client.py` from `async_client.py`.
+each `sync_….py` from the `async_….py` of its name.
 
 `python -m script.client` writes them, `--check` lists those that would change.
 """
@@ -24,7 +24,9 @@ USED: Final = (
     "Chat",
     "ChatMessage",
     "ChatRead",
+    "Company",
     "Connections",
+    "Contact",
     "Event",
     "EventPage",
     "Hook",
@@ -35,22 +37,24 @@ USED: Final = (
     "MessageEvent",
     "NewHook",
     "StoredFile",
+    "Task",
     "Template",
 )
 """Components that the client's methods return; what these refer to comes with them."""
 _SIMPLE: Final = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 _REPLACED: Final = (
+    ("The client over aiohttp.", "The client over requests."),
     (
-        "The client over aiohttp. `sync_client.py` is made from this file by `script/client`.",
-        "The client over requests.",
-    ),
-    (
-        "from __future__ import annotations\n",
-        "# made by script/client from async_client.py\nfrom __future__ import annotations\n",
+        "# script/client makes the module sync_… of the same name of this file\n",
+        "# made by script/client from the module async_… of the same name\n",
     ),
     ("aiohttp_transport import AiohttpTransport", "requests_transport import RequestsTransport"),
     ("AiohttpTransport", "RequestsTransport"),
+    ("bulkhead_client.async_", "bulkhead_client.sync_"),
+    ("the asynchronous client", "the synchronous client"),
     ("AsyncBulkhead", "Bulkhead"),
+    ("AsyncContacts", "SyncContacts"),
+    ("AsyncCore", "SyncCore"),
     ("AsyncIterator", "Iterator"),
     ("__aenter__", "__enter__"),
     ("__aexit__", "__exit__"),
@@ -133,7 +137,10 @@ def made() -> dict[Path, str]:
     """Return the text of each file that is made."""
     texts = {
         FOLDER / "models.py": models(openapi_document()),
-        FOLDER / "sync_client.py": sync_client((FOLDER / "async_client.py").read_text(encoding="utf-8")),
+        **{
+            path.with_name(path.name.replace("async_", "sync_")): sync_client(path.read_text(encoding="utf-8"))
+            for path in sorted(FOLDER.glob("async_*.py"))
+        },
     }
     return {path: _formatted(path, text) for path, text in texts.items()}
 

@@ -41,6 +41,8 @@ _HTTP_CLIENT: Final = "shared/http_client/connection.py"
 _HOOKS_SQL: Final = "hooks/queries/hooks.sql"
 _READING: Final = "tests/store/test_reading.py"
 _READING_SQL: Final = "shared/store/queries/reading.sql"
+_CLIENT: Final = "tests/client/test_decisions.py"
+_VERIFYING: Final = "tests/client/test_webhooks.py"
 _KEYS_SQL: Final = "shared/store/queries/keys.sql"
 
 MUTATIONS: Final[Mapping[str, Mutation]] = {
@@ -1600,6 +1602,72 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
             ),
         ),
         "tests/recorder/test_contact_import.py::test_a_commit_whose_answer_was_lost_is_not_repeated",
+    ),
+    "client-repeatable": Mutation(
+        "the client sends nothing again that could happen twice",
+        (
+            Edit(
+                "bulkhead_client/wire.py",
+                "return self.method in _SAFE or IDEMPOTENCY_KEY in self.headers",
+                "return True",
+            ),
+        ),
+        f"{_CLIENT}::test_only_what_cannot_happen_twice_is_sent_again",
+    ),
+    "client-same-key": Mutation(
+        "the client sends a message again with the same Idempotency-Key",
+        (
+            Edit(
+                "bulkhead_client/sync_core.py",
+                "self._transport.exchange(request, self._timeout_s + wait_s)",
+                """self._transport.exchange(
+                    type(request)(**{**vars(request), "headers": {"Idempotency-Key": "x" * 21 + str(attempt)}}),
+                    self._timeout_s + wait_s,
+                )""",
+            ),
+        ),
+        f"{_CLIENT}::test_a_message_whose_answer_was_lost_is_sent_again_with_the_same_key",
+    ),
+    "client-transient": Mutation(
+        "the client sends nothing again that would end in the same way",
+        (Edit("bulkhead_client/retries.py", "outcome.status not in _TRANSIENT", "outcome.status < 400"),),
+        f"{_CLIENT}::test_what_would_end_in_the_same_way_is_not_sent_again",
+    ),
+    "client-retry-after": Mutation(
+        "the client does not come back before Retry-After",
+        (Edit("bulkhead_client/retries.py", "wait_s += outcome.retry_after_s or 0.0", "wait_s += 0.0"),),
+        f"{_CLIENT}::test_retry_after_is_a_minimum",
+    ),
+    "client-signature": Mutation(
+        "the client rejects a delivery that no secret signed",
+        (Edit("bulkhead_client/webhooks.py", "if not any(fits):", "if not fits:"),),
+        f"{_VERIFYING}::test_anything_else_is_rejected",
+    ),
+    "client-old-delivery": Mutation(
+        "the client rejects a delivery that is repeated later",
+        (Edit("bulkhead_client/webhooks.py", "int(moment)) > tolerance_s:", "int(moment)) > 10 * tolerance_s:"),),
+        f"{_VERIFYING}::test_anything_else_is_rejected",
+    ),
+    "client-signed-head": Mutation(
+        "id and time of a delivery are signed with its body",
+        (
+            Edit(
+                "bulkhead_client/webhooks.py",
+                'signed = f"{webhook_id}.{timestamp}.".encode("utf-8", "replace") + body',
+                "signed = body",
+            ),
+        ),
+        f"{_VERIFYING}::test_the_example_of_the_specification",
+    ),
+    "client-constant-time": Mutation(
+        "the client compares signatures in constant time",
+        (Edit("bulkhead_client/webhooks.py", "hmac.compare_digest(one, other)", "one == other"),),
+        f"{_VERIFYING}::test_every_secret_is_compared_with_every_signature_in_constant_time",
+    ),
+    "client-strangers-text": Mutation(
+        "whatever a stranger writes into the headers of a delivery is a rejection",
+        (Edit("bulkhead_client/webhooks.py", "if not _MOMENT.fullmatch(moment):", "if not moment.isdecimal():"),),
+        f"{_VERIFYING}::test_anything_else_is_rejected",
     ),
     "no-formulas": Mutation(
         "no cell of an exported file is a formula to a spreadsheet",

@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 import requests
 
-from bulkhead_client import AsyncBulkhead, File, Forbidden, Invalid, NotFound, Unauthorized, WebhookRejected, verify
+from bulkhead_client import (
+    AsyncBulkhead,
+    File,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Problem,
+    Unauthorized,
+    WebhookRejected,
+    verify,
+)
 from shared.kinds import admin_port
 from tests.client.installation import Application, Installation
 from tests.support import samples
@@ -144,6 +154,29 @@ def test_what_comes_in_while_the_company_is_suspended_is_kept_and_delivered_late
     (delivery,) = installation.wait_for(delivered, "the text is delivered after all", 60.0)
     assert verify(delivery.headers, delivery.body, hook["secret"])["data"]["message"]["message"] == "Are you there?"
     installation.client.remove_hook(hook["id"])
+
+
+def test_contacts_and_the_company_are_typed(installation: Installation) -> None:
+    client = installation.client
+    task = client.import_contacts(b"phone,name,tags\n15550102001,Ada,vip\n15550102002,Bob,\nnonsense,,\n")
+    done = client.wait_for_task(task["id"])
+    assert (done["status"], done["result"] and done["result"]["created"]) == ("done", 2)
+    assert [error["line"] for error in (done["result"] or {})["errors"]] == [4]
+    (ada,) = client.contacts(tag="vip")
+    assert (ada["name"], client.contact("15550102001")["id"]) == ("Ada", ada["id"])
+    changed = client.change_contact(ada["id"], name="Ada Lovelace", custom_fields={"number": 4711})
+    assert (changed["name"], changed["tags"], changed["customFields"]) == ("Ada Lovelace", ["vip"], {"number": 4711})
+    merged = client.merge_contacts(ada["id"], "15550102002")
+    assert merged["phones"] == ["15550102001", "15550102002"]
+    other = client.split_contact(ada["id"], merge_id=merged["merges"][0]["mergeId"])
+    assert (other["name"], other["phones"]) == ("Bob", ["15550102002"])
+    assert b"Ada Lovelace" in client.export_contacts()
+    company = client.read_company()
+    named = client.change_company(version=company["version"], settings={"brandName": "Acme"})
+    assert named["settings"]["brandName"] == "Acme"
+    with pytest.raises(Problem, match="version_outdated"):
+        client.change_company(version=company["version"], name="too late")
+    assert client.change_company(settings={"brandName": None})["settings"]["brandName"] != "Acme"
 
 
 def served(installation: Installation) -> int:

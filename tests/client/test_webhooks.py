@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+from typing import Any
 
 import pytest
 
 from bulkhead_client import WebhookRejected, verify
+from bulkhead_client import webhooks as webhooks_module
 from bulkhead_client.webhooks import sign
 from hooks.signature import keys_of, signature
 
@@ -49,7 +52,11 @@ def test_during_a_rotation_either_secret_fits() -> None:
         ({**headers(), "Webhook-Id": "1-2"}, BODY, SECRET, NOW),
         ({**headers(), "Webhook-Timestamp": str(NOW + 1)}, BODY, SECRET, NOW),
         ({**headers(), "Webhook-Timestamp": "soon"}, BODY, SECRET, NOW),
+        ({**headers(), "Webhook-Timestamp": "9" * 5000}, BODY, SECRET, NOW),
+        ({**headers(), "Webhook-Timestamp": "١٧٦٤٥٧٩٦٠٠"}, BODY, SECRET, NOW),
         ({**headers(), "Webhook-Signature": ""}, BODY, SECRET, NOW),
+        ({**headers(), "Webhook-Signature": "v1,é"}, BODY, SECRET, NOW),
+        ({**headers(), "Webhook-Signature": "v1,\ud800", "Webhook-Id": "\ud800"}, BODY, SECRET, NOW),
         ({}, BODY, SECRET, NOW),
         (headers(body=b"no"), b"no", SECRET, NOW),
     ],
@@ -63,3 +70,17 @@ def test_the_program_signs_what_the_client_verifies() -> None:
     both = signature(keys_of([SECRET, OTHER]), "1-1", NOW, BODY)
     for secret in (SECRET, OTHER):
         assert verify({**headers(), "Webhook-Signature": both}, BODY, secret, now=NOW)
+
+
+def test_every_secret_is_compared_with_every_signature_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared, real = [], hmac.compare_digest
+
+    def compare_digest(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return real(one, other)
+
+    module: Any = webhooks_module
+    monkeypatch.setattr(module.hmac, "compare_digest", compare_digest)
+    both = {**headers(), "Webhook-Signature": f"{headers()['Webhook-Signature']} v1,no"}
+    assert verify(both, BODY, [SECRET, OTHER], now=NOW)
+    assert len(compared) == 4, "also those after the one that fits"
