@@ -42,6 +42,12 @@ def due(transaction: Transaction, hook_id: int, *, most: int, each: int) -> list
     return transaction.rows("due_hook_retries", hook_id=hook_id, most=most, each=each)
 
 
+def next_due_s(transaction: Transaction, hook_id: int) -> float | None:
+    """Return the seconds until something is due again, below zero if it is; None: nothing waits."""
+    after_s: float | None = transaction.one("next_hook_retry", hook_id=hook_id)["after_s"]
+    return after_s
+
+
 @dataclass(kw_only=True)
 class SubscriberSettlement:
     """What is written about one subscriber.

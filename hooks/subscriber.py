@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from typing import Any, Final, TypeAlias
 
 from hooks import rows
@@ -42,7 +43,9 @@ SIDE_BY_SIDE: Final = 20
 _WAIT_S: Final = 10.0
 """Longest wait for an event; after it the position is written, so that it follows an idle stream."""
 _RETRIES_S: Final = 1.0
-"""Seconds between two looks for what is due again."""
+"""Seconds between two looks for what is due again, while something is."""
+_LOOK_S: Final = 60.0
+"""Longest time without such a look: all that waits is read for each, a thousand rows."""
 OPEN_MOST: Final = 1000
 """Events that wait, from which on the stream is not read further: the others wait there."""
 _LITTLE: Final = 50
@@ -115,6 +118,7 @@ class SubscriberLoop:
         self._waiting: Counter[str] = Counter()
         self._failures = DOWN_AFTER if subscriber.failing_since else 0
         self._drains = False
+        self._look_by = 0.0
 
     @property
     def is_down(self) -> bool:
@@ -198,7 +202,7 @@ class SubscriberLoop:
         """Deliver again what is due, until the stop."""
         while not self.stop.is_set():
             again = 0
-            if self._waiting.total():
+            if self._waiting.total() and monotonic() >= self._look_by:
                 again = await self._retry_due()
             # the next of each conversation that went on is due at once
             await wait_for_event(self.stop, 0.0 if again else _RETRIES_S)
@@ -208,6 +212,7 @@ class SubscriberLoop:
         was_down = self.is_down
         found = await until_available("hook-retries", self._due)
         if not found:
+            await until_available("hook-next-retry", self._find_next)
             return 0
         positions = {Position(row["xid"], row["event_id"]): row["message_id"] for row in found}
         events = await until_available("hook-events", lambda: self._store.call(public.at, positions))
@@ -254,6 +259,13 @@ class SubscriberLoop:
         if self.is_down:
             return await self._store.call(rows.due, self._one.id, most=1, each=1)
         return await self._store.call(rows.due, self._one.id, most=SIDE_BY_SIDE, each=_OF_CONVERSATION)
+
+    async def _find_next(self) -> None:
+        """Note when the next look is worth while."""
+        # what is kept meanwhile brings it forward
+        self._look_by = inf
+        after_s = await self._store.call(rows.next_due_s, self._one.id)
+        self._look_by = min(self._look_by, monotonic() + min(_LOOK_S if after_s is None else after_s, _LOOK_S))
 
     async def _try(
         self,
@@ -340,6 +352,10 @@ class SubscriberLoop:
         hit("hook.settling")
         written = await until_available("hook-settlement", lambda: self._settle_together(settlement))
         hit("hook.settled")
+        # what has just been kept may be due before the rest; what was not tried lies behind another, unless it is down
+        first = [row["after_s"] for row in settlement.kept if row["attempts"] or self.is_down]
+        if first:
+            self._look_by = min(self._look_by, monotonic() + min(first))
         if written is None:
             self.stop.set()
         elif settlement.gone:

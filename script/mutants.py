@@ -245,6 +245,15 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/events/test_public.py::test_an_event_is_found_without_a_look_at_the_others",
     ),
+    "hooks-looks": Mutation(
+        "what waits for a subscriber is looked at when something is due",
+        (
+            Edit(
+                "hooks/subscriber.py", "self._waiting.total() and monotonic() >= self._look_by", "self._waiting.total()"
+            ),
+        ),
+        "tests/hooks/test_retry_looks.py",
+    ),
     "hooks-own-place": Mutation(
         "each subscriber has one connection that no other takes",
         (Edit("hooks/sending.py", "own=SUBSCRIBERS_MOST", "own=0"),),

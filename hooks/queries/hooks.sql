@@ -52,6 +52,13 @@ SELECT r.conversation, r.xid, r.event_id, r.message_id, r.attempts, r.first_at F
 ) AS r
 ORDER BY r.conversation, r.xid, r.event_id;
 
+-- next_hook_retry --
+-- Seconds until the first event of some conversation is due; below zero: it is. NULL: nothing waits.
+SELECT extract(epoch FROM min(next_at) - now())::float AS after_s FROM (
+    SELECT DISTINCT ON (conversation) next_at FROM hook_retries
+    WHERE hook_id = %(hook_id)s AND state = 'waiting' ORDER BY conversation, xid, event_id
+) AS first;
+
 -- settle_hooks --
 -- Write in one statement how far subscribers have come: positions, attempts, what waits and what is done with. Nothing,
 -- and no row, for those that another incarnation serves, or that were changed meanwhile.
