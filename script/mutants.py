@@ -1563,6 +1563,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/api/test_contacts.py::test_a_merge_is_one_chat_and_can_be_undone",
     ),
+    "merged-meanwhile": Mutation(
+        "who is recorded while being merged is the contact that was kept",
+        (Edit("shared/store/queries/contacts.sql", "OFFSET 0 FOR SHARE) AS now", "OFFSET 0) AS now"),),
+        "tests/store/test_people.py::test_who_writes_while_being_merged_stays_one_contact",
+    ),
     "merges-nested": Mutation(
         "merges of a contact that is merged itself are undone from it, when it is itself again",
         (

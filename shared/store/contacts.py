@@ -151,7 +151,7 @@ def merge(transaction: Transaction, company_id: str, kept_id: int, other_id: int
     """Make one person of two: the other's ids become the kept one's. Return the merge's id, by which it is undone;
     None: one of them is not there. Raises `ChangeRefused`.
     """
-    transaction.execute("lock_aliases", company_id=company_id)
+    _lock_aliases(transaction, company_id, kept_id, other_id)
     rows = {row["id"]: row for row in transaction.rows("lock_people", company_id=company_id, ids=[kept_id, other_id])}
     if len({kept_id, other_id}) < 2:
         raise ChangeRefused("A person cannot be merged with itself.")
@@ -181,7 +181,7 @@ def undo_merge(transaction: Transaction, company_id: str, kept_id: int, merge_id
     """Undo a merge: the other person has its ids, names, tags, fields and merges again, and the kept one is without
     what it got by the merge, unless that was changed since. Return the other's id; None: there is no such merge.
     """
-    transaction.execute("lock_aliases", company_id=company_id)
+    _lock_aliases(transaction, company_id, kept_id)
     rows = transaction.rows("lock_people", company_id=company_id, ids=[kept_id])
     taken = transaction.row("take_merge", company_id=company_id, kept_id=kept_id, merge_id=merge_id)
     if not rows or taken is None:
@@ -217,7 +217,7 @@ def undo_merge(transaction: Transaction, company_id: str, kept_id: int, merge_id
 
 def split(transaction: Transaction, company_id: str, person_id: int, aliases: Sequence[str]) -> int | None:
     """Make a new person of some ids of one. Return its id; None: there is no such person. Raises `ChangeRefused`."""
-    transaction.execute("lock_aliases", company_id=company_id)
+    _lock_aliases(transaction, company_id, person_id)
     if not transaction.rows("lock_people", company_id=company_id, ids=[person_id]):
         return None
     known = {row["alias"] for row in transaction.rows("aliases_of", company_id=company_id, ids=[person_id])}
@@ -261,10 +261,11 @@ def _take_in(transaction: Transaction, company_id: str, one: Imported) -> Taken 
         columns = {"name": one.noted.name or "", "profile_name": "", "username": ""}
         fields = {name: value for name, value in (one.noted.fields or {}).items() if value is not None}
         new = {**columns, "tags": list(dict.fromkeys(one.noted.tags or ())), "fields": fields}
-        person_id = int(transaction.one("add_person", company_id=company_id, id=None, **_columns(new))["id"])
-        transaction.execute("add_alias", company_id=company_id, alias=one.alias, person_id=person_id)
-        _note(transaction, "created", company_id, person_id, {})
-        return Taken.CREATED
+        # the id first: the provider may have named it as one person's with another, or its first message is written now
+        person_id = int(transaction.one("claim_alias", company_id=company_id, alias=one.alias)["person_id"])
+        if transaction.row("add_person", company_id=company_id, id=person_id, **_columns(new)):
+            _note(transaction, "created", company_id, person_id, {})
+            return Taken.CREATED
     noted = _without_profiles_name(transaction, company_id, person_id, one)
     try:
         changed = change(transaction, company_id, person_id, noted)
@@ -280,6 +281,12 @@ def _without_profiles_name(transaction: Transaction, company_id: str, person_id:
     if not row["name"] and one.noted.name == row["profile_name"]:
         return replace(one.noted, name=None)
     return one.noted
+
+
+def _lock_aliases(transaction: Transaction, company_id: str, *people: int) -> None:
+    """Keep the ids of people from being given to others, before their own rows are locked: in one order everywhere."""
+    transaction.execute("lock_aliases", company_id=company_id)
+    transaction.execute("lock_aliases_of", company_id=company_id, ids=list(people))
 
 
 _PUBLIC: Final = {"name": "name", "tags": "tags", "fields": "customFields"}

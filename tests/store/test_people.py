@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,9 +12,12 @@ import pytest
 from shared.inbound_events import Contact, ContactMove
 from shared.messages import InboundMessage, Receipt, Sent
 from shared.states import MessageState
-from shared.store import inbound, marks, messages, targets, windows
-from shared.store.people import may_be_one_person
+from shared.store import contacts, inbound, marks, messages, people, targets, windows
+from shared.store.contacts import Imported, Noted, Taken
+from shared.store.people import OnePerson, may_be_one_person
+from shared.store.pool import Transaction
 from tests.store.env import LONG_AGO, StoreEnv, query, side_by_side
+from tests.support.waiting import eventually
 
 BRAZIL = ("5531985168200", "553185168200")
 MEXICO = ("5215535574468", "525535574468")
@@ -156,6 +160,45 @@ def test_links_that_are_made_at_once_make_one_person(env: StoreEnv) -> None:
     )
     assert len(query(env.url, "SELECT DISTINCT person_id FROM contact_aliases")) == 1
     assert len(query(env.url, "SELECT alias FROM contact_aliases")) == 5
+
+
+def test_who_writes_while_being_merged_stays_one_contact(env: StoreEnv) -> None:
+    """The statement that records the people of messages may have begun before a merge is committed."""
+    receive(env, came(env, "15550100201", "in.1"), came(env, "15550100202", "in.2"))
+    first, second = (row["id"] for row in query(env.url, "SELECT id FROM inbound_messages ORDER BY id"))
+    env.store.run(contacts.see, [first, second])
+    kept, other = (row["id"] for row in query(env.url, "SELECT id FROM people ORDER BY id"))
+    # so that there is something to write
+    query(env.url, "UPDATE people SET first_seen_at = now() + interval '1 day'")
+
+    def waits() -> bool:
+        return bool(query(env.url, "SELECT pid FROM pg_locks WHERE NOT granted AND locktype <> 'advisory'"))
+
+    def merge(transaction: Transaction) -> Future[None]:
+        contacts.merge(transaction, "acme", kept, other)
+        later = threads.submit(env.store.run, contacts.see, [first, second])
+        eventually(waits, within_s=10)
+        return later
+
+    with ThreadPoolExecutor() as threads:
+        env.store.run(merge).result(10)
+    assert query(env.url, "SELECT id FROM people") == [{"id": kept}]
+    assert [row["type"] for row in query(env.url, "SELECT type FROM events WHERE subject = 'contact' ORDER BY id")] == [
+        "contact.created",
+        "contact.created",
+        "contact.merged",
+    ]
+
+
+def test_an_id_that_is_known_without_a_message_is_imported(env: StoreEnv) -> None:
+    env.store.run(people.learn, [OnePerson(connection_id=env.connection, first="15550100201", second="US.1")])
+    one = Imported(alias="15550100201", noted=Noted(name="Ada"))
+    assert env.store.run(contacts.take_in, "acme", [one, replace(one, alias="US.1")]) == [
+        Taken.CREATED,
+        Taken.UNCHANGED,
+    ]
+    (person,) = query(env.url, "SELECT id, name FROM people")
+    assert person["name"] == "Ada"
 
 
 class TestContradictions:

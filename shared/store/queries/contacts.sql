@@ -36,26 +36,30 @@ WITH lines AS (
     -- of another transaction, meanwhile: an update without a change, which returns its row
     ON CONFLICT (company_id, alias) DO UPDATE SET alias = excluded.alias
     RETURNING company_id, alias, person_id
-), known AS MATERIALIZED (
-    SELECT company_id, coalesce(found.person_id, written.person_id) AS person_id, alias, name, username, first_at,
-           last_at
-    FROM found LEFT JOIN written USING (company_id, alias)
-), met AS (
-    SELECT company_id, person_id, coalesce(max(nullif(name, '')), '') AS profile_name,
-           coalesce(max(nullif(username, '')), '') AS username, min(first_at) AS first_at, max(last_at) AS last_at
-    FROM known GROUP BY company_id, person_id
-), seen AS (
-    INSERT INTO people AS p (company_id, id, profile_name, username, first_seen_at, last_seen_at)
-    SELECT met.company_id, met.person_id, met.profile_name, met.username, met.first_at, met.last_at
-    FROM met
-    LEFT JOIN LATERAL (SELECT * FROM people
-                       WHERE company_id = met.company_id AND id = met.person_id OFFSET 0) AS before ON true
+), due AS MATERIALIZED (
     -- Only those of whom there is something to write: a conflict would lock its row for nothing. A minute: not one row
     -- version for each message.
-    WHERE before.id IS NULL OR met.profile_name NOT IN ('', before.profile_name)
-       OR met.username NOT IN ('', before.username) OR met.last_at > before.last_seen_at + interval '1 minute'
-       OR met.first_at < before.first_seen_at
-    ORDER BY met.company_id, met.person_id
+    SELECT found.*, written.person_id AS new_id
+    FROM found
+    LEFT JOIN written USING (company_id, alias)
+    LEFT JOIN LATERAL (SELECT * FROM people
+                       WHERE company_id = found.company_id AND id = found.person_id OFFSET 0) AS before ON true
+    WHERE before.id IS NULL OR found.name NOT IN ('', before.profile_name)
+       OR found.username NOT IN ('', before.username) OR found.last_at > before.last_seen_at + interval '1 minute'
+       OR found.first_at < before.first_seen_at
+), known AS MATERIALIZED (
+    -- Whose each id is now, and until the commit: a merge may have given it to another person since this statement
+    -- began, and the one that it named then is gone.
+    SELECT due.company_id, coalesce(new_id, now.person_id) AS person_id, alias, name, username, first_at, last_at
+    FROM (SELECT * FROM due ORDER BY company_id, alias) AS due
+    LEFT JOIN LATERAL (SELECT person_id FROM contact_aliases k
+                       WHERE new_id IS NULL AND k.company_id = due.company_id AND k.alias = due.alias
+                       OFFSET 0 FOR SHARE) AS now ON true
+), seen AS (
+    INSERT INTO people AS p (company_id, id, profile_name, username, first_seen_at, last_seen_at)
+    SELECT company_id, person_id, coalesce(max(nullif(name, '')), ''), coalesce(max(nullif(username, '')), ''),
+           min(first_at), max(last_at)
+    FROM known GROUP BY company_id, person_id ORDER BY company_id, person_id
     ON CONFLICT (company_id, id) DO UPDATE
     SET profile_name = coalesce(nullif(excluded.profile_name, ''), p.profile_name),
         username = coalesce(nullif(excluded.username, ''), p.username),
@@ -96,6 +100,11 @@ WHERE p.company_id = %(company_id)s AND p.id = ANY(%(ids)s::bigint[]) ORDER BY p
 -- lock_aliases --
 -- Let no other transaction link ids of the company's people: the lock of `link_aliases`.
 SELECT pg_advisory_xact_lock(hashtext('link_aliases'), hashtext(%(company_id)s));
+
+-- lock_aliases_of --
+-- Every id of some people, locked: who writes of them waits, and sees whose they are then.
+SELECT alias FROM contact_aliases
+WHERE company_id = %(company_id)s AND person_id = ANY(%(ids)s::bigint[]) ORDER BY alias FOR UPDATE;
 
 -- aliases_of --
 -- Every id of some people.
@@ -161,16 +170,20 @@ RETURNING other_id, aliases, kept_before AS kept, other_before AS other;
 UPDATE contact_merges SET kept_id = %(kept_id)s WHERE company_id = %(company_id)s AND id = ANY(%(ids)s::bigint[]);
 
 -- add_person --
--- Make a person anew; under an id that it had before, or a new one.
+-- Make a person anew; under an id that it had before, or a new one. No row: there is one with this id.
 INSERT INTO people (company_id, id, name, profile_name, username, tags, fields, first_seen_at, last_seen_at)
 SELECT %(company_id)s, coalesce(%(id)s::bigint, nextval('person_ids')), %(name)s, %(profile_name)s, %(username)s,
        %(tags)s, %(fields)s, coalesce(%(first_seen_at)s::timestamptz, now()),
        coalesce(%(last_seen_at)s::timestamptz, now())
+ON CONFLICT (company_id, id) DO NOTHING
 RETURNING id;
 
--- add_alias --
--- Give a person an id that no person has.
-INSERT INTO contact_aliases (company_id, alias, person_id) VALUES (%(company_id)s, %(alias)s, %(person_id)s);
+-- claim_alias --
+-- The person that an id names; a new one where it names none so far.
+INSERT INTO contact_aliases (company_id, alias, person_id) VALUES (%(company_id)s, %(alias)s, nextval('person_ids'))
+-- an update without a change, which returns its row
+ON CONFLICT (company_id, alias) DO UPDATE SET alias = excluded.alias
+RETURNING person_id;
 
 -- note_contact --
 -- An event about a person, in the transaction that changes it.
