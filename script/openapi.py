@@ -16,12 +16,8 @@ from typing import Any, Final
 from starlette.types import Message
 
 from api.room import ApiService
-from shared.process.beats import Beats
-from shared.process.heartbeat import Heartbeat
-from shared.process.metrics import Metrics
-from shared.process.service import Child
+from shared.process.one_command import child_without_slot
 from shared.settings import ChildEnvironment, load
-from shared.store.store import Store
 
 _NOWHERE: Final[dict[str, Any]] = {
     # nothing connects: the document needs the operations alone
@@ -39,18 +35,7 @@ def openapi_document() -> dict[str, Any]:
 
 async def _read() -> dict[str, Any]:
     settings, identity = replace(load({}), **_NOWHERE), ChildEnvironment(process_name="openapi")
-    store, metrics = Store.open(settings, identity, limit=1), Metrics()
-    child = Child(
-        kind=settings.kind("api"),
-        settings=settings,
-        identity=identity,
-        supervision=None,
-        store=store,
-        metrics=metrics,
-        beats=Beats(),
-        stopping=asyncio.Event(),
-        heartbeat=Heartbeat(store, identity, metrics, interval_s=settings.heartbeat_s, status=lambda: ""),
-    )
+    child = child_without_slot(settings.kind("api"), settings, identity, connections=1)
     service = ApiService(child)
     if service.app is None:
         raise TypeError("the API has no application")
@@ -80,7 +65,7 @@ async def _read() -> dict[str, Any]:
         await service.app(scope, receive, send)
     finally:
         await service.close()
-        store.close()
+        child.store.close()
     document: dict[str, Any] = json.loads(b"".join(message.get("body", b"") for message in sent))
     return document
 

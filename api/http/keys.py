@@ -11,12 +11,15 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from api.http.addresses import client_network
+from api.http.parameters import query_of
 from api.http.problems import Problem
 from shared.clock import Monotonic, monotonic
+from shared.compose.directory import require_possible
 from shared.errors import SettingsInvalid
 from shared.settings import Settings
 from shared.tenancy.audit import Act
 from shared.tenancy.key_text import digest, is_well_formed
+from shared.tenancy.known_companies import company_unknown
 from shared.tenancy.known_keys import KnownKeys
 from shared.tenancy.principals import FIRST_ADMIN, Principal
 
@@ -145,6 +148,20 @@ def principal_of(request: Request) -> Principal:
     """Return the principal of a request, in the handler of an operation that needs a key."""
     principal: Principal = request.scope["principal"]
     return principal
+
+
+def asked_company(request: Request) -> str | None:
+    """Return the company that a list is asked for by `companyId`, or that of the key; None: all. Raises `Problem` when
+    the key may not reach it.
+    """
+    principal, given = principal_of(request), query_of(request)["companyId"]
+    if given is None:
+        return principal.company_id
+    company_id: str = given
+    require_possible(company_id)
+    if not principal.may_reach(company_id):
+        raise company_unknown()
+    return company_id
 
 
 async def require_still_valid(request: Request) -> None:

@@ -8,14 +8,12 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.http.keys import principal_of
+from api.http.keys import asked_company, principal_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, limit, query_of
-from shared.compose.directory import require_possible
 from shared.store import audit
 from shared.store.pool import Row
 from shared.store.store import Store
-from shared.tenancy.known_companies import company_unknown
 from shared.tenancy.principals import Principal
 from shared.timestamps import iso
 
@@ -61,12 +59,7 @@ class AuditOperations:
 
     async def show(self, request: Request) -> Response:
         """Answer with one page."""
-        principal, query = principal_of(request), query_of(request)
-        company_id = principal.company_id if query["companyId"] is None else query["companyId"]
-        if company_id is not None:
-            require_possible(company_id)
-            if not principal.may_reach(company_id):
-                raise company_unknown()
+        query, company_id = query_of(request), asked_company(request)
         xid, _, event_id = (query["after"] or "0.0").partition(".")
         after = int(xid), int(event_id)
         rows = await self._store.as_company_or_all(company_id).call(
@@ -75,7 +68,7 @@ class AuditOperations:
         last = (rows[-1]["xid"], rows[-1]["id"]) if rows else after
         # also after the newest act, so that later ones follow it
         return JSONResponse(
-            {"events": [_shown(row, principal) for row in rows], "next": f"{last[0]}.{last[1]}"},
+            {"events": [_shown(row, principal_of(request)) for row in rows], "next": f"{last[0]}.{last[1]}"},
             headers={"Cache-Control": "no-store"},
         )
 

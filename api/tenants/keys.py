@@ -11,12 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.http.bodies import BODY_PROBLEMS, read_json, read_optional_json
-from api.http.keys import act_of, principal_of
+from api.http.keys import act_of, asked_company, principal_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, query_of
 from api.http.problems import Problem
 from shared.clock import read_timestamp, utc_now
-from shared.compose.directory import require_possible
 from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.store import companies, keys
 from shared.store.pool import Row, Transaction
@@ -168,12 +167,7 @@ class KeyOperations:
 
     async def show_all(self, request: Request) -> Response:
         """Answer with a page of keys."""
-        principal, query = principal_of(request), query_of(request)
-        company_id = principal.company_id if query["companyId"] is None else query["companyId"]
-        if company_id is not None:
-            require_possible(company_id)
-            if not principal.may_reach(company_id):
-                raise company_unknown()
+        query, company_id = query_of(request), asked_company(request)
         rows = await self._store.as_company_or_all(company_id).call(
             _page, company_id=company_id, after=int(query["after"] or 0)
         )

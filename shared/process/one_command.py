@@ -11,12 +11,13 @@ from typing import Any
 
 from shared import logs
 from shared.errors import SettingsInvalid
+from shared.kinds import ProcessKind
 from shared.process.beats import Beats
 from shared.process.exit_codes import ExitCode
 from shared.process.heartbeat import Heartbeat
 from shared.process.metrics import Metrics
 from shared.process.service import Child, OpenService, Service
-from shared.settings import load, load_child
+from shared.settings import ChildEnvironment, Settings, load, load_child
 from shared.store.store import Store
 
 Use = Callable[[Service], Awaitable[None]]
@@ -47,9 +48,25 @@ def run_with_service(kind_name: str, open_service: OpenService, do: Use, own: Ma
 async def _run(kind_name: str, open_service: OpenService, do: Use, own: Mapping[str, Any]) -> None:
     every = replace(load(), **own)
     kind = every.kind(kind_name)
-    settings, identity = every.seen_by(kind), load_child()
-    store, metrics = Store.open(settings, identity, limit=kind.pool_size or 1), Metrics()
-    child = Child(
+    child = child_without_slot(kind, every.seen_by(kind), load_child(), connections=kind.pool_size or 1)
+    try:
+        service = await open_service(child)
+        try:
+            await service.start()
+            await do(service)
+        finally:
+            await service.close()
+    finally:
+        await child.cancel_tasks()
+        child.store.close()
+
+
+def child_without_slot(kind: ProcessKind, settings: Settings, identity: ChildEnvironment, *, connections: int) -> Child:
+    """Return what a kind's service is opened with, in a process that is not supervised. Its store is the caller's to
+    close.
+    """
+    store, metrics = Store.open(settings, identity, limit=connections), Metrics()
+    return Child(
         kind=kind,
         settings=settings,
         identity=identity,
@@ -61,13 +78,3 @@ async def _run(kind_name: str, open_service: OpenService, do: Use, own: Mapping[
         # It only counts errors: a process without a slot has no row to write.
         heartbeat=Heartbeat(store, identity, metrics, interval_s=settings.heartbeat_s, status=lambda: ""),
     )
-    try:
-        service = await open_service(child)
-        try:
-            await service.start()
-            await do(service)
-        finally:
-            await service.close()
-    finally:
-        await child.cancel_tasks()
-        store.close()

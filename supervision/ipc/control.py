@@ -9,7 +9,6 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,15 +16,16 @@ from shared.clock import monotonic
 from shared.errors import BulkheadError
 from shared.process.slot_lock import read_holder
 from shared.process.socket_file import SocketFile
+from supervision.ipc.one_shot_clients import OneShotClients
 
 Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 _LONGEST_REQUEST: Final = 64 * 1024
 """Bytes; a request is one short line."""
 _PATIENCE_S: Final = 5.0
-"""Seconds after which a silent client is dropped, and a command stops waiting for an orchestrator."""
+"""Seconds after which a command stops waiting for an orchestrator."""
 _MOST_CLIENTS: Final = 64
-"""Connections at once: operators have a few, and each one costs the orchestrator a descriptor."""
+"""Connections at once: operators have a few."""
 _ASK_AGAIN_S: Final = 0.1
 """Seconds between two attempts to reach an orchestrator whose socket is missing."""
 
@@ -42,9 +42,10 @@ class ControlServer:
     """Answers operators within the supervisor's selector; a slow or silent client is dropped, never waited for."""
 
     def __init__(self, path: Path, selector: selectors.BaseSelector, handler: Handler) -> None:
-        self._selector = selector
-        self._handler = handler
-        self._clients: dict[socket.socket, tuple[bytearray, float]] = {}
+        self._selector, self._handler = selector, handler
+        self._clients = OneShotClients(
+            selector, self._answer, end=b"\n", line_end=b"\n", longest=_LONGEST_REQUEST, most=_MOST_CLIENTS
+        )
         self._listen(path)
 
     def _listen(self, path: Path) -> None:
@@ -53,7 +54,7 @@ class ControlServer:
         self._file = SocketFile.bind(fresh, path)
         self._listener = fresh
         self._listener.listen(128)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(fresh, selectors.EVENT_READ, lambda: self._clients.accept(fresh))
 
     def is_reachable(self) -> bool:
         """Whether the path still leads here."""
@@ -68,61 +69,22 @@ class ControlServer:
 
     def drop_silent(self) -> None:
         """Close connections that sent no request in time."""
-        now = monotonic()
-        for client, (_, since) in list(self._clients.items()):
-            if now - since > _PATIENCE_S:
-                self._drop(client)
+        self._clients.drop_silent()
 
     def close(self) -> None:
         """Close everything and remove the socket's file."""
-        for client in list(self._clients):
-            self._drop(client)
+        self._clients.close()
         self._selector.unregister(self._listener)
         self._listener.close()
         self._file.remove()
 
-    def _accept(self) -> None:
-        # The client gave up between select and accept.
-        with suppress(BlockingIOError, ConnectionError):
-            client, _ = self._listener.accept()
-            if len(self._clients) >= _MOST_CLIENTS:
-                client.close()
-                return
-            client.setblocking(False)
-            self._clients[client] = (bytearray(), monotonic())
-            self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client))
-
-    def _read(self, client: socket.socket) -> None:
-        buffer, _ = self._clients[client]
-        try:
-            chunk = client.recv(_LONGEST_REQUEST)
-        except BlockingIOError:
-            return
-        except OSError:
-            # A reset connection: as if the client had closed it.
-            chunk = b""
-        buffer += chunk
-        if b"\n" in buffer:
-            self._answer(client, bytes(buffer.split(b"\n", 1)[0]))
-        if not chunk or b"\n" in buffer or len(buffer) > _LONGEST_REQUEST:
-            self._drop(client)
-
-    def _answer(self, client: socket.socket, line: bytes) -> None:
+    def _answer(self, line: bytes) -> bytes:
         try:
             answer = self._handler(_parse(line))
         except BulkheadError as refusal:
             # What an operator got wrong; any other error is a defect, and is not caught.
             answer = {"ok": False, "error": str(refusal)}
-        # The client is gone, or does not read: the loop must not wait for it.
-        with suppress(OSError):
-            client.sendall(json.dumps(answer, default=str).encode() + b"\n")
-
-    def _drop(self, client: socket.socket) -> None:
-        self._clients.pop(client, None)
-        # Dropped already by the other of read and timeout.
-        with suppress(KeyError, ValueError):
-            self._selector.unregister(client)
-        client.close()
+        return json.dumps(answer, default=str).encode() + b"\n"
 
 
 def _parse(line: bytes) -> dict[str, Any]:

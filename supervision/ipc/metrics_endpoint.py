@@ -7,22 +7,19 @@ from __future__ import annotations
 import selectors
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from shared.clock import monotonic
 from shared.logs import logger
 from shared.process.exposition import CONTENT_TYPE
+from supervision.ipc.one_shot_clients import OneShotClients
 
 log = logger(__name__)
 
 _LONGEST_HEAD: Final = 8 * 1024
 """Bytes; a scraper's request is a few lines."""
-_PATIENCE_S: Final = 5.0
-"""Seconds after which a silent client is dropped."""
 _MOST_CLIENTS: Final = 16
-"""Connections at once: scrapers are few, and each one costs the orchestrator a descriptor."""
+"""Connections at once: scrapers are few."""
 
 
 class MetricsEndpoint:
@@ -34,7 +31,9 @@ class MetricsEndpoint:
 
     def __init__(self, port: int, selector: selectors.BaseSelector, figures: Callable[[], bytes]) -> None:
         self._port, self._selector, self._figures = port, selector, figures
-        self._clients: dict[socket.socket, tuple[bytearray, float]] = {}
+        self._clients = OneShotClients(
+            selector, self._answer, end=b"\r\n\r\n", line_end=b"\r\n", longest=_LONGEST_HEAD, most=_MOST_CLIENTS
+        )
         self._listener: socket.socket | None = None
         self._refused = False
         self.upkeep()
@@ -43,15 +42,11 @@ class MetricsEndpoint:
         """Listen if the port was taken so far; close connections that sent no request in time."""
         if self._listener is None:
             self._listen()
-        now = monotonic()
-        for client, (_, since) in [*self._clients.items()]:
-            if now - since > _PATIENCE_S:
-                self._drop(client)
+        self._clients.drop_silent()
 
     def close(self) -> None:
         """Close everything."""
-        for client in [*self._clients]:
-            self._drop(client)
+        self._clients.close()
         if self._listener is not None:
             self._selector.unregister(self._listener)
             self._listener.close()
@@ -66,36 +61,8 @@ class MetricsEndpoint:
             return
         self._refused = False
         listener.setblocking(False)
-        self._selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
+        self._selector.register(listener, selectors.EVENT_READ, partial(self._clients.accept, listener))
         self._listener = listener
-
-    def _accept(self, listener: socket.socket) -> None:
-        # The client gave up between select and accept.
-        with suppress(BlockingIOError, ConnectionError):
-            client, _ = listener.accept()
-            if len(self._clients) >= _MOST_CLIENTS:
-                client.close()
-                return
-            client.setblocking(False)
-            self._clients[client] = (bytearray(), monotonic())
-            self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client))
-
-    def _read(self, client: socket.socket) -> None:
-        buffer, _ = self._clients[client]
-        try:
-            chunk = client.recv(_LONGEST_HEAD)
-        except BlockingIOError:
-            return
-        except OSError:
-            # A reset connection: as if the client had closed it.
-            chunk = b""
-        buffer += chunk
-        if b"\r\n\r\n" in buffer:
-            # The client is gone, or reads slower than the kernel buffers: the loop must not wait for it.
-            with suppress(OSError):
-                client.sendall(self._answer(bytes(buffer.split(b"\r\n", 1)[0])))
-        if not chunk or b"\r\n\r\n" in buffer or len(buffer) > _LONGEST_HEAD:
-            self._drop(client)
 
     def _answer(self, line: bytes) -> bytes:
         method, _, rest = line.partition(b" ")
@@ -113,10 +80,3 @@ class MetricsEndpoint:
             f"HTTP/1.1 {status}\r\nContent-Type: {content}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         return head.encode() + (b"" if method == b"HEAD" else body)
-
-    def _drop(self, client: socket.socket) -> None:
-        self._clients.pop(client, None)
-        # Dropped already by the other of read and timeout.
-        with suppress(KeyError, ValueError):
-            self._selector.unregister(client)
-        client.close()
