@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import json
 import re
@@ -15,6 +14,8 @@ from bulkhead_client.errors import WebhookRejected
 from bulkhead_client.models import Event
 
 _MOMENT: Final = re.compile("[0-9]{1,12}")
+_FEWEST_BYTES: Final = 16
+"""Of a secret. Standard Webhooks asks for 24; shorter than this it can be guessed, or is none."""
 TOLERANCE_S: Final = 300.0
 """Seconds that a delivery may be old, and that clocks may differ."""
 
@@ -35,6 +36,7 @@ def verify(
 
     Raises:
         WebhookRejected: no secret signed it, or it is older or newer than `tolerance_s`.
+        ValueError: a secret is none, for example empty.
     """
     given = {name.lower(): value for name, value in headers.items()}
     missing = [name for name in ("webhook-id", "webhook-timestamp", "webhook-signature") if not given.get(name)]
@@ -64,7 +66,10 @@ def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
     """Return the signature of a delivery, as `webhook-signature` holds it. Raises `ValueError` for no secret."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError("a webhook's secret is whsec_ and base64") from error
+    # a setting that is missing is an empty text: with an empty key anyone can sign
+    if len(key) < _FEWEST_BYTES:
+        raise ValueError(f"a webhook's secret is whsec_ and base64 of {_FEWEST_BYTES} bytes or more")
     signed = f"{webhook_id}.{timestamp}.".encode("utf-8", "replace") + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

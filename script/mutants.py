@@ -1542,6 +1542,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("recorder/queries/exports.sql", "AND state = 'running' FOR SHARE", "FOR SHARE"),),
         "tests/store/test_company_export.py::test_an_export_ends_with_its_task_and_leaves_nothing",
     ),
+    "no-empty-secret": Mutation(
+        "the client verifies nothing with a secret that is missing",
+        (Edit("bulkhead_client/webhooks.py", "if len(key) < _FEWEST_BYTES:", "if False:"),),
+        "tests/client/test_webhooks.py::test_no_key_can_be_forgotten",
+    ),
     "needed-key": Mutation(
         "no process starts while a key is missing that something is sealed with",
         (Edit("shared/store/sealed.py", "if key_id not in vault.key_ids\n", "if False\n"),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import json
 from typing import Any
@@ -64,6 +65,14 @@ def test_during_a_rotation_either_secret_fits() -> None:
 def test_anything_else_is_rejected(given: dict[str, str], body: bytes, secret: str | list[str], now: float) -> None:
     with pytest.raises(WebhookRejected):
         verify(given, body, secret, now=now)
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_AAAA", "whsec_é", "no base64"])
+def test_no_key_can_be_forgotten(secret: str) -> None:
+    """With an empty one, as of a setting that is missing, anyone can sign."""
+    forged = "v1," + base64.b64encode(hmac.digest(b"", f"1-1.{NOW}.".encode() + BODY, "sha256")).decode()
+    with pytest.raises(ValueError, match="secret is whsec_ and base64"):
+        verify({**headers(), "Webhook-Signature": forged}, BODY, secret, now=NOW)
 
 
 def test_the_program_signs_what_the_client_verifies() -> None:
