@@ -82,7 +82,8 @@ TROUBLES: Final = (
         "service",
         _D,
         "PostgreSQL takes no writes ({reason}): no message is accepted, and none is sent.",
-        "Start PostgreSQL, or correct DATABASE_URL. What was accepted is kept and sent afterwards.",
+        "Start PostgreSQL, or correct DATABASE_URL; `bulkhead doctor` says which. What was accepted is kept and sent "
+        "afterwards.",
     ),
     _kind(
         "no_sender",
@@ -96,7 +97,7 @@ TROUBLES: Final = (
         "service",
         _G,
         "Redis takes no writes ({reason}): messages are accepted and sent, but up to seconds later.",
-        "Start Redis, free its memory, or let the user of REDIS_URL write.",
+        "Start Redis, free its memory, or let the user of REDIS_URL write; `bulkhead doctor` says which.",
     ),
     _kind(
         "orchestrator_missing",
@@ -146,7 +147,7 @@ TROUBLES: Final = (
         "process",
         _G,
         "{slot} does not start with these settings: {reason}.",
-        "Correct the setting, then send SIGHUP to the orchestrator or restart it.",
+        "Correct the setting, then send SIGHUP to the orchestrator or restart it; `bulkhead doctor` checks them.",
     ),
     _kind(
         "process_quarantined",

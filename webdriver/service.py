@@ -12,6 +12,7 @@ from typing import Any, Final
 from starlette.types import ASGIApp
 
 from shared.channels.pacing import WHATSAPP_WEB, spares_the_account
+from shared.chromium_path import ChromiumMissing, find
 from shared.clock import monotonic
 from shared.delivery.consumer import Consumer
 from shared.inbound.pipeline import BEAT_LIMIT_S, JournalPipeline
@@ -26,7 +27,6 @@ from webdriver import downloads
 from webdriver.channel import BrowserChannel
 from webdriver.chromium import processes
 from webdriver.chromium.browser import is_browser_failure
-from webdriver.chromium.process import ChromiumMissing, find
 from webdriver.downloads import Downloads
 from webdriver.page.attachments import Attachments
 from webdriver.page.wa_js import Library

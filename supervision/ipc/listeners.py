@@ -32,7 +32,7 @@ class Listeners:
                 held = self._sockets[row.name] = bind_listener(settings.bind_address, row.port)
             except OSError as refusal:
                 # errno is translated into the setting to change: an operator sees this text alone.
-                raise PortUnusable(_explain(_setting_of(row), row.port, settings.bind_address, refusal)) from None
+                raise PortUnusable(explain(setting_of(row), row.port, settings.bind_address, refusal)) from None
         return held
 
     def holds(self, kind: str) -> bool:
@@ -78,11 +78,13 @@ def _listens_on(descriptor: int, port: int) -> bool:
         candidate.close()
 
 
-def _setting_of(row: ProcessKind) -> str:
+def setting_of(row: ProcessKind) -> str:
+    """Return the setting of a kind's public port."""
     return next(name for setting, name in kind_settings(row) if setting.field == "port")
 
 
-def _explain(setting: str, port: int, address: str, refusal: OSError) -> str:
+def explain(setting: str, port: int, address: str, refusal: OSError) -> str:
+    """Return why a port cannot be bound, and what to do, as a sentence without its full stop."""
     if refusal.errno == errno.EADDRINUSE:
         return f"{setting}={port} is taken on {address} by another program; stop it or set {setting} to a free port"
     if refusal.errno == errno.EACCES:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import uvloop
 
+from shared.chromium_path import find
 from shared.clock import monotonic
 from webdriver.chromium import processes, profile
-from webdriver.chromium.process import Chromium, Launch, find
+from webdriver.chromium.process import Chromium, Launch
 
 
 async def own(home: Path, connections: list[int]) -> None:

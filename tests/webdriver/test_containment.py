@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.chromium_path import find
 from shared.clock import monotonic
 from shared.states import SessionState
 from tests.support import environment
@@ -22,7 +23,7 @@ from tests.support.waiting import eventually
 from tests.webdriver.env import Web, chromiums, run, session_env, strangers
 from webdriver.chromium import processes, profile
 from webdriver.chromium.browser import Browser, BrowserLost
-from webdriver.chromium.process import Chromium, ChromiumFailed, Launch, find
+from webdriver.chromium.process import Chromium, ChromiumFailed, Launch
 from webdriver.chromium.profile import ProfileTaken
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from shared.chromium_path import find
 from shared.clock import monotonic
 from tests.webdriver.env import Web, run, session_env
 from webdriver.chromium.browser import Browser
-from webdriver.chromium.process import Chromium, Launch, find
+from webdriver.chromium.process import Chromium, Launch
 from webdriver.page import bridge, outcomes, parsing, wa_js
 from webdriver.page.parsing import ACKS
 

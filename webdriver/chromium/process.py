@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +20,6 @@ from shared.process.system_user import SystemUser, open_way
 from webdriver.chromium import processes, profile
 from webdriver.chromium.launcher import NO_SANDBOX, Orders
 from webdriver.chromium.pipe import READS_FROM, WRITES_TO, DebuggingPipe, PipeClosed
-
-EXECUTABLES: Final = ("chromium", "chromium-browser", "google-chrome")
-"""Searched for in this order: Debian's name, that of other distributions, Google's own package."""
 
 FLAGS: Final = (
     # the full browser without a window; the pipe in place of a port: see `pipe`
@@ -79,32 +75,8 @@ _unreaped: set[int] = set()
 """Main processes whose exit status was not collected yet."""
 
 
-class ChromiumMissing(BulkheadError):
-    """Raised when there is no Chromium to start; everything but browser sessions goes on."""
-
-
 class ChromiumFailed(BulkheadError):
     """Raised when Chromium does not start, does not answer on its debugging pipe in time, or cannot be ended."""
-
-
-def find(setting: str) -> Path:
-    """Return Chromium's executable.
-
-    Args:
-        setting: CHROMIUM_PATH; empty: searched for on PATH.
-    Raises:
-        ChromiumMissing: with the sentence to show to the operator.
-    """
-    # a setting that leads nowhere is an error: another Chromium in its place would surprise the operator
-    for name in (setting,) if setting else EXECUTABLES:
-        if found := shutil.which(name):
-            return Path(found)
-    searched = (
-        f"CHROMIUM_PATH={setting} is not an executable file"
-        if setting
-        else f"none of {', '.join(EXECUTABLES)} is on PATH"
-    )
-    raise ChromiumMissing(f"{searched}; install Chromium (Debian: apt-get install chromium) or set CHROMIUM_PATH")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

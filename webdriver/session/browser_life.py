@@ -8,11 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from shared.chromium_path import find
 from shared.clock import monotonic
 from shared.logs import logger
 from webdriver.chromium import processes
 from webdriver.chromium.browser import Browser, BrowserLost, CallTimedOut, ScriptFailed
-from webdriver.chromium.process import Chromium, Launch, find
+from webdriver.chromium.process import Chromium, Launch
 from webdriver.page.bridge import Bridge, PageEvent, PageRefused, PageState
 from webdriver.session.connects import Connects
 from webdriver.session.policy import SessionContext

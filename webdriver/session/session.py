@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
+from shared.chromium_path import ChromiumMissing
 from shared.clock import monotonic, utc_now
 from shared.errors import BulkheadError
 from shared.logs import logger
@@ -21,7 +22,6 @@ from shared.process.periodic import wait_for_event
 from shared.states import DesiredSession, SessionState
 from webdriver.chromium import profile
 from webdriver.chromium.browser import CallTimedOut
-from webdriver.chromium.process import ChromiumMissing
 from webdriver.page.bridge import Bridge, PageEvent
 from webdriver.page.page_events import PageEventHandler
 from webdriver.session import decisions, events

@@ -33,3 +33,18 @@ SELECT secure_tables() AS problem;
 -- meanwhile.
 -- The lock's transaction stays open and idle while the migrations run on another connection.
 SELECT set_config('idle_in_transaction_session_timeout', '0', true), pg_advisory_xact_lock(%(key)s);
+
+-- server_facts --
+-- What an operator needs to know of a server before Bulkhead uses it; no table of ours need be there.
+SELECT current_setting('server_version_num')::integer AS version, current_user AS user_name,
+       current_database() AS database_name, current_schema() AS schema_name,
+       coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create,
+       pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean AS is_read_only,
+       current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
+           AS most_connections,
+       (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user) AS role_limit,
+       (SELECT datconnlimit FROM pg_database WHERE datname = current_database()) AS database_limit,
+       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
+        AND coalesce(application_name, '') NOT LIKE 'bulkhead/%%')::integer AS used_by_others,
+       getdatabaseencoding() AS encoding, extract(epoch FROM clock_timestamp())::double precision AS clock,
+       EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector') AS has_vector;

@@ -1,0 +1,255 @@
+"""`bulkhead doctor` on broken installations: each is broken for real, and the check that is about it says so."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+import redis
+from psycopg2 import sql
+
+from shared.process.exit_codes import ExitCode
+from supervision.commands.context import CommandExit
+from tests.store.env import query
+from tests.support import environment, ports
+from tests.support.servers import Servers
+
+ROLE = "doctored"
+
+
+@dataclass
+class Patient:
+    """An installation on real servers, whole until a test breaks it."""
+
+    home: Path
+    servers: Servers
+    database: str
+    database_url: str
+    redis_url: str
+    closing: ExitStack
+    variables: dict[str, Any] = field(default_factory=dict)
+
+    def set(self, **variables: Any) -> None:
+        """Give it settings."""
+        self.variables |= variables
+
+    def sql(self, statement: str, *names: str) -> None:
+        """Run a statement as the server's administrator."""
+        query(self.servers.database_server_url, sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+    def as_role(self, attributes: str = "") -> None:
+        """Use the database as another role."""
+        self.sql(f"CREATE ROLE {{}} {attributes}", ROLE)
+        self.closing.callback(self.sql, "DROP ROLE {}", ROLE)
+        self.sql("GRANT {} TO CURRENT_USER", ROLE)
+        mark = "&" if urlsplit(self.database_url).query else "?"
+        self.set(database_url=f"{self.database_url}{mark}options={quote(f'-c role={ROLE}')}")
+
+    def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the command."""
+        return subprocess.run(
+            [sys.executable, "orchestrator.py", "doctor", *words],
+            cwd=environment.REPOSITORY,
+            env=environment.clean(bulkhead_home=self.home, **self.variables),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+
+@pytest.fixture(scope="module")
+def doctored_database(servers: Servers) -> Iterator[tuple[str, str]]:
+    name, url = servers.new_database()
+    yield name, url
+    servers.drop_database(name)
+
+
+@pytest.fixture
+def patient(home: Path, servers: Servers, doctored_database: tuple[str, str], redis_url: str) -> Iterator[Patient]:
+    name, url = doctored_database
+    first = ports.free_port_block(104)
+    with ExitStack() as cleanup:
+        made = Patient(home, servers, name, url, redis_url, cleanup)
+        made.set(
+            database_url=url,
+            redis_url=redis_url,
+            admin_port=first,
+            api_port=first + 100,
+            webdriver_port=first + 101,
+            meta_port=first + 102,
+            sandbox_port=first + 103,
+            secret_encryption_key=environment.SEALING_KEY,
+            # few enough for the suite's own server
+            database_pool_api_max=2,
+            database_pool_meta_max=2,
+            database_pool_webdriver_max=2,
+            database_pool_recorder_max=2,
+            database_pool_hooks_max=2,
+        )
+        yield made
+
+
+def test_a_whole_installation_is_well(patient: Patient) -> None:
+    answer = patient.ask("--json")
+    shown = json.loads(answer.stdout)
+    assert (answer.returncode, shown["well"]) == (ExitCode.OK, True), answer.stdout
+    assert {"python", "home", "disk", "ports", "chromium", "keys", "world", "database", "schema", "sealing keys",
+            "redis", "webhooks"} <= {one["check"] for one in shown["checks"]}  # fmt: skip
+    assert list(patient.home.iterdir()) == [], "asking leaves nothing behind"
+
+
+def wrong_password(patient: Patient) -> None:
+    parts = urlsplit(patient.database_url)
+    patient.set(database_url=parts._replace(netloc=f"{parts.username}:wrong@").geturl())
+
+
+def no_such_database(patient: Patient) -> None:
+    patient.set(database_url=urlsplit(patient.database_url)._replace(path="/nosuch").geturl())
+
+
+def unknown_option(patient: Patient) -> None:
+    patient.set(database_url=f"{patient.database_url}&sslmoed=require")
+
+
+def no_rights(patient: Patient) -> None:
+    patient.as_role()
+
+
+def few_connections(patient: Patient) -> None:
+    patient.as_role("CONNECTION LIMIT 3")
+
+
+def read_only(patient: Patient) -> None:
+    patient.sql("ALTER DATABASE {} SET default_transaction_read_only = on", patient.database)
+    patient.closing.callback(patient.sql, "ALTER DATABASE {} RESET default_transaction_read_only", patient.database)
+
+
+def no_schema(patient: Patient) -> None:
+    name, url = patient.servers.new_database(migrated=False)
+    patient.closing.callback(patient.servers.drop_database, name)
+    patient.set(database_url=url)
+
+
+def short_key(patient: Patient) -> None:
+    patient.set(secret_encryption_key="c2hvcnQ=")
+
+
+def redis_evicts(patient: Patient) -> None:
+    client = patient.closing.enter_context(closing(redis.Redis.from_url(patient.redis_url)))
+    before: dict[str, str] = client.config_get("maxmemory*")  # type: ignore[assignment] # all of these are set
+    client.config_set("maxmemory", 500_000_000)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    patient.closing.callback(client.config_set, "maxmemory-policy", before["maxmemory-policy"])
+    patient.closing.callback(client.config_set, "maxmemory", before["maxmemory"])
+
+
+def redis_away(patient: Patient) -> None:
+    patient.set(redis_url="redis://127.0.0.1:1/0")
+
+
+def port_taken(patient: Patient) -> None:
+    patient.closing.enter_context(socket.create_server(("127.0.0.1", patient.variables["api_port"])))
+
+
+def no_chromium(patient: Patient) -> None:
+    patient.set(chromium_path="/nowhere/chromium")
+
+
+def broken_chromium(patient: Patient) -> None:
+    path = patient.home / "chromium"
+    path.write_text("#!/bin/sh\necho cannot open shared object file >&2\nexit 127\n")
+    path.chmod(0o700)
+    patient.set(chromium_path=path)
+
+
+def open_secret(patient: Patient) -> None:
+    (patient.home / "api_key").write_text("a-key-that-all-can-read\n")
+    (patient.home / "api_key").chmod(0o644)
+
+
+def half_live(patient: Patient) -> None:
+    patient.set(meta_app_secret="of the real app")
+
+
+def plain_webhooks(patient: Patient) -> None:
+    patient.set(sandbox="off", public_url="http://example.com")
+
+
+def misspelt_setting(patient: Patient) -> None:
+    patient.set(database_pool_api_maxx=5)
+
+
+@pytest.mark.parametrize(
+    ("breaking", "expected"),
+    [
+        (wrong_password, ("database", "fail", "password authentication failed", "password in DATABASE_URL")),
+        (no_such_database, ("database", "fail", 'database "nosuch" does not exist', "Create the user or database")),
+        (unknown_option, ("database", "fail", "sslmoed", "Remove that option")),
+        (no_rights, ("database rights", "fail", "may not create tables in public", "GRANT CREATE ON SCHEMA public TO")),
+        (few_connections, ("database connections", "warn", "3 can be had", "max_connections")),
+        (read_only, ("database writes", "fail", "read-only", "primary")),
+        (no_schema, ("schema", "warn", "pending", "bulkhead migrate")),
+        (short_key, ("keys", "fail", "not 32 bytes", "Put the key back")),
+        (redis_evicts, ("redis policy", "warn", "allkeys-lru", "noeviction")),
+        (redis_away, ("redis", "fail", "refused", "Start Redis")),
+        (port_taken, ("ports", "fail", "API_PORT", "free port")),
+        (no_chromium, ("chromium", "fail", "/nowhere/chromium is not", "set CHROMIUM_PATH")),
+        (broken_chromium, ("chromium", "fail", "cannot open shared object file", "Install it anew")),
+        (open_secret, ("secrets", "warn", "can be read by others", "chmod 600")),
+        (half_live, ("world", "warn", "META_APP_SECRET is set", "SANDBOX=off")),
+        (plain_webhooks, ("webhooks", "warn", "not https", "https")),
+        (misspelt_setting, ("settings", "warn", "DATABASE_POOL_API_MAXX", "DATABASE_POOL_API_MAX")),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_is_broken_is_named_with_its_mend(
+    patient: Patient, breaking: Callable[[Patient], None], expected: tuple[str, str, str, str]
+) -> None:
+    check, result, finding, mend = expected
+    breaking(patient)
+    answer = patient.ask("--json")
+    checks = json.loads(answer.stdout)["checks"]
+    fails = any(one["result"] == "fail" for one in checks)
+    assert answer.returncode == (CommandExit.UNWELL if fails else ExitCode.OK), answer.stdout
+    assert fails or result == "warn"
+    found = [one for one in checks if (one["check"], one["result"]) == (check, result)]
+    assert found, answer.stdout
+    assert finding in found[0]["finding"]
+    assert mend in found[0]["mend"]
+    assert environment.SEALING_KEY not in answer.stdout
+    assert (urlsplit(patient.database_url).password or "no password") not in answer.stdout
+
+
+def test_wrong_settings_are_named_and_nothing_else_is_checked(patient: Patient) -> None:
+    patient.set(api_port="many", in_doubt_policy="maybe")
+    answer = patient.ask()
+    assert answer.returncode == ExitCode.CONFIGURATION
+    assert "API_PORT" in answer.stdout
+    assert "IN_DOUBT_POLICY" in answer.stdout
+
+
+def test_the_table_lines_up(patient: Patient) -> None:
+    redis_away(patient)
+    lines = patient.ask().stdout.splitlines()
+    places = lines[0].index("RESULT"), lines[0].index("FINDING")
+    for line in lines[1 : lines.index("")]:
+        assert all(line[place - 1] == " " and (line[place] != " " or line[:place].isspace()) for place in places), line
+        assert len(line) <= 110
+    assert ", 1 failed, " in lines[-1]
+
+
+def test_without_servers_of_ones_own_it_says_that_they_start_with_it(patient: Patient) -> None:
+    patient.set(database_url="", redis_url="")
+    checks = {one["check"]: one for one in json.loads(patient.ask("--json").stdout)["checks"]}
+    assert "starts with Bulkhead" in checks["database"]["finding"]
+    assert "starts with Bulkhead" in checks["redis"]["finding"]
