@@ -254,6 +254,17 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/hooks/test_retry_looks.py",
     ),
+    "hooks-name-share": Mutation(
+        "names of one company that are not found leave threads to look up those of others",
+        (
+            Edit(
+                "shared/http_client/names.py",
+                "SharedPlaces(most, fair_share)",
+                "SharedPlaces(most, lambda **asked: asked['free'] > 0)",
+            ),
+        ),
+        "tests/unit/test_name_lookups.py",
+    ),
     "hooks-own-place": Mutation(
         "each subscriber has one connection that no other takes",
         (Edit("hooks/sending.py", "own=SUBSCRIBERS_MOST", "own=0"),),

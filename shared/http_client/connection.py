@@ -141,6 +141,10 @@ class ClientConnection(asyncio.Protocol):
         """Read the rest of an answer (`has_rest`) within its time, or close; call `done` once."""
         self._rest = self._loop.call_later(self._limits.rest_s or 0.0, self.abort), done
 
+    def expire(self) -> None:
+        """End the exchange, whose time is over, without an answer."""
+        self._fail("TimeoutError")
+
     def abort(self) -> None:
         """End the connection at once."""
         self._is_open = self._is_reading = False
@@ -249,7 +253,7 @@ class ClientConnection(asyncio.Protocol):
     def _reply(self, body: bytes) -> None:
         if self._answer is not None and not self._answer.done():
             answer = HttpAnswer(self._parser.get_status_code(), tuple(self._fields), body)
-            if answer.field(b"content-encoding").lower() not in ("", "identity"):
+            if body and answer.field(b"content-encoding").lower() not in ("", "identity"):
                 answer = HttpAnswer(answer.status, answer.fields, b"")
             self._answer.set_result(answer)
 

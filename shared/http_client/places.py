@@ -12,7 +12,7 @@ SLOW_S: Final = 1.0
 """Seconds; who holds a place for longer is slow until the next one is given back sooner."""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class PlaceHolder:
     """What holds places: one of an owner's several (a subscriber of a company).
 
@@ -27,7 +27,7 @@ class PlaceHolder:
     is_quick: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Place:
     """One place that is held. `at`: instant on the event loop's clock since when."""
 
@@ -125,7 +125,7 @@ class SharedPlaces:
             self._put(holder, waits)
         if place.is_own and self._waits(holder):
             self._give(holder)
-        while (following := self._next()) is not None:
+        while any(self._waiting) and (following := self._next()) is not None:
             self._give(following)
 
     def _waits(self, holder: PlaceHolder) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -33,6 +33,8 @@ _EXCHANGES: Final = 1000
 
 OpenSocket: TypeAlias = Callable[[AddrInfoType], socket.socket]
 """Makes the socket for one address of a name, or raises `OSError` for one that may not be reached."""
+LookUp: TypeAlias = Callable[[HttpOrigin, PlaceHolder], Awaitable[list[AddrInfoType]]]
+"""Returns the addresses of a host, or raises `OSError`."""
 
 
 class ConnectionPool:
@@ -41,14 +43,21 @@ class ConnectionPool:
     Args:
         places: of connections in use; idle ones beyond their number are closed. limits: of answers. names_s: seconds
             for which a resolved address is used again; a withdrawn one is used for at most that long. open_socket:
-            decides about each address where it is connected to; None: all may be reached.
+            decides about each address where it is connected to; None: all may be reached. look_up: None: the event
+            loop does it, which is right for a few hosts of our own choice.
     """
 
     def __init__(
-        self, places: SharedPlaces, limits: AnswerLimits, *, names_s: float = 0.0, open_socket: OpenSocket | None = None
+        self,
+        places: SharedPlaces,
+        limits: AnswerLimits,
+        *,
+        names_s: float = 0.0,
+        open_socket: OpenSocket | None = None,
+        look_up: LookUp | None = None,
     ) -> None:
         self._places, self._limits = places, limits
-        self._names_s, self._open_socket = names_s, open_socket
+        self._names_s, self._open_socket, self._look_up = names_s, open_socket, look_up or _by_event_loop
         self._anyone = PlaceHolder(None)
         self._open: set[ClientConnection] = set()
         # in the order in which they became idle: all, and those of each origin
@@ -72,7 +81,7 @@ class ConnectionPool:
                 if connection.is_open and age_s < _KEEPALIVE_S and not connection.has_input():
                     return connection
                 connection.abort()
-            return await self._connected(origin)
+            return await self._connected(origin, place.holder)
         except BaseException:
             self._places.release(place)
             raise
@@ -132,7 +141,7 @@ class ConnectionPool:
         self._open.discard(connection)
         self._forget_idle(connection)
 
-    async def _connected(self, origin: HttpOrigin) -> ClientConnection:
+    async def _connected(self, origin: HttpOrigin, holder: PlaceHolder) -> ClientConnection:
         if self._is_closed:
             raise NotWritten("PoolClosed")
         if self._idle and len(self._idle) > self._places.free:
@@ -142,7 +151,7 @@ class ConnectionPool:
             oldest.abort()
         try:
             async with asyncio.timeout(_CONNECT_S):
-                return await self._connect(origin)
+                return await self._connect(origin, holder)
         # `TimeoutError`, TLS and names included
         except OSError as error:
             # the host may have moved
@@ -150,10 +159,10 @@ class ConnectionPool:
                 del self._lookups[origin]
             raise NotWritten(type(error).__name__) from error
 
-    async def _connect(self, origin: HttpOrigin) -> ClientConnection:
+    async def _connect(self, origin: HttpOrigin, holder: PlaceHolder) -> ClientConnection:
         loop = asyncio.get_running_loop()
         sock = await aiohappyeyeballs.start_connection(
-            await self._resolved(origin),
+            await self._resolved(origin, holder),
             happy_eyeballs_delay=_NEXT_ADDRESS_S,
             interleave=1,
             loop=loop,
@@ -175,18 +184,17 @@ class ConnectionPool:
             self._open.add(connection)
         return connection
 
-    async def _resolved(self, origin: HttpOrigin) -> list[AddrInfoType]:
+    async def _resolved(self, origin: HttpOrigin, holder: PlaceHolder) -> list[AddrInfoType]:
         # one question at a time: two hundred first sends would wait for each other in the resolver's few threads
         if (lookup := self._lookups.get(origin)) is None:
-            lookup = asyncio.create_task(self._resolve(origin))
+            lookup = asyncio.create_task(self._resolve(origin, holder))
             self._lookups[origin] = lookup
             lookup.add_done_callback(partial(self._keep, origin))
         # who is cancelled does not end it for the others
         return await asyncio.shield(lookup)
 
-    async def _resolve(self, origin: HttpOrigin) -> list[AddrInfoType]:
-        loop = asyncio.get_running_loop()
-        return list(await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM))
+    async def _resolve(self, origin: HttpOrigin, holder: PlaceHolder) -> list[AddrInfoType]:
+        return await self._look_up(origin, holder)
 
     def _keep(self, origin: HttpOrigin, lookup: asyncio.Task[list[AddrInfoType]]) -> None:
         """Keep what was found for its time."""
@@ -207,6 +215,11 @@ class ConnectionPool:
             self._tls = ssl.create_default_context()
             self._tls.set_alpn_protocols(["http/1.1"])
         return self._tls
+
+
+async def _by_event_loop(origin: HttpOrigin, _: PlaceHolder) -> list[AddrInfoType]:
+    loop = asyncio.get_running_loop()
+    return list(await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM))
 
 
 def _now() -> float:

@@ -78,7 +78,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     # imported nowhere
     "uvicorn": ("shared.process.server", "shared.process.http_protocol"),
     "httptools": ("shared.process.http_protocol", "shared.http_client.connection"),
-    "aiohappyeyeballs": ("shared.http_client.pool",),
+    "aiohappyeyeballs": ("shared.http_client.pool", "shared.http_client.names"),
     "uvloop": ("shared.process.child",),
     "psycopg2": ("shared.store",),
     "yoyo": ("shared.store",),
