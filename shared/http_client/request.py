@@ -62,13 +62,14 @@ def request_of(target: HttpTarget, headers: Mapping[str, str], body: bytes) -> b
 
 
 def _lines(headers: Mapping[str, str]) -> str:
-    lines = []
-    for name, value in headers.items():
-        # a line break would add headers to the request (CWE-113)
-        if not (_is_line(name) and _is_line(value)) or not name or ":" in name or " " in name:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    # a line break would add headers to the request (CWE-113); all of them are looked at in one piece
+    if lines.count("\r\n") != len(headers) or not _is_line(lines.replace("\r\n", "")):
+        raise NotWritten("InvalidHeader")
+    for name in headers:
+        if not name or ":" in name or " " in name:
             raise NotWritten("InvalidHeader")
-        lines.append(f"{name}: {value}\r\n")
-    return "".join(lines)
+    return lines
 
 
 def _is_line(text: str) -> bool:
