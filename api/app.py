@@ -32,9 +32,11 @@ from api.messages.history import HistoryOperations
 from api.messages.media import MediaOperations
 from api.messages.sending import SendingOperations
 from api.messages.serializers import MessageSerializer
+from api.operators.alerts import AlertOperations
 from api.operators.dashboard.page import Dashboard
 from api.operators.dead_letters import DeadLetterOperations
 from api.operators.dependencies import Dependencies
+from api.operators.figures import FigureOperations
 from api.operators.health import HealthOperations
 from api.operators.observer import InstallationObserver
 from api.reading.analytics import AnalyticsOperations
@@ -165,6 +167,8 @@ def build_app(
         FeedOperations(directory, child.store, tail),
         HookOperations(directory, child.store, vault),
         tasks,
+        AlertOperations(child.store),
+        FigureOperations(child.settings.bulkhead_home),
         health,
         Dashboard(child.store, health),
     )

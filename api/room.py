@@ -42,7 +42,7 @@ class ApiService:
         self._child = child
         self._hints = Hints(settings.redis_url, settings.redis_timeout_s)
         self._acceptor = Acceptor(child.store, self._hints, child.metrics, worlds(child.settings))
-        self._dependencies = Dependencies(child.store, self._hints, child.identity.slot)
+        self._dependencies = Dependencies(child.store, self._hints, child.identity.slot, child.metrics)
         self._storage = open_storage(settings)
         self._tail = EventTail(child.store, child.stopping)
         self._keys = KnownKeys(child.store, LimitRules(settings))

@@ -6,6 +6,7 @@ import asyncio
 from typing import Final
 
 from shared.logs import logger
+from shared.process.metrics import Metrics
 from shared.store import reading
 from shared.store.store import Store
 
@@ -22,12 +23,21 @@ _BACKFILL: Final = 500
 _BACKFILL_APART_S: Final = 0.05
 """Seconds between two steps of those: no client waits for them."""
 
+_STEP_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
+"""Bounds in seconds: a message of a long list waits for hours for its number's rate."""
+
 
 class ReadingCopies:
     """Brings the copies up to date, by steps."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store, self._most = store, _MOST
+        self._durations = metrics.histogram(
+            "message_step_seconds",
+            "Time from when a message was due until it was sent, and until it was delivered.",
+            ("connection_type", "step"),
+            buckets=_STEP_BUCKETS_S,
+        )
 
     async def catch_up(self) -> None:
         """Bring the copies to the end of the stream. Raises `StoreUnavailable`; the next round goes on from there."""
@@ -37,6 +47,8 @@ class ReadingCopies:
             # a step that is too long for one transaction's time is followed by a shorter one
             step = await self._store.call(reading.advance, most_transactions=most)
             self._most = min(_MOST, most * 2)
+            for connection_type, reached, seconds, messages in step.timed:
+                self._durations.labels(connection_type, reached).observe(seconds, messages)
             complete = step.complete
 
     async def backfill(self) -> None:

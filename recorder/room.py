@@ -11,11 +11,13 @@ from typing import Any, Final
 from starlette.types import ASGIApp
 
 from recorder import environment_seeds
+from recorder.alerts import Alerts
 from recorder.company_deletion import CompanyDeletion
 from recorder.company_export import EXPORT, CompanyExport
 from recorder.contact_import import ContactImport
 from recorder.dead_hosts import DeadHosts
 from recorder.environment_seeds import SeedOutcome
+from recorder.figures import InstallationFigures
 from recorder.files import OldFiles
 from recorder.journal_follower import JournalFollower
 from recorder.parked_changes import apply_parked
@@ -70,6 +72,10 @@ _RETENTION_S: Final = 3600.0
 """Seconds between rounds of deleting: ages are counted in days."""
 _COPIES_S: Final = 1.0
 """Seconds between rounds of the copies that lists and figures are read from: searches and figures are that old."""
+_FIGURES_S: Final = 5.0
+"""Seconds between two reads of what waits in the installation: as often as figures are written to files."""
+_ALERTS_S: Final = 5.0
+"""Seconds between two evaluations of the alerts: figures do not change more often."""
 _BACKFILL_S: Final = 3600.0
 """Seconds between rounds of indexing older messages; the first one finishes it, unless the database is away."""
 _IMPORTS: Final = 4
@@ -92,7 +98,14 @@ class RecorderService:
         self._vault = Vault.from_settings(child.settings)
         self._journal = JournalFollower(child.store, child.settings.bulkhead_home, child.metrics)
         self._retention = RetentionTask.from_settings(child.store, child.metrics, child.settings)
-        self._copies = ReadingCopies(child.store)
+        self._copies = ReadingCopies(child.store, child.metrics)
+        self._figures = InstallationFigures(child.store, child.metrics, child.settings.bulkhead_home)
+        self._alerts = Alerts(
+            child.store,
+            child.metrics,
+            child.settings.bulkhead_home,
+            factor=float(child.settings.own("ALERT_TIME_FACTOR")),
+        )
         self._storage = open_storage(child.settings)
         self._old_files = OldFiles(child.store, self._storage, child.metrics, days=child.settings.media_retention_days)
         self._deletion = CompanyDeletion(child.store, self._storage)
@@ -147,7 +160,9 @@ class RecorderService:
             ("parked-changes", _PARKED_S, self._apply_parked),
             ("raw-events", _ERASE_S, self._erase_copies),
             ("partitions", _PARTITIONS_S, self._make_partitions),
-            ("reading-copies", _COPIES_S, self._copies.catch_up),
+            ("reading-copies", _COPIES_S, self._catch_up),
+            ("installation-figures", _FIGURES_S, self._figures.read),
+            ("alerts", _ALERTS_S, self._alerts.judge),
             ("reading-backfill", _BACKFILL_S, self._copies.backfill),
             ("retention", _RETENTION_S, self._retention.prune),
             ("files", _RETENTION_S, self._old_files.prune),
@@ -267,6 +282,11 @@ class RecorderService:
 
     async def _reclaim(self, incarnation: str, why: str) -> None:
         await self._store.call(partial(reclaim, why=why), runtime.run_dir(self._settings.bulkhead_home), incarnation)
+
+    async def _catch_up(self) -> None:
+        """Bring the copies for reading up to date."""
+        await self._copies.catch_up()
+        self._figures.complete()
 
     async def _make_partitions(self) -> None:
         """Make tomorrow's partitions; what was written on a day without one moves into its own."""

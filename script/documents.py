@@ -12,7 +12,9 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from script import grafana
 from script.declared_metrics import declared
+from shared.alert_rules import ALERT_RULES, expression, prometheus_rules
 from shared.channels.channel import FileLimit
 from shared.channels.registry import CHANNELS
 from shared.events.catalogue import PUBLIC_TYPES
@@ -169,6 +171,22 @@ def troubles_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def alerts_table() -> str:
+    """Return the table of every alert."""
+    rows = ["| alert | condition | for | severity | meaning |", "|---|---|---|---|---|"]
+    rows += [
+        f"| [{one.name}](runbook/{one.name}.md) | `{expression(one)}` | {one.for_s:g} s | {one.severity} | "
+        f"{one.summary.replace('{', '*').replace('}', '*')} |"
+        for one in ALERT_RULES
+    ]
+    return "\n".join(rows) + "\n"
+
+
+WHOLE: Mapping[str, Callable[[], str]] = {
+    "ops/prometheus/bulkhead.rules.yml": prometheus_rules,
+    grafana.PATH: grafana.dashboard,
+}
+"""Files that are written as a whole, each with its text."""
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": lambda: settings_table(variables(())),
     "kind-settings": kind_settings_table,
@@ -181,6 +199,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "public-events": public_events_table,
     "troubles": troubles_table,
     "metrics": metrics_table,
+    "alerts": alerts_table,
 }
 
 
@@ -200,6 +219,13 @@ def main(arguments: list[str]) -> int:
             stale.append(document.relative_to(REPOSITORY))
             if "--check" not in arguments:
                 document.write_text(fresh, encoding="utf-8")
+    for name, made in WHOLE.items():
+        path = REPOSITORY / name
+        if not path.exists() or path.read_text(encoding="utf-8") != made():
+            stale.append(path.relative_to(REPOSITORY))
+            if "--check" not in arguments:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(made(), encoding="utf-8")
     for path in stale:
         print(f"{path}: {'is out of date; run script/docs' if '--check' in arguments else 'written'}")
     return 1 if stale and "--check" in arguments else 0

@@ -1710,6 +1710,70 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/unit/test_contact_files.py::test_what_is_written_as_csv_is_read_back",
     ),
+    "figures-fresh": Mutation(
+        "figures of a process that is gone or hangs do not count",
+        (
+            Edit(
+                "shared/process/metrics_files.py",
+                """        if not -FRESH_S <= now - float(values["at"]) <= FRESH_S:
+            return []
+""",
+                "",
+            ),
+        ),
+        "tests/process/test_exposition.py::test_files_of_every_process_and_none_that_is_old_or_broken",
+    ),
+    "figures-bounded": Mutation(
+        "no peer fills our memory by inventing label values",
+        (
+            Edit(
+                "shared/process/metrics.py",
+                """        if len(self._series) >= SERIES_MOST:
+            values = (_OTHER,) * len(values)
+""",
+                "",
+            ),
+        ),
+        "tests/unit/test_leaves.py::TestMetrics::test_label_values_are_bounded",
+    ),
+    "alert-of-an-outage": Mutation(
+        "an alert that fires and ends while the database is away has both events",
+        (
+            Edit(
+                "recorder/alerts.py",
+                """            # before the next change: it may be the end of this one, of which there is an event only after the first
+            alerts.notify(transaction)
+""",
+                "",
+            ),
+        ),
+        "tests/recorder/test_alerts.py::TestJudging::test_an_outage_of_the_database_delays_rows_and_no_decision",
+    ),
+    "alert-keeps": Mutation(
+        "an alert that comes and goes is one alert",
+        (
+            Edit(
+                "shared/alert_policy.py",
+                "elif not holds and now - condition.last >= rule.keep_s * self._factor:",
+                "elif not holds:",
+            ),
+        ),
+        "tests/unit/test_alert_policy.py::test_histories",
+    ),
+    "alert-silenced": Mutation(
+        "what is silenced has no event",
+        (
+            Edit(
+                "shared/store/queries/alerts.sql",
+                """WHERE a.ended_at IS NULL AND a.notified_at IS NULL
+      AND NOT EXISTS (SELECT FROM alert_silences s
+                      WHERE s.until > now() AND (s.name = '' OR s.name = a.name) AND a.labels @> s.labels)
+""",
+                "WHERE a.ended_at IS NULL AND a.notified_at IS NULL ",
+            ),
+        ),
+        "tests/recorder/test_alerts.py::TestRows::test_what_is_silenced_is_kept_without_an_event",
+    ),
 }
 
 

@@ -471,6 +471,19 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
             "media_s3_secret",
             *_VAULT,
         ),
+        variables=(
+            Variable(
+                name="ALERT_TIME_FACTOR",
+                default=1.0,
+                low=0.0,
+                high=100.0,
+                purpose="By which the durations of all alerts (docs/alerts.md) are multiplied.",
+            ),
+        ),
+        retention=(
+            RetentionRule(table="alerts", statement="prune_alerts"),
+            RetentionRule(table="alert_silences", statement="prune_silences"),
+        ),
         reads_journal=True,
         restart_base_s=0.5,
         memory_soft_mb=400,

@@ -43,6 +43,8 @@ def of_state(
     def at(instant: float | None) -> str | None:
         return None if instant is None else _iso(wall + timedelta(seconds=instant - now))
 
+    # servers of others answer no such requests: what is known of them is what we measure
+    silent = {row.name for row in state.rows if row.room == "embedded"}
     hard_mb = {row.name: row.memory_hard_mb for row in state.rows}
     slots = {}
     for name, slot in state.slots.items():
@@ -67,7 +69,7 @@ def of_state(
             "status": slot.status,
             "reason": _reason(slot),
             "next_try_at": at(slot.next_try_at),
-            "admin_port": admin,
+            "admin_port": None if slot.kind in silent else admin,
             "port": public or None,
             "memory_mb": round(measured.memory_mb, 1) if measured else None,
             "memory_hard_mb": hard_mb.get(slot.kind, 0),

@@ -78,13 +78,14 @@ class WebdriverService:
             web_build=Path(settings.web_build_file).expanduser().absolute() if settings.web_build_file else None,
             memory_all_mb=child.kind.memory_soft_mb * _SHARE_OF_ALL,
         )
+        self._received = child.metrics.counter("messages_received", "Messages that came in, each counted once.")
         # the page's events are journalled raw and processed here, so that no parser's error loses one
         self._inbound = JournalPipeline(
             child.store,
             child.metrics,
             kind=child.kind.name,
             handle=inbound_events.handle,
-            committed=lambda new: self._downloads.wake() if new else None,
+            committed=self._inbound_written,
         )
         records = Records(child.store, child.kind, child.identity.process_incarnation, self._inbound.wake)
         self._sessions = Sessions(records, self._context, child.spawn)
@@ -128,6 +129,11 @@ class WebdriverService:
         child.metrics.gauge("session_restarts", "Restarts of the sessions that run now.", read=self._sessions.restarts)
         self._gauges = SessionGauges(child.metrics, self._sessions)
         self._tasks = TaskRunner(child, actions.handlers(self._sessions))
+
+    def _inbound_written(self, new: int) -> None:
+        self._received.inc(new)
+        if new:
+            self._downloads.wake()
 
     async def start(self) -> None:
         """End what an earlier life left behind, then start sessions and deliveries; neither waits for the database."""

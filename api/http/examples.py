@@ -15,6 +15,15 @@ from shared.tenancy.company_settings import complete
 
 # fixed, so that the document is the same each time it is made
 _AT: Final = "2026-12-01T09:00:00.000Z"
+_SILENCE: Final = {
+    "id": "2",
+    "name": "ProcessDown",
+    "labels": {"slot": "meta-0"},
+    "reason": "upgrade",
+    "until": _AT,
+    "createdBy": "operators",
+    "createdAt": _AT,
+}
 _ACCEPTED: Final = {
     "id": "41",
     "status": "queued",
@@ -319,9 +328,38 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "processes": [_INSTANCE],
         "sessions": {"ready": 1},
     },
+    "Alerts": {
+        "alerts": [
+            {
+                "id": "5",
+                "name": "ProcessDown",
+                "state": "on",
+                "severity": "critical",
+                "summary": "meta-0 has not been ready for a minute.",
+                "labels": {"kind": "meta", "slot": "meta-0"},
+                "value": 0.0,
+                "host": "host-1",
+                "firedAt": _AT,
+                "endedAt": None,
+                "silenced": False,
+                "runbook": "docs/runbook/ProcessDown.md",
+                "trouble": "process_not_ready",
+            }
+        ],
+        "next": None,
+    },
+    "AlertSilence": _SILENCE,
+    "AlertSilences": {"silences": [_SILENCE]},
     "ProcessMetrics": {
         "process": "meta",
-        "instances": [{"instance": 0, "at": _AT, "metrics": {"messages_sent": 1207.0}}],
+        "sessionsActive": None,
+        "botsActive": 3,
+        "messagesSent": 1207,
+        "messagesReceived": 1310,
+        "errors": 0,
+        "apiErrors": 4,
+        "avgResponseTime": 0.1312,
+        "instances": [{"instance": 0, "at": _AT, "metrics": {"messages_in_flight": 3.0}}],
     },
     "Liveness": {"live": True, "stalled": []},
     "Readiness": {"ready": True, "missing": {}},
@@ -450,6 +488,7 @@ PARAMETER_EXAMPLES: Final[Mapping[str, Any]] = {
     "phoneIndex": 0,
     "keyId": "3",
     "hookId": "3",
+    "silenceId": "2",
     "exportId": "3",
     "contactId": "p17",
     "taskId": "7",

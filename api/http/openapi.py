@@ -26,6 +26,7 @@ _PURPOSES: Final = {
     "phoneIndex": "Index of the connection within the company.",
     "keyId": "Id of the key, not the key itself.",
     "hookId": "Id of the webhook.",
+    "silenceId": "Id of the silence.",
     "exportId": "Id of the export, from the task that made it.",
     "taskId": "Id of the task, from the `Location` header of the answer that began it.",
     "name": "Name of the template, or of the secret.",
@@ -41,6 +42,7 @@ _FORMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "contactId": {"type": "string", "minLength": 1, "maxLength": 128},
     "taskId": _ID,
     "hookId": _ID,
+    "silenceId": _ID,
     "phoneIndex": {"type": "integer", "minimum": 0, "maximum": 9999},
     "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 }

@@ -138,6 +138,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Contacts are being imported",
         remedy="Wait until the task `taskId` has ended; a company imports one file at a time.",
     ),
+    "silence_unknown": ProblemType(
+        status=404, title="Silence not found", remedy="GET /api/v2/alerts/silences lists those that last."
+    ),
     "process_unknown": ProblemType(status=404, title="Process kind not found", remedy="`known` lists the kinds."),
     "method_not_allowed": ProblemType(
         status=405, title="Method not allowed", remedy="The `Allow` header lists the methods."
@@ -181,6 +184,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=409,
         title="API key was revoked",
         remedy="Create another key; a revoked one stays revoked.",
+    ),
+    "too_many_silences": ProblemType(
+        status=409, title="Too many silences", remedy="End some: DELETE /api/v2/alerts/silences/{silenceId}."
     ),
     "too_many_hooks": ProblemType(
         status=409, title="Company has too many webhooks", remedy="Remove one, or let one serve several purposes."

@@ -43,6 +43,16 @@ _TROUBLE: Final = named_object(
 )
 _SERVICE: Final = {"canAccept": YES_NO, "canSend": YES_NO}
 
+_COUNT_OR_NULL: Final = {"type": ["integer", "null"]}
+_SILENCE: Final = {
+    "id": TEXT,
+    "name": {**TEXT_OR_NULL, "description": "Of an alert; null: all."},
+    "labels": {"type": "object", "additionalProperties": TEXT},
+    "reason": TEXT,
+    "until": AT,
+    "createdBy": TEXT,
+    "createdAt": AT,
+}
 PROCESS_SCHEMAS: Final[Mapping[str, Schema]] = {
     "SystemHealth": closed_object(
         {
@@ -130,9 +140,45 @@ PROCESS_SCHEMAS: Final[Mapping[str, Schema]] = {
             "next": TEXT_OR_NULL,
         }
     ),
+    "Alerts": closed_object(
+        {
+            "alerts": array(
+                named_object(
+                    "Alert",
+                    {
+                        "id": TEXT,
+                        "name": TEXT,
+                        "state": choice("AlertState", "on", "ended"),
+                        "severity": choice("AlertSeverity", "critical", "warning"),
+                        "summary": TEXT,
+                        "labels": {"type": "object", "additionalProperties": TEXT},
+                        "value": NUMBER,
+                        "host": TEXT,
+                        "firedAt": AT,
+                        "endedAt": AT_OR_NULL,
+                        "silenced": YES_NO,
+                        "runbook": TEXT_OR_NULL,
+                        "trouble": TEXT_OR_NULL,
+                    },
+                )
+            ),
+            "next": {**TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
+        }
+    ),
+    "AlertSilence": closed_object(_SILENCE),
+    "AlertSilences": closed_object(
+        {"silences": {"type": "array", "items": {"$ref": "#/components/schemas/AlertSilence"}}}
+    ),
     "ProcessMetrics": closed_object(
         {
             "process": TEXT,
+            "sessionsActive": {**_COUNT_OR_NULL, "description": "Browser sessions that are ready."},
+            "botsActive": {**_COUNT_OR_NULL, "description": "Connections of Meta's kinds that can send."},
+            "messagesSent": {**_COUNT_OR_NULL, "description": "Since each process started, as all counts."},
+            "messagesReceived": _COUNT_OR_NULL,
+            "errors": {**_COUNT_OR_NULL, "description": "Unexpected errors."},
+            "apiErrors": {**_COUNT_OR_NULL, "description": "Refusals of providers, and calls without an answer."},
+            "avgResponseTime": {**NUMBER_OR_NULL, "description": "Seconds of a send; of a request in kind api."},
             "instances": array(
                 named_object(
                     "InstanceMetrics",

@@ -11,6 +11,7 @@ from typing import Any, Final
 from shared.clock import monotonic, utc_now
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.logs import logger, scrub
+from shared.process.metrics import Metrics
 from shared.queues.hints import Hints
 from shared.store.pool import Transaction
 from shared.store.store import Store
@@ -49,8 +50,13 @@ class Dependencies:
         redis: the last check of Redis.
     """
 
-    def __init__(self, store: Store, hints: Hints, slot: str) -> None:
+    def __init__(self, store: Store, hints: Hints, slot: str, metrics: Metrics) -> None:
         self._store, self._hints, self._slot = store, hints, slot
+        metrics.gauge(
+            "redis_up",
+            "1 while this process gets answers from Redis, else 0.",
+            read=lambda: float(self.redis.reachable),
+        )
         # unreachable until the first success, which is logged
         self.redis = DependencyCheck(reachable=False, at=utc_now(), reason="not asked yet")
 

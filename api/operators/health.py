@@ -16,6 +16,7 @@ from api.http.operations import Operation
 from api.http.parameters import Parameter, cursor, limit, query_of
 from api.http.problems import Problem
 from api.operators import process_status
+from api.operators.figures import summed
 from api.operators.observer import OPEN_S, InstallationHealth, InstallationObserver, company_troubles
 from shared.clock import utc_now
 from shared.compose.directory import Directory
@@ -219,14 +220,16 @@ class HealthOperations:
 
     async def show_metrics(self, request: Request) -> Response:
         """Return the latest metrics of a kind."""
-        name = request.path_params["process"]
+        # the documents' name for a kind is one of its aliases
+        given = request.path_params["process"]
+        name = next((kind.name for kind in KINDS if given in kind.aliases), given)
         # a kind without a connection pool cannot write metrics
         known = [kind.name for kind in KINDS if kind.pool_size]
         if name not in known:
             raise Problem("process_unknown", "There is no process kind with this name that has metrics.", known=known)
         rows = await self._child.store.call(processes.latest_metrics, name)
         instances = [{"instance": row["instance"], "at": iso(row["at"]), "metrics": row["metrics"]} for row in rows]
-        return JSONResponse({"process": name, "instances": instances})
+        return JSONResponse({"process": name, **summed(row["metrics"] for row in rows), "instances": instances})
 
 
 def trouble_json(trouble: TroubleFound) -> Mapping[str, Any]:

@@ -82,7 +82,12 @@ class WebhookProcessor:
         # monotonic; each instance prunes for itself, and locked rows are skipped
         self._prune_at = 0.0
         self._events = metrics.counter("meta_events", "Parts of webhooks, by what they are.", ("part",))
-        self.received = 0
+        self._received = metrics.counter("messages_received", "Messages that came in, each counted once.")
+
+    @property
+    def received(self) -> int:
+        """Messages that came in since this process started."""
+        return int(self._received.labels().value)
 
     @property
     def lag_s(self) -> float:
@@ -210,7 +215,7 @@ class WebhookProcessor:
 
     def _report(self, written: _Written) -> None:
         """Count and log what was committed."""
-        self.received += written.new_messages
+        self._received.inc(written.new_messages)
         if written.new_files:
             # after the commit: earlier the fetcher would look before the rows can be seen
             self._files_came()

@@ -28,8 +28,11 @@ class DeliveryMetrics:
     """
 
     def __init__(self, metrics: Metrics, *, paced: Callable[[], int], in_flight: Callable[[], int]) -> None:
-        self._outcomes = metrics.counter("message_outcomes", "Sends by outcome.", ("outcome", "code"))
-        self._send_duration = metrics.histogram("send_seconds", "Time of one send call.")
+        self._outcomes = metrics.counter(
+            "message_outcomes", "Sends by outcome.", ("outcome", "code", "connection_type")
+        )
+        # the series itself: a look-up for each message costs as much as counting
+        self._send_duration = metrics.histogram("send_seconds", "Time of one send call.").labels()
         self._fenced = metrics.counter(
             "fenced_writes", "Late writes that were refused because the row was no longer ours."
         )
@@ -47,6 +50,6 @@ class DeliveryMetrics:
         """Count one send whose row was no longer ours."""
         self._fenced.inc()
 
-    def settled(self, outcome: Outcome) -> None:
+    def settled(self, connection_type: str, outcome: Outcome) -> None:
         """Count one outcome that is written."""
-        self._outcomes.labels(label_of(outcome), getattr(outcome, "code", "")).inc()
+        self._outcomes.labels(label_of(outcome), getattr(outcome, "code", ""), connection_type).inc()

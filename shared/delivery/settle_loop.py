@@ -120,7 +120,7 @@ class SettleLoop:
 
     def _count(self, message: OutboundMessage, outcome: Outcome, settlement: Settlement, *, written: bool) -> None:
         name, code = label_of(outcome), getattr(outcome, "code", "")
-        self._metrics.settled(outcome)
+        self._metrics.settled(message.connection_type, outcome)
         if not written:
             # a webhook may have moved the row on already: then nothing is lost; the history reports which
             log.info("settlement_overtaken", message_id=message.id, outcome=name)

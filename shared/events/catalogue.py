@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Shape = Literal["message", "session", "connection", "template", "contact", "process", "hook"]
+Shape = Literal["message", "session", "connection", "template", "contact", "process", "hook", "alert"]
 """What `data` holds; each has a schema (`shared.events.schemas`)."""
 
 
@@ -106,6 +106,19 @@ PUBLIC_TYPES: Final[tuple[PublicType, ...]] = (
         purpose="A webhook gets nothing more: it answered 410 (`gone`), or took nothing for days (`failing`).",
     ),
     PublicType(name="hook.test", shape="hook", purpose="A test, asked for by an operator; sent to that webhook alone."),
+    PublicType(
+        name="alert.fired",
+        shape="alert",
+        is_installations=True,
+        purpose="An alert of the installation is on, and not silenced ([alerts.md](alerts.md)); for keys of the "
+        "installation.",
+    ),
+    PublicType(
+        name="alert.ended",
+        shape="alert",
+        is_installations=True,
+        purpose="It is off again.",
+    ),
     PublicType(
         name="process.*",
         shape="process",

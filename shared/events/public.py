@@ -249,6 +249,18 @@ def _hook_data(event: Event, _: Row | None, __: JsonObject | None) -> JsonObject
     return {"hookId": str((event.data or {}).get("hookId", "")), "reason": event.detail}
 
 
+def _alert_data(event: Event, _: Row | None, __: JsonObject | None) -> JsonObject:
+    data = event.data or {}
+    return {
+        "alertId": str(data.get("alertId", "")),
+        "name": event.code,
+        "labels": data.get("labels") or {},
+        "severity": data.get("severity"),
+        "value": data.get("value"),
+        "summary": event.detail,
+    }
+
+
 _DATA: Final[Mapping[Shape, Callable[[Event, Row | None, JsonObject | None], JsonObject]]] = {
     "message": _message_data,
     "session": _session_data,
@@ -257,4 +269,5 @@ _DATA: Final[Mapping[Shape, Callable[[Event, Row | None, JsonObject | None], Jso
     "contact": _contact_data,
     "process": _process_data,
     "hook": _hook_data,
+    "alert": _alert_data,
 }

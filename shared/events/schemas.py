@@ -154,6 +154,16 @@ EVENT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
             "changed": {"type": "array", "items": _TEXT, "description": "Names of the fields that were changed."},
         }
     ),
+    "AlertEventData": _object(
+        {
+            "alertId": _TEXT,
+            "name": {**_TEXT_OR_NULL, "description": "Of the rule."},
+            "labels": {"type": "object", "description": "What it is about."},
+            "severity": {**_TEXT_OR_NULL, "description": "`critical` or `warning`."},
+            "value": {"type": ["number", "null"], "description": "What was measured."},
+            "summary": _TEXT_OR_NULL,
+        }
+    ),
     "HookEventData": _object({"hookId": _TEXT, "reason": _TEXT_OR_NULL}),
     "ProcessEventData": _object(
         {"kind": _TEXT_OR_NULL, "slot": _TEXT_OR_NULL, "incarnation": _TEXT_OR_NULL, "detail": {"type": "object"}}
@@ -169,6 +179,7 @@ SCHEMA_OF: Final[Mapping[Shape, str]] = {
     "contact": "ContactEventData",
     "process": "ProcessEventData",
     "hook": "HookEventData",
+    "alert": "AlertEventData",
 }
 
 _MESSAGE: Final = {
@@ -207,6 +218,14 @@ _DATA: Final[Mapping[Shape, Mapping[str, Any]]] = {
     },
     "contact": {"contactId": "p17", "otherContactId": None, "aliases": ["15550100200"], "changed": []},
     "hook": {"hookId": "3", "reason": "failing"},
+    "alert": {
+        "alertId": "5",
+        "name": "ProcessDown",
+        "labels": {"kind": "meta", "slot": "meta-0"},
+        "severity": "critical",
+        "value": 0,
+        "summary": "meta-0 has not been ready for a minute.",
+    },
     "process": {"kind": "meta", "slot": "meta-0", "incarnation": "meta-0.7f3a", "detail": {}},
 }
 

@@ -21,6 +21,8 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "audit": "A key changed something; the rest of the type is what (docs/keys.md), `data` which key did it, from "
     "where, and what was so before and after.",
     "hook": "A subscriber of webhooks, `data.hookId`.",
+    "alert": "An alert of the table `shared.alert_rules`: `code` is its name, `detail` its sentence, `data` what it is "
+    "about.",
     "process": "A slot, or the orchestrator itself; `data` has its journal's `boot`, `seq` and `detail`.",
 }
 """First parts of types."""
@@ -56,6 +58,8 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "contact.split": "`data.otherContactId` is another person from now on.",
     "hook.disabled": "It gets nothing more; `detail` is the reason: `gone`, `failing`.",
     "hook.test": "An operator asked for a test.",
+    "alert.fired": "Its condition has held for as long as the rule asks.",
+    "alert.ended": "Its condition has been gone for as long as the rule asks.",
     "template.updated": "The provider reported another status, quality or category.",
 }
 """Types with one meaning in every kind. Those of sessions and processes are listed where they arise (`webdriver`,

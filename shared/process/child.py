@@ -427,6 +427,11 @@ class _Life:
         )
         if self._kind.pool_size:
             metrics.gauge(
+                "database_up",
+                "1 while this process can work with PostgreSQL, else 0.",
+                read=lambda: float(self._readiness.is_database_up),
+            )
+            metrics.gauge(
                 "database_connections_in_use", "Connections that run a transaction.", read=lambda: store.stats.in_use
             )
             metrics.gauge("database_connections_idle", "Connections that wait for work.", read=lambda: store.stats.idle)

@@ -62,10 +62,10 @@ class HistogramSeries:
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, value: float) -> None:
-        """Add one measurement."""
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
+    def observe(self, value: float, times: int = 1) -> None:
+        """Add one measurement, or as many of the same value."""
+        self.counts[bisect_left(self._bounds, value)] += times
+        self.sum += value * times
 
 
 class _Series(Protocol):
@@ -89,8 +89,10 @@ class _Metric(Generic[_S]):
         """Return the series with these label values, in the order of the declared labels. Raises `ValueError` when
         they are not as many.
         """
-        found = self._series.get(values)
-        return found if found is not None else self._add(values)
+        try:
+            return self._series[values]
+        except KeyError:
+            return self._add(values)
 
     def _add(self, values: tuple[object, ...]) -> _S:
         if len(values) != len(self._labels):

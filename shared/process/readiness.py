@@ -51,6 +51,11 @@ class Readiness:
                 self._report(missing)
             await asyncio.sleep(_INTERVAL_S)
 
+    @property
+    def is_database_up(self) -> bool:
+        """Whether the last probe of the database succeeded."""
+        return not self._database
+
     def _report(self, missing: Mapping[str, str]) -> None:
         if missing:
             self._child.supervised.unready(", ".join(missing))

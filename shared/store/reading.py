@@ -27,11 +27,13 @@ class Step:
     """What one step of the copies did.
 
     Attributes:
-        messages: how many were brought up to date. complete: nothing is left that may be read.
+        messages: how many were brought up to date. complete: nothing is left that may be read. timed: how long steps
+            took that were reached for the first time: connection type, `sent` or `delivered`, seconds, how many.
     """
 
     messages: int
     complete: bool
+    timed: Sequence[tuple[str, str, float, int]] = ()
 
 
 def advance(transaction: Transaction, *, most_transactions: int) -> Step:
@@ -52,10 +54,10 @@ def advance(transaction: Transaction, *, most_transactions: int) -> Step:
         return Step(messages=0, complete=False)
     # Here, where both are final, whichever came first: while one was being written, the other could not see it.
     inbound.withdraw_echoes(transaction, [row["message_id"] for row in changed if row["is_new"] or row["furthest"]])
-    messages = _index(transaction, changed, timed=False)
+    messages, timed = _index(transaction, changed, timed=False)
     # the instant is that of a horizon that was reached: of an earlier one, nothing is known about the rest
     transaction.execute("move_reading_position", name="messages", xid=before, read_at=horizon.at if complete else None)
-    return Step(messages=messages, complete=complete)
+    return Step(messages=messages, complete=complete, timed=timed)
 
 
 def position(transaction: Transaction) -> int:
@@ -87,16 +89,18 @@ def backfill(transaction: Transaction, *, most: int) -> Step:
         }
         for row in rows
     ]
-    messages = _index(transaction, known, timed=True)
+    messages, _ = _index(transaction, known, timed=True)
     complete = len(rows) < most
     transaction.execute("move_reading_position", name="backfill", xid=0 if complete else rows[-1]["id"], read_at=None)
     return Step(messages=messages, complete=complete)
 
 
-def _index(transaction: Transaction, changed: Sequence[Row], *, timed: bool) -> int:
+def _index(
+    transaction: Transaction, changed: Sequence[Row], *, timed: bool
+) -> tuple[int, list[tuple[str, str, float, int]]]:
     """`timed`: how long earlier steps took is not known any more."""
     if not changed:
-        return 0
+        return 0, []
     rows = [
         {
             "message_id": row["message_id"],
@@ -107,9 +111,11 @@ def _index(transaction: Transaction, changed: Sequence[Row], *, timed: bool) -> 
         }
         for row in changed
     ]
-    indexed = int(transaction.one("index_messages", rows=records(rows), timed=timed, acting=ACTING)["messages"])
+    indexed = transaction.one("index_messages", rows=records(rows), timed=timed, acting=ACTING)
     contacts.see(transaction, [row["message_id"] for row in changed if row["is_new"]])
-    return indexed
+    # the middle of the bucket (`latency_bucket`: eight for each doubling of the milliseconds)
+    durations = [(kind, step, 2 ** ((bucket + 0.5) / 8) / 1000, many) for kind, step, bucket, many in indexed["timed"]]
+    return int(indexed["messages"]), durations
 
 
 def indexed_at(transaction: Transaction) -> datetime:

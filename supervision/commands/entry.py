@@ -15,6 +15,7 @@ from typing import Final
 from shared.errors import BulkheadError, SettingsInvalid
 from shared.process.exit_codes import ExitCode
 from supervision.commands import (
+    alerts,
     chaos,
     companies,
     connections,
@@ -48,6 +49,7 @@ COMMANDS: Final[dict[str, ModuleType]] = {
     "stop": stop,
     "logs": logs,
     "events": events,
+    "alerts": alerts,
     "env": env,
     "doctor": doctor,
     "migrate": migrate,

@@ -58,6 +58,7 @@ def test_the_router_takes_what_the_document_says_and_nothing_else(api_env: ApiEn
             taskId=1,
             keyId=1,
             hookId=1,
+            silenceId=1,
             exportId=1,
             contactId="p1",
             name="hello",

@@ -368,4 +368,7 @@ def test_figures_of_a_kind(api_env: ApiEnv) -> None:
         (0, {"messages_sent_total": 3.0}),
         (1, {"messages_sent_total": 3.0}),
     ]
-    assert api_env.call("GET", "/metrics/webdriver").json() == {"process": "webdriver", "instances": []}
+    assert (shown["messagesReceived"], shown["sessionsActive"], shown["avgResponseTime"]) == (None, None, None)
+    empty = api_env.call("GET", "/metrics/wwebjs").json()
+    assert (empty.pop("process"), empty.pop("instances")) == ("webdriver", []), "the documents' name of the kind"
+    assert {*empty.values()} == {None}

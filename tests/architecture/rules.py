@@ -125,6 +125,7 @@ REGISTRIES = ("shared/kinds.py",)
 LONG_FILES: Mapping[str, str] = {
     "shared/store/messages.py": "one typed function for each statement of messages.sql, with the shapes that "
     "they take and return",
+    "api/http/examples.py": "a table: an example for each schema of the API",
     "shared/settings.py": "a table: one row for each setting, and its one reader",
 }
 """Files that may be longer, each with its reason."""

@@ -29,6 +29,8 @@ OF_DELETION = ("deletion.removed", "deletion.rows", "deletion.files", "deletion.
 """Points between the steps of a deletion; a test below ends each life there."""
 BY: Final = {"id": "1", "name": "an operator", "companyId": None}
 KEPT: Final[Mapping[str, str]] = {
+    "alerts": "of the installation; what they are about are processes and queues",
+    "alert_silences": "of the installation",
     # tables that hold nothing of one company
     "companies": "its own row is deleted last",
     "connection_types": "a copy of the registry",

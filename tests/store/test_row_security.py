@@ -79,6 +79,8 @@ RUNTIME_ONLY: Final = frozenset(
         "environment_seeds",
         "limit_buckets",
         # of the installation
+        "alerts",
+        "alert_silences",
         "deleted_companies",
         "event_names",
         "event_positions",

@@ -39,6 +39,7 @@ class Walked:
             process="api",
             taskId=999_999,
             hookId=999_999,
+            silenceId=999_999,
             exportId=999_999,
             contactId="p999999",
             keyId=999_999,

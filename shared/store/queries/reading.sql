@@ -104,25 +104,30 @@ WITH given AS (
     ORDER BY company_id, day, phone_index, connection_type, direction, type, outcome
     ON CONFLICT (company_id, day, phone_index, connection_type, direction, type, outcome)
     DO UPDATE SET messages = message_rollups.messages + excluded.messages
-), timed AS (
+), steps AS (
     -- Once for each step of a message, by the first time that it was reached.
+    SELECT company_id, day, phone_index, connection_type, type, 'sent' AS step,
+           latency_bucket(sent_at - due_at) AS bucket
+    FROM current WHERE NOT came_in AND NOT sent_timed AND sent_at IS NOT NULL
+    UNION ALL
+    SELECT company_id, day, phone_index, connection_type, type, 'delivered',
+           latency_bucket(delivered_at - due_at)
+    FROM current WHERE NOT came_in AND NOT delivered_timed AND delivered_at IS NOT NULL
+), timed AS (
     INSERT INTO latency_rollups (company_id, day, phone_index, connection_type, type, step, bucket, messages)
     SELECT company_id, day, phone_index, connection_type, type, step, bucket, count(*)
-    FROM (
-        SELECT company_id, day, phone_index, connection_type, type, 'sent' AS step,
-               latency_bucket(sent_at - due_at) AS bucket
-        FROM current WHERE NOT came_in AND NOT sent_timed AND sent_at IS NOT NULL
-        UNION ALL
-        SELECT company_id, day, phone_index, connection_type, type, 'delivered',
-               latency_bucket(delivered_at - due_at)
-        FROM current WHERE NOT came_in AND NOT delivered_timed AND delivered_at IS NOT NULL
-    ) AS steps
+    FROM steps
     GROUP BY company_id, day, phone_index, connection_type, type, step, bucket
     ORDER BY company_id, day, phone_index, connection_type, type, step, bucket
     ON CONFLICT (company_id, day, phone_index, connection_type, type, step, bucket)
     DO UPDATE SET messages = latency_rollups.messages + excluded.messages
 )
-SELECT count(*) AS messages FROM current;
+SELECT count(*) AS messages,
+       -- for the metrics of the process that counts them
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(connection_type, step, bucket, messages)), '[]')
+        FROM (SELECT connection_type, step, bucket, count(*) AS messages FROM steps
+              GROUP BY connection_type, step, bucket) AS counted) AS timed
+FROM current;
 
 -- prune_message_index --
 -- As prune_metrics, for the index of messages that are deleted. One whose message is there stays: a status that comes

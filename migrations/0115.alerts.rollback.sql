@@ -1,0 +1,2 @@
+DROP TABLE alert_silences;
+DROP TABLE alerts;

@@ -1,0 +1,171 @@
+"""Alerts of a real installation: something is broken until its alert fires, and mended until it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from script.declared_metrics import declared
+from tests.conftest import kept_running
+from tests.e2e.conversation import send, wait_state
+from tests.support.bulkhead import Bulkhead
+from tests.support.waiting import eventually
+
+SOON_S = 45.0
+KINDS = ("recorder", "api", "meta")
+FACTOR = 0.03
+"""Of the durations of all alerts: a minute becomes 1.8 seconds."""
+
+
+@pytest.fixture(scope="module")
+def installation(prepared_home: Callable[[], Path]) -> Iterator[Bulkhead]:
+    with kept_running(
+        prepared_home,
+        Bulkhead,
+        kinds=KINDS,
+        alert_time_factor=FACTOR,
+        sandbox_restart_intensity=2,
+        only="postgres,redis,recorder,api,meta,sandbox",
+    ) as opened:
+        yield opened
+
+
+def on(installation: Bulkhead) -> set[tuple[str, str]]:
+    """Return the alerts that are on: name, and slot or queue."""
+    answer = installation.api("GET", "/api/v2/alerts?state=on&limit=200")
+    answer.raise_for_status()
+    return {
+        (one["name"], one["labels"].get("slot") or one["labels"].get("queue", "")) for one in answer.json()["alerts"]
+    }
+
+
+def fires_and_ends(
+    installation: Bulkhead, alert: tuple[str, str], break_it: Callable[[], Any], mend: Callable[[], Any]
+) -> None:
+    """Break something, see its alert, mend it and see the alert end; both have their event."""
+    break_it()
+    ask = partial(on, installation)
+    eventually(
+        lambda: alert in ask(), SOON_S, lambda: f"{alert} fires\n{installation.tail()}",
+        ignoring=(requests.RequestException,),
+    )  # fmt: skip
+    mend()
+    eventually(
+        lambda: alert not in ask(), SOON_S, lambda: f"{alert} ends\n{installation.tail()}",
+        ignoring=(requests.RequestException,),
+    )  # fmt: skip
+    types = {event["type"] for event in events_of(installation, alert[0])}
+    assert types == {"alert.fired", "alert.ended"}
+
+
+def events_of(installation: Bulkhead, name: str) -> list[dict[str, Any]]:
+    """Return the events of an alert."""
+    page = installation.api("GET", "/api/v2/events?types=alert.*&limit=200").json()
+    return [event for event in page["events"] if event["data"]["name"] == name]
+
+
+def figures(installation: Bulkhead) -> dict[str, dict[str, float]]:
+    """Return the values of the address that shows all processes, by metric and slot."""
+    text = installation.api("GET", "/metrics", key="").text
+    found: dict[str, dict[str, float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            values = found.setdefault(sample.name, {})
+            slot = sample.labels.get("slot", "")
+            values[slot] = values.get(slot, 0.0) + sample.value
+    return found
+
+
+@pytest.mark.timeout(400)
+def test_what_is_broken_fires_and_what_is_mended_ends(installation: Bulkhead) -> None:
+    wait_state(installation, send(installation, "before"), "delivered", "read")
+    command = installation.command
+
+    def quarantine() -> None:
+        """Kill the sandbox each time that it is back, until its slot is in quarantine."""
+
+        def is_quarantined() -> bool:
+            pid = installation.pids().get("sandbox-0")
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+            slots = installation.api("GET", "/health/all").json()["processes"]
+            return any(one["process"] == "sandbox" and one["state"] == "quarantined" for one in slots)
+
+        eventually(is_quarantined, SOON_S, "the sandbox is in quarantine", ignoring=(ProcessLookupError,))
+
+    fires_and_ends(installation, ("SlotQuarantined", "sandbox-0"), quarantine, lambda: command("restart", "sandbox"))
+    fires_and_ends(
+        installation,
+        ("RedisUnavailable", "api-0"),
+        lambda: command("drain", "redis"),
+        lambda: command("restart", "redis"),
+    )
+
+    # while it is away nothing can be asked: what was decided meanwhile is written when it is back
+    def database_away() -> None:
+        command("drain", "postgres")
+        log = installation.home / "logs/recorder-0.err.log"
+        eventually(lambda: '"DatabaseUnavailable"' in log.read_text(), SOON_S, "it is decided without the database")
+        command("restart", "postgres")
+
+    database_away()
+    eventually(
+        lambda: (
+            {event["type"] for event in events_of(installation, "DatabaseUnavailable")}
+            == {"alert.fired", "alert.ended"}
+        ),
+        SOON_S,
+        "its events",
+        ignoring=(requests.RequestException, KeyError),
+    )
+
+    def pause(*, paused: bool) -> None:
+        word = "pause" if paused else "resume"
+        answer = installation.api("POST", f"/api/v2/connections/demo/0/{word}", json={})
+        assert answer.ok, answer.text
+
+    def backlog() -> None:
+        pause(paused=True)
+        with ThreadPoolExecutor(8) as clients:
+            numbers = range(1010)
+            list(clients.map(lambda number: send(installation, "x", chat=f"1555010{number:04}"), numbers))
+
+    fires_and_ends(installation, ("BacklogLarge", "meta"), backlog, lambda: pause(paused=False))
+    # stopped and not killed: what it says grows old all the same, and the suite watches over its processes
+    fires_and_ends(
+        installation,
+        ("OrchestratorMissing", ""),
+        lambda: installation.kill("orchestrator", signal.SIGSTOP),
+        lambda: installation.kill("orchestrator", signal.SIGCONT),
+    )
+
+
+def test_every_figure_that_is_shown_is_in_the_table_and_every_instance_shows_the_same(installation: Bulkhead) -> None:
+    known = {one.name for one in declared()}
+    slots = {"api-0", "api-1", "meta-0", "meta-1"}
+    eventually(
+        lambda: slots <= figures(installation).get("bulkhead_process_uptime_seconds", {}).keys(),
+        SOON_S,
+        "every process has written its figures",
+    )
+    found = figures(installation)
+    endings = ("_bucket", "_sum", "_count")
+    shown = {next((name.removesuffix(end) for end in endings if name.endswith(end)), name) for name in found}
+    assert shown <= known
+    assert found["bulkhead_slot_up"]["meta-1"] == 1.0
+    assert found["bulkhead_slot_restarts_total"]["sandbox-0"] >= 0
+    port = installation.settings.admin_port + 19
+    own = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    assert 'bulkhead_slot_up{kind="meta",slot="meta-0"} 1.0' in own
+    assert requests.get(f"http://127.0.0.1:{port}/livez", timeout=10).status_code == 200
+    assert requests.get(f"http://127.0.0.1:{port}/other", timeout=10).status_code == 404
+    assert installation.command("alerts").stdout == "No alert is on.\n"
