@@ -75,7 +75,21 @@ SELECT count(*) AS events FROM found;
 -- replay_hook_since --
 -- Move a subscriber back to the first event of its company that was written after an instant.
 UPDATE hooks h SET xid = first.xid, event_id = 0, version = version + 1, updated_at = now()
-FROM (SELECT min(xid) AS xid FROM events WHERE company_id = %(company_id)s AND written_at >= %(since)s) AS first
+FROM (
+    -- Day by day, to the first with an event: not all that has happened since then is read.
+    SELECT day.xid
+    -- sorted here too, so that the look for a later day is not made to sort it
+    FROM (SELECT begin FROM generate_series(greatest(%(since)s::timestamptz, now() - interval '10 years'), now(),
+                                            interval '1 day') AS begin ORDER BY begin) AS days
+    CROSS JOIN LATERAL (
+        -- Ten minutes more, the longest that a transaction lasts: one that began later may have a smaller number.
+        SELECT min(xid) AS xid FROM events
+        WHERE company_id = %(company_id)s AND written_at >= begin
+          AND written_at < begin + interval '1 day 10 minutes'
+        HAVING count(*) FILTER (WHERE written_at < begin + interval '1 day') > 0
+    ) AS day
+    ORDER BY begin LIMIT 1
+) AS first
 WHERE h.id = %(id)s AND first.xid < h.xid
 RETURNING h.xid;
 
