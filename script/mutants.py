@@ -516,6 +516,27 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/model/test_record.py",
     ),
+    "waits-on-the-loop": Mutation(
+        "a wait for PostgreSQL does not hold the event loop",
+        (
+            Edit(
+                "shared/store/waiting.py",
+                "    if isinstance(worker, _Worker):\n        _wait_in_worker",
+                "    if False:\n        _wait_in_worker",
+            ),
+        ),
+        "tests/store/test_waiting.py",
+    ),
+    "deadline-on-the-loop": Mutation(
+        "a transaction on the event loop ends at its deadline",
+        (Edit("shared/store/waiting.py", "            self._go_on(False)\n", "            pass\n"),),
+        "tests/store/test_waiting.py",
+    ),
+    "turns-in-order": Mutation(
+        "callers get connections in the order in which they asked",
+        (Edit("shared/store/pool.py", "self._turns.popleft().give(connection)", "self._turns.pop().give(connection)"),),
+        "tests/store/test_waiting.py",
+    ),
     "no-scans": Mutation(
         "a plan that was made while a table was small does not read all of it once it has grown",
         (Edit("shared/store/pool.py", " -c enable_seqscan=off", ""),),

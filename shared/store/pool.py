@@ -2,9 +2,8 @@
 a frozen server.
 
 psycopg2's own pool raises when it is exhausted and hands back connections that are gone, and a plain psycopg2 call
-waits for a frozen server for ever. Here every statement runs under psycopg2's wait callback, which polls the socket
-with the deadline of the running transaction; when it passes, the connection is closed and the caller gets
-`StoreUnavailable`.
+waits for a frozen server for ever. Here every statement runs under psycopg2's wait callback (`waiting.py`) with the
+deadline of the running transaction; when it passes, the connection is closed and the caller gets `StoreUnavailable`.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from typing import Any, Final
 import psycopg2
 from psycopg2 import extensions, extras
 
-from shared.clock import Monotonic, left, monotonic
+from shared.clock import Monotonic, monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import logger
-from shared.store import roles
+from shared.store import roles, waiting
 from shared.store.sqlstates import Trouble, outage, trouble
 from shared.store.statements import prepared, statements
+from shared.store.waiting import DeadlinePassed
 
 log = logger(__name__)
 
 Row = Mapping[str, Any]
 
 _READ_EVENTS: Final = select.POLLIN | select.POLLERR | select.POLLHUP
-_WRITE_EVENTS: Final = select.POLLOUT | select.POLLERR | select.POLLHUP
 _STATEMENT_S: Final = 30.0
 """Longest run of one statement in the server unless the pool is given another limit: it ends what a caller gave up and
 left running.
@@ -44,45 +43,18 @@ server process answered.
 """
 _PLANS_S: Final = 30.0
 """Seconds for which a plan is used: tables may grow a hundredfold before statistics are taken again."""
-# The deadline of the transaction that a thread runs. Per thread, since psycopg2 passes its wait callback nothing but
-# the connection; a thread runs one transaction at a time.
-_running = threading.local()
-
-
-class _DeadlinePassed(Exception):
-    """Raised inside psycopg2's wait; psycopg2 then closes the connection."""
-
-
-def _wait(connection: Any) -> None:
-    poller = select.poll()
-    while (state := connection.poll()) != extensions.POLL_OK:
-        poller.register(connection.fileno(), _READ_EVENTS if state == extensions.POLL_READ else _WRITE_EVENTS)
-        # Read at each wait: a transaction has one deadline, not one for each statement. Without one (code outside of
-        # this module) the wait is as long as psycopg2's own.
-        by = getattr(_running, "by", None)
-        if not poller.poll(None if by is None else left(by) * 1000):
-            # Raised out of the callback, this makes psycopg2 close the connection: the server may still answer, and the
-            # next statement would read that answer as its own.
-            raise _DeadlinePassed
-        poller.unregister(connection.fileno())
-
-
-# For the whole process: psycopg2 has no callback for a single connection (docs/adr/0006).
-extensions.set_wait_callback(_wait)
 
 
 @contextmanager
 def deadline(by: float) -> Iterator[None]:
-    """Let no statement of this thread wait beyond the monotonic instant `by`; for code that opens connections of its
+    """Let no statement of this block wait beyond the monotonic instant `by`; for code that opens connections of its
     own.
     """
-    _running.by = by
     try:
-        yield
-    except _DeadlinePassed as error:
+        with waiting.deadline(by):
+            yield
+    except DeadlinePassed as error:
         raise StoreUnavailable("PostgreSQL did not answer in time", outage="slow") from error
-    finally:
-        _running.by = None
 
 
 class StaleSession(StoreUnavailable):
@@ -172,6 +144,16 @@ def _all_storable(value: Any) -> Any:
     return [_all_storable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+@dataclass(kw_only=True)
+class _Use:
+    """What is known of a connection in use: unhealthy until proved otherwise, since one in an unknown state is closed
+    and never handed out.
+    """
+
+    is_committing: bool
+    is_healthy: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class PoolStats:
     """What the pool is doing: counts of connections and of callers."""
@@ -212,10 +194,12 @@ class Pool:
         self._prepares = True
         # With the instant (monotonic) at which each came back; the oldest is on the left, where `prune` takes it.
         self._idle: deque[tuple[Any, float]] = deque()
-        # Protects the counts and the idle connections, and wakes callers that wait for a connection. Never held while
-        # the server is waited for: one slow connection would stop every thread.
-        self._free = threading.Condition()
-        self._in_use = self._waiting = self._opened = self._discarded = self._deadlines_passed = 0
+        # Callers that wait for a place, the first one first.
+        self._turns: deque[waiting.Turn] = deque()
+        # Protects the counts, the idle connections and the turns. Never held while the server is waited for: one slow
+        # connection would stop every thread.
+        self._free = threading.Lock()
+        self._in_use = self._opened = self._discarded = self._deadlines_passed = 0
         self._closed = False
 
     @property
@@ -226,7 +210,7 @@ class Pool:
                 limit=self._limit,
                 in_use=self._in_use,
                 idle=len(self._idle),
-                waiting=self._waiting,
+                waiting=len(self._turns),
                 opened=self._opened,
                 discarded=self._discarded,
                 deadlines_passed=self._deadlines_passed,
@@ -261,52 +245,56 @@ class Pool:
     @contextmanager
     def _work(self, by: float, *, autocommit: bool, company_id: str | None = None) -> Iterator[Transaction]:
         connection = self._take(by)
-        _running.by = by
-        # In autocommit each statement commits by itself: once begun, it may be done whatever the client saw. Unhealthy
-        # until proved otherwise: a connection in an unknown state is closed, never handed out.
-        committing, healthy = autocommit, False
+        # In autocommit each statement commits by itself: once begun, it may be done whatever the client saw.
+        use = _Use(is_committing=autocommit)
+        # given back last: until then the connection's socket is watched for this transaction
         try:
-            connection.autocommit = autocommit or company_id is not None
-            with connection.cursor() as cursor:
-                # Generic plans (see `_open`) are made once and kept by the session; statistics that were taken since
-                # then count only for new ones. The statements stay prepared.
-                if connection.prepared and self._clock() >= connection.plans_by:
-                    cursor.execute("DISCARD PLANS")
-                    connection.plans_by = self._clock() + _PLANS_S
-                if company_id is not None:
-                    roles.begin_as_company(cursor, company_id)
-                yield Transaction(cursor, connection.prepared, prepares=self._prepares)
-                # From here on a lost connection leaves open whether the commit was done.
-                committing = True
-                roles.commit(connection)
-            healthy = True
+            with waiting.deadline(by), self._errors(connection, use):
+                connection.autocommit = autocommit or company_id is not None
+                with connection.cursor() as cursor:
+                    # Generic plans (see `_connect`) are made once and kept by the session; statistics that were taken
+                    # since then count only for new ones. The statements stay prepared.
+                    if connection.prepared and self._clock() >= connection.plans_by:
+                        cursor.execute("DISCARD PLANS")
+                        connection.plans_by = self._clock() + _PLANS_S
+                    if company_id is not None:
+                        roles.begin_as_company(cursor, company_id)
+                    yield Transaction(cursor, connection.prepared, prepares=self._prepares)
+                    # From here on a lost connection leaves open whether the commit was done.
+                    use.is_committing = True
+                    roles.commit(connection)
+                use.is_healthy = True
+        finally:
+            self._give_back(connection, use.is_healthy)
+
+    @contextmanager
+    def _errors(self, connection: Any, use: _Use) -> Iterator[None]:
+        try:
+            yield
         except extensions.TransactionRollbackError:
             # a deadlock or a lost race: the server rolled back and the connection is sound
-            healthy = self._roll_back(connection)
+            use.is_healthy = self._roll_back(connection)
             raise
         except psycopg2.Error as error:
             match trouble(error):
                 case Trouble.ROW:
-                    healthy = self._roll_back(connection)
+                    use.is_healthy = self._roll_back(connection)
                     raise
                 case Trouble.SCHEMA:
                     # a process that comes up before the recorder has migrated waits, as for a database that is away
-                    healthy = self._roll_back(connection)
+                    use.is_healthy = self._roll_back(connection)
                     raise _schema_missing(error) from error
                 case Trouble.SESSION:
                     raise self._stale(error) from error
                 case Trouble.DATABASE:
                     # the connection goes too: after a failover its server stays read-only for good
-                    raise self._unavailable(error, may_be_done=committing) from error
-        except _DeadlinePassed as error:
-            raise self._unavailable(error, may_be_done=committing) from error
+                    raise self._unavailable(error, may_be_done=use.is_committing) from error
+        except DeadlinePassed as error:
+            raise self._unavailable(error, may_be_done=use.is_committing) from error
         # A bug of the caller's function, or an interrupt: the connection is sound, and is kept once it is rolled back.
         except BaseException:
-            healthy = self._roll_back(connection)
+            use.is_healthy = self._roll_back(connection)
             raise
-        finally:
-            _running.by = None
-            self._give_back(connection, healthy)
 
     def prune(self) -> None:
         """Close connections that have been idle for too long; called from the process's own housekeeping."""
@@ -321,50 +309,86 @@ class Pool:
             self._closed = True
             while self._idle:
                 self._discard(self._idle.pop()[0])
-            self._free.notify_all()
+            while self._turns:
+                self._turns.popleft().give(None)
 
     def _take(self, by: float) -> Any:
         # A caller with a long deadline still learns early that there is no connection.
         by = min(by, self._clock() + self._connect_s)
-        with self._free:
-            # For the metrics: callers that wait are the sign of a pool that is too small.
-            self._waiting += 1
-            try:
-                if not self._free.wait_for(
-                    lambda: self._closed or self._in_use < self._limit, timeout=left(by, self._clock())
-                ):
-                    # The caller waits and tries again as for a database that is away: to it, that is the same.
-                    raise StoreUnavailable(
-                        f"all {self._limit} database connections are in use; none came free in time", outage="busy"
-                    )
-            finally:
-                self._waiting -= 1
-            if self._closed:
-                raise StoreUnavailable("the database pool is closed", outage="stopping")
-            # Counted before the connection exists, so that no other thread opens one beyond the limit while this one
-            # connects.
-            self._in_use += 1
-            while self._idle:
-                connection, _ = self._idle.pop()
-                if self._alive(connection):
-                    return connection
-                self._discard(connection)
+        connection = self._take_place(by)
+        if connection is not None:
+            return connection
         try:
-            # Outside of the lock: connecting takes a round trip, or the whole deadline.
-            return self._open(by)
+            # Outside of the lock: connecting takes a round trip, or the whole deadline. Not on the event loop, which
+            # would wait for libpq while that resolves a host's name.
+            return waiting.aside(lambda: self._open(by))
         # The place is given up again, or the limit would shrink by one with each failed connection.
         except BaseException:
             with self._free:
-                self._in_use -= 1
-                self._free.notify()
+                self._give_place(None)
             raise
 
+    def _take_place(self, by: float) -> Any | None:
+        """Take one of `limit` places; returns its connection, None when one has to be opened."""
+        with self._free:
+            if self._closed:
+                raise StoreUnavailable("the database pool is closed", outage="stopping")
+            # Counted before the connection exists, so that no other caller opens one beyond the limit while this one
+            # connects.
+            if self._in_use < self._limit:
+                self._in_use += 1
+                return self._idle_one()
+            turn = waiting.Turn()
+            self._turns.append(turn)
+        turn.wait(by)
+        with self._free:
+            if self._closed:
+                raise StoreUnavailable("the database pool is closed", outage="stopping")
+            if turn.is_given:
+                return turn.gift
+            self._turns.remove(turn)
+        # The caller waits and tries again as for a database that is away: to it, that is the same.
+        raise StoreUnavailable(
+            f"all {self._limit} database connections are in use; none came free in time", outage="busy"
+        )
+
+    def _idle_one(self) -> Any | None:
+        while self._idle:
+            connection, _ = self._idle.pop()
+            if self._alive(connection):
+                return connection
+            self._discard(connection)
+        return None
+
+    def _give_place(self, connection: Any | None) -> None:
+        """Give a place to the caller that waits longest, with its connection if there is one."""
+        if self._turns:
+            self._turns.popleft().give(connection)
+            return
+        self._in_use -= 1
+        if connection is not None:
+            self._idle.append((connection, self._clock()))
+
     def _open(self, by: float) -> Any:
-        _running.by = by
+        with waiting.deadline(by):
+            connection = self._connect()
+        connection.prepared, connection.plans_by = set(), self._clock() + _PLANS_S
+        with self._free:
+            self._opened += 1
+        try:
+            with waiting.deadline(by):
+                self._enter_runtime(connection)
+        except BaseException:
+            with self._free:
+                self._discard(connection)
+            raise
+        return connection
+
+    def _connect(self) -> Any:
         try:
             # keepalives and tcp_user_timeout end connections whose peer is gone; the session's own limits end what a
             # lost client left behind
-            connection = psycopg2.connect(
+            return psycopg2.connect(
                 self._dsn,
                 connection_factory=_Connection,
                 application_name=self._application_name,
@@ -384,7 +408,7 @@ class Pool:
                 " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
                 f" -c statement_timeout={round(self._statement_s * 1000)}ms",
             )
-        except (psycopg2.Error, _DeadlinePassed) as error:
+        except (psycopg2.Error, DeadlinePassed) as error:
             # PgBouncer's own refusal of `options` has no SQLSTATE, so its text decides. Without the settings nothing
             # would end what a dead client left behind.
             if "unsupported startup parameter" in str(error):
@@ -393,29 +417,14 @@ class Pool:
                     " ignore them (ignore_startup_parameters = options)"
                 ) from error
             raise self._unavailable(error, may_be_done=False) from error
-        finally:
-            _running.by = None
-        connection.prepared, connection.plans_by = set(), self._clock() + _PLANS_S
-        with self._free:
-            self._opened += 1
-        try:
-            self._enter_runtime(connection, by)
-        except BaseException:
-            with self._free:
-                self._discard(connection)
-            raise
-        return connection
 
-    def _enter_runtime(self, connection: Any, by: float) -> None:
-        _running.by = by
+    def _enter_runtime(self, connection: Any) -> None:
         try:
             roles.enter_runtime(connection)
-        except (psycopg2.Error, _DeadlinePassed) as error:
+        except (psycopg2.Error, DeadlinePassed) as error:
             if isinstance(error, psycopg2.Error) and trouble(error) is Trouble.SCHEMA:
                 raise _schema_missing(error) from error
             raise self._unavailable(error, may_be_done=False) from error
-        finally:
-            _running.by = None
 
     @staticmethod
     def _alive(connection: Any) -> bool:
@@ -431,19 +440,16 @@ class Pool:
         try:
             roles.roll_back(connection)
         # The connection is lost: the server rolls back by itself, and the caller's own error is the one to report.
-        except (psycopg2.Error, _DeadlinePassed):
+        except (psycopg2.Error, DeadlinePassed):
             return False
         return True
 
     def _give_back(self, connection: Any, healthy: bool) -> None:
         with self._free:
-            self._in_use -= 1
-            if healthy and roles.is_idle(connection) and not connection.closed and not self._closed:
-                self._idle.append((connection, self._clock()))
-            else:
+            if not (healthy and roles.is_idle(connection) and not connection.closed and not self._closed):
                 self._discard(connection)
-            # One connection came free: one caller can go on.
-            self._free.notify()
+                connection = None
+            self._give_place(connection)
 
     def _discard(self, connection: Any) -> None:
         self._discarded += 1
@@ -466,8 +472,8 @@ class Pool:
                 self._discard(self._idle.pop()[0])
         return StaleSession(f"PostgreSQL: {_sentence(error)}")
 
-    def _unavailable(self, error: psycopg2.Error | _DeadlinePassed, *, may_be_done: bool) -> StoreUnavailable:
-        if isinstance(error, _DeadlinePassed):
+    def _unavailable(self, error: psycopg2.Error | DeadlinePassed, *, may_be_done: bool) -> StoreUnavailable:
+        if isinstance(error, DeadlinePassed):
             with self._free:
                 self._deadlines_passed += 1
             return StoreUnavailable("PostgreSQL did not answer in time", may_be_done=may_be_done, outage="slow")

@@ -1,14 +1,11 @@
-"""The process's way to PostgreSQL from its event loop: functions that take a `Transaction` run in threads, one
-connection each.
+"""The process's way to PostgreSQL from its event loop: functions that take a `Transaction` run in workers, which wait
+without a thread (`waiting.py`), one connection each.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from time import sleep
 from typing import Concatenate, ParamSpec, TypeVar
 
 from psycopg2.extensions import TransactionRollbackError
@@ -17,6 +14,7 @@ from shared.backoff import BackoffPolicy
 from shared.clock import left, monotonic
 from shared.errors import StoreUnavailable
 from shared.settings import ChildEnvironment, Settings
+from shared.store import waiting
 from shared.store.pool import Pool, PoolStats, StaleSession, Transaction
 
 _P = ParamSpec("_P")
@@ -48,8 +46,6 @@ class Store:
     def __init__(self, pool: Pool, *, query_s: float) -> None:
         self._pool, self.query_s = pool, query_s
         self._closed = False
-        # As many threads as connections: with more, threads would wait in the pool and not in the executor's queue.
-        self._threads = ThreadPoolExecutor(max_workers=pool.stats.limit, thread_name_prefix="store")
 
     @classmethod
     def open(cls, settings: Settings, identity: ChildEnvironment, *, limit: int) -> Store:
@@ -103,8 +99,8 @@ class Store:
     async def call(
         self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """Like `run`, in a thread of the store, from the event loop. The time limit counts from now, waiting for a
-        thread included.
+        """Like `run`, from the event loop, which goes on while PostgreSQL is waited for. What `function` itself
+        computes holds the loop.
         """
         return await self.call_by(monotonic() + self.query_s, function, *args, **kwargs)
 
@@ -112,7 +108,7 @@ class Store:
         self, by: float, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
         """Like `call`, with the deadline `by` (monotonic) in place of the store's own limit."""
-        return await self._in_thread(by, lambda transaction: function(transaction, *args, **kwargs))
+        return await self._in_worker(by, lambda transaction: function(transaction, *args, **kwargs))
 
     async def call_each(
         self, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
@@ -124,7 +120,7 @@ class Store:
             StoreUnavailable: see `Pool.statements`.
         """
         by = monotonic() + self.query_s
-        return await self._in_thread(
+        return await self._in_worker(
             by, lambda transaction: function(transaction, *args, **kwargs), self._pool.statements
         )
 
@@ -132,21 +128,16 @@ class Store:
         """Close the pool; calls still waiting get `StoreUnavailable`."""
         self._closed = True
         self._pool.close()
-        # what still waits for a thread runs into the closed pool; cancelled, it would look as if its caller had been
-        # cancelled
-        self._threads.shutdown(wait=False)
 
-    async def _in_thread(self, by: float, work: Callable[[Transaction], _T], opened: _Opened | None = None) -> _T:
-        # Refused here: the executor would raise RuntimeError after its shutdown, which is not an error that callers
-        # expect.
+    async def _in_worker(self, by: float, work: Callable[[Transaction], _T], opened: _Opened | None = None) -> _T:
         if self._closed:
             raise StoreUnavailable("the store is closed", outage="stopping")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, by, work, opened)
+        return await waiting.in_worker(lambda: self._run(by, work, opened))
 
     def _run(self, by: float, work: Callable[[Transaction], _T], opened: _Opened | None = None) -> _T:
         opened = opened or self._pool.transaction
         for attempt in range(1, _TRIES + 1):
-            # The wait for a thread counts too: a transaction that begins after its deadline has no caller any more.
+            # Waits before count too: a transaction that begins after its deadline has no caller any more.
             if monotonic() >= by:
                 raise StoreUnavailable("PostgreSQL did not answer in time", outage="slow")
             try:
@@ -163,7 +154,7 @@ class Store:
                         f"lost {_TRIES} races for row locks: {type(error).__name__}", outage="busy"
                     ) from error
             # the winner must be able to acquire the locks before we try again
-            sleep(min(left(by), _AFTER_RACE_S + _RACES.jittered_s(attempt)))
+            waiting.sleep(min(left(by), _AFTER_RACE_S + _RACES.jittered_s(attempt)))
         raise AssertionError("unreachable")
 
 
@@ -190,7 +181,7 @@ class CompanyStore:
         self, by: float, function: Callable[Concatenate[Transaction, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
         """Like `Store.call_by`."""
-        return await self._store._in_thread(
+        return await self._store._in_worker(
             by, lambda transaction: function(transaction, *args, **kwargs), self._opened
         )
 

@@ -22,7 +22,7 @@ from psycopg2 import extensions
 from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.settings import ChildEnvironment
-from shared.store import pool as pool_module
+from shared.store import waiting
 from shared.store.pool import Pool, Transaction
 from shared.store.store import Store, ping
 from tests.delivery.env import run, soon
@@ -448,4 +448,4 @@ def test_a_password_does_not_stand_in_errors(env: StoreEnv) -> None:
 
 def test_psycopg2_itself_is_asked_for_deadlines() -> None:
     """The wait callback is the only thing between a frozen server and a thread that waits for ever."""
-    assert extensions.get_wait_callback() is pool_module._wait
+    assert extensions.get_wait_callback() is waiting._wait
