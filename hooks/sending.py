@@ -7,12 +7,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote
 
-from shared.clock import left, monotonic, utc_now
+from shared.clock import left, monotonic
 from shared.http_client.connection import AnswerLimits, HttpAnswer
 from shared.http_client.errors import NotAnswered, NotWritten
 from shared.http_client.names import NameLookups
@@ -21,6 +19,7 @@ from shared.http_client.pool import ConnectionPool
 from shared.http_client.request import PORTS, HttpOrigin, HttpTarget, post_target, request_of
 from shared.media.guard import SocketGuard
 from shared.media.reach import Reach, checked
+from shared.retry_after import retry_after_s
 
 WHOLE_S: Final = 15.0
 """Seconds for one delivery, from the look at the name to the head of the answer (Standard Webhooks: 15 to 30)."""
@@ -137,17 +136,5 @@ class Poster:
 def _result(answer: HttpAnswer) -> DeliveryResult:
     if 200 <= answer.status < 300:
         return DeliveryResult(status=answer.status)
-    wait_s = _retry_after_s(answer.field(b"retry-after"))
+    wait_s = retry_after_s(answer.field(b"retry-after"), answer.field(b"date"))
     return DeliveryResult(status=answer.status, error=f"http_{answer.status}", retry_after_s=wait_s)
-
-
-def _retry_after_s(given: str) -> float:
-    """Return what `Retry-After` asks for (RFC 9110 10.2.3), 0 for nothing."""
-    if given.isascii() and given.isdecimal():
-        return float(given[:9])
-    try:
-        at: datetime = parsedate_to_datetime(given)
-        return max(0.0, (at - utc_now()).total_seconds())
-    # no date, or one without a time zone
-    except (ValueError, TypeError):
-        return 0.0

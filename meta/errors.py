@@ -11,15 +11,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from meta.graph import GraphAnswer
 from shared.backoff import BackoffPolicy
-from shared.clock import utc_now
 from shared.logs import scrub
+from shared.retry_after import retry_after_s
 
 
 class ErrorAction(StrEnum):
@@ -224,7 +222,6 @@ _ACCEPTED: Final = "accepted"
 _WORD: Final = re.compile(r"[a-z_]{1,40}")
 _LONGEST_WAIT_S: Final = 24 * _HOUR_S
 """Longest wait that a header may ask for, in seconds: a wrong one must not stop a connection for weeks."""
-_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
 _TOKEN: Final = 190
 
 SANDBOX_HEADER: Final = "X-Bulkhead-Sandbox"
@@ -420,38 +417,13 @@ def whole_number(value: object) -> int | None:
 
 def _requested_wait_s(headers: Mapping[str, str]) -> float | None:
     """Return the wait in seconds that the headers ask for: Retry-After, or else the usage header's minutes."""
-    if wait_s := _retry_after_s(headers.get("Retry-After", ""), headers.get("Date", "")):
+    if wait_s := retry_after_s(headers.get("Retry-After", ""), headers.get("Date", "")):
         return min(wait_s, _LONGEST_WAIT_S)
     # minutes by business id, then by kind of limit; the longest one is what a send has to wait for
     usage = _parsed(headers.get("X-Business-Use-Case-Usage", "").encode())
     rows = [row for rows in usage.values() if isinstance(rows, list) for row in rows if isinstance(row, dict)]
     minutes = max((whole_number(row.get("estimated_time_to_regain_access")) or 0 for row in rows), default=0)
     return min(minutes * 60.0, _LONGEST_WAIT_S) if minutes > 0 else None
-
-
-def _retry_after_s(value: str, date: str) -> float:
-    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3), 0 for none.
-
-    Args:
-        value: seconds, also with a fraction, which servers send although the RFC has none; or an HTTP date. date: the
-            response's own Date header: the difference of both is right whatever our clock says.
-    """
-    if _SECONDS.fullmatch(value.strip()):
-        return float(value)
-    until = _http_date(value)
-    if until is None:
-        return 0.0
-    return max(0.0, (until - (_http_date(date) or utc_now())).total_seconds())
-
-
-def _http_date(value: str) -> datetime | None:
-    try:
-        parsed = parsedate_to_datetime(value.strip())
-    # neither seconds nor a date: as if there were no header
-    except ValueError:
-        return None
-    # asctime's form names no zone; HTTP dates are in GMT
-    return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
 
 
 PROVIDER_ID_MOST: Final = 255

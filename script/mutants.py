@@ -793,7 +793,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "retry-after-date": Mutation(
         "a wait that a provider asks for as a date is kept",
-        (Edit("meta/errors.py", "    until = _http_date(value)\n", "    until = None\n"),),
+        (Edit("shared/retry_after.py", "    until = _http_date(value)\n", "    until = None\n"),),
         "tests/meta/test_errors.py",
     ),
     "door-of-the-number": Mutation(
@@ -1573,6 +1573,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "no archive is kept of a company whose deletion has begun",
         (Edit("recorder/queries/exports.sql", "AND state = 'running' FOR SHARE", "FOR SHARE"),),
         "tests/store/test_company_export.py::test_an_export_ends_with_its_task_and_leaves_nothing",
+    ),
+    "retry-after-no-date": Mutation(
+        "a date that no calendar has, sent by the other end, is no error of ours",
+        (Edit("shared/retry_after.py", "(ValueError, TypeError, OverflowError)", "(ValueError, TypeError)"),),
+        "tests/unit/test_retry_after.py::test_what_is_none_asks_for_nothing",
     ),
     "no-empty-secret": Mutation(
         "the client verifies nothing with a secret that is missing",
