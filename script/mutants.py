@@ -1579,6 +1579,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/retry_after.py", "(ValueError, TypeError, OverflowError)", "(ValueError, TypeError)"),),
         "tests/unit/test_retry_after.py::test_what_is_none_asks_for_nothing",
     ),
+    "page-event-of-any-script": Mutation(
+        "no text that a script of the page reports is an error of ours",
+        (Edit("webdriver/page/bridge.py", "TypeError, OverflowError, RecursionError)", "TypeError)"),),
+        "tests/webdriver/test_page_events.py::test_what_is_no_event_is_skipped",
+    ),
     "no-empty-secret": Mutation(
         "the client verifies nothing with a secret that is missing",
         (Edit("bulkhead_client/webhooks.py", "if len(key) < _FEWEST_BYTES:", "if False:"),),

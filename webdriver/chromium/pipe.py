@@ -72,8 +72,9 @@ class DebuggingPipe:
         # end of file: Chromium has ended, or closed its end
         except asyncio.IncompleteReadError:
             raise PipeClosed("the browser closed the pipe") from None
-        # after a message that is cut or too long the next one's beginning is not known: the connection ends
-        except (asyncio.LimitOverrunError, ValueError, OSError) as error:
+        # After a message that is cut or too long the next one's beginning is not known: the connection ends. One that
+        # is nested too deeply was made by a page.
+        except (asyncio.LimitOverrunError, ValueError, RecursionError, OSError) as error:
             raise PipeClosed(f"the pipe broke: {type(error).__name__}") from error
         if not isinstance(message, dict):
             raise PipeClosed("the pipe broke: not a message")

@@ -291,8 +291,8 @@ class Bridge:
         try:
             event = json.loads(line)
             epoch, seq, kind, data = str(event["epoch"]), int(event["seq"]), str(event["kind"]), event["data"]
-        except (ValueError, KeyError, TypeError):
-            # any script of the page can call the binding
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            # any script of the page can call the binding, with any number and nested as deeply as it likes
             log.warning("page_event_unreadable", length=len(line))
             return
         # from a document that has been replaced: its events were counted by another number
