@@ -267,7 +267,7 @@ async def in_worker(function: Callable[[], _T]) -> _T:
     def work() -> None:
         try:
             result = function()
-        # its loop ended before it did: nobody waits any more
+        # its loop ended before it did, and every caller with it
         except GreenletExit:
             raise
         # whatever it is, it belongs to the caller and not to the loop's callback that resumed the worker

@@ -81,6 +81,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "aiohappyeyeballs": ("shared.http_client.pool", "shared.http_client.names"),
     "uvloop": ("shared.process.child",),
     "psycopg2": ("shared.store",),
+    "greenlet": ("shared.store.waiting",),
     "yoyo": ("shared.store",),
     "redis": ("shared.queues",),
     "rq": ("shared.queues",),
