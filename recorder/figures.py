@@ -92,9 +92,9 @@ class InstallationFigures:
             return {}
         ages: dict[str, float] = {}
         for row in rows:
-            slot = known.values["slots"].get(f"{row['process_name']}-{row['instance']}")
+            slot = known.values.get("slots", {}).get(f"{row['process_name']}-{row['instance']}", {})
             # a process that starts has not written yet: the row is of its slot's last life
-            if slot is not None and slot["state"] == "ready" and slot["incarnation"] == row["incarnation"]:
+            if slot.get("state") == "ready" and slot.get("incarnation") == row["incarnation"]:
                 ages[f"{row['process_name']}-{row['instance']}"] = row["silent_s"]
         return ages
 

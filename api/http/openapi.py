@@ -264,13 +264,17 @@ def _responses(operation: Operation) -> dict[str, Any]:
     for status, names in sorted(by_status.items()):
         # one schema for all of them: with types enumerated by operation, code generators would make a class for each
         # response
+        described = "; ".join(f"{PROBLEM_TYPES[name].title} (`{name}`)" for name in names) + "."
+        # an operation may answer with the same status itself: health that is down
+        own = responses.get(str(status), {})
         responses[str(status)] = {
-            "description": "; ".join(f"{PROBLEM_TYPES[name].title} (`{name}`)" for name in names) + ".",
+            "description": f"{own['description']} {described}" if own else described,
             "content": {
+                **own.get("content", {}),
                 MEDIA_TYPE: {
                     "schema": {"$ref": "#/components/schemas/Problem"},
                     "examples": {name: {"$ref": f"#/components/examples/{name}"} for name in names},
-                }
+                },
             },
             **_headers(operation, _BY_STATUS.get(str(status), ())),
         }

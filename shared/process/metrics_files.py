@@ -5,9 +5,8 @@ process can show all of them. No process asks another, so a hung one holds up no
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from shared.atomic_file import replace_file
 from shared.clock import utc_now
@@ -41,7 +40,7 @@ def gather(home: Path, now: float | None = None) -> list[Family]:
     """
     now = utc_now().timestamp() if now is None else now
     groups = [_read(path, now) for path in sorted(runtime.run_dir(home).glob(f"*{runtime.METRICS_SUFFIX}"))]
-    return merged([*groups, orchestrator_families(_snapshot(home))])
+    return merged([*groups, _of_the_orchestrator(home)])
 
 
 def _read(path: Path, now: float) -> list[Family]:
@@ -56,6 +55,10 @@ def _read(path: Path, now: float) -> list[Family]:
         return []
 
 
-def _snapshot(home: Path) -> Mapping[str, Any] | None:
+def _of_the_orchestrator(home: Path) -> list[Family]:
     found = status_file.read(runtime.status_file(home))
-    return found.values if found is not None and found.is_fresh else None
+    try:
+        return orchestrator_families(found.values if found is not None and found.is_fresh else None)
+    # of another version, during an upgrade: its figures end, and nothing is claimed of it
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return []

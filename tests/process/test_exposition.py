@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared.clock import utc_now
 from shared.process import metrics_files, runtime
 from shared.process.exposition import Family, family_of, merged, render
 from shared.process.metrics import Metrics
@@ -83,6 +84,12 @@ def test_files_of_every_process_and_none_that_is_old_or_broken(home: Path) -> No
     assert slots(written + 1) == {"meta-1"}
     (up,) = [family for family in metrics_files.gather(home) if family.name == "bulkhead_orchestrator_up"]
     assert [sample.value for sample in up.samples] == [0.0], "no orchestrator wrote a snapshot"
+
+
+def test_a_snapshot_of_another_version_claims_nothing(home: Path) -> None:
+    at = utc_now().isoformat()
+    runtime.status_file(home).write_text(json.dumps({"at": at, "state": "running", "slots": {"meta-0": {"state": 1}}}))
+    assert metrics_files.gather(home) == []
 
 
 def slot(state: str, **facts: Any) -> dict[str, Any]:
