@@ -130,6 +130,12 @@ def summary(config: ChildConfig, sick: list[Slot], *, shows_key: bool) -> list[s
         f"  Dashboard   http://{_host(settings)}:{settings.port('api')}/dashboard",
         f"  API key     {f'{key}   ' if shows_key else ''}({f'kept in {place}' if place else 'from API_KEY'})",
     ]
+    # in so many words: a real token under the sandbox is refused, and a trial under real credentials reaches people
+    lines.append(
+        "  Messages    go to the sandbox and reach no person (SANDBOX, docs/connections.md)"
+        if config.uses_sandbox
+        else "  Messages    go to the real providers and reach people"
+    )
     if config.uses_sandbox:
         lines += [
             "",

@@ -100,7 +100,8 @@ def _entry(process: str, instance: int, status: str, **facts: Any) -> dict[str, 
 
 def _of_slot(slot: Mapping[str, Any], row: Row | None) -> dict[str, Any]:
     status = _BY_STATE.get(slot.get("state", ""), "down")
-    reason = slot.get("reason") or None
+    # why an unready process takes no work it says itself
+    reason = slot.get("reason") or (slot.get("status") if status == "degraded" else None) or None
     started_at = slot.get("started_at")
     facts: dict[str, Any] = {
         "state": slot.get("state"),

@@ -8,16 +8,25 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from shared.errors import StoreUnavailable
-from shared.logs import logger
+from shared.logs import logger, scrub
 from shared.process.service import Child, Service
 from shared.process.tree_memory import resident_mb
 from shared.store.store import ping
 
 log = logger(__name__)
 
+_SAID_MOST: Final = 300
+"""Characters of a reason in the table of slots: two lines of a terminal and a half."""
 _INTERVAL_S: Final = 1.0
 """Seconds between two probes of the database: an outage shows within a second, and the probes cost it nothing to speak
 of."""
+
+
+def _said(missing: Mapping[str, str]) -> str:
+    """Return what is missing and why as one line for `bulkhead status`; empty: nothing is."""
+    # a driver's error may quote an address with its password, and has several lines
+    text = scrub("; ".join(f"{name}: {why}" for name, why in missing.items()))
+    return " ".join(text.split())[:_SAID_MOST]
 
 
 class Readiness:
@@ -35,7 +44,7 @@ class Readiness:
 
     async def watch(self) -> None:
         """Probe the database, and report each change to the orchestrator."""
-        ready: bool | None = None
+        reported: str | None = None
         while True:
             try:
                 await self._child.store.call(ping)
@@ -45,10 +54,11 @@ class Readiness:
             except StoreUnavailable as error:
                 self._database = str(error)
             missing = self.missing()
-            # Only changes are reported; `Supervised` repeats the present state with each beat.
-            if ready != (not missing):
-                ready = not missing
-                self._report(missing)
+            # Only changes are reported; `Supervised` repeats the present state with each beat. A reason that changes is
+            # one: the operator has mended the first.
+            if reported != (said := _said(missing)):
+                reported = said
+                self._report(missing, said)
             await asyncio.sleep(_INTERVAL_S)
 
     @property
@@ -56,9 +66,9 @@ class Readiness:
         """Whether the last probe of the database succeeded."""
         return not self._database
 
-    def _report(self, missing: Mapping[str, str]) -> None:
+    def _report(self, missing: Mapping[str, str], said: str) -> None:
         if missing:
-            self._child.supervised.unready(", ".join(missing))
+            self._child.supervised.unready(said)
             log.warning("readiness_lost", missing=dict(missing))
         else:
             self._child.supervised.ready("ready")

@@ -176,6 +176,8 @@ class TestStart:
         assert child.get("/livez").status_code == 200
         assert child.get("/readyz").status_code == 503
         assert list(child.get("/readyz").json()["missing"]) == ["database"]
+        said = [one["STATUS"] for one in child.entry.notifications if one.get("X_READY") == "0" and "STATUS" in one]
+        assert said[-1].startswith("database: PostgreSQL"), "the reason stands where `bulkhead status` shows it"
         health = child.get("/health").json()
         assert (health["status"], health["state"], health["database"]["reachable"], health["fact"]) == (
             "down",

@@ -222,6 +222,7 @@ def test_the_terminal_shows_progress_and_the_summary(env: SupervisionEnv) -> Non
     said, port = env.output.read_text(), env.variables["API_PORT"]
     assert "api-0        ready after" in said
     assert f"Dashboard   http://127.0.0.1:{port}/dashboard" in said
+    assert "go to the sandbox and reach no person" in said
     assert "API key     (from API_KEY)" in said and env.variables["API_KEY"] not in said, "this is no terminal"
     assert f"curl -X POST http://127.0.0.1:{port}/api/v2/messages/text/demo/15550100200 \\" in said
     assert said.index("meta-0       ready") < said.index("Everything is up.")
