@@ -69,7 +69,7 @@ class Field:
     any_case: bool = False
     one_of: tuple[str, ...] = ()
     title: str = ""
-    documented: tuple[tuple[str, str], ...] = ()
+    documented: tuple[tuple[str, Any], ...] = ()
 
 
 _ANY_TEXT: Final = Field(kind=str)

@@ -19,7 +19,7 @@ from shared.channels import chat_ids
 from shared.compose.contact_entries import CHANGES, LONGEST_TAG, require_fields
 from shared.compose.directory import Directory, require_possible
 from shared.events.message_json import JsonObject
-from shared.fields import Field, FieldsInvalid, checked, json_schema
+from shared.fields import Field, FieldsInvalid, checked, exactly_one, json_schema
 from shared.store import contacts
 from shared.store.contacts import ChangeRefused, Noted, Person
 from shared.store.store import Store
@@ -32,6 +32,8 @@ _PAGE: Final = 50
 LONGEST_PAGE: Final = 200
 _BODY_LIMIT: Final = 65536
 _OWN_ID: Final = re.compile(r"p([0-9]{1,18})")
+_NOT_BLANK: Final = (("pattern", "[0-9A-Za-z]"),)
+"""Of every id."""
 _MERGE: Final = (
     Field(
         name="contactId",
@@ -39,15 +41,22 @@ _MERGE: Final = (
         required=True,
         shortest=1,
         longest=chat_ids.LONGEST,
+        documented=_NOT_BLANK,
         purpose="Who becomes the same contact, by id or alias.",
     ),
 )
 _SPLIT: Final = (
-    Field(name="mergeId", kind=str, longest=18, purpose="A merge to undo: the other contact is as it was before."),
+    Field(
+        name="mergeId",
+        kind=str,
+        longest=18,
+        purpose="A merge to undo: the other contact is as it was before.",
+        documented=(("pattern", "^[0-9]{1,18}$"),),
+    ),
     Field(
         name="aliases",
         kind=list,
-        items=Field(kind=str, shortest=1, longest=chat_ids.LONGEST),
+        items=Field(kind=str, shortest=1, longest=chat_ids.LONGEST, documented=_NOT_BLANK),
         fewest=1,
         most=contacts.ALIASES_MOST,
         purpose="In place of a merge: aliases that become a contact of their own.",
@@ -57,7 +66,7 @@ _TAG: Final = Parameter(
     name="tag",
     place="query",
     purpose="Only those with this tag, in capitals or not.",
-    schema={"type": "string", "minLength": 1, "maxLength": LONGEST_TAG},
+    schema={"type": "string", "minLength": 1, "maxLength": LONGEST_TAG, "pattern": r"^[^\x00]+$"},
     rule=f"a tag of at most {LONGEST_TAG} characters",
 )
 
@@ -141,7 +150,7 @@ class ContactOperations:
                 group="Contacts",
                 summary="Undo a merge, or make a contact of some aliases",
                 handler=self.split,
-                body=json_schema(_SPLIT),
+                body={**json_schema(_SPLIT), **exactly_one(("mergeId", "aliases"))},
                 examples=({"mergeId": "7"}, {"aliases": ["15550100200"]}),
                 answers={200: ("The other contact.", "Contact")},
                 problems=(*known, "contact_refused", *BODY_PROBLEMS),

@@ -45,6 +45,11 @@ CHANGES: Final = (
         name="customFields",
         kind=dict,
         purpose="Texts, numbers and booleans by name; those that are not named stay, null removes one.",
+        documented=(
+            ("maxProperties", contacts.FIELDS_MOST),
+            ("propertyNames", {"minLength": 1, "maxLength": 60}),
+            ("additionalProperties", {"type": ["string", "number", "boolean", "null"], "maxLength": 1000}),
+        ),
     ),
 )
 _PERSONS: Final = frozenset({ChatIdForm.PHONE, ChatIdForm.LID, ChatIdForm.BUSINESS_SCOPED, ChatIdForm.NUMERIC})
