@@ -323,7 +323,9 @@ class _Life:
 
     def _install_handlers(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop_requested)
+            # Not `add_signal_handler`: after another signal, uvloop finds one in its pipe and in its set, and calls
+            # twice for it, which means to stop at once.
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._stop_requested))
         loop.add_reader(self._supervised.fileno(), self._commanded)
         # Errors of callbacks and of tasks that no code awaits reach the same decision as those of `spawn`.
         loop.set_exception_handler(
