@@ -101,6 +101,8 @@ class ChaosInstallation:
             raise InstallationUnusable(
                 f"the installation in {self.home} did not become ready: {problem}; its logs are in {self.home / 'logs'}"
             ) from None
+        # read again: the start may have made the key of the API only after the first look
+        await self._read_settings()
 
     async def join(self) -> None:
         """Use the installation that already runs in this home. Raises `InstallationUnusable` when it runs without

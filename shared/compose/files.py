@@ -13,11 +13,10 @@ from shared.compose.refusals import file_too_large, storage_unavailable
 from shared.fields import FieldsInvalid, pointer
 from shared.filenames import cleaned_filename
 from shared.media.errors import MediaTooLarge, StorageUnavailable
-from shared.media.files import CHUNK_BYTES, Storage, Stored
+from shared.media.files import CHUNK_BYTES, Storage
 from shared.media.kinds import is_animated, mimetype_of
 from shared.store import media
 from shared.store.media import StoredFile
-from shared.store.pool import Transaction
 from shared.store.store import Store
 
 # RFC 2397: mimetype and parameters, `;base64`, a comma, the content
@@ -52,8 +51,15 @@ class Files:
         # after storing, since the length of a stream is known only at its end; the empty file is harmless
         if stored.size == 0:
             raise FieldsInvalid([(pointer(field), "is empty")])
-        mimetype, filename = mimetype_of(stored.head, declared, filename), cleaned_filename(filename)
-        return await self._store.as_company(company_id).call(_remembered, company_id, stored, mimetype, filename)
+        return await self._store.as_company(company_id).call(
+            media.keep,
+            company_id,
+            stored.sha256,
+            size=stored.size,
+            mimetype=mimetype_of(stored.head, declared, filename),
+            filename=cleaned_filename(filename),
+            is_animated=is_animated(stored.head),
+        )
 
     async def keep_base64(
         self, company_id: str, text: str, *, declared: str, filename: str, most: int, field: str
@@ -75,24 +81,6 @@ class Files:
             if _SHA256.fullmatch(sha256)
             else None
         )
-
-
-def _remembered(transaction: Transaction, company_id: str, stored: Stored, mimetype: str, filename: str) -> StoredFile:
-    # the row and the look at it in one transaction: retention must not delete the file between the two
-    media.remember(
-        transaction,
-        company_id,
-        stored.sha256,
-        size=stored.size,
-        mimetype=mimetype,
-        filename=filename,
-        is_animated=is_animated(stored.head),
-    )
-    found = media.find(transaction, company_id, stored.sha256)
-    if found is None:
-        # a bug, not a race: the row was written in this very transaction
-        raise LookupError("a file that was remembered in this transaction is not there")
-    return found
 
 
 def _decoded(text: str, field: str) -> tuple[str, bytes]:

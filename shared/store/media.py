@@ -73,6 +73,33 @@ def remember(
     )
 
 
+def keep(
+    transaction: Transaction,
+    company_id: str,
+    sha256: str,
+    *,
+    size: int,
+    mimetype: str,
+    filename: str,
+    is_animated: bool | None,
+) -> StoredFile:
+    """As `remember`, and return the file: in one transaction, or retention could delete it between the two."""
+    remember(
+        transaction,
+        company_id,
+        sha256,
+        size=size,
+        mimetype=mimetype,
+        filename=filename,
+        is_animated=is_animated,
+    )
+    found = find(transaction, company_id, sha256)
+    if found is None:
+        # a bug, not a race: the row was written in this very transaction
+        raise LookupError("a file that was remembered in this transaction is not there")
+    return found
+
+
 def remember_received(
     transaction: Transaction,
     company_id: str,

@@ -14,6 +14,13 @@ from tests.api.api_env import ApiEnv, problem
 SILENCES = "/api/v2/alerts/silences"
 
 
+@pytest.fixture(autouse=True)
+def nothing_before(api_env: ApiEnv) -> None:
+    """Without alerts and silences of other tests: one that silences everything would be seen here."""
+    api_env.sql("DELETE FROM alert_silences")
+    api_env.sql("DELETE FROM alerts")
+
+
 def fire(env: ApiEnv, slot: str, *, is_on: bool = True) -> None:
     """Keep that a slot is down, or no longer."""
     change = AlertChange(RULES_BY_NAME["ProcessDown"], {"kind": "meta", "slot": slot}, is_on=is_on, value=0.0)
@@ -67,6 +74,21 @@ def test_a_silence_lasts_until_it_is_ended(api_env: ApiEnv) -> None:
     assert problem(api_env.call("DELETE", f"{SILENCES}/{made.json()['id']}"))["type"] == "silence_unknown"
     acts = [row["type"] for row in api_env.sql("SELECT type FROM events WHERE subject = 'audit' ORDER BY id")]
     assert acts[-2:] == ["audit.alerts.silence", "audit.alerts.unsilence"]
+
+
+def test_no_more_silences_than_can_be_read(api_env: ApiEnv) -> None:
+    asked = {"name": "ProcessDown", "seconds": 60, "reason": "upgrade"}
+    api_env.sql(
+        """INSERT INTO alert_silences (name, labels, reason, created_by, until)
+           SELECT 'MemoryHigh', '{}', 'many', 'a test', now() + interval '1 hour' FROM generate_series(1, %s)""",
+        alerts.SILENCES_MOST,
+    )
+    refused = problem(api_env.call("POST", SILENCES, json=asked))
+    api_env.sql("DELETE FROM alert_silences WHERE reason = 'many'")
+    assert (refused["type"], refused["limit"]) == ("too_many_silences", alerts.SILENCES_MOST)
+    made = api_env.call("POST", SILENCES, json=asked)
+    assert made.status_code == 201
+    api_env.call("DELETE", f"{SILENCES}/{made.json()['id']}")
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from shared.fail_points import FAIL_POINTS
 from tests.chaos.env import BROWSER, ChaosEnv, DyingEnv, open_env
 from tests.hooks.test_fail_points import OF_HOOKS
 from tests.recorder.test_company_deletion import OF_DELETION
+from tests.recorder.test_contact_import import OF_IMPORT
 from tests.supervision.test_adoption import OF_ORCHESTRATOR
 from tests.support.waiting import eventually_async, patience_s
 
@@ -106,7 +107,7 @@ def _armed(point: str) -> str:
 
 
 def test_the_table_has_every_point() -> None:
-    elsewhere = {*OF_ORCHESTRATOR, *OF_HOOKS, *OF_DELETION}
+    elsewhere = {*OF_ORCHESTRATOR, *OF_HOOKS, *OF_DELETION, *OF_IMPORT}
     assert {name for names in WHERE.values() for name in names} | elsewhere == set(FAIL_POINTS)
 
 

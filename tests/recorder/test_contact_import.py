@@ -25,6 +25,9 @@ from tests.support.waiting import eventually
 INCARNATION: Final = "recorder-0.a"
 HEAD: Final = "phone,name,tags\n"
 
+OF_IMPORT = {"import.noted": 1, "import.taken": 2}
+"""Fail points of an import, and at which time each is hit here."""
+
 
 @pytest.fixture
 def env(database_url: str) -> Iterator[StoreEnv]:
@@ -65,7 +68,7 @@ def test_a_recorder_that_is_killed_goes_on_where_it_was(env: StoreEnv, home: Pat
     lines[120] = "nonsense,Nobody,"
     task_id = begin(env, HEAD + "\n".join(lines))
     # after the first batch is committed, and before the third is
-    points = "recorder:import.noted=kill@1,recorder:import.taken=kill@2"
+    points = ",".join(f"recorder:{point}=kill@{time}" for point, time in OF_IMPORT.items())
     with Entry("recorder", home, database_url=env.url, chaos="on", crash_points=points) as recorder:
         for _ in range(2):
             recorder.start()
