@@ -67,8 +67,10 @@ def test_more_callers_than_connections_take_turns(env: StoreEnv, rounds: int) ->
         await asyncio.gather(store.call(ping), store.call(ping))
         order: list[int] = []
 
-        def note(_: Transaction, number: int) -> None:
+        def note(transaction: Transaction, number: int) -> None:
             order.append(number)
+            # without a statement it would not wait, and none would need a turn
+            ping(transaction)
 
         await asyncio.gather(*(store.call(note, number) for number in range(5 * rounds)))
         # two are served at once: each comes at most one place early
