@@ -340,17 +340,31 @@ class Pool:
                 return self._idle_one()
             turn = waiting.Turn()
             self._turns.append(turn)
-        turn.wait(by)
+        try:
+            turn.wait(by)
+        # An interrupt, or the end of the event loop: the place goes to the next one.
+        except BaseException:
+            with self._free:
+                self._give_up(turn)
+            raise
         with self._free:
+            if turn.is_given and not self._closed:
+                return turn.gift
+            self._give_up(turn)
             if self._closed:
                 raise StoreUnavailable("the database pool is closed", outage="stopping")
-            if turn.is_given:
-                return turn.gift
-            self._turns.remove(turn)
         # The caller waits and tries again as for a database that is away: to it, that is the same.
         raise StoreUnavailable(
             f"all {self._limit} database connections are in use; none came free in time", outage="busy"
         )
+
+    def _give_up(self, turn: waiting.Turn) -> None:
+        if not turn.is_given:
+            self._turns.remove(turn)
+        elif not self._closed:
+            self._give_place(turn.gift)
+        elif turn.gift is not None:
+            self._discard(turn.gift)
 
     def _idle_one(self) -> Any | None:
         while self._idle:

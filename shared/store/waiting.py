@@ -230,7 +230,8 @@ class Turn:
     """
 
     def __init__(self) -> None:
-        self.is_given, self.gift = False, None
+        self.is_given = False
+        self.gift: Any = None
         current = getcurrent()
         self._worker = current if isinstance(current, _Worker) else None
         self._event = threading.Event()

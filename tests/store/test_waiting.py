@@ -191,13 +191,15 @@ def test_a_loop_that_ends_leaves_nothing_behind(env: StoreEnv) -> None:
     store = open_store(env.url, limit=1, query_s=20.0)
 
     async def cut_short() -> None:
+        # one has the only connection, the others wait for their turn
+        calls = [store.call(statement("SELECT pg_sleep(1)")) for _ in range(3)]
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(store.call(statement("SELECT pg_sleep(1)")), 0.2)
+            await asyncio.wait_for(asyncio.gather(*calls), 0.2)
 
     async def next_loop() -> None:
         await store.call(ping)
 
     run(cut_short())
     run(next_loop())
-    assert (store.stats.in_use, store.stats.idle) == (0, 1)
+    assert (store.stats.in_use, store.stats.idle, store.stats.waiting) == (0, 1, 0)
     store.close()
