@@ -8,7 +8,6 @@ deadline of the running transaction; when it passes, the connection is closed an
 
 from __future__ import annotations
 
-import select
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +31,6 @@ log = logger(__name__)
 
 Row = Mapping[str, Any]
 
-_READ_EVENTS: Final = select.POLLIN | select.POLLERR | select.POLLHUP
 _STATEMENT_S: Final = 30.0
 """Longest run of one statement in the server unless the pool is given another limit: it ends what a caller gave up and
 left running.
@@ -442,12 +440,8 @@ class Pool:
 
     @staticmethod
     def _alive(connection: Any) -> bool:
-        if connection.closed:
-            return False
         # the server sends nothing on an idle connection: a readable socket means that it closed it
-        poller = select.poll()
-        poller.register(connection.fileno(), _READ_EVENTS)
-        return not poller.poll(0)
+        return not connection.closed and not waiting.is_readable(connection.fileno())
 
     @staticmethod
     def _roll_back(connection: Any) -> bool:

@@ -222,6 +222,13 @@ def aside(function: Callable[[], _T]) -> _T:
     return future.result()
 
 
+def is_readable(descriptor: int) -> bool:
+    """Whether a socket has something to read now: bytes, its end, or an error."""
+    poller = select.poll()
+    poller.register(descriptor, _READ_EVENTS)
+    return bool(poller.poll(0))
+
+
 class Turn:
     """One caller's wait for something that another will give it: of a thread or of a worker.
 
