@@ -225,7 +225,7 @@ class Pool:
             StoreUnavailable: no connection, lost connection, deadline passed or schema missing; `may_be_done` is set
                 when the commit was under way.
         """
-        with self._work(by, autocommit=False, company_id=company_id) as transaction:
+        with self._work(by, company_id=company_id) as transaction:
             yield transaction
 
     @contextmanager
@@ -237,26 +237,25 @@ class Pool:
             StoreUnavailable: as there, but once a statement has begun it `may_be_done`, also after this returned: the
                 server ends what it has read.
         """
-        with self._work(by, autocommit=True) as transaction:
+        with self._work(by, each=True) as transaction:
             yield transaction
 
     @contextmanager
-    def _work(self, by: float, *, autocommit: bool, company_id: str | None = None) -> Iterator[Transaction]:
+    def _work(self, by: float, *, each: bool = False, company_id: str | None = None) -> Iterator[Transaction]:
         connection = self._take(by)
-        # In autocommit each statement commits by itself: once begun, it may be done whatever the client saw.
-        use = _Use(is_committing=autocommit)
+        # A statement of its own commits by itself: once begun, it may be done whatever the client saw.
+        use = _Use(is_committing=each)
         # given back last: until then the connection's socket is watched for this transaction
         try:
             with waiting.deadline(by), self._errors(connection, use):
-                connection.autocommit = autocommit or company_id is not None
-                with connection.cursor() as cursor:
+                with connection.cursor(cursor_factory=roles.BeginningCursor) as cursor:
                     # Generic plans (see `_connect`) are made once and kept by the session; statistics that were taken
                     # since then count only for new ones. The statements stay prepared.
                     if connection.prepared and self._clock() >= connection.plans_by:
                         cursor.execute("DISCARD PLANS")
                         connection.plans_by = self._clock() + _PLANS_S
-                    if company_id is not None:
-                        roles.begin_as_company(cursor, company_id)
+                    if not each:
+                        cursor.begin_with_next(company_id)
                     yield Transaction(cursor, connection.prepared, prepares=self._prepares)
                     # From here on a lost connection leaves open whether the commit was done.
                     use.is_committing = True

@@ -1,8 +1,8 @@
 """The database roles of a connection: that of the runtimes for its whole session, that of one company's requests for
 one transaction (docs/internals/store.md).
 
-psycopg2 begins and ends transactions by itself, each in a round trip of its own. A company's transaction begins with
-its role in one round trip, on a connection in autocommit, so that psycopg2 does not know of it.
+psycopg2 would begin each transaction in a round trip of its own. Connections are in autocommit, so that psycopg2 does
+not know of transactions, and what begins one is sent together with its first statement.
 """
 
 from __future__ import annotations
@@ -15,31 +15,49 @@ from shared.store.statements import statements
 
 
 def enter_runtime(connection: Any) -> None:
-    """Take the role of the runtimes for the session."""
+    """Take the role of the runtimes for the session, and leave the beginning of transactions to `beginning`."""
     # outside of a transaction, whose end would take the role back
     connection.autocommit = True
     _execute(connection, "enter_runtime")
 
 
-def begin_as_company(cursor: Any, company_id: str) -> None:
-    """Begin a transaction of one company, on a connection in autocommit."""
-    # for this transaction alone: a setting of the session would meet the connection's next user
-    cursor.execute(f"{statements()['begin_transaction']}; {statements()['enter_company']}", {"company_id": company_id})
+class BeginningCursor(extensions.cursor):
+    """A cursor that sends what begins its transaction together with the first statement that it is given, whoever gives
+    it: no statement of a company runs before its role.
+    """
+
+    _beginning = b""
+
+    def begin_with_next(self, company_id: str | None) -> None:
+        """Let the next statement begin a transaction: of one company, or (None) of all."""
+        begin = f"{statements()['begin_transaction']};".encode()
+        if company_id is not None:
+            # for this transaction alone: a setting of the session would meet the connection's next user
+            begin += self.mogrify(statements()["enter_company"], {"company_id": company_id}) + b";"
+        self._beginning = begin
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        """Run a statement; see psycopg2."""
+        if not self._beginning:
+            super().execute(query, vars)
+            return
+        # Bytes and no parameters: nothing in it is a place for a parameter any more.
+        super().execute(self._beginning + self.mogrify(query, vars))
+        # only now: after a statement that did not arrive, the next one still has to begin
+        self._beginning = b""
 
 
 def commit(connection: Any) -> None:
-    """Commit what is open, in whichever way it was begun."""
-    if not connection.autocommit:
-        connection.commit()
-    elif not is_idle(connection):
-        _execute(connection, "commit_transaction")
+    """Commit what is open, if a statement has begun it. Raises `RuntimeError` when PostgreSQL rolled it back instead,
+    since a statement had failed and the caller went on.
+    """
+    if not is_idle(connection) and (done := _execute(connection, "commit_transaction")) != "COMMIT":
+        raise RuntimeError(f"a statement of the transaction had failed: its commit ended in {done}")
 
 
 def roll_back(connection: Any) -> None:
-    """Roll back what is open, in whichever way it was begun."""
-    if not connection.autocommit:
-        connection.rollback()
-    elif not is_idle(connection):
+    """Roll back what is open, if a statement has begun it."""
+    if not is_idle(connection):
         _execute(connection, "roll_back_transaction")
 
 
@@ -48,6 +66,7 @@ def is_idle(connection: Any) -> bool:
     return bool(connection.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE)
 
 
-def _execute(connection: Any, name: str) -> None:
+def _execute(connection: Any, name: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute(statements()[name])
+        return str(cursor.statusmessage)
