@@ -1121,6 +1121,23 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/store/test_row_security.py",
     ),
+    "commit-that-rolls-back": Mutation(
+        "a commit that PostgreSQL turned into a rollback is an error",
+        (Edit("shared/store/roles.py", ' != "COMMIT":', ' == "":'),),
+        "tests/store/test_pool.py",
+    ),
+    "begins-with-the-first-statement": Mutation(
+        "a statement that did not arrive leaves the next one to begin the transaction",
+        (
+            Edit(
+                "shared/store/roles.py",
+                "        super().execute(self._beginning + self.mogrify(query, vars))\n",
+                '        beginning, self._beginning = self._beginning, b""\n'
+                "        super().execute(beginning + self.mogrify(query, vars))\n",
+            ),
+        ),
+        "tests/store/test_pool.py",
+    ),
     "roles-of-another-installation": Mutation(
         "a role that another user may take is not used",
         (

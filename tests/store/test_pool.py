@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
+import psycopg2
 import pytest
 from psycopg2 import extensions
 
@@ -180,6 +181,35 @@ class TestLimit:
             raise ZeroDivisionError
         with pool.transaction(monotonic() + 5) as transaction:
             assert transaction.row("company_exists", id="half") is None
+        pool.close()
+
+
+class TestBeginning:
+    def test_the_first_statement_begins_the_transaction(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url)
+        with pool.transaction(monotonic() + 5) as transaction:
+            connection = transaction._cursor.connection
+            assert connection.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE
+            execute(transaction, "SELECT 1")
+            assert connection.get_transaction_status() == extensions.TRANSACTION_STATUS_INTRANS
+        assert connection.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE
+        pool.close()
+
+    def test_a_statement_that_did_not_arrive_leaves_the_next_one_to_begin(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url)
+        with pytest.raises(ZeroDivisionError), pool.transaction(monotonic() + 5) as transaction:
+            with suppress(ValueError):
+                transaction.row("company_exists", id="\0")
+            transaction.execute("ensure_company", id="half", name="")
+            raise ZeroDivisionError
+        assert not query(env.url, "SELECT 1 FROM companies WHERE id = 'half'")
+        pool.close()
+
+    def test_a_commit_that_rolls_back_is_an_error(self, env: StoreEnv) -> None:
+        pool = make_pool(env.url)
+        with pytest.raises(RuntimeError, match="ROLLBACK"), pool.transaction(monotonic() + 5) as transaction:
+            with suppress(psycopg2.Error):
+                execute(transaction, "SELECT 1 / 0")
         pool.close()
 
 
