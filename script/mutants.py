@@ -1121,6 +1121,11 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/store/test_row_security.py",
     ),
+    "no-compiled-plans": Mutation(
+        "no statement is compiled: a distribution's PostgreSQL would spend seconds on each claim",
+        (Edit("shared/store/pool.py", " -c jit=off", ""),),
+        "tests/store/test_pool.py",
+    ),
     "commit-that-rolls-back": Mutation(
         "a commit that PostgreSQL turned into a rollback is an error",
         (Edit("shared/store/roles.py", ' != "COMMIT":', ' == "":'),),

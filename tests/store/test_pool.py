@@ -389,6 +389,15 @@ class TestIdentity:
             assert transaction._cursor.fetchone() == ("UTC",)
         pool.close()
 
+    def test_no_statement_is_compiled(self, env: StoreEnv) -> None:
+        # Distributions build PostgreSQL with LLVM, where a plan with a scan that is switched off is dear enough to be
+        # compiled: a claim then takes longer than its deadline. The server of this test may have no LLVM.
+        pool = make_pool(env.url)
+        with pool.transaction(monotonic() + 5) as transaction:
+            execute(transaction, "SHOW jit")
+            assert transaction._cursor.fetchone() == ("off",)
+        pool.close()
+
 
 class TestStore:
     def test_a_deadlock_is_run_again(self, env: StoreEnv) -> None:
