@@ -415,8 +415,8 @@ class Pool:
                 # plans the first executions of a prepared statement anew, and perhaps all, for their parameters, which
                 # costs more than these statements themselves. No sequential scans where an index serves: such a plan,
                 # made while a table was small, reads all of it for every row of a batch once it has grown. No compiled
-                # plans: a scan that is switched off counts as so dear that PostgreSQL would compile the statement, which
-                # takes seconds.
+                # plans: a scan that is switched off counts as so dear that PostgreSQL would compile the statement, for
+                # seconds.
                 options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC"
                 " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
                 f" -c statement_timeout={round(self._statement_s * 1000)}ms",
