@@ -12,6 +12,7 @@ from sandbox.control import Control, LoopbackOnly
 from sandbox.d360 import d360_routes
 from sandbox.graph import graph_routes
 from sandbox.messenger import messenger_routes
+from sandbox.model import model_routes
 from sandbox.state import Sandbox
 from sandbox.templates import template_routes
 from sandbox.web import web_routes
@@ -48,6 +49,7 @@ def build_app(config: SandboxConfig) -> Starlette:
         *accounts,
         *graph_routes(sandbox),
         *d360_routes(sandbox),
+        *model_routes(sandbox),
         *Control(sandbox).routes(),
         *web_routes(sandbox.phones),
     ]

@@ -26,6 +26,7 @@ from sandbox.knobs import STATUSES
 from sandbox.ledger import LedgerEntry
 from sandbox.limits import LimitValues
 from sandbox.messages import customer_message
+from sandbox.model import control as model_control
 from sandbox.state import Sandbox
 from sandbox.tally import Tally
 from shared.process.endpoints import NUMBER
@@ -188,6 +189,9 @@ class Control:
             ("POST", "faults", self.arm),
             ("DELETE", "faults", self.disarm),
             ("DELETE", f"faults/{{id:{NUMBER}}}", self.disarm),
+            ("GET", "model", self.model),
+            ("POST", "model", self.arm_model),
+            ("DELETE", "model", self.disarm_model),
             ("GET", "limits", self.limits),
             ("POST", "limits", self.limit),
             ("POST", "verify", self.verify),
@@ -396,6 +400,23 @@ class Control:
         """Disarm one fault, or all."""
         disarmed = self._sandbox.faults.disarm(request.path_params.get("id"))
         self._sandbox.ledger.append("control", "faults_disarmed", disarmed=disarmed)
+        return {"disarmed": disarmed}
+
+    async def model(self, request: Request) -> Any:
+        """Show what the model is armed with, and which behaviours there are."""
+        return model_control.shown(self._sandbox.script)
+
+    async def arm_model(self, request: Request) -> Any:
+        """Arm a behaviour of the model."""
+        body = await _body(request, model_control.BEHAVIOUR, ("behaviour",))
+        armed = _tried(lambda: model_control.arm(self._sandbox.script, body))
+        self._sandbox.ledger.append("control", "model_armed", armed=armed)
+        return armed
+
+    async def disarm_model(self, request: Request) -> Any:
+        """Let the model answer by itself again."""
+        disarmed = self._sandbox.script.disarm()
+        self._sandbox.ledger.append("control", "model_disarmed", disarmed=disarmed)
         return {"disarmed": disarmed}
 
     async def limits(self, request: Request) -> Any:

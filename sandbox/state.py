@@ -16,6 +16,7 @@ from sandbox.ledger import Ledger
 from sandbox.limits import LimitValues, SandboxLimits
 from sandbox.media import Shelf
 from sandbox.media_links import Links
+from sandbox.model import ModelScript
 from sandbox.openapi.validators import MessageValidator
 from sandbox.web import Phones
 from sandbox.webhooks import Outbox, Spawn, WebhookTarget
@@ -43,6 +44,7 @@ class Sandbox:
         self.shelf = Shelf(config.data_directory / "media")
         self.links = Links()
         self.faults = Faults()
+        self.script = ModelScript()
         self.accounts = Accounts(config)
         self.phones = Phones(self.ledger, config.data_directory / "web-files")
         self.released = asyncio.Event()
@@ -81,9 +83,11 @@ class Sandbox:
         self.knobs.restore(Knobs(latency_ms=self.config.latency_s * 1000))
         self.limits.set(LimitValues())
         self.faults.disarm()
+        self.script.disarm()
         # without a seed the random sequence continues: two resets need not give the same faults
         if seed is not None:
             self.faults.seed(seed)
+            self.script.seed(seed)
         self.released.set()
         self.released = asyncio.Event()
 
