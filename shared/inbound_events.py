@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from shared.messages import InboundMessage
 from shared.states import MessageState
 
 
@@ -84,6 +85,15 @@ class MediaSource:
             "sha256": self.sha256,
             "filename": self.filename,
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrived:
+    """A message that was stored just now for a company that keeps conversations. `id`: our row of it."""
+
+    id: int
+    company_id: str
+    message: InboundMessage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

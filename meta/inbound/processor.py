@@ -20,6 +20,7 @@ from meta.inbound import account_events
 from meta.inbound.event_owners import ConnectionIndex
 from shared.clock import monotonic
 from shared.inbound.pipeline import JournalPipeline, JournalRow, Processed
+from shared.inbound_events import Arrived
 from shared.logs import logger
 from shared.messages import InboundMessage
 from shared.process.beats import LoopBeat
@@ -41,7 +42,7 @@ so that each instance keeps up with some thirty busy numbers.
 @dataclass(kw_only=True)
 class _Written:
     """What one transaction wrote. `counts`: parts of webhooks by kind. `outcomes`: what was not understood, by journal
-    id.
+    id. `arrived`: messages of companies that keep conversations.
     """
 
     new_messages: int = 0
@@ -50,6 +51,7 @@ class _Written:
     counts: Counter[str] = field(default_factory=Counter)
     outcomes: Mapping[int, str] = field(default_factory=dict)
     paused: dict[int, str] = field(default_factory=dict)
+    arrived: list[Arrived] = field(default_factory=list)
 
 
 class _ParsedRow(NamedTuple):
@@ -152,7 +154,7 @@ class WebhookProcessor:
         self._write_door_events(transaction, fresh)
         outcomes = {row.journal_id: outcome for row in rows if (outcome := row.events.outcome())}
         done.counts, done.outcomes = whole.counts, outcomes
-        return Processed(done, outcomes)
+        return Processed(done, outcomes, done.arrived)
 
     @staticmethod
     def _write_messages(
@@ -181,6 +183,7 @@ class WebhookProcessor:
             transaction, [(_in_known_chat(message, phones), journal_id) for message, journal_id in arrived]
         )
         done.new_messages = len(new)
+        done.arrived = [row["arrived"] for row in new if row["arrived"]]
         ids = {(row["connection_id"], row["provider_id"]): row["id"] for row in new}
         # by name, so that one message that arrived twice in this batch has one file
         sources = {(source.connection_id, source.provider_id): source for row in rows for source in row.events.media}

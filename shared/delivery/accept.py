@@ -6,12 +6,13 @@ Requests that arrive together share one transaction (group commit), so that dura
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Final
 
 from shared.batching import GroupCommit, RateLimiter
+from shared.conversations import takeover
 from shared.errors import QueueUnavailable
 from shared.fail_points import hit
 from shared.kinds import kind_named
@@ -20,6 +21,7 @@ from shared.process.metrics import Metrics
 from shared.queues.hints import Hints
 from shared.store import messages
 from shared.store.messages import Accepted, NewMessage
+from shared.store.pool import Transaction
 from shared.store.store import Store
 
 log = logger(__name__)
@@ -30,6 +32,15 @@ _COMMIT_INTERVAL_S: Final = 0.006
 _HINT_INTERVAL_S: Final = 0.01
 """Minimum seconds between commits (hint batches): the first message is immediate, and under load each round trip
 carries many (measured: docs/benchmarks.md)."""
+
+
+def accept_batch(
+    transaction: Transaction, batch: Sequence[NewMessage], worlds: Mapping[str, str] = MappingProxyType({})
+) -> list[Accepted]:
+    """Write new messages, as `messages.accept` does; humans who reply take over their conversations with it."""
+    accepted = messages.accept(transaction, batch, worlds)
+    takeover.on_accepted(transaction, zip(batch, accepted, strict=True))
+    return accepted
 
 
 class Acceptor:
@@ -94,7 +105,7 @@ class Acceptor:
     async def _commit(self, batch: list[NewMessage]) -> list[Accepted]:
         self._batch_size.observe(len(batch))
         hit("accept.gathered")
-        results = await self._store.call(messages.accept, batch, self._worlds)
+        results = await self._store.call(accept_batch, batch, self._worlds)
         hit("accept.committed")
         for message, result in zip(batch, results, strict=True):
             # a scheduled row is found by the relay when it is due

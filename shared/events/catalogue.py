@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Shape = Literal["message", "session", "connection", "template", "contact", "process", "hook", "alert"]
+Shape = Literal["message", "session", "connection", "template", "contact", "conversation", "process", "hook", "alert"]
 """What `data` holds; each has a schema (`shared.events.schemas`)."""
 
 
@@ -99,6 +99,21 @@ PUBLIC_TYPES: Final[tuple[PublicType, ...]] = (
         name="contact.split",
         shape="contact",
         purpose="`otherContactId` is a contact of its own from now on.",
+    ),
+    PublicType(
+        name="conversation.created",
+        shape="conversation",
+        purpose="A customer wrote for the first time, and the assistant or a human answers.",
+    ),
+    PublicType(
+        name="conversation.updated",
+        shape="conversation",
+        purpose="Its state or who looks after it was changed, or another one was merged into it.",
+    ),
+    PublicType(
+        name="human_handoff.requested",
+        shape="conversation",
+        purpose="A customer waits for a human; `reason` says why.",
     ),
     PublicType(
         name="hook.disabled",

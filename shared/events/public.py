@@ -180,6 +180,8 @@ def _conversation(event: Event, message: Row | None) -> str:
     if contact_id := (event.data or {}).get("contactId"):
         # steps of one contact are in order; contacts are independent of each other
         return f"contact:{contact_id}"
+    if conversation_id := (event.data or {}).get("conversationId"):
+        return f"conversation:{conversation_id}"
     return f"{event.type.partition('.')[0]}:{event.connection_id or event.slot or ''}"
 
 
@@ -245,6 +247,20 @@ def _contact_data(event: Event, _: Row | None, __: JsonObject | None) -> JsonObj
     }
 
 
+def _conversation_data(event: Event, connection: Row | None, _: JsonObject | None) -> JsonObject:
+    data = event.data or {}
+    return {
+        "conversationId": str(data.get("conversationId", "")),
+        "chatId": data.get("chatId", ""),
+        **_connection(connection),
+        "state": event.state,
+        "reason": event.code,
+        "assignee": data.get("assignee"),
+        "version": data.get("version", 0),
+        "formerIds": [str(one) for one in data.get("formerIds") or []],
+    }
+
+
 def _hook_data(event: Event, _: Row | None, __: JsonObject | None) -> JsonObject:
     return {"hookId": str((event.data or {}).get("hookId", "")), "reason": event.detail}
 
@@ -267,6 +283,7 @@ _DATA: Final[Mapping[Shape, Callable[[Event, Row | None, JsonObject | None], Jso
     "connection": _connection_data,
     "template": _template_data,
     "contact": _contact_data,
+    "conversation": _conversation_data,
     "process": _process_data,
     "hook": _hook_data,
     "alert": _alert_data,

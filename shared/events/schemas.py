@@ -154,6 +154,27 @@ EVENT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
             "changed": {"type": "array", "items": _TEXT, "description": "Names of the fields that were changed."},
         }
     ),
+    "ConversationEventData": _object(
+        {
+            "conversationId": _TEXT,
+            "chatId": _TEXT,
+            **_CONNECTION,
+            "state": {
+                "title": "ConversationState",
+                "type": "string",
+                "enum": ["bot", "waiting", "human", "closed"],
+                "description": "After the event.",
+            },
+            "reason": {**_TEXT_OR_NULL, "description": "Why it has the state; conversations.md lists the reasons."},
+            "assignee": {**_TEXT_OR_NULL, "description": "Who looks after it."},
+            "version": {"type": "integer", "minimum": 1, "description": "Counts the changes of the conversation."},
+            "formerIds": {
+                "type": "array",
+                "items": _TEXT,
+                "description": "Conversations of the same person that were merged into it.",
+            },
+        }
+    ),
     "AlertEventData": _object(
         {
             "alertId": _TEXT,
@@ -177,6 +198,7 @@ SCHEMA_OF: Final[Mapping[Shape, str]] = {
     "connection": "ConnectionEventData",
     "template": "TemplateEventData",
     "contact": "ContactEventData",
+    "conversation": "ConversationEventData",
     "process": "ProcessEventData",
     "hook": "HookEventData",
     "alert": "AlertEventData",
@@ -217,6 +239,17 @@ _DATA: Final[Mapping[Shape, Mapping[str, Any]]] = {
         "category": "UTILITY",
     },
     "contact": {"contactId": "p17", "otherContactId": None, "aliases": ["15550100200"], "changed": []},
+    "conversation": {
+        "conversationId": "12",
+        "chatId": "15550100200",
+        "phoneIndex": 0,
+        "connectionType": "meta_direct",
+        "state": "waiting",
+        "reason": "keyword",
+        "assignee": None,
+        "version": 2,
+        "formerIds": [],
+    },
     "hook": {"hookId": "3", "reason": "failing"},
     "alert": {
         "alertId": "5",

@@ -18,6 +18,9 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "template": "A template of a connection; `state` is the provider's word for it, `data` its name and language.",
     "account": "A provider's account, named by `data.accountId`; the rest of the type is the provider's own name.",
     "contact": "A customer, by `data.aliases`: the ids that the event is about.",
+    "conversation": "A conversation, `data.conversationId`; `state` is its state after the event, `code` the reason of "
+    "that.",
+    "human_handoff": "As `conversation`; apart, since other systems wait for this one.",
     "audit": "A key changed something; the rest of the type is what (docs/keys.md), `data` which key did it, from "
     "where, and what was so before and after.",
     "hook": "A subscriber of webhooks, `data.hookId`.",
@@ -56,6 +59,9 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "contact.merged": "`data.otherContactId` is the same person from now on. `code`: `by_hand`, or `provider`: the "
     "provider named two ids as one person.",
     "contact.split": "`data.otherContactId` is another person from now on.",
+    "conversation.created": "It began.",
+    "conversation.updated": "Its state or its assignee was changed, or another one was merged into it.",
+    "human_handoff.requested": "Its customer waits for a human.",
     "hook.disabled": "It gets nothing more; `detail` is the reason: `gone`, `failing`.",
     "hook.test": "An operator asked for a test.",
     "alert.fired": "Its condition has held for as long as the rule asks.",

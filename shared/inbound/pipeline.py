@@ -16,8 +16,10 @@ from typing import Final, Generic, TypeVar
 
 from shared.batching import RateLimiter
 from shared.clock import monotonic
+from shared.conversations import arrival
 from shared.errors import StoreUnavailable
 from shared.fail_points import hit
+from shared.inbound_events import Arrived
 from shared.logs import logger
 from shared.process.beats import LoopBeat
 from shared.process.metrics import Metrics
@@ -71,11 +73,12 @@ class Processed(Generic[T]):
 
     Attributes:
         result: handed to `committed` after the commit. outcomes: by journal id what could not be understood; rows
-            without one went well.
+            without one went well. arrived: messages of companies that keep conversations (`inbound.insert`).
     """
 
     result: T
     outcomes: Mapping[int, str]
+    arrived: Sequence[Arrived]
 
 
 class JournalPipeline(Generic[T]):
@@ -215,6 +218,8 @@ class JournalPipeline(Generic[T]):
             return 0, 0.0, None
         lag_s = inbound.backlog(transaction, self._kind).oldest_s
         processed = self._handle(transaction, rows)
+        # last, since it locks conversations
+        arrival.note(transaction, processed.arrived)
         hit("processor.written")
         # In the handler's transaction: either both are committed, or the row is processed again.
         inbound.finish(transaction, {row.id: processed.outcomes.get(row.id, "") for row in rows})

@@ -7,12 +7,12 @@ The files that came with messages are in `inbound_media.py`, and what operators 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from shared.filenames import with_clean_names
-from shared.inbound_events import AccountEvent, Contact, ContactMove, MarketingChoice, Watermark
+from shared.inbound_events import AccountEvent, Arrived, Contact, ContactMove, MarketingChoice, Watermark
 from shared.messages import InboundMessage, Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
 from shared.store import erasure, people
@@ -74,7 +74,8 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
     sent is no message.
 
     Returns:
-        (id, connection_id, provider_id) of those that were new, or are understood only now.
+        (id, connection_id, provider_id, arrived) of those that were new, or are understood only now; `arrived`: an
+        `Arrived` of a company that keeps conversations, else None.
     """
     # Reversed, so that of two with one id the first is kept: ON CONFLICT accepts a key once in a statement, and a
     # webhook may repeat a message.
@@ -127,7 +128,14 @@ def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, in
             and ((name := (message.connection_id, message.provider_id)) not in fresh or unique[name][1] != journal_id)
         },
     )
-    return new
+    return [{**row, "arrived": _arrived(row, unique)} for row in new]
+
+
+def _arrived(row: Row, messages: Mapping[tuple[int, str], tuple[InboundMessage, int | None]]) -> Arrived | None:
+    if row["conversing"] is None:
+        return None
+    message, _ = messages[row["connection_id"], row["provider_id"]]
+    return Arrived(id=row["id"], company_id=row["conversing"], message=message)
 
 
 def withdraw_echoes(transaction: Transaction, ids: Sequence[int]) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from math import inf
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Retry, Sent
 from shared.origin import Origin
@@ -18,6 +18,8 @@ from shared.store.pool import Row, Transaction, json, records
 
 _ROW_FIELDS: Final = tuple(row.name for row in fields(OutboundMessage))
 """Columns that make an `OutboundMessage`: claims and doubts return them under the names of its fields."""
+Author = Literal["assistant"]
+"""Who writes a message, where that is not a client of the API."""
 TARGETING_TYPES: Final = frozenset({"edit", "delete"})
 """Messages that change another one once they have gone out; see `apply_to_targets`."""
 
@@ -29,7 +31,7 @@ class NewMessage:
     Attributes:
         fingerprint: digest of what was asked, so that an idempotency key cannot be used for something else.
         scheduled_for: when it shall be sent; None: at once. in_doubt_policy: wins over the company's.
-        origin: the request that asked for it, if one did.
+        origin: the request that asked for it, if one did. author: who wrote it.
     """
 
     company_id: str
@@ -43,6 +45,7 @@ class NewMessage:
     scheduled_for: datetime | None = None
     in_doubt_policy: Policy | None = None
     origin: Origin | None = None
+    author: Author | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +104,8 @@ class Accepted:
 
     Attributes:
         id: its row. replayed: the row was there already, from an earlier request with the same key. conflict: that
-            request asked for something else; `id` is then the earlier row. state: the row's state.
+            request asked for something else; `id` is then the earlier row. state: the row's state. conversing: the row
+            is new, and its company keeps conversations.
     """
 
     id: int
@@ -109,6 +113,7 @@ class Accepted:
     replayed: bool = False
     conflict: bool = False
     state: MessageState = MessageState.QUEUED
+    conversing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,12 +177,13 @@ def accept(
             "fingerprint": message.fingerprint,
             "scheduled_for": message.scheduled_for.isoformat() if message.scheduled_for else None,
             "in_doubt_policy": message.in_doubt_policy,
+            "author": message.author,
             **_origin(message.origin),
         }
         for position, message in enumerate(messages)
     ]
     written = {
-        row["position"]: Accepted(id=row["id"], created_at=row["created_at"])
+        row["position"]: Accepted(id=row["id"], created_at=row["created_at"], conversing=bool(row["conversing"]))
         for row in transaction.rows("accept_messages", rows=json(rows), **_worlds(worlds))
     }
     # Left out by ON CONFLICT: their key is taken. The earlier row is committed by now, since the insert waited for it.

@@ -69,18 +69,18 @@ def parse(text: str, origin: str = "") -> dict[str, str]:
 
 
 def query_files() -> list[Path]:
-    """Return the files of named statements: those of this package, then those of each room."""
-    here = Path(__file__).parent
+    """Return the files of named statements: those of `shared`, then those of each room."""
+    shared = Path(__file__).parents[1]
     # A set: several kinds may share a room, whose file must not be read twice.
     rooms = sorted({row.room for row in KINDS})
-    folders = [here / "queries", *(here.parents[1] / room / "queries" for room in rooms)]
+    folders = [*sorted(shared.glob("*/queries")), *(shared.parent / room / "queries" for room in rooms)]
     return [file for folder in folders for file in sorted(folder.glob("*.sql"))]
 
 
 @cache
 def statements() -> Mapping[str, str]:
-    """Return every named statement of `queries/` here and in the kinds' rooms. Raises `ValueError` when two files use
-    one name.
+    """Return every named statement of `queries/` in `shared` and in the kinds' rooms. Raises `ValueError` when two
+    files use one name.
     """
     everything: dict[str, str] = {}
     for file in query_files():

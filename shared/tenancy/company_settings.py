@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from shared.fields import Field, FieldsInvalid, wrong_fields
@@ -47,6 +48,13 @@ _RAG: Final = (
         purpose="How much either search counts; not both 0.",
     ),
 )
+_LONGEST_MINUTES: Final = 30 * 24 * 60
+
+
+def _minutes(name: str, usual: int, purpose: str) -> Field:
+    return Field(name=name, kind=int, default=usual, low=0, high=_LONGEST_MINUTES, purpose=f"Minutes. {purpose}")
+
+
 SETTINGS: Final = (
     Field(name="brandName", kind=str, default="", longest=100, purpose="How the company calls itself."),
     Field(name="tone", kind=str, default="", longest=500, purpose="How answers should sound, in a few words."),
@@ -59,6 +67,21 @@ SETTINGS: Final = (
         most=20,
         purpose="Languages of its customers as BCP 47 tags, the usual one first.",
     ),
+    Field(
+        name="enableAssistant",
+        kind=bool,
+        default=False,
+        purpose="Whether an assistant answers what customers write, until a human takes over.",
+    ),
+    Field(
+        name="answerDelaySeconds",
+        kind=float,
+        default=1.0,
+        low=0,
+        high=60,
+        purpose="For how long an answer waits for what the customer writes next; each message begins it anew, up to "
+        "five times as long.",
+    ),
     Field(name="enableRag", kind=bool, default=False, purpose="Whether answers use the company's documents."),
     Field(name="enableFunctionCalling", kind=bool, default=False, purpose="Whether answers may call functions."),
     Field(name="enableHumanHandoff", kind=bool, default=False, purpose="Whether customers can reach a human."),
@@ -68,7 +91,29 @@ SETTINGS: Final = (
         default=["human", "agent", "help"],
         items=Field(kind=str, shortest=1, longest=60),
         most=50,
-        purpose="Words by which a customer asks for a human.",
+        purpose="Words by which a customer asks for a human; found whole, in capitals or not.",
+    ),
+    _minutes(
+        "humanTimeoutMinutes",
+        60,
+        "After which a conversation in which no human wrote goes back to the assistant, "
+        "or is closed where there is none; 0: never.",
+    ),
+    _minutes(
+        "waitingTimeoutMinutes",
+        0,
+        "After which a customer for whom no human came goes back to the assistant, or is "
+        "no longer waiting where there is none; 0: never.",
+    ),
+    _minutes(
+        "waitingLimitMinutes",
+        15,
+        "Longest that a customer should wait for a human: beyond it an alert is on; 0: no limit.",
+    ),
+    _minutes(
+        "conversationTimeoutMinutes",
+        1440,
+        "After which a conversation with the assistant in which the customer wrote nothing is closed; 0: never.",
     ),
     Field(name="ragConfig", kind=dict, title="RagConfig", fields=_RAG, purpose="How documents are cut and searched."),
 )
@@ -80,12 +125,17 @@ class CompanySettings:
     """Settings of one company, each with its value or its default; see `SETTINGS`.
 
     Attributes:
+        assists: whether there is an assistant. answer_delay_s: seconds. Timeouts of None: never.
         rag: `ragConfig`, complete.
     """
 
     brand_name: str
     tone: str
     locales: tuple[str, ...]
+    assists: bool
+    answer_delay_s: float
+    waiting_timeout: timedelta | None
+    idle_timeout: timedelta | None
     uses_rag: bool
     calls_functions: bool
     hands_off: bool
@@ -100,12 +150,25 @@ class CompanySettings:
             brand_name=full["brandName"],
             tone=full["tone"],
             locales=tuple(full["locale"]),
+            assists=full["enableAssistant"],
+            answer_delay_s=full["answerDelaySeconds"],
+            waiting_timeout=_duration(full["waitingTimeoutMinutes"]),
+            idle_timeout=_duration(full["conversationTimeoutMinutes"]),
             uses_rag=full["enableRag"],
             calls_functions=full["enableFunctionCalling"],
             hands_off=full["enableHumanHandoff"],
             handoff_keywords=tuple(full["humanHandoffKeywords"]),
             rag=full["ragConfig"],
         )
+
+
+def usual_minutes(name: str) -> int:
+    """Return what a duration of `SETTINGS` is where a company has not set it. Raises `StopIteration` for no name."""
+    return next(int(field.default) for field in SETTINGS if field.name == name)
+
+
+def _duration(minutes: int) -> timedelta | None:
+    return timedelta(minutes=minutes) if minutes else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,10 +25,20 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "shared.process": (LEAVES, "shared.store"),
     # who asks, and what they may
     "shared.tenancy": (LEAVES, "shared.store"),
+    # who answers in a chat
+    "shared.conversations": (LEAVES, "shared.channels", "shared.store", "shared.tenancy"),
     # the journal of what comes in, for every channel
-    "shared.inbound": (LEAVES, "shared.store", "shared.process"),
+    "shared.inbound": (LEAVES, "shared.store", "shared.process", "shared.conversations"),
     "shared.queues": (LEAVES, "shared.channels", "shared.store", "shared.process"),
-    "shared.delivery": (LEAVES, "shared.channels", "shared.store", "shared.queues", "shared.process"),
+    "shared.delivery": (
+        LEAVES,
+        "shared.channels",
+        "shared.store",
+        "shared.queues",
+        "shared.process",
+        # what is accepted may be a human's reply
+        "shared.conversations",
+    ),
     "shared.compose": (
         LEAVES,
         "shared.channels",
@@ -50,6 +60,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
             "shared.channels",
             "shared.store",
             "shared.events",
+            "shared.conversations",
             "shared.inbound",
             "shared.media",
             "shared.http_client",

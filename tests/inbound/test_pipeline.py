@@ -47,7 +47,7 @@ class Channel:
             if row.body == b"refused":
                 transaction._cursor.execute("SELECT 1/0")
             transaction.execute("ensure_company", id=f"made-{row.body.decode()}", name="")
-        return Processed(len(rows), {row.id: "odd" for row in rows if row.body == b"odd"})
+        return Processed(len(rows), {row.id: "odd" for row in rows if row.body == b"odd"}, [])
 
     def journal(self, *bodies: bytes) -> None:
         self.store.run(inbound.journal, KIND, [RawEvent(source=KIND, body=body) for body in bodies])

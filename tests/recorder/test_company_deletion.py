@@ -74,6 +74,10 @@ FILL = """
     VALUES (%(company)s, %(connection)s, 'meta', 'test', now() + interval '1 hour');
     INSERT INTO contact_imports (task_id, company_id, format, content)
     SELECT id, company_id, 'csv', 'x' FROM tasks WHERE company_id = %(company)s LIMIT 1;
+    INSERT INTO conversations (company_id, connection_id, chat_id, state)
+    VALUES (%(company)s, %(connection)s, 'c', 'bot');
+    INSERT INTO turns (company_id, conversation_id, first_inbound_id, last_inbound_id)
+    SELECT company_id, id, 1, 1 FROM conversations WHERE company_id = %(company)s;
     INSERT INTO environment_seeds (company_id, phone_index, digest, written) VALUES (%(company)s, 0, '', '');
     INSERT INTO events (subject, type, company_id) VALUES ('audit', 'audit.x', %(company)s);
 """

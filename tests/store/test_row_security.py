@@ -40,6 +40,8 @@ TENANT_MAY: Final[Mapping[str, str]] = {
     "contact_merges": "SELECT, INSERT, UPDATE",
     "api_keys": f"SELECT ({KEY_COLUMNS}), UPDATE (revoked_at)",
     "hooks": "SELECT, INSERT, UPDATE, DELETE",
+    "conversations": "SELECT, UPDATE, DELETE",
+    "turns": "SELECT, UPDATE",
     "events": "SELECT, INSERT",
     "events_messages": "SELECT, INSERT",
     "events_others": "SELECT, INSERT",

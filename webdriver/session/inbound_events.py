@@ -47,7 +47,8 @@ def handle(transaction: Transaction, rows: Sequence[JournalRow]) -> Processed[in
     # before the insert, which fixes the chat of a row
     messages = _in_known_chats(transaction, messages)
     # the insert leaves out what is there already: the page may report a message any number of times
-    new = {(row["connection_id"], row["provider_id"]): row["id"] for row in inbound.insert(transaction, messages)}
+    kept = inbound.insert(transaction, messages)
+    new = {(row["connection_id"], row["provider_id"]): row["id"] for row in kept}
     # files and contacts follow new messages only: a second report must not fetch a file again
     fresh = [message for message, _ in messages if (message.connection_id, message.provider_id) in new]
     if files := [
@@ -56,7 +57,7 @@ def handle(transaction: Transaction, rows: Sequence[JournalRow]) -> Processed[in
         inbound_media.media_pending(transaction, files)
     if people := [person for message in fresh if (person := parsing.person(message))]:
         inbound.see(transaction, people)
-    return Processed(len(new), outcomes)
+    return Processed(len(new), outcomes, [row["arrived"] for row in kept if row["arrived"]])
 
 
 def _read(row: JournalRow) -> InboundMessage | None:

@@ -65,7 +65,10 @@ WITH kept AS (
     FROM kept JOIN phone_configs c ON c.id = kept.connection_id
     WHERE kept.type NOT IN ('edit', 'revoke') ORDER BY kept.at, kept.id
 )
-SELECT id, connection_id, provider_id FROM kept;
+SELECT id, connection_id, provider_id,
+       -- null: it keeps no conversations, and nothing more is done
+       (SELECT o.id FROM companies o WHERE o.id = kept.company_id AND keeps_conversations(o.settings)) AS conversing
+FROM kept;
 
 -- withdraw_echoes --
 -- Remove lines that were kept as written by hand and are messages of ours, whose id at the provider was not stored yet

@@ -9,18 +9,19 @@ WITH given AS (
           AS r(position int, company_id text, connection_id bigint, process_name text, chat_id text, type text,
                content jsonb,
                idempotency_key text, fingerprint text, scheduled_for timestamptz, in_doubt_policy text,
-               request_id text, traceparent text, key_id bigint)
+               request_id text, traceparent text, key_id bigint, author text)
           ORDER BY position) AS r
 ), written AS (
     -- The partial unique index decides between two requests with one idempotency key, also when both commit at once:
     -- the later one inserts nothing and reads the earlier row by `messages_by_idempotency_key`.
     INSERT INTO messages (id, company_id, connection_id, process_name, chat_id, type, content, idempotency_key,
                           fingerprint,
-                          scheduled_for, not_before, in_doubt_policy, request_id, traceparent, key_id, world, account)
+                          scheduled_for, not_before, in_doubt_policy, request_id, traceparent, key_id, author, world,
+                          account)
     SELECT given.id, given.company_id, given.connection_id, given.process_name, given.chat_id, given.type,
            given.content, given.idempotency_key,
            given.fingerprint, given.scheduled_for, given.scheduled_for, given.in_doubt_policy,
-           given.request_id, given.traceparent, given.key_id,
+           given.request_id, given.traceparent, given.key_id, given.author,
            -- null for a type whose world is not given: then nothing is compared
            (%(worlds)s::text[])[array_position(%(world_types)s::text[], c.connection_type::text)],
            -- the provider's account, or the number that a browser session is linked as; null before it is linked
@@ -37,7 +38,10 @@ WITH given AS (
     SELECT 'message', 'message.queued', company_id, process_name, connection_id, id, 'queued' FROM written
 )
 -- Answered by position: the caller has no other key that is unique in a batch.
-SELECT given.position, id, written.created_at FROM given JOIN written USING (id);
+SELECT given.position, id, written.created_at,
+       -- whether its company keeps conversations: only then it matters whose reply it is
+       (SELECT keeps_conversations(o.settings) FROM companies o WHERE o.id = given.company_id) AS conversing
+FROM given JOIN written USING (id);
 
 -- messages_by_idempotency_key --
 -- Find the rows that took these keys before.
