@@ -18,6 +18,7 @@ from api.connections.sessions import SessionOperations
 from api.connections.signup import SignupOperations
 from api.connections.tasks import TaskOperations
 from api.connections.templates import TemplateOperations
+from api.conversations.conversations import ConversationOperations
 from api.events.feed import FeedOperations
 from api.events.hooks import HookOperations
 from api.http import cors, openapi, pages, reference
@@ -147,6 +148,7 @@ def build_app(
         HistoryOperations(directory, shown),
         AmendmentOperations(directory, child.store, composer, answers, shown),
         ChatOperations(directory, child.store),
+        ConversationOperations(directory, child.store, composer, answers, shown),
         SearchOperations(directory, child.store),
         ContactOperations(directory, child.store),
         ContactTransferOperations(directory, child.store, tasks),

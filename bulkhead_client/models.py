@@ -150,10 +150,16 @@ class CompanySettings(TypedDict):
     brandName: str
     tone: str
     locale: list[str]
+    enableAssistant: bool
+    answerDelaySeconds: float
     enableRag: bool
     enableFunctionCalling: bool
     enableHumanHandoff: bool
     humanHandoffKeywords: list[str]
+    humanTimeoutMinutes: int
+    waitingTimeoutMinutes: int
+    waitingLimitMinutes: int
+    conversationTimeoutMinutes: int
     ragConfig: CompanySettingsRagConfig
 
 
@@ -240,6 +246,54 @@ class ContactMerge(TypedDict):
     contactId: str
     aliases: list[str]
     mergedAt: str
+
+
+class Conversation(TypedDict):
+    """`Conversation` of the OpenAPI document."""
+
+    id: str
+    chatId: str
+    aliases: list[str]
+    contact: ChatContact | None
+    phoneIndex: int | None
+    connectionType: str | None
+    state: ConversationState
+    reason: str | None
+    stateAt: str
+    waitingS: float | None
+    assignee: str | None
+    humanUntil: str | None
+    lastInboundAt: str | None
+    version: int
+    formerIds: list[str]
+    createdAt: str
+    updatedAt: str
+
+
+ConversationState = Literal["bot", "waiting", "human", "closed"]
+
+
+class ConversationWithMessages(TypedDict):
+    """`ConversationWithMessages` of the OpenAPI document."""
+
+    id: str
+    chatId: str
+    aliases: list[str]
+    contact: ChatContact | None
+    phoneIndex: int | None
+    connectionType: str | None
+    state: ConversationState
+    reason: str | None
+    stateAt: str
+    waitingS: float | None
+    assignee: str | None
+    humanUntil: str | None
+    lastInboundAt: str | None
+    version: int
+    formerIds: list[str]
+    createdAt: str
+    updatedAt: str
+    messages: list[ChatMessage]
 
 
 DeletedFor = Literal["everyone", "me"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,25 @@ def sending_file(
     """Return the request that sends a message with its file."""
     headers = _accepting(idempotency_key, wait_s)
     return form_request(place("messages", type_, company, chat), fields, file, headers=headers)
+
+
+def replying(
+    company: str, conversation: str, body: Mapping[str, Any], idempotency_key: str | None, wait_s: int
+) -> Request:
+    """Return the request that replies in a conversation."""
+    path = place("conversations", company, conversation, "reply")
+    return json_request("POST", path, body, headers=_accepting(idempotency_key, wait_s))
+
+
+def assigning(company: str, conversation: str, assignee: str | None) -> Request:
+    """Return the request that says who looks after a conversation."""
+    return Request(
+        method="POST",
+        path=place("conversations", company, conversation, "assign"),
+        headers={"Content-Type": "application/json"},
+        # with null: no one
+        body=json.dumps({"assignee": assignee}).encode(),
+    )
 
 
 def editing(company: str, chat: str, message_id: str, message: str, idempotency_key: str | None) -> Request:

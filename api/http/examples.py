@@ -251,7 +251,30 @@ _CONTACT: Final = {
     "updatedAt": _AT,
 }
 
+_CONVERSATION: Final = {
+    "id": "12",
+    "chatId": "15550100200",
+    "aliases": ["15550100200"],
+    "contact": {"id": "p17", "name": "Ada", "username": None},
+    "phoneIndex": 0,
+    "connectionType": "meta_direct",
+    "state": "waiting",
+    "reason": "keyword",
+    "stateAt": _AT,
+    "waitingS": 41.5,
+    "assignee": None,
+    "humanUntil": None,
+    "lastInboundAt": _AT,
+    "version": 2,
+    "formerIds": [],
+    "createdAt": _AT,
+    "updatedAt": _AT,
+}
+
 EXAMPLES: Final[Mapping[str, Any]] = {
+    "Conversation": _CONVERSATION,
+    "ConversationWithMessages": {**_CONVERSATION, "messages": [_CHAT_MESSAGE]},
+    "Conversations": {"conversations": [_CONVERSATION], "next": None},
     "Message": _MESSAGE,
     "ChatPage": {"messages": [_CHAT_MESSAGE], "next": None},
     "Chats": {
@@ -491,6 +514,7 @@ PARAMETER_EXAMPLES: Final[Mapping[str, Any]] = {
     "silenceId": "2",
     "exportId": "3",
     "contactId": "p17",
+    "conversationId": "12",
     "taskId": "7",
     "name": "parcel_sent",
     "process": "meta",

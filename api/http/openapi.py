@@ -23,6 +23,7 @@ _PURPOSES: Final = {
     "`…@lid`, `US.…`).",
     "messageId": "Our id of the message; the provider's is taken too where one message is read, edited or deleted.",
     "contactId": "Id of the contact, or any of its aliases.",
+    "conversationId": "Id of the conversation.",
     "phoneIndex": "Index of the connection within the company.",
     "keyId": "Id of the key, not the key itself.",
     "hookId": "Id of the webhook.",
@@ -40,6 +41,7 @@ _FORMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "chatId": {"type": "string", "minLength": 1, "maxLength": 128},
     "messageId": {"type": "string", "pattern": "^[A-Za-z0-9][!-.0-~]{0,511}$"},
     "contactId": {"type": "string", "minLength": 1, "maxLength": 128},
+    "conversationId": _ID,
     "taskId": _ID,
     "hookId": _ID,
     "silenceId": _ID,
@@ -158,7 +160,7 @@ def _webhook(row: PublicType, components: Components) -> dict[str, Any]:
     schema = components.add(
         f"{row.shape.capitalize()}Event", {**event, "properties": {**event["properties"], "data": data}}
     )
-    words = re.findall(r"\w+", row.name)
+    words = re.findall(r"[^\W_]+", row.name)
     return {
         "operationId": "on" + "".join(word.capitalize() for word in words),
         "summary": row.purpose,

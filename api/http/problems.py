@@ -128,6 +128,17 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Contact cannot be changed like this",
         remedy="`detail` says why; GET the contact and try again with what it has.",
     ),
+    "conversation_unknown": ProblemType(
+        status=404,
+        title="Conversation not found",
+        remedy="GET /api/v2/conversations/{companyId} lists the conversations.",
+    ),
+    "conversation_refused": ProblemType(
+        status=409,
+        title="Conversation cannot be changed like this",
+        remedy="`state` is the state that it has; or, with the `reason` no_assistant, set `enableAssistant` of the "
+        "company.",
+    ),
     "contact_file_invalid": ProblemType(
         status=422,
         title="File of contacts cannot be read",

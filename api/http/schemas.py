@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, get_args
 
 from api.http.company_schemas import COMPANY_SCHEMAS
+from api.http.conversation_schemas import CONVERSATION_SCHEMAS
 from api.http.key_schemas import KEY_SCHEMAS
 from api.http.problem_schemas import PROBLEM_SCHEMAS
 from api.http.process_schemas import PROCESS_SCHEMAS
@@ -110,6 +111,7 @@ _EITHER_STATUS: Final = _choice("AnyMessageStatus", *MessageState, "received")
 
 _SCHEMAS: Final[Mapping[str, Schema]] = {
     **COMPANY_SCHEMAS,
+    **CONVERSATION_SCHEMAS,
     **KEY_SCHEMAS,
     **PROBLEM_SCHEMAS,
     **PROCESS_SCHEMAS,

@@ -30,6 +30,7 @@ from shared.process import runtime
 from shared.process.service import Child
 from shared.store import connections, processes, sessions
 from shared.store.pool import Row, Transaction
+from shared.tenancy.company_settings import usual_minutes
 from shared.troubles import TroubleFound, status
 
 OPEN_S: Final = 1.0
@@ -141,9 +142,7 @@ class InstallationObserver:
             processes=[_process(entry) for entry in listed],
             senders=[kind for kind in self._senders if rows and kind in rows.desired],
             connections=[_connection(row) for row in rows.connections] if rows else (),
-            companies=[CompanySeen(company_id=row["company_id"], state=row["state"]) for row in rows.companies]
-            if rows
-            else (),
+            companies=companies_seen(rows.companies) if rows else (),
             hooks=hooks_seen(rows.hooks) if rows else (),
             inbound=[_inbound(row) for row in rows.inbound] if rows else (),
             free_mb=free_mb,
@@ -169,7 +168,7 @@ class InstallationObserver:
             desired=connections.desired_kinds(transaction),
             sessions=sessions.states(transaction),
             connections=transaction.rows("unwell_connections", company_id=None, after=0, whole=False, most=_MOST),
-            companies=transaction.rows("unwell_companies", most=_MOST),
+            companies=_companies(transaction),
             hooks=transaction.rows("unwell_hooks", company_id=None, most=_MOST),
             inbound=transaction.rows("unwell_inbound", kinds=list(self._senders)),
             types=[row["connection_type"] for row in transaction.rows("connection_types_in_use")],
@@ -179,13 +178,36 @@ class InstallationObserver:
 def company_troubles(
     transaction: Transaction, company_id: str, *, after: int, most: int
 ) -> tuple[list[Row], list[TroubleFound]]:
-    """Return a page of a company's connections, at most `most` beyond the id `after`, and every trouble of them and of
-    its webhooks.
+    """Return a page of a company's connections, at most `most` beyond the id `after`, and every trouble of them, of
+    its webhooks, and of the customers who wait.
     """
     rows = transaction.rows("unwell_connections", company_id=company_id, after=after, whole=True, most=most)
     hooks = transaction.rows("unwell_hooks", company_id=company_id, most=_MOST)
-    seen = Observations(connections=[_connection(row) for row in rows], hooks=hooks_seen(hooks))
+    seen = Observations(
+        connections=[_connection(row) for row in rows],
+        hooks=hooks_seen(hooks),
+        companies=companies_seen(_companies(transaction, company_id)),
+    )
     return rows, find(seen)
+
+
+def _companies(transaction: Transaction, company_id: str | None = None) -> list[Row]:
+    return transaction.rows(
+        "unwell_companies",
+        company_id=company_id,
+        limit_minutes=usual_minutes("waitingLimitMinutes"),
+        most=_MOST,
+    )
+
+
+def companies_seen(rows: Iterable[Row]) -> list[CompanySeen]:
+    """Return companies as observations."""
+    return [
+        CompanySeen(
+            company_id=row["company_id"], state=row["state"], waiting=row["waiting"], waiting_s=row["waiting_s"]
+        )
+        for row in rows
+    ]
 
 
 def hooks_seen(rows: Iterable[Row]) -> list[HookSeen]:

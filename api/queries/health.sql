@@ -69,8 +69,21 @@ WHERE c.status <> 'removed' AND c.id > %(after)s
 ORDER BY c.id LIMIT %(most)s;
 
 -- unwell_companies --
--- Companies that are not active.
-SELECT id AS company_id, state FROM companies WHERE state <> 'active' ORDER BY id LIMIT %(most)s;
+-- Companies that are not active, or whose customers wait for a human beyond its limit; of all or one.
+WITH late AS (
+    SELECT company_id, count(*) AS customers, max(waits_s) AS longest_s
+    FROM (SELECT c.company_id, extract(epoch FROM now() - c.state_at) AS waits_s
+          FROM conversations c JOIN companies o ON o.id = c.company_id
+          WHERE c.state = 'waiting' AND (%(company_id)s::text IS NULL OR c.company_id = %(company_id)s)
+            AND c.state_at < now() - setting_minutes(o.settings, 'waitingLimitMinutes', %(limit_minutes)s)
+          ORDER BY c.state_at LIMIT 1000) AS longest
+    GROUP BY company_id
+)
+SELECT o.id AS company_id, o.state, coalesce(late.customers, 0) AS waiting,
+       coalesce(late.longest_s, 0)::double precision AS waiting_s
+FROM companies o LEFT JOIN late ON late.company_id = o.id
+WHERE (o.state <> 'active' OR late.customers > 0) AND (%(company_id)s::text IS NULL OR o.id = %(company_id)s)
+ORDER BY o.id LIMIT %(most)s;
 
 -- unwell_hooks --
 -- Subscribers that were switched off by us, or have taken nothing for a while, of all companies or one.

@@ -153,6 +153,17 @@ class ChatOperations:
         return JSONResponse({"chatId": chat_id, "readAt": iso(read_at)})
 
 
+def shown_contact(person: Row | None) -> JsonObject | None:
+    """Return the person of a chat as lists show it."""
+    if person is None:
+        return None
+    return {
+        "id": f"p{person['id']}",
+        "name": person["name"] or person["profile_name"] or None,
+        "username": person["username"] or None,
+    }
+
+
 def _mark(transaction: Transaction, company_id: str, chat_id: str, up_to: str | None) -> datetime | None:
     message_id = None
     if up_to is not None:
@@ -183,13 +194,7 @@ def _page(
             {
                 "chatId": row["chat_id"],
                 "aliases": sorted(fact["chat_ids"]),
-                "contact": None
-                if person is None
-                else {
-                    "id": f"p{person['id']}",
-                    "name": person["name"] or person["profile_name"] or None,
-                    "username": person["username"] or None,
-                },
+                "contact": shown_contact(person),
                 "phoneIndex": connections[row["connection_id"]]["phone_index"],
                 "connectionType": connections[row["connection_id"]]["connection_type"],
                 "lastMessage": newest.get(fact["message_id"]),

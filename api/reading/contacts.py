@@ -18,10 +18,12 @@ from api.reading.chats import SEARCH_RULE, SEARCH_SCHEMA, number_of
 from shared.channels import chat_ids
 from shared.compose.contact_entries import CHANGES, LONGEST_TAG, require_fields
 from shared.compose.directory import Directory, require_possible
+from shared.conversations import rows
 from shared.events.message_json import JsonObject
 from shared.fields import Field, FieldsInvalid, checked, exactly_one, json_schema
 from shared.store import contacts
 from shared.store.contacts import ChangeRefused, Noted, Person
+from shared.store.pool import Transaction
 from shared.store.store import Store
 from shared.tenancy.audit import recorded
 from shared.timestamps import iso
@@ -203,7 +205,7 @@ class ContactOperations:
         given = checked(await read_json(request, limit=_BODY_LIMIT), _MERGE)
         kept_id = await self._person(company_id, request.path_params["contactId"])
         other_id = await self._person(company_id, given["contactId"])
-        done = await self._try(recorded(act_of(request), contacts.merge), company_id, kept_id, other_id)
+        done = await self._try(recorded(act_of(request), _merge), company_id, kept_id, other_id)
         if done is None:
             raise _unknown()
         return await self._answer(company_id, kept_id)
@@ -253,6 +255,14 @@ class ContactOperations:
         if not found:
             raise _unknown()
         return JSONResponse(shown(found[0]))
+
+
+def _merge(transaction: Transaction, company_id: str, kept_id: int, other_id: int) -> int | None:
+    merge_id = contacts.merge(transaction, company_id, kept_id, other_id)
+    if merge_id is not None:
+        # after their ids are one person's: what each connection has with it is one conversation
+        rows.fold_person(transaction, company_id, kept_id)
+    return merge_id
 
 
 def _unknown() -> Problem:

@@ -209,6 +209,9 @@ def queued(api_env: ApiEnv, count: int = 3) -> None:
          "degraded"),
         ("INSERT INTO hooks (company_id, url, sealed, xid, event_id, failing_since) VALUES ('alpha', "
          "'https://example.com', 'x', 0, 0, now() - interval '1 hour')", "hook_failing", "degraded", "degraded"),
+        ("INSERT INTO conversations (company_id, connection_id, chat_id, state, state_at) SELECT company_id, id, "
+         "'15550100200', 'waiting', now() - interval '16 minutes' FROM phone_configs WHERE company_id = 'alpha' AND "
+         "phone_index = 0", "customers_waiting", "healthy", "healthy"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_company_is_one_sentence(

@@ -179,6 +179,28 @@ def test_contacts_and_the_company_are_typed(installation: Installation) -> None:
     assert client.change_company(settings={"brandName": None})["settings"]["brandName"] != "Acme"
 
 
+def test_conversations_are_typed(installation: Installation) -> None:
+    client, chat = installation.client, "15550101009"
+    client.change_company(settings={"enableHumanHandoff": True})
+    try:
+        installation.customer_writes(chat, "Is anybody there?")
+        (one,) = installation.wait_for(lambda: list(client.conversations(state="waiting", chat=chat)), "it waits")
+        assert (one["reason"], one["waitingS"] is not None) == ("no_assistant", True)
+        sent = client.reply_in_conversation(one["id"], "I am Grace.", wait_s=30)
+        assert sent["chatId"] == chat
+        whole = client.conversation(one["id"])
+        assert (whole["state"], [line["message"] for line in whole["messages"]]) == (
+            "human", ["I am Grace.", "Is anybody there?"])  # fmt: skip
+        assert client.assign_conversation(one["id"], "Grace")["assignee"] == "Grace"
+        assert [entry["id"] for entry in client.conversations(assignee="Grace")] == [one["id"]]
+        assert client.assign_conversation(one["id"], None)["state"] == "waiting"
+        with pytest.raises(Problem, match="conversation_refused"):
+            client.hand_back_conversation(one["id"])
+        assert client.close_conversation(one["id"])["state"] == "closed"
+    finally:
+        client.change_company(settings={"enableHumanHandoff": None})
+
+
 def served(installation: Installation) -> int:
     """Return how many webhooks are delivered to."""
     settings = installation.program.settings

@@ -42,6 +42,7 @@ class Walked:
             silenceId=999_999,
             exportId=999_999,
             contactId="p999999",
+            conversationId=999_999,
             keyId=999_999,
             name="hello",
             sha256="0" * 64,

@@ -1,0 +1,1 @@
+"""Operations on conversations: who answers in a chat, the assistant or a human."""
