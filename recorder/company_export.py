@@ -46,6 +46,7 @@ PARTS: Final[Mapping[str, str]] = {
     "connections": "export_connections",
     "messages": "export_messages",
     "received-messages": "export_received",
+    "conversations": "export_conversations",
     "contacts": "export_contacts",
     "people": "export_people",
     "contact-aliases": "export_aliases",

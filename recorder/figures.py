@@ -16,6 +16,7 @@ from shared.process.metrics import Gauge, Metrics
 from shared.store import processes
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
+from shared.tenancy.company_settings import usual_minutes
 
 _COUNTED_MOST: Final = 100_000
 """Rows of one count: some tens of milliseconds. Beyond it, that there are so many is what matters."""
@@ -54,6 +55,10 @@ class InstallationFigures:
             "heartbeat_age_seconds", "Time since each process of this host wrote its heartbeat.", ("process",)
         )
         self._lag = metrics.gauge("reading_lag_seconds", "How far lists, searches and figures are behind the messages.")
+        self._waiting = metrics.gauge(
+            "customers_waiting", "Customers who wait for a human, all and those beyond their company's limit.", ("who",)
+        )
+        self._longest = metrics.gauge("customers_waiting_longest_seconds", "How long the first of them has waited.")
         metrics.gauge("home_free_bytes", "Free space on the disk of BULKHEAD_HOME.", read=self._free)
         self._complete_at = monotonic()
 
@@ -68,7 +73,7 @@ class InstallationFigures:
             found = await self._store.call(_read, _COUNTED_MOST)
         except StoreUnavailable:
             for gauge in (self._backlog, self._oldest, self._in_doubt, self._held, self._hooks, self._retries,
-                          self._connections, self._heartbeats, self._dead):  # fmt: skip
+                          self._connections, self._heartbeats, self._dead, self._waiting, self._longest):  # fmt: skip
                 gauge.clear()
             raise
         _show(self._backlog, found["queues"], ("queue",), "messages")
@@ -79,6 +84,10 @@ class InstallationFigures:
         _show(self._retries, found["retries"], ("state",), "deliveries")
         _show(self._connections, found["connections"], ("connection_type", "status"), "connections")
         self._dead.set(found["dead"][0]["messages"])
+        (waiting,) = found["waiting"]
+        self._waiting.labels("all").set(waiting["customers"])
+        self._waiting.labels("late").set(waiting["late"])
+        self._longest.set(waiting["longest_s"])
         self._heartbeats.clear()
         for process, age_s in self._ages(found["processes"]).items():
             self._heartbeats.labels(process).set(age_s)
@@ -111,6 +120,7 @@ def _read(transaction: Transaction, most: int) -> dict[str, list[Row]]:
         "hooks": transaction.rows("hook_figures"),
         "retries": transaction.rows("hook_retry_figures", most=most),
         "connections": transaction.rows("connection_figures"),
+        "waiting": transaction.rows("waiting_figures", most=most, limit_minutes=usual_minutes("waitingLimitMinutes")),
         "processes": processes.statuses(transaction),
     }
 

@@ -15,6 +15,7 @@ from recorder.alerts import Alerts
 from recorder.company_deletion import CompanyDeletion
 from recorder.company_export import EXPORT, CompanyExport
 from recorder.contact_import import ContactImport
+from recorder.conversation_care import ConversationCare
 from recorder.dead_hosts import DeadHosts
 from recorder.environment_seeds import SeedOutcome
 from recorder.figures import InstallationFigures
@@ -76,6 +77,10 @@ _FIGURES_S: Final = 5.0
 """Seconds between two reads of what waits in the installation: as often as figures are written to files."""
 _ALERTS_S: Final = 5.0
 """Seconds between two evaluations of the alerts: figures do not change more often."""
+_ECHOES_S: Final = 1.0
+"""Seconds between looks at lines that may be echoes of ours: for as long the assistant may answer beside a human."""
+_TIMEOUTS_S: Final = 10.0
+"""Seconds between looks at conversations whose time has passed: they are counted in minutes."""
 _BACKFILL_S: Final = 3600.0
 """Seconds between rounds of indexing older messages; the first one finishes it, unless the database is away."""
 _IMPORTS: Final = 4
@@ -100,6 +105,7 @@ class RecorderService:
         self._retention = RetentionTask.from_settings(child.store, child.metrics, child.settings)
         self._copies = ReadingCopies(child.store, child.metrics)
         self._figures = InstallationFigures(child.store, child.metrics, child.settings.bulkhead_home)
+        self._conversations = ConversationCare(child.store)
         self._alerts = Alerts(
             child.store,
             child.metrics,
@@ -164,6 +170,8 @@ class RecorderService:
             ("installation-figures", _FIGURES_S, self._figures.read),
             ("alerts", _ALERTS_S, self._alerts.judge),
             ("reading-backfill", _BACKFILL_S, self._copies.backfill),
+            ("conversation-echoes", _ECHOES_S, self._conversations.decide_echoes),
+            ("conversation-timeouts", _TIMEOUTS_S, self._conversations.end_overdue),
             ("retention", _RETENTION_S, self._retention.prune),
             ("files", _RETENTION_S, self._old_files.prune),
             ("company-deletion", _DELETION_S, self._deletion.advance),

@@ -17,6 +17,7 @@ from script.declared_metrics import declared
 from shared.alert_rules import ALERT_RULES, expression, prometheus_rules
 from shared.channels.channel import FileLimit
 from shared.channels.registry import CHANNELS
+from shared.conversations.states import MOVES, ConversationState
 from shared.events.catalogue import PUBLIC_TYPES
 from shared.events.schemas import EVENT_SCHEMAS, SCHEMA_OF
 from shared.kinds import KIND_SETTINGS, KINDS, Variable
@@ -116,6 +117,22 @@ def message_states() -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> queued", *edges, "```", "", *rows]) + "\n"
 
 
+def conversation_moves() -> str:
+    """Return the moves of conversations as a table, and as a diagram (Mermaid) of a company with an assistant."""
+    edges = [
+        f"    {before} --> {after}: {name}"
+        for name, move in MOVES.items()
+        for before in ConversationState
+        if before in move.before and (after := move.target(has_assistant=True)) != before
+    ]
+    rows = ["| move | from | to | without an assistant | when |", "|---|---|---|---|---|"]
+    for name, move in MOVES.items():
+        before = " ".join(f"`{state}`" for state in ConversationState if state in move.before)
+        after, without = (move.target(has_assistant=given) for given in (True, False))
+        rows.append(f"| {name} | {before} | `{after}` | {f'`{without}`' if without else 'refused'} | {move.purpose} |")
+    return "\n".join([*rows, "", "```mermaid", "stateDiagram-v2", "    [*] --> bot", *edges, "```"]) + "\n"
+
+
 def session_states() -> str:
     """Return the states of a browser session as a diagram (Mermaid), without the transitions from every state; the
     table next to it lists those.
@@ -195,6 +212,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "exit-codes": exit_code_table,
     "message-states": message_states,
     "session-states": session_states,
+    "conversation-moves": conversation_moves,
     "media-limits": media_limits,
     "public-events": public_events_table,
     "troubles": troubles_table,

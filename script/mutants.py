@@ -44,6 +44,11 @@ _READING_SQL: Final = "shared/store/queries/reading.sql"
 _CLIENT: Final = "tests/client/test_decisions.py"
 _VERIFYING: Final = "tests/client/test_webhooks.py"
 _KEYS_SQL: Final = "shared/store/queries/keys.sql"
+_CONVERSATIONS: Final = "migrations/0120.conversations.sql"
+_CONVERSATIONS_SQL: Final = "shared/conversations/queries/conversations.sql"
+_TAKEOVER: Final = "tests/conversations/test_takeover.py"
+_ARRIVAL: Final = "tests/conversations/test_arrival.py"
+_KEYWORDS: Final = "tests/conversations/test_keywords.py"
 
 MUTATIONS: Final[Mapping[str, Mutation]] = {
     "settle-fence": Mutation(
@@ -642,7 +647,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         _LIFE,
     ),
     "counted-silence": Mutation(
-        "silence in a time in which nobody could have heard is no evidence",
+        "silence in a time in which nobody could have touched is no evidence",
         (Edit("shared/delivery/reconcile.py", "return self._outages.discount(doubts)", "return doubts"),),
         "tests/delivery/test_reconcile.py",
     ),
@@ -1826,6 +1831,97 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
             ),
         ),
         "tests/recorder/test_alerts.py::TestRows::test_what_is_silenced_is_kept_without_an_event",
+    ),
+    "human-takes-over": Mutation(
+        "a message that a client sends gives the conversation to the human",
+        (
+            Edit(
+                "shared/delivery/accept.py",
+                "    takeover.on_accepted(transaction, zip(batch, accepted, strict=True))\n",
+                "",
+            ),
+        ),
+        f"{_TAKEOVER}::test_a_clients_message_takes_over",
+    ),
+    "assistant-is-no-human": Mutation(
+        "what the assistant writes takes nothing over",
+        (Edit("shared/conversations/takeover.py", "message.author is None and message.type", "message.type"),),
+        f"{_TAKEOVER}::test_what_is_no_reply_of_a_human",
+    ),
+    "echo-undecided": Mutation(
+        "a line that may be the echo of our own message takes nothing over",
+        (Edit("shared/conversations/rows.py", "            if one.id not in undecided\n", ""),),
+        f"{_TAKEOVER}::TestEchoes::test_that_comes_before_our_id_is_known",
+    ),
+    "echo-is-ours": Mutation(
+        "an echo is known by the provider's id, also while its line is not withdrawn yet",
+        (
+            Edit(
+                _CONVERSATIONS_SQL,
+                "i.id IS NULL OR EXISTS (SELECT FROM messages m WHERE m.provider_id = i.provider_id",
+                "i.id IS NULL OR EXISTS (SELECT FROM messages m WHERE false AND m.provider_id = i.provider_id",
+            ),
+        ),
+        f"{_TAKEOVER}::TestEchoes::test_that_comes_before_our_id_is_known",
+    ),
+    "echo-waited-for": Mutation(
+        "an echo is not decided while the message that it may be of is being sent",
+        (Edit(_CONVERSATIONS_SQL, "(looked.is_ours OR NOT looked.is_open)", "true"),),
+        f"{_TAKEOVER}::TestEchoes::test_that_comes_before_our_id_is_known",
+    ),
+    "state-read-again": Mutation(
+        "the state is locked by the transaction that queues an answer",
+        (
+            Edit(
+                _CONVERSATIONS_SQL,
+                "former_ids @> ARRAY[%(id)s::bigint])) FOR NO KEY UPDATE OF c;",
+                "former_ids @> ARRAY[%(id)s::bigint]));",
+            ),
+        ),
+        f"{_TAKEOVER}::TestAnswer",
+    ),
+    "keyword-whole": Mutation(
+        "a keyword is a whole word",
+        (
+            Edit(
+                "shared/conversations/keywords.py",
+                "if _is_bound(before, keyword[0], is_end=False) and _is_bound(keyword[-1], after, is_end=True):",
+                "if before is not None:",
+            ),
+        ),
+        f"{_KEYWORDS}::test_not_found",
+    ),
+    "one-move": Mutation(
+        "a conversation is moved only from a state that it may leave",
+        (Edit(_CONVERSATIONS_SQL, "AND given.before ? c.state", ""),),
+        f"{_ARRIVAL}::TestRaces::test_of_two_moves_at_once_one_is_made",
+    ),
+    "one-open-turn": Mutation(
+        "a conversation has one open turn",
+        (
+            Edit(
+                _CONVERSATIONS,
+                "CREATE UNIQUE INDEX turns_one_open ON turns (conversation_id) WHERE state = 'open';",
+                "",
+            ),
+            Edit(
+                _CONVERSATIONS_SQL,
+                "ON CONFLICT (conversation_id) WHERE state = 'open' DO UPDATE",
+                "ON CONFLICT (id) DO UPDATE",
+            ),
+        ),
+        f"{_ARRIVAL}::test_further_messages_join_the_open_turn_for_a_bounded_time",
+    ),
+    "events-of-conversations": Mutation(
+        "events of a conversation are read in the order of its changes",
+        (
+            Edit(
+                _CONVERSATIONS,
+                "NEW.event_xid := greatest(NEW.event_xid, pg_current_xact_id()::text::bigint);",
+                "NEW.event_xid := pg_current_xact_id()::text::bigint;",
+            ),
+        ),
+        f"{_ARRIVAL}::TestRaces::test_events_are_read_in_the_order_of_the_changes",
     ),
 }
 

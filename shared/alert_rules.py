@@ -259,6 +259,15 @@ ALERT_RULES: Final = (
         summary="{value} webhooks of companies take nothing.",
     ),
     AlertRule(
+        name="CustomersWaiting",
+        measure=Measure(metric="customers_waiting", by=("who",), where={"who": "late"}),
+        above=0,
+        for_s=30,
+        severity="warning",
+        trouble="customers_waiting",
+        summary="{value} customers wait for a human for longer than their company allows.",
+    ),
+    AlertRule(
         name="EventsLate",
         measure=Measure(metric="reading_lag_seconds"),
         above=60,

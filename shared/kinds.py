@@ -483,6 +483,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         retention=(
             RetentionRule(table="alerts", statement="prune_alerts"),
             RetentionRule(table="alert_silences", statement="prune_silences"),
+            RetentionRule(table="conversations", statement="prune_conversations"),
         ),
         reads_journal=True,
         restart_base_s=0.5,

@@ -69,10 +69,14 @@ class ConnectionSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class CompanySeen:
-    """One company. `state`: of `shared.states.CompanyState`."""
+    """One company. `state`: of `shared.states.CompanyState`. `waiting`: who waits for a human beyond the limit;
+    `waiting_s`: the first of them, for how long.
+    """
 
     company_id: str
     state: str = "active"
+    waiting: int = 0
+    waiting_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +199,14 @@ def _of_process(seen: ProcessSeen) -> Iterable[TroubleFound]:
 def _of_company(seen: CompanySeen) -> Iterable[TroubleFound]:
     if seen.state == "suspended":
         yield made("company_suspended", company_id=seen.company_id)
+    if seen.waiting:
+        yield made(
+            "customers_waiting",
+            company_id=seen.company_id,
+            count=seen.waiting,
+            oldest_s=round(seen.waiting_s),
+            since_s=seen.waiting_s,
+        )
 
 
 def _of_hook(seen: HookSeen) -> Iterable[TroubleFound]:

@@ -271,6 +271,13 @@ TROUBLES: Final = (
         "`bulkhead dead-letters list --company {company_id}` names the reasons.",
     ),
     _kind(
+        "customers_waiting",
+        "company",
+        _N,
+        "{count} customers of {company_id} wait for a human for longer than it allows, the first for {oldest_s} s.",
+        "Answer them: GET /api/v2/conversations/{company_id}?state=waiting; or set `waitingTimeoutMinutes`.",
+    ),
+    _kind(
         "hook_failing",
         "company",
         _G,

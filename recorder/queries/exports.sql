@@ -45,6 +45,16 @@ SELECT lpad(id::text, 19, '0') AS key,
 FROM inbound_messages WHERE company_id = %(company_id)s AND id > coalesce(nullif(%(after)s, ''), '0')::bigint
 ORDER BY id LIMIT %(most)s;
 
+-- export_conversations --
+-- Conversations, each with how many times the assistant was asked.
+SELECT lpad(c.id::text, 19, '0') AS key,
+       jsonb_build_object('id', c.id::text, 'connectionId', c.connection_id::text, 'chatId', c.chat_id,
+                          'state', c.state, 'stateAt', c.state_at, 'reason', c.reason, 'assignee', c.assignee,
+                          'lastInboundAt', c.last_inbound_at, 'formerIds', c.former_ids, 'createdAt', c.created_at,
+                          'turns', (SELECT count(*) FROM turns t WHERE t.conversation_id = c.id)) AS line
+FROM conversations c WHERE c.company_id = %(company_id)s AND c.id > coalesce(nullif(%(after)s, ''), '0')::bigint
+ORDER BY c.id LIMIT %(most)s;
+
 -- export_contacts --
 -- People as each connection sees them, one connection after the other.
 SELECT lpad(c.id::text, 19, '0') || ' ' || p.user_id AS key,

@@ -57,3 +57,15 @@ FROM (SELECT state FROM hook_retries LIMIT %(most)s) AS found GROUP BY state;
 -- connection_figures --
 -- Connections by type and state.
 SELECT connection_type, status, count(*) AS connections FROM phone_configs GROUP BY connection_type, status;
+
+-- waiting_figures --
+-- Customers who wait for a human, those of them who wait beyond the limit of their company, and how long the first has
+-- waited.
+SELECT count(*) AS customers, count(*) FILTER (WHERE is_late) AS late,
+       coalesce(max(waits_s), 0)::double precision AS longest_s
+FROM (
+    SELECT extract(epoch FROM now() - c.state_at) AS waits_s,
+           c.state_at < now() - setting_minutes(o.settings, 'waitingLimitMinutes', %(limit_minutes)s) AS is_late
+    FROM conversations c JOIN companies o ON o.id = c.company_id
+    WHERE c.state = 'waiting' ORDER BY c.state_at LIMIT %(most)s
+) AS waiting;

@@ -70,6 +70,11 @@ def test_all_well_is_no_trouble() -> None:
         (replace(WELL, inbound=[InboundSeen(kind="meta", failed=2)]), ["inbound_failed"], "degraded"),
         (replace(WELL, sandbox_types=["wwebjs"]), ["sandbox_in_use"], "healthy"),
         (replace(WELL, companies=[CompanySeen(company_id="a", state="suspended")]), ["company_suspended"], "healthy"),
+        (
+            replace(WELL, companies=[CompanySeen(company_id="a", waiting=2, waiting_s=999.5)]),
+            ["customers_waiting"],
+            "healthy",
+        ),
         (replace(WELL, hooks=[HookSeen(hook_id=1, company_id="a", failing_s=30)]), [], "healthy"),
         (replace(WELL, hooks=[HookSeen(hook_id=1, company_id="a", failing_s=900)]), ["hook_failing"], "degraded"),
         (replace(WELL, hooks=[HookSeen(hook_id=1, company_id="a", state="disabled")]), ["hook_disabled"], "degraded"),
