@@ -15,6 +15,7 @@ from typing import Final
 from bench import (
     browser,
     bystander,
+    compare,
     hooks,
     ingress,
     isolation,
@@ -34,6 +35,7 @@ COMMANDS: Final = {
     "isolation": isolation,
     "bystander": bystander,
     "hooks": hooks,
+    "compare": compare,
     "queue": workers,
     "memory": memory,
     "ingress": ingress,
@@ -48,6 +50,7 @@ ALL: Final[dict[str, tuple[str, ...]]] = {
     "isolation": ("isolation",),
     "bystander": ("bystander",),
     "hooks": ("hooks",),
+    "compare": ("compare",),
     "queue": ("queue",),
     "ingress": ("ingress",),
     "memory-minutes": ("memory", "--minutes", "2"),

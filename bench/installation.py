@@ -158,8 +158,8 @@ class Installation:
             poll_s=0.1,
         )
 
-    def arrived(self, since: float = 0.0) -> list[LedgerArrival]:
-        """Read the arrivals after an instant from the ledger's file, in its order."""
+    def arrived(self, since: float = 0.0, *, word: str = "bulkhead") -> list[LedgerArrival]:
+        """Read the arrivals after an instant from the ledger's file, in its order; `word`: of whose callback data."""
         found = []
         with (self.bulkhead.home / "sandbox" / "ledger.jsonl").open("rb") as ledger:
             for line in ledger:
@@ -168,9 +168,9 @@ class Installation:
                 if b'"event":"accepted"' not in line[:120]:
                     continue
                 entry = json.loads(line)
-                word, _, row_id, attempt, _ = entry["callback"].split(":")
+                whose, _, row_id, attempt, _ = entry["callback"].split(":")
                 # the sandbox may have other programs' callback data, and arrivals from before this load
-                if entry["at"] >= since and word == "bulkhead":
+                if entry["at"] >= since and whose == word:
                     found.append(LedgerArrival(row_id=int(row_id), attempt=int(attempt), at=entry["at"]))
         return found
 

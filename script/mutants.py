@@ -1133,7 +1133,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "commit-that-rolls-back": Mutation(
         "a commit that PostgreSQL turned into a rollback is an error",
-        (Edit("shared/store/roles.py", ' != "COMMIT":', ' == "":'),),
+        (Edit("shared/store/roles.py", " != statements()[_COMMIT]:", ' == "":'),),
         "tests/store/test_pool.py",
     ),
     "begins-with-the-first-statement": Mutation(

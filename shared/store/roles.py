@@ -7,23 +7,25 @@ not know of transactions, and what begins one is sent together with its first st
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from psycopg2 import extensions
 
 from shared.store.statements import statements
 
+_COMMIT: Final = "commit_transaction"
+
 
 def enter_runtime(connection: Any) -> None:
-    """Take the role of the runtimes for the session, and leave the beginning of transactions to `beginning`."""
+    """Take the role of the runtimes for the session, and leave the beginning of transactions to `BeginningCursor`."""
     # outside of a transaction, whose end would take the role back
     connection.autocommit = True
     _execute(connection, "enter_runtime")
 
 
 class BeginningCursor(extensions.cursor):
-    """A cursor that sends what begins its transaction together with the first statement that it is given, whoever gives
-    it: no statement of a company runs before its role.
+    """A cursor that sends what begins its transaction together with the first statement that it is given: no
+    statement of a company runs before its role.
     """
 
     _beginning = b""
@@ -51,7 +53,8 @@ def commit(connection: Any) -> None:
     """Commit what is open, if a statement has begun it. Raises `RuntimeError` when PostgreSQL rolled it back instead,
     since a statement had failed and the caller went on.
     """
-    if not is_idle(connection) and (done := _execute(connection, "commit_transaction")) != "COMMIT":
+    # PostgreSQL answers with the command that it has done
+    if not is_idle(connection) and (done := _execute(connection, _COMMIT)) != statements()[_COMMIT]:
         raise RuntimeError(f"a statement of the transaction had failed: its commit ended in {done}")
 
 

@@ -73,6 +73,16 @@ def test_latency(tmp_path: Path) -> None:
         assert_nothing_lost(figures["outcome in the ledger"])
 
 
+@pytest.mark.long
+def test_compare(tmp_path: Path) -> None:
+    figures = bench("compare", tmp_path)
+    assert {"bulkhead 1", "express 1"} < figures.keys()
+    for name in ("bulkhead 1", "express 1"):
+        assert figures[name]["own parts"] > 0
+        assert figures[name]["outcome in the ledger"]["accepted"] > 0
+    assert_nothing_lost(figures["bulkhead 1"]["outcome in the ledger"])
+
+
 def test_recovery(tmp_path: Path) -> None:
     figures = bench("recovery", tmp_path)
     assert figures["kills"] == 1
