@@ -17,7 +17,7 @@ import pytest
 
 from shared.kinds import KINDS, kind_settings, next_admin_offset
 from shared.settings import Settings, load
-from tests.support import environment, ports, prepared, processes, selection
+from tests.support import environment, examples, ports, prepared, processes, selection
 from tests.support.bulkhead import Bulkhead
 from tests.support.servers import Servers
 
@@ -25,8 +25,10 @@ from tests.support.servers import Servers
 def pytest_configure() -> None:
     """Before anything of ours is collected: no variable of the developer's, and every orphan comes to us."""
     environment.scrub()
+    environment.keep_compiled_modules()
     environment.use_memory_for_files()
     processes.adopt_orphans()
+    examples.use_profile()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

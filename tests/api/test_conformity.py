@@ -4,79 +4,40 @@ undocumented, and no request that is right by the document is refused for its fo
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
-import schemathesis.openapi
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis.errors import Unsatisfiable
-from schemathesis import Case, GenerationMode
-from schemathesis.checks import CHECKS, load_all_checks
-from schemathesis.config import SchemathesisConfig
-from schemathesis.core.result import Ok
-from schemathesis.schemas import APIOperation
 
 from script.openapi import openapi_document
-from tests.api.api_env import CHAT, KEY, ApiEnv
+from tests.api.api_env import ApiEnv
 from tests.support.servers import Servers
 
 pytestmark = pytest.mark.timeout(900)
-
-# not: `ignored_auth`, since wrong keys are answered ever more slowly (tests/tenants/test_walk.py walks them)
-CHOSEN = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_headers_conformance",
-    "response_schema_conformance",
-    "negative_data_rejection",
-    "allow_header_conformance",
-)
-DOWN_IS_AN_ANSWER = {"GET /health/all", "GET /api/health"}
-"""Operations whose 503 says that the service is down: here nothing sends."""
-ABOUT_THE_FORM = {"body_invalid", "body_not_json", "query_invalid", "header_invalid", "form_invalid", "path_unknown"}
-"""Problems that a request which is right by the document must not get; the others are about what is there."""
-BEYOND_SCHEMAS = re.compile(
-    # by pointer and reason: what depends on other fields, on other rows or on the clock, or is a language of its own
-    r"/accessToken|/apiKey|/webhookSecret|/accountId|/wabaId|/options|/types no types of events|/data is not base64|"
-    r"/expiresAt|/emoji must be one emoji|/since|/until|/by|the body must have|must name the file by|"
-    r"(cursor|since|until|types|by) must be|after is beyond|/headers|/url|/interactive|/contacts|"
-    r"/tag is nothing|/sha256 is no file|confirm must be|/components|"
-    r"half of a surrogate pair|character NUL|/eventIds|/phone|/sendAt|Last-Event-ID"
-)
-THERE = {
-    "companyId": "alpha",
-    "chatId": CHAT,
-    "phoneIndex": 0,
-    "messageId": "1",
-    "keyId": "1",
-    "hookId": "1",
-    "taskId": "1",
-}
-"""What a path names in half of the requests: it exists, so that more than the path is looked at."""
-UNHURRIED = {"Authorization": f"Bearer {KEY}", "Prefer": "respond-async"}
-"""A task is not waited for: no process carries it out here."""
+METHODS = ("get", "put", "post", "delete", "patch")
+MODES = ("positive", "negative")
 
 
 @cache
-def described() -> dict[str, APIOperation[Any, Any, Any, Any]]:
-    """Return the operations by name; what limits or removes something comes last."""
-    load_all_checks()
-    # no keys of its own: wrong ones are answered ever more slowly
-    config = SchemathesisConfig.from_dict({"generation": {"with-security-parameters": False}})
-    schema = schemathesis.openapi.from_dict(openapi_document(), config=config)
-    read = list(schema.get_all_operations())
-    found = [one.ok() for one in read if isinstance(one, Ok)]
-    assert len(found) == len(read), "schemathesis cannot read an operation"
-    found.sort(key=lambda one: (one.method.upper() == "DELETE") + 2 * ("limits" in one.path))
-    return {one.label: one for one in found}
+def labels() -> list[str]:
+    """Return the names of the operations; what limits or removes something comes last."""
+    paths = openapi_document()["paths"]
+    found = [(method, path) for path, operations in paths.items() for method in METHODS if method in operations]
+    found.sort(key=lambda one: (one[0] == "delete") + 2 * ("limits" in one[1]))
+    return [f"{method.upper()} {path}" for method, path in found]
+
+
+@pytest.fixture(scope="module")
+def conformity() -> ModuleType:
+    """The module that makes and judges requests."""
+    from tests.api import conformity as module  # noqa: PLC0415 - see there
+
+    assert set(module.described()) == set(labels())
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -92,49 +53,16 @@ def own_env(servers: Servers) -> Iterator[ApiEnv]:
     shutil.rmtree(home)
 
 
-def require_conformity(env: ApiEnv, label: str, mode: GenerationMode, *, examples: int) -> None:
-    """Make requests of an operation, and check their answers."""
-    operation = described()[label]
-    known = {one.name: THERE[one.name] for one in operation.path_parameters if one.name in THERE}
-    strategy = operation.as_strategy(mode, path_parameters=known if mode is GenerationMode.POSITIVE else None)
-
-    @seed(1)
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def conforms(case: Case[Any]) -> None:
-        # what the case brings itself would win
-        case.headers.update(UNHURRIED)
-        answer = case.call(base_url=env.url, timeout=30)
-        chosen = [name for name in CHOSEN if name != "not_a_server_error" or label not in DOWN_IS_AN_ANSWER]
-        checks: Any = CHECKS.get_by_names(chosen)
-        case.validate_response(answer, checks=checks, headers=UNHURRIED)
-        if mode is GenerationMode.POSITIVE and answer.status_code in (400, 404, 422):
-            problem = json.loads(answer.content)
-            name = problem["type"].rsplit(":", 1)[-1]
-            is_form = name in ABOUT_THE_FORM and not BEYOND_SCHEMAS.search(problem["detail"])
-            assert not is_form, f"{label}: {problem} for {case.as_curl_command()}"
-
-    try:
-        conforms()
-    except Unsatisfiable:
-        # it takes nothing that could be wrong
-        assert mode is GenerationMode.NEGATIVE
-
-
-@pytest.mark.parametrize("mode", list(GenerationMode), ids=str)
-@pytest.mark.parametrize("label", described())
-def test_an_operation_does_what_the_document_says(own_env: ApiEnv, label: str, mode: GenerationMode) -> None:
-    require_conformity(own_env, label, mode, examples=1)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("label", labels())
+def test_an_operation_does_what_the_document_says(
+    own_env: ApiEnv, conformity: ModuleType, label: str, mode: str
+) -> None:
+    conformity.require_conformity(own_env, label, mode, examples=1)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mode", list(GenerationMode), ids=str)
-@pytest.mark.parametrize("label", described())
-def test_an_operation_does_it_for_many_requests(own_env: ApiEnv, label: str, mode: GenerationMode) -> None:
-    require_conformity(own_env, label, mode, examples=10)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("label", labels())
+def test_an_operation_does_it_for_many_requests(own_env: ApiEnv, conformity: ModuleType, label: str, mode: str) -> None:
+    conformity.require_conformity(own_env, label, mode, examples=10)

@@ -18,7 +18,6 @@ from tests.support.examples import examples
 
 QUICK = settings(
     max_examples=examples(50),
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 OURS = ("message", "phoneIndex", "quotedMessageId", "desired")

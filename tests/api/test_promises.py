@@ -27,7 +27,6 @@ QUICK = settings(
     max_examples=25,
     # without shrinking, which took minutes of a failing run
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 OF_THE_DAY: Final = {"internal_error"}
@@ -194,7 +193,6 @@ def test_whatever_the_document_calls_right_is_answered(
             chatId=CHAT,
             messageId=1,
             contactId=CHAT,
-            conversationId=1,
             phoneIndex=1,
             keyId=1,
             hookId=1,

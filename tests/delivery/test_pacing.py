@@ -135,7 +135,7 @@ class TestTokens:
             for end in range(start, len(sent)):
                 assert end - start + 1 <= burst + (sent[end] - sent[start]) / every_s + 1e-6
 
-    @trials(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @trials(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         every_s=some.sampled_from([500.0, 2000.0, 7500.0]),
         burst=some.integers(1, 8),

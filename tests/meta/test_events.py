@@ -286,7 +286,7 @@ def mutated(draw: st.DrawFn) -> Any:
     return payload
 
 
-@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(80), suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 def test_no_payload_breaks_the_reading(payload: Any) -> None:
     found = read(payload)

@@ -204,7 +204,7 @@ def test_a_connection_that_ends_while_it_is_noted_was_not_written_to() -> None:
 ANSWERS: Final = {name: WHOLE[name][0] for name in ("length", "chunks", "interim", "none", "older", "to the end")}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     name=st.sampled_from(sorted(ANSWERS)),
     kept=st.integers(0, 200),

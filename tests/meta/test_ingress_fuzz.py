@@ -24,7 +24,6 @@ from tests.support.examples import examples
 pytestmark = pytest.mark.timeout(300)
 FUZZ = settings(
     max_examples=examples(15),
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
 PURE = settings(FUZZ, max_examples=examples(75))

@@ -322,7 +322,6 @@ def fuzzed(portless: MakeSettings) -> Settings:
 
 @hypothesis_settings(
     max_examples=examples(15),
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(payloads=st.lists(mutated(), min_size=8, max_size=16))

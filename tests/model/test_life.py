@@ -47,5 +47,5 @@ def env(look: Look, database_url: str) -> Iterator[StoreEnv]:
 def test_every_order_of_events_keeps_the_promises(env: StoreEnv, look: Look, tmp_path: Path) -> None:
     run_state_machine_as_test(
         lambda: Life(env, look, tmp_path),  # type: ignore[arg-type]  # any function that makes a machine will do
-        settings=settings(stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
+        settings=settings(stateful_step_count=40, suppress_health_check=list(HealthCheck)),
     )

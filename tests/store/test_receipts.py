@@ -314,7 +314,7 @@ starts = st.sampled_from(["sending", "sent", "in_doubt", "queued", "failed"])
 states = st.lists(st.sampled_from(ORDER), min_size=1, max_size=8)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     start=starts, arrived=states, cuts=st.lists(st.booleans(), min_size=8, max_size=8), answered_at=st.integers(0, 9)
 )

@@ -117,7 +117,7 @@ def take(env: DecideEnv, step: str, slot: str, argument: float) -> None:  # noqa
             env.refuse = None
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60))
 @given(STEPS, st.booleans())
 def test_whatever_happens_the_invariants_hold(steps: list[tuple[str, float]], adopt: bool) -> None:
     """No slot ever has two processes (the env asserts it), death is proved before the next life, and a stop always

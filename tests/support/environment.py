@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,6 +56,13 @@ def use_memory_for_files() -> None:
     if min(facts.f_bavail * facts.f_frsize, psutil.virtual_memory().available) >= ENOUGH_MEMORY:
         os.environ["TMPDIR"] = str(MEMORY)
         tempfile.tempdir = None
+
+
+def keep_compiled_modules() -> None:
+    """Write compiled modules, whatever the machine's environment says: the suite starts some thousand processes, and
+    each would compile all that it imports (0.1 to 0.3 s)."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def clean(**given: object) -> dict[str, str]:
