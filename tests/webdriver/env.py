@@ -60,22 +60,28 @@ IMPATIENT = replace(QUICK, probe_within_s=2.0, silent_s=3.0)
 
 def run(scenario: Coroutine[Any, Any, _T]) -> _T:
     """Run a scenario on uvloop, as the product does; an error that is not awaited fails the test."""
+    return uvloop.run(watched(scenario))
 
-    async def watched() -> _T:
-        forgotten: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: forgotten.append(context))
-        result = await scenario
-        assert not forgotten, forgotten
-        return result
 
-    return uvloop.run(watched())
+async def watched(scenario: Coroutine[Any, Any, _T]) -> _T:
+    """Await a scenario; an error that is not awaited fails the test."""
+    forgotten: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: forgotten.append(context))
+    result = await scenario
+    assert not forgotten, forgotten
+    return result
 
 
 class Web:
-    """The page and its phones, served from a thread of their own."""
+    """The page and its phones, served from a thread of their own.
+
+    Attributes:
+        since: number of the ledger's entry after which a test looks.
+    """
 
     def __init__(self, directory: Path, *, code_life_s: float = 20.0) -> None:
         self.directory, self._code_life_s = directory, code_life_s
+        self.since = 0
         self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}/web/"
         self.start()
@@ -135,11 +141,11 @@ class Web:
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """Return what the ledger holds of one event, oldest first."""
-        return [entry.fields for entry in self.ledger.scan() if entry.event == event]
+        return [entry.fields for entry in self.ledger.scan(self.since) if entry.event == event]
 
     def arrived(self, body: str | None = None) -> list[LedgerEntry]:
         """Return what the phone truly got, all of it or one text."""
-        found = [entry for entry in self.ledger.scan() if entry.event == "message_arrived"]
+        found = [entry for entry in self.ledger.scan(self.since) if entry.event == "message_arrived"]
         return [entry for entry in found if body is None or entry.fields["body"] == body]
 
 
@@ -160,6 +166,11 @@ class MemoryStore:
     received_until: dict[int, datetime] = field(default_factory=dict)
     sent: list[str] = field(default_factory=list)
     away: bool = False
+
+    def forget(self) -> None:
+        """Drop what was sent and received; the state of sessions and their links stay."""
+        for kept in (self.raw, self.messages, self.receipts, self.contacts, self.sent):
+            kept.clear()
 
     def want(self, connection_id: int, desired: DesiredSession = DesiredSession.LINKED) -> None:
         """Say what a session should be."""
@@ -451,4 +462,5 @@ __all__ = [
     "soon",
     "strangers",
     "successor",
+    "watched",
 ]

@@ -18,7 +18,18 @@ from shared.messages import Dead, InDoubt, Outcome, Retry, Sent
 from shared.states import DesiredSession, MessageState, SessionState
 from shared.store.messages import Doubt
 from tests.support.waiting import eventually_async
-from tests.webdriver.env import QUICK, SessionEnv, Tokens, Web, kill_browser, message, run, session_env, soon
+from tests.webdriver.env import (
+    QUICK,
+    SessionEnv,
+    Tokens,
+    Web,
+    kill_browser,
+    message,
+    run,
+    session_env,
+    soon,
+)
+from tests.webdriver.kept_session import KeptSession
 from webdriver.chromium import profile
 
 PHONE = "60111222333"
@@ -55,25 +66,23 @@ CHATS = {
 """What a client may write, and the chat that the page knows it by."""
 
 
-def test_text_arrives_once_under_the_id_that_was_stored_before(home: Path, web: Web) -> None:
-    async def scenario() -> None:
-        async with session_env(home, web) as here:
-            await here.link()
-            for number, (chat_id, chat) in enumerate(CHATS.items()):
-                await arrives_once(here, chat_id, chat, number)
-            assert here.store.messages == {}, "our own message came in as another person's"
+def test_text_arrives_once_under_the_id_that_was_stored_before(kept_session: KeptSession) -> None:
+    async def scenario(here: SessionEnv) -> None:
+        for number, (chat_id, chat) in enumerate(CHATS.items()):
+            await arrives_once(here, chat_id, chat, number)
+        assert here.store.messages == {}, "our own message came in as another person's"
 
     async def arrives_once(here: SessionEnv, chat_id: str, chat: str, earlier: int) -> None:
         arrived_when_stored: list[int] = []
 
         async def look(_: str) -> None:
-            arrived_when_stored.append(len(web.arrived()))
+            arrived_when_stored.append(len(here.web.arrived()))
 
         tokens = Tokens(look)
         body = f"Grüße 👋 {earlier}\n\"quoted\" 'and' </script>"
         outcome = await here.channel.send(message(body, chat_id), tokens.record, by())
-        (arrival,) = web.arrived(body)
-        assert len(web.arrived()) == earlier + 1
+        (arrival,) = here.web.arrived(body)
+        assert len(here.web.arrived()) == earlier + 1
         assert outcome == Sent(provider_id=tokens[0])
         assert arrived_when_stored == [earlier]
         assert len(tokens) == 1
@@ -91,45 +100,41 @@ def test_text_arrives_once_under_the_id_that_was_stored_before(home: Path, web: 
             (tokens[0], 1)
         }
 
-    run(scenario())
+    kept_session.run(scenario)
 
 
-def test_reply_quotes_what_was_written(home: Path, web: Web) -> None:
-    async def scenario() -> None:
-        async with session_env(home, web) as here:
-            await here.link()
-            question = (await here.order(PHONE, "messages", {"from": "60123456789", "body": "open today?"}))["id"]
-            await soon(lambda: here.store.messages)
-            sent = await here.channel.send(
-                message("yes", content={"body": "yes", "quoted": question}), Tokens().record, by()
-            )
-            assert isinstance(sent, Sent)
-            assert web.arrived("yes")[0].fields["quoted"] == question
-            unknown = "false_60123456789@c.us_3EB0000000000000000000"
-            refused = await here.channel.send(
-                message("no", content={"body": "no", "quoted": unknown}), Tokens().record, by()
-            )
-            assert isinstance(refused, Dead) and refused.code == "quoted_message_unknown"
-            assert web.arrived("no") == []
+def test_reply_quotes_what_was_written(kept_session: KeptSession) -> None:
+    async def scenario(here: SessionEnv) -> None:
+        question = (await here.order(PHONE, "messages", {"from": "60123456789", "body": "open today?"}))["id"]
+        await soon(lambda: here.store.messages)
+        sent = await here.channel.send(
+            message("yes", content={"body": "yes", "quoted": question}), Tokens().record, by()
+        )
+        assert isinstance(sent, Sent)
+        assert here.web.arrived("yes")[0].fields["quoted"] == question
+        unknown = "false_60123456789@c.us_3EB0000000000000000000"
+        refused = await here.channel.send(
+            message("no", content={"body": "no", "quoted": unknown}), Tokens().record, by()
+        )
+        assert isinstance(refused, Dead) and refused.code == "quoted_message_unknown"
+        assert here.web.arrived("no") == []
 
-    run(scenario())
+    kept_session.run(scenario)
 
 
-def test_lost_row_is_not_sent(home: Path, web: Web) -> None:
+def test_lost_row_is_not_sent(kept_session: KeptSession) -> None:
     async def fenced(_: str) -> None:
         raise Fenced("another incarnation owns the row")
 
-    async def scenario() -> None:
-        async with session_env(home, web) as here:
-            await here.link()
-            with pytest.raises(Fenced):
-                await here.channel.send(message(), Tokens(fenced).record, by())
-            assert isinstance(await here.channel.send(message("next"), Tokens().record, by()), Sent), (
-                "the session stayed locked"
-            )
-            assert [entry.fields["body"] for entry in web.arrived()] == ["next"]
+    async def scenario(here: SessionEnv) -> None:
+        with pytest.raises(Fenced):
+            await here.channel.send(message(), Tokens(fenced).record, by())
+        assert isinstance(await here.channel.send(message("next"), Tokens().record, by()), Sent), (
+            "the session stayed locked"
+        )
+        assert [entry.fields["body"] for entry in here.web.arrived()] == ["next"]
 
-    run(scenario())
+    kept_session.run(scenario)
 
 
 def test_what_cannot_be_sent_is_dead_or_refunded(home: Path, web: Web) -> None:
@@ -164,18 +169,16 @@ RESULTS: list[tuple[str, type, str]] = [
 ]
 
 
-def test_results_and_errors_of_the_page(home: Path, web: Web) -> None:
-    async def scenario() -> None:
-        async with session_env(home, web) as here:
-            await here.link()
-            for number, (fault, outcome, code) in enumerate(RESULTS):
-                await here.order(PHONE, "faults", {"fail_sends": [fault]})
-                result = await here.channel.send(message(id=7 + number), Tokens().record, by())
-                assert isinstance(result, outcome) and not isinstance(result, Sent), fault
-                assert result.code == code
-            assert web.arrived() == []
+def test_results_and_errors_of_the_page(kept_session: KeptSession) -> None:
+    async def scenario(here: SessionEnv) -> None:
+        for number, (fault, outcome, code) in enumerate(RESULTS):
+            await here.order(PHONE, "faults", {"fail_sends": [fault]})
+            result = await here.channel.send(message(id=7 + number), Tokens().record, by())
+            assert isinstance(result, outcome) and not isinstance(result, Sent), fault
+            assert result.code == code
+        assert here.web.arrived() == []
 
-    run(scenario())
+    kept_session.run(scenario)
 
 
 def test_second_attempt_keeps_its_id_unless_the_chat_has_another_now(home: Path, web: Web) -> None:
@@ -198,22 +201,20 @@ def test_second_attempt_keeps_its_id_unless_the_chat_has_another_now(home: Path,
     run(scenario())
 
 
-def test_answer_after_the_deadline_is_in_doubt_and_found_later(home: Path, web: Web) -> None:
-    async def scenario() -> None:
-        async with session_env(home, web) as here:
-            await here.link()
-            await here.order(PHONE, "faults", {"hold_before_s": 3.0})
-            tokens = Tokens()
-            late = await here.channel.send(message(), tokens.record, by(2.0))
-            assert isinstance(late, InDoubt) and late.code == "page_answer_late"
-            assert await here.channel.look_up(doubt(tokens[0])) is None, "the send is still under way"
-            assert web.arrived() == []
-            await soon(web.arrived)
-            found = await outcome_of(here, tokens[0])
-            assert found == Sent(provider_id=tokens[0])
-            assert len(web.arrived()) == 1
+def test_answer_after_the_deadline_is_in_doubt_and_found_later(kept_session: KeptSession) -> None:
+    async def scenario(here: SessionEnv) -> None:
+        await here.order(PHONE, "faults", {"hold_before_s": 3.0})
+        tokens = Tokens()
+        late = await here.channel.send(message(), tokens.record, by(2.0))
+        assert isinstance(late, InDoubt) and late.code == "page_answer_late"
+        assert await here.channel.look_up(doubt(tokens[0])) is None, "the send is still under way"
+        assert here.web.arrived() == []
+        await soon(here.web.arrived)
+        found = await outcome_of(here, tokens[0])
+        assert found == Sent(provider_id=tokens[0])
+        assert len(here.web.arrived()) == 1
 
-    run(scenario())
+    kept_session.run(scenario)
 
 
 def test_killed_after_the_phone_took_it_is_looked_up_as_sent(home: Path, web: Web) -> None:
@@ -289,23 +290,21 @@ def test_reload_in_the_middle_of_a_send_is_in_doubt_and_resolved(home: Path, web
     run(scenario())
 
 
-def test_one_message_at_a_time_in_a_session(home: Path, web: Web) -> None:
-    async def scenario() -> None:
-        async with session_env(home, web) as here:
-            await here.link()
-            await here.order(PHONE, "faults", {"hold_after_s": 0.2})
-            outcomes = await asyncio.gather(
-                *(here.channel.send(message(f"number {n}"), Tokens().record, by()) for n in range(5))
-            )
-            assert all(isinstance(outcome, Sent) for outcome in outcomes)
-            assert [entry.fields["body"] for entry in web.arrived()] == [f"number {n}" for n in range(5)]
-            slow = asyncio.create_task(here.channel.send(message("slow"), Tokens().record, by()))
-            await asyncio.sleep(0.05)
-            busy = await here.channel.send(message("busy"), Tokens().record, by(1.05))
-            assert isinstance(busy, Retry) and busy.code == "session_busy" and not busy.counts
-            assert isinstance(await slow, Sent)
+def test_one_message_at_a_time_in_a_session(kept_session: KeptSession) -> None:
+    async def scenario(here: SessionEnv) -> None:
+        await here.order(PHONE, "faults", {"hold_after_s": 0.2})
+        outcomes = await asyncio.gather(
+            *(here.channel.send(message(f"number {n}"), Tokens().record, by()) for n in range(5))
+        )
+        assert all(isinstance(outcome, Sent) for outcome in outcomes)
+        assert [entry.fields["body"] for entry in here.web.arrived()] == [f"number {n}" for n in range(5)]
+        slow = asyncio.create_task(here.channel.send(message("slow"), Tokens().record, by()))
+        await asyncio.sleep(0.05)
+        busy = await here.channel.send(message("busy"), Tokens().record, by(1.05))
+        assert isinstance(busy, Retry) and busy.code == "session_busy" and not busy.counts
+        assert isinstance(await slow, Sent)
 
-    run(scenario())
+    kept_session.run(scenario)
 
 
 def test_slow_and_lost_acks(home: Path, web: Web) -> None:

@@ -19,6 +19,7 @@ from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store.messages import Doubt
 from tests.support.waiting import patience_s
 from tests.webdriver.env import SessionEnv, Tokens, Web, kill_browser, message, run, session_env, soon
+from tests.webdriver.kept_session import KeptSession
 from webdriver.chromium.browser import Browser
 from webdriver.page import vcards
 from webdriver.page.operations import OPERATIONS
@@ -85,65 +86,65 @@ def media(sha256: str, mimetype: str, filename: str = "", **more: Any) -> dict[s
     return {"media": {"sha256": sha256, "mimetype": mimetype, "size": len(PNG), "filename": filename}, **more}
 
 
-def test_every_type_of_message_arrives_as_it_was_meant(home: Path, web: Web) -> None:
-    async def scenario() -> None:
-        async with session_env(home, web) as here:
-            await here.link()
-            sender = Sender(here)
-            digest = hashlib.sha256(PNG).hexdigest()
-            assert await stored(here, PNG) == digest
-            question = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "which one?"}))["id"]
-            await soon(lambda: here.store.messages)
-            names = {
-                "image": await sender.sent(
-                    "image", media(digest, "image/png", "cat.png", caption="a <b>cat</b>", quoted=question)
-                ),
-                "video": await sender.sent("video", media(digest, "video/mp4")),
-                "audio": await sender.sent("audio", media(digest, "audio/mpeg", "song.mp3")),
-                "ptt": await sender.sent("audio", media(digest, "audio/ogg", voice=True)),
-                "document": await sender.sent(
-                    "document", media(digest, "application/pdf", "offer.pdf", caption="our offer")
-                ),
-                "sticker": await sender.sent("sticker", media(digest, "image/webp")),
-                "location": await sender.sent(
-                    "location", {"latitude": 3.139, "longitude": -101.6869, "name": "Here", "address": "1 Road"}
-                ),
-                "vcard": await sender.sent("contacts", {"contacts": [ALICE]}),
-                "multi_vcard": await sender.sent(
-                    "contacts",
-                    {"contacts": [ALICE, {"name": {"formatted_name": "Bo"}, "phones": [{"phone": "60111"}]}]},
-                ),
-            }
-            arrived = {row["type"]: row for row in web.events("message_arrived")}
-            assert {kind: row["message_id"] for kind, row in arrived.items()} == names
-            assert {row["times"] for row in arrived.values()} == {1}
-            for kind in ("image", "video", "audio", "ptt", "document", "sticker"):
-                assert arrived[kind]["sha256"] == digest, kind
-                assert arrived[kind]["body"] == "", "a thumbnail is no text"
-            assert (arrived["image"]["caption"], arrived["image"]["quoted"]) == ("a <b>cat</b>", question)
-            assert arrived["document"]["media"] | {"filehash": ""} == {
-                "filehash": "",
-                "size": len(PNG),
-                "mimetype": "application/pdf",
-                "filename": "offer.pdf",
-            }
-            assert arrived["document"]["caption"] == "our offer"
-            assert arrived["video"]["media"]["filename"] == "video.mp4", "a file without a name is named by its type"
-            assert arrived["ptt"]["media"]["mimetype"] == "audio/ogg"
-            assert (arrived["location"]["lat"], arrived["location"]["lng"], arrived["location"]["loc"]) == (
-                3.139,
-                -101.6869,
-                "Here\n1 Road",
-            )
-            (read_back,) = vcards.contacts([arrived["vcard"]["body"]])
-            assert read_back["name"]["formatted_name"] == "Ali; Baba, \\o/"
-            assert [phone["wa_id"] for phone in read_back["phones"]] == ["60123456780", "60123456781"]
-            assert read_back["org"] == ALICE["org"] and read_back["emails"] == ALICE["emails"]
-            assert [row["displayName"] for row in arrived["multi_vcard"]["vcardList"]] == ["Ali; Baba, \\o/", "Bo"]
-            assert list((home / "sessions" / "staged" / "1").glob("bulkhead-*")) == [], "a copy of a file stayed behind"
-            await soon(lambda: len([row for row in here.store.receipts if row.state == "read"]) == len(names))
+def test_every_type_of_message_arrives_as_it_was_meant(kept_session: KeptSession) -> None:
+    async def scenario(here: SessionEnv) -> None:
+        sender = Sender(here)
+        digest = hashlib.sha256(PNG).hexdigest()
+        assert await stored(here, PNG) == digest
+        question = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "which one?"}))["id"]
+        await soon(lambda: here.store.messages)
+        names = {
+            "image": await sender.sent(
+                "image", media(digest, "image/png", "cat.png", caption="a <b>cat</b>", quoted=question)
+            ),
+            "video": await sender.sent("video", media(digest, "video/mp4")),
+            "audio": await sender.sent("audio", media(digest, "audio/mpeg", "song.mp3")),
+            "ptt": await sender.sent("audio", media(digest, "audio/ogg", voice=True)),
+            "document": await sender.sent(
+                "document", media(digest, "application/pdf", "offer.pdf", caption="our offer")
+            ),
+            "sticker": await sender.sent("sticker", media(digest, "image/webp")),
+            "location": await sender.sent(
+                "location", {"latitude": 3.139, "longitude": -101.6869, "name": "Here", "address": "1 Road"}
+            ),
+            "vcard": await sender.sent("contacts", {"contacts": [ALICE]}),
+            "multi_vcard": await sender.sent(
+                "contacts",
+                {"contacts": [ALICE, {"name": {"formatted_name": "Bo"}, "phones": [{"phone": "60111"}]}]},
+            ),
+        }
+        arrived = {row["type"]: row for row in here.web.events("message_arrived")}
+        assert {kind: row["message_id"] for kind, row in arrived.items()} == names
+        assert {row["times"] for row in arrived.values()} == {1}
+        for kind in ("image", "video", "audio", "ptt", "document", "sticker"):
+            assert arrived[kind]["sha256"] == digest, kind
+            assert arrived[kind]["body"] == "", "a thumbnail is no text"
+        assert (arrived["image"]["caption"], arrived["image"]["quoted"]) == ("a <b>cat</b>", question)
+        assert arrived["document"]["media"] | {"filehash": ""} == {
+            "filehash": "",
+            "size": len(PNG),
+            "mimetype": "application/pdf",
+            "filename": "offer.pdf",
+        }
+        assert arrived["document"]["caption"] == "our offer"
+        assert arrived["video"]["media"]["filename"] == "video.mp4", "a file without a name is named by its type"
+        assert arrived["ptt"]["media"]["mimetype"] == "audio/ogg"
+        assert (arrived["location"]["lat"], arrived["location"]["lng"], arrived["location"]["loc"]) == (
+            3.139,
+            -101.6869,
+            "Here\n1 Road",
+        )
+        (read_back,) = vcards.contacts([arrived["vcard"]["body"]])
+        assert read_back["name"]["formatted_name"] == "Ali; Baba, \\o/"
+        assert [phone["wa_id"] for phone in read_back["phones"]] == ["60123456780", "60123456781"]
+        assert read_back["org"] == ALICE["org"] and read_back["emails"] == ALICE["emails"]
+        assert [row["displayName"] for row in arrived["multi_vcard"]["vcardList"]] == ["Ali; Baba, \\o/", "Bo"]
+        assert list((here.context.home / "sessions" / "staged" / "1").glob("bulkhead-*")) == [], (
+            "a copy of a file stayed behind"
+        )
+        await soon(lambda: len([row for row in here.store.receipts if row.state == "read"]) == len(names))
 
-    run(scenario())
+    kept_session.run(scenario)
 
 
 def test_everything_that_is_done_to_a_message_arrives_once(home: Path, web: Web) -> None:
@@ -205,65 +206,60 @@ def test_everything_that_is_done_to_a_message_arrives_once(home: Path, web: Web)
     run(scenario())
 
 
-def test_what_cannot_be_done_is_dead_and_touches_nothing(home: Path, web: Web) -> None:
-    async def scenario() -> None:
-        async with session_env(home, web) as here:
-            await here.link()
-            sender = Sender(here)
-            theirs = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "a question"}))["id"]
-            await soon(lambda: here.store.messages)
-            unknown = f"true_{CHAT}_3EB0000000000000000000"
-            digest = await stored(here, PNG)
-            refused = {
-                "message_not_ours": await sender.send("delete", {"target": theirs, "everyone": True}),
-                "message_not_editable": await sender.send("edit", {"target": theirs, "body": "x"}),
-                "message_unknown": await sender.send("reaction", {"target": unknown, "emoji": "👍"}),
-                "media_unknown": await sender.send("image", media("0" * 64, "image/png")),
-                "media_refused": await sender.send("image", media(digest, "application/pdf")),
-                "media_unusable": await sender.send("image", {"media": {"id": "900"}}),
-                "address_refused": await sender.send("image", {"media": {"link": "ftp://127.0.0.1/cat.png"}}),
-                "expired": await sender.send("typing", {"lasts_s": 5}, created_at=utc_now() - timedelta(seconds=40)),
-            }
-            assert {code: (type(outcome), getattr(outcome, "code", "")) for code, outcome in refused.items()} == {
-                code: (Dead, code) for code in refused
-            }
-            for wrong in ("forged", "wamid.AAA"):
-                outcome = await sender.send("edit", {"target": wrong, "body": "x"})
-                assert isinstance(outcome, Dead) and outcome.code == "message_unknown"
-            written = {"device_linked", "customer_wrote"}
-            assert {entry.event for entry in web.ledger.scan()} == written
+def test_what_cannot_be_done_is_dead_and_touches_nothing(kept_session: KeptSession) -> None:
+    async def scenario(here: SessionEnv) -> None:
+        sender = Sender(here)
+        theirs = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "a question"}))["id"]
+        await soon(lambda: here.store.messages)
+        unknown = f"true_{CHAT}_3EB0000000000000000000"
+        digest = await stored(here, PNG)
+        refused = {
+            "message_not_ours": await sender.send("delete", {"target": theirs, "everyone": True}),
+            "message_not_editable": await sender.send("edit", {"target": theirs, "body": "x"}),
+            "message_unknown": await sender.send("reaction", {"target": unknown, "emoji": "👍"}),
+            "media_unknown": await sender.send("image", media("0" * 64, "image/png")),
+            "media_refused": await sender.send("image", media(digest, "application/pdf")),
+            "media_unusable": await sender.send("image", {"media": {"id": "900"}}),
+            "address_refused": await sender.send("image", {"media": {"link": "ftp://127.0.0.1/cat.png"}}),
+            "expired": await sender.send("typing", {"lasts_s": 5}, created_at=utc_now() - timedelta(seconds=40)),
+        }
+        assert {code: (type(outcome), getattr(outcome, "code", "")) for code, outcome in refused.items()} == {
+            code: (Dead, code) for code in refused
+        }
+        for wrong in ("forged", "wamid.AAA"):
+            outcome = await sender.send("edit", {"target": wrong, "body": "x"})
+            assert isinstance(outcome, Dead) and outcome.code == "message_unknown"
+        assert {entry.event for entry in here.web.ledger.scan(here.web.since)} == {"customer_wrote"}
 
-            await here.order(PHONE, "faults", {"fail_sends": ["ERROR_UPLOAD"]})
-            upload = await sender.send("image", media(digest, "image/png"))
-            assert isinstance(upload, Retry) and upload.code == "upload_failed"
-            await here.order(PHONE, "faults", {"fail_sends": ["ERROR_NETWORK"]})
-            ours = await sender.send("text", {"body": "maybe"})
-            assert isinstance(ours, InDoubt)
-            answer = await sender.sent("text", {"body": "before"})
-            await here.order(PHONE, "faults", {"fail_sends": ["ERROR_EXPIRED"]})
-            edit = await sender.send("edit", {"target": answer, "body": "after"})
-            assert isinstance(edit, InDoubt), "wa-js returns no result of an edit"
-            unmade = await sender.look_up()
-            assert isinstance(unmade, Retry) and unmade.code == "not_sent"
+        await here.order(PHONE, "faults", {"fail_sends": ["ERROR_UPLOAD"]})
+        upload = await sender.send("image", media(digest, "image/png"))
+        assert isinstance(upload, Retry) and upload.code == "upload_failed"
+        await here.order(PHONE, "faults", {"fail_sends": ["ERROR_NETWORK"]})
+        ours = await sender.send("text", {"body": "maybe"})
+        assert isinstance(ours, InDoubt)
+        answer = await sender.sent("text", {"body": "before"})
+        await here.order(PHONE, "faults", {"fail_sends": ["ERROR_EXPIRED"]})
+        edit = await sender.send("edit", {"target": answer, "body": "after"})
+        assert isinstance(edit, InDoubt), "wa-js returns no result of an edit"
+        unmade = await sender.look_up()
+        assert isinstance(unmade, Retry) and unmade.code == "not_sent"
 
-    run(scenario())
+    kept_session.run(scenario)
 
 
-def test_a_file_from_an_address_is_fetched_and_sent(home: Path, web: Web) -> None:
-    async def scenario() -> None:
-        async with session_env(home, web) as here:
-            await here.link()
-            # the sandbox's own code is a picture that any client may fetch
-            link = f"http://127.0.0.1:{web.port}/web/qr.svg?code=hello"
-            sent = await Sender(here).send("document", {"media": {"link": link}, "filename": "code.svg"})
-            assert isinstance(sent, Sent), sent
-            (arrived,) = web.events("message_arrived")
-            assert arrived["media"]["filename"] == "code.svg"
-            assert await here.storage.read("demo", arrived["sha256"])
-            gone = await Sender(here).send("document", {"media": {"link": f"http://127.0.0.1:{web.port}/nowhere"}})
-            assert isinstance(gone, Dead) and gone.code == "http_404"
+def test_a_file_from_an_address_is_fetched_and_sent(kept_session: KeptSession) -> None:
+    async def scenario(here: SessionEnv) -> None:
+        # the sandbox's own code is a picture that any client may fetch
+        link = f"http://127.0.0.1:{here.web.port}/web/qr.svg?code=hello"
+        sent = await Sender(here).send("document", {"media": {"link": link}, "filename": "code.svg"})
+        assert isinstance(sent, Sent), sent
+        (arrived,) = here.web.events("message_arrived")
+        assert arrived["media"]["filename"] == "code.svg"
+        assert await here.storage.read("demo", arrived["sha256"])
+        gone = await Sender(here).send("document", {"media": {"link": f"http://127.0.0.1:{here.web.port}/nowhere"}})
+        assert isinstance(gone, Dead) and gone.code == "http_404"
 
-    run(scenario())
+    kept_session.run(scenario)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
