@@ -30,11 +30,10 @@ import psycopg2  # noqa: E402 - as below
 
 from embedded import addresses  # noqa: E402 - the repository is made importable above
 from shared.kinds import KINDS  # noqa: E402 - the repository is made importable above
-from shared.process import runtime  # noqa: E402
+from shared.process import control_client, runtime  # noqa: E402
 from shared.process.journal import JournalEntry, JournalReader, SupervisionEvent  # noqa: E402
 from shared.process.slot_lock import read_holder  # noqa: E402
 from shared.settings import load  # noqa: E402
-from supervision.ipc import control  # noqa: E402
 
 
 class SupervisedHome:
@@ -108,8 +107,8 @@ class SupervisedHome:
     def slots(self) -> dict[str, Any]:
         """The orchestrator's snapshot of its slots."""
         # between the death of one orchestrator and the start of the next there is no answer
-        with suppress(control.NoOrchestrator):
-            return dict(control.ask(runtime.control_socket(self.home), {"command": "status"})["status"]["slots"])
+        with suppress(control_client.NoOrchestrator):
+            return dict(control_client.ask(runtime.control_socket(self.home), {"command": "status"})["status"]["slots"])
         return {}
 
     def all_ready(self) -> list[str]:

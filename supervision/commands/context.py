@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from shared.kinds import ProcessKind
-from shared.process import runtime
+from shared.process import control_client, runtime
 from shared.process.slot_lock import is_free, read_holder
 from shared.settings import Settings
 from supervision.decisions.restart_policy import Policy
 from supervision.environment import ChildConfig, EmbeddedAddresses, complete, prepare, read_settings
-from supervision.ipc import control
 
 
 class CommandExit(IntEnum):
@@ -41,8 +40,8 @@ def is_running(home: Path) -> bool:
 def ask_home(home: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the orchestrator over a home. Creates nothing. Raises `NoOrchestrator` and `OrchestratorRefused`."""
     if not is_running(home):
-        raise control.NoOrchestrator(f"Nothing runs over {home}.")
-    return control.ask_running(runtime.control_socket(home), runtime.orchestrator_lock_file(home), request)
+        raise control_client.NoOrchestrator(f"Nothing runs over {home}.")
+    return control_client.ask_running(runtime.control_socket(home), runtime.orchestrator_lock_file(home), request)
 
 
 @dataclass(frozen=True, kw_only=True)

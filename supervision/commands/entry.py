@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Final
 
 from shared.errors import BulkheadError, SettingsInvalid
+from shared.process.control_client import NoOrchestrator, OrchestratorRefused
 from shared.process.exit_codes import ExitCode
 from supervision.commands import (
     alerts,
@@ -38,7 +39,6 @@ from supervision.commands import (
 )
 from supervision.commands.context import CommandExit, Context
 from supervision.decisions.plan import KindUnknown
-from supervision.ipc.control import NoOrchestrator, OrchestratorRefused
 
 COMMANDS: Final[dict[str, ModuleType]] = {
     "run": run,

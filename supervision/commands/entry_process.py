@@ -13,11 +13,11 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Final, NoReturn
 
+from shared.process.control_client import NoOrchestrator
 from shared.process.exit_codes import ExitCode
 from shared.settings import ChildEnvironment
 from supervision.commands.context import CommandExit, Context, is_running
 from supervision.environment import ChildConfig, child_environ
-from supervision.ipc.control import NoOrchestrator
 
 _RECORDER: Final = "recorder"
 _API: Final = "api"

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from shared import table
-from shared.process import runtime, status_file
+from shared.process import control_client, runtime, status_file
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import is_free, read_holder
 from shared.states import SlotState
 from supervision.commands.context import CommandExit, Context, ask_home
-from supervision.ipc import control
 
 HELP = "show every slot, its state and the reason"
 
@@ -41,7 +40,7 @@ def ask(home: Path) -> tuple[dict[str, Any], bool]:
     snapshot."""
     try:
         return ask_home(home, {"command": "status"})["status"], True
-    except control.NoOrchestrator:
+    except control_client.NoOrchestrator:
         return without_orchestrator(home), False
 
 

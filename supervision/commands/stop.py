@@ -10,13 +10,12 @@ from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 
 from shared.numbers import seconds
-from shared.process import runtime
+from shared.process import control_client, runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import read_holder
 from supervision.commands.context import CommandExit, Context, is_running
 from supervision.commands.run import supervise
 from supervision.commands.status import without_orchestrator
-from supervision.ipc import control
 
 HELP = "drain and stop everything"
 
@@ -34,7 +33,7 @@ def run(context: Context, given: Namespace) -> int:
     home = context.settings().bulkhead_home
     try:
         pid = context.ask({"command": "stop"})["pid"]
-    except control.NoOrchestrator:
+    except control_client.NoOrchestrator:
         # It may live without a socket (an older version does not bind it again). The lock names it, and SIGTERM
         # requests the same.
         if is_running(home) and (holder := read_holder(runtime.orchestrator_lock_file(home))):
@@ -56,7 +55,7 @@ def _wait(context: Context, pid: int, given: Namespace) -> int:
         return ExitCode.OK
     try:
         if given.now:
-            with suppress(control.NoOrchestrator):  # it has left already
+            with suppress(control_client.NoOrchestrator):  # it has left already
                 context.ask({"command": "stop"})
         # A pidfd becomes readable at the exit: no polling, and no confusion with a later process of the same pid.
         left_in_time, _, _ = select.select([orchestrator], [], [], given.within)

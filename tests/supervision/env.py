@@ -15,11 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shared.process import runtime
+from shared.process import control_client, runtime
 from shared.process.journal import JournalEntry, JournalReader
 from shared.process.journal import SupervisionEvent as Happened
 from shared.process.slot_lock import read_holder
-from supervision.ipc import control
 from supervision.processes.cgroups import Cgroups
 from tests.support import environment, processes
 from tests.support.waiting import NeverHappened, eventually
@@ -193,14 +192,14 @@ class SupervisionEnv:
 
     def status(self) -> dict[str, Any]:
         """The orchestrator's snapshot, from its control socket."""
-        return dict(control.ask(runtime.control_socket(self.home), {"command": "status"})["status"])
+        return dict(control_client.ask(runtime.control_socket(self.home), {"command": "status"})["status"])
 
     def slot(self, name: str) -> dict[str, Any]:
         """One slot as this orchestrator has it now, everything that the journal reports included; empty when it does
         not answer."""
         try:
             status = self.status()
-        except control.NoOrchestrator:
+        except control_client.NoOrchestrator:
             return {}
         return dict(status["slots"].get(name, {})) if status["pid"] == self.orchestrator.pid else {}
 

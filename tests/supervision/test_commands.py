@@ -13,13 +13,12 @@ import time
 import pytest
 
 from shared import table
-from shared.process import runtime
+from shared.process import control_client, runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from shared.settings import Settings
 from supervision.commands.context import CommandExit
 from supervision.commands.entry import COMMANDS
-from supervision.ipc import control
 from tests.supervision.env import PROGRAM, SupervisionEnv
 from tests.support import environment
 
@@ -261,8 +260,8 @@ def test_wrong_settings_at_sighup_change_nothing(env: SupervisionEnv) -> None:
         lambda: "settings not reloaded: LOG_KEEP='no' is not a whole number" in env.output.read_text(), "the refusal"
     )
     assert env.status()["slots"]["api-0"]["state"] == "ready" and env.count(Happened.EXITED) == 0
-    with pytest.raises(control.OrchestratorRefused, match="LOG_KEEP"):
-        control.ask(runtime.control_socket(env.home), {"command": "reload"})
+    with pytest.raises(control_client.OrchestratorRefused, match="LOG_KEEP"):
+        control_client.ask(runtime.control_socket(env.home), {"command": "reload"})
 
 
 # the control socket, held wrong

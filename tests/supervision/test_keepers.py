@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from shared.kinds import KINDS
-from shared.process import runtime, status_file
+from shared.process import control_client, runtime, status_file
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
-from supervision.ipc import control
 from tests.supervision.env import PROGRAM, SupervisionEnv
 from tests.support import environment, processes
 from tests.support.waiting import eventually
@@ -81,11 +80,11 @@ def states(env: SupervisionEnv) -> dict[str, str]:
     try:
         return {
             name: slot["state"]
-            for name, slot in control.ask(runtime.control_socket(env.home), {"command": "status"})["status"][
+            for name, slot in control_client.ask(runtime.control_socket(env.home), {"command": "status"})["status"][
                 "slots"
             ].items()
         }
-    except control.NoOrchestrator:
+    except control_client.NoOrchestrator:
         return {}
 
 
