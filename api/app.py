@@ -40,6 +40,9 @@ from api.operators.dependencies import Dependencies
 from api.operators.figures import FigureOperations
 from api.operators.health import HealthOperations
 from api.operators.observer import InstallationObserver
+from api.operators.overview import OverviewOperations
+from api.operators.processes import ProcessOperations
+from api.operators.raw_events import RawEventOperations
 from api.reading.analytics import AnalyticsOperations
 from api.reading.chats import ChatOperations
 from api.reading.contact_transfer import ContactTransferOperations
@@ -172,7 +175,10 @@ def build_app(
         AlertOperations(child.store),
         FigureOperations(child.settings.bulkhead_home),
         health,
-        Dashboard(child.store, health),
+        ProcessOperations(child),
+        OverviewOperations(child.store),
+        RawEventOperations(child.store, shown.one),
+        Dashboard(),
     )
     # a path with a closing slash is another path: a redirected POST would lose its body with some clients
     router = Router(routes(listed, entry), redirect_slashes=False, default=_unknown_path)

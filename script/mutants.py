@@ -1923,6 +1923,27 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         f"{_ARRIVAL}::TestRaces::test_events_are_read_in_the_order_of_the_changes",
     ),
+    "stream-key": Mutation(
+        "a stream of health ends when its key is revoked",
+        (Edit("api/operators/live.py", "await require_still_valid(request)", "pass"),),
+        "tests/api/test_processes.py::test_a_stream_ends_with_its_key",
+    ),
+    "log-by-name": Mutation(
+        "only logs of processes are read, by their names",
+        (Edit("api/operators/processes.py", "if slot not in names:", "if False:"),),
+        "tests/api/test_processes.py::test_a_log_is_read_by_name_and_by_no_path",
+    ),
+    "page-texts": Mutation(
+        "the control room shows names and texts of others as texts",
+        (
+            Edit(
+                "api/operators/dashboard/dom.js",
+                "  return node;\n}\n\n/** An element",
+                "  node.innerHTML = node.innerHTML.replaceAll('&lt;', '<');\n  return node;\n}\n\n/** An element",
+            ),
+        ),
+        "tests/control_room/test_control_room.py::test_hostile_names_and_texts_stay_texts",
+    ),
 }
 
 

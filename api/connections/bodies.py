@@ -17,8 +17,10 @@ DIGITS: Final = (("pattern", "^[0-9]*$"),)
 """What the document says of the provider's ids."""
 # names in a body and in the sealed credentials, which the processes that send read
 _KEPT_AS: Final = {"accessToken": "access_token", "apiKey": "api_key", "webhookSecret": "webhook_secret", "pin": "pin"}
+_NAME: Final = Field(name="name", kind=str, longest=100, purpose="What people call the connection.")
+"""The option that every connection type has."""
 # one body for all channels, so the options of all; `require_ids` refuses those that a type does not have
-_OPTIONS: Final = tuple({field.name: field for channel in CHANNELS for field in channel.options}.values())
+_OPTIONS: Final = (_NAME, *{field.name: field for channel in CHANNELS for field in channel.options}.values())
 _CHANGEABLE: Final = (
     Field(
         name="accountId",
@@ -143,7 +145,7 @@ def require_ids(connection_type: str, given: Mapping[str, Any]) -> None:
         errors.append(("/accountId", f"a connection of type {connection_type} has no account at a provider"))
     if given.get("wabaId") and not channel.has_waba:
         errors.append(("/wabaId", f"a connection of type {connection_type} has no WhatsApp Business Account"))
-    options, known = given.get("options") or {}, [field.name for field in channel.options]
+    options, known = given.get("options") or {}, [field.name for field in (_NAME, *channel.options)]
     errors += [
         (f"/options/{name}", f"is not an option of type {connection_type}; it takes {', '.join(known) or 'none'}")
         for name in options

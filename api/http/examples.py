@@ -271,6 +271,16 @@ _CONVERSATION: Final = {
     "updatedAt": _AT,
 }
 
+_RAW_EVENT: Final = {
+    "id": "17",
+    "source": "meta",
+    "receivedAt": _AT,
+    "processedAt": _AT,
+    "attempts": 5,
+    "outcome": "failed: entry has no changes",
+    "bytes": 52,
+}
+
 EXAMPLES: Final[Mapping[str, Any]] = {
     "Conversation": _CONVERSATION,
     "ConversationWithMessages": {**_CONVERSATION, "messages": [_CHAT_MESSAGE]},
@@ -401,12 +411,75 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "text/vcard": "BEGIN:VCARD\r\nVERSION:4.0\r\nUID:p17\r\nFN:Ada\r\nTEL;VALUE=uri:tel:+15550100200\r\nEND:VCARD\r\n",
     "text/event-stream": f"id: 81234-9917\nevent: message.received\ndata: {json.dumps(_EVENT)}\n\n",
     "OpenApiDocument": {"openapi": "3.1.0", "info": {"title": "Bulkhead", "version": "2.0"}, "paths": {}},
-    "DashboardData": {
-        "health": {"status": "healthy"},
-        "queue": [],
-        "connections": [],
-        "nextConnections": None,
-        "events": [],
+    "ProcessesAsked": {"slots": {"meta-0": "meta-0.7f3a"}},
+    "ProcessLog": {"process": "meta-0", "stream": "err", "lines": ["Traceback (most recent call last):", "…"]},
+    "ProcessHistory": {
+        "since": "2026-12-01T08:00:00.000Z",
+        "until": _AT,
+        "stepSeconds": 60,
+        "slots": [
+            {
+                "slot": "meta-0",
+                "states": [{"state": "ready", "from": "2026-12-01T08:00:00.000Z", "until": _AT}],
+                "exits": [{"at": "2026-12-01T08:12:00.000Z", "event": "exited", "reason": "signal 9"}],
+                "memoryMb": [96.5, None],
+                "errors": [0, None],
+                "sent": [61, None],
+                "received": [12, None],
+            }
+        ],
+        "queues": [{"queue": "meta", "waiting": [3.0, None], "oldestSeconds": [0.4, None]}],
+    },
+    "RawEvents": {"events": [_RAW_EVENT], "next": None},
+    "RawEvent": {**_RAW_EVENT, "body": '{"object": "whatsapp_business_account", "entry": []}'},
+    "RawEventsReplayed": {"replayed": 1, "next": None},
+    "Queues": {
+        "queues": [{"process": "meta", "state": "queued", "messages": 3, "oldestSeconds": 0.4}],
+        "connections": [
+            {
+                "companyId": "demo",
+                "phoneIndex": 0,
+                "connectionType": "meta_direct",
+                "process": "meta",
+                "paused": False,
+                "due": 3,
+                "oldestSeconds": 0.4,
+                "held": 0,
+                "dead": 0,
+            }
+        ],
+    },
+    "AllConnections": {
+        "connections": [
+            {
+                **{name: _CONNECTION[name] for name in ("phoneIndex", "connectionType", "process", "status")},
+                **{name: _CONNECTION[name] for name in ("statusReason", "desired", "state", "detail", "account")},
+                **{name: _CONNECTION[name] for name in ("provedAt", "observedAt", "warning", "checkedAt")},
+                "companyId": "demo",
+                "name": "Front desk",
+                "browser": None,
+                "quality": None,
+                "tier": None,
+            }
+        ],
+        "next": None,
+    },
+    "Changes": {
+        "changes": [
+            {
+                "id": "1207",
+                "at": _AT,
+                "type": "process.ready",
+                "companyId": None,
+                "phoneIndex": None,
+                "process": "meta-0",
+                "state": None,
+                "detail": None,
+                "key": None,
+                "facts": {"after_s": 1.2},
+            }
+        ],
+        "next": None,
     },
     "EventPage": {"events": [_EVENT], "next": "81240-0"},
     "Hook": _HOOK,
@@ -452,6 +525,10 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     },
     "Key": _KEY,
     "Keys": {"keys": [_KEY], "next": None},
+    "OwnKey": {
+        **{name: _KEY[name] for name in ("id", "name", "companyId", "scopes", "expiresAt")},
+        "sandbox": True,
+    },
     "NewKey": {**_KEY, "key": "bh_live_4Jq8ZwExampleOfAKeyThatIsNotOneAndNeverWas00000000"},
     "AcceptedMessage": _ACCEPTED,
     "MessageOrAccepted": _ACCEPTED,
@@ -461,6 +538,12 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "mimetype": "image/jpeg",
         "filename": "parcel.jpg",
         "url": f"/api/v2/media/demo/{_SHA256}",
+    },
+    "LetterReasons": {
+        "reasons": [
+            {"held": False, "code": "131026", "phoneIndex": 0, "letters": 17, "firstAt": _AT, "lastAt": _AT},
+        ],
+        "complete": True,
     },
     "DeadLetters": {
         "letters": [
@@ -517,7 +600,9 @@ PARAMETER_EXAMPLES: Final[Mapping[str, Any]] = {
     "conversationId": "12",
     "taskId": "7",
     "name": "parcel_sent",
+    "rawEventId": "17",
     "process": "meta",
+    "file": "base.css",
     "sha256": _SHA256,
     "Idempotency-Key": "order-1001-shipped",
     "Prefer": "wait=10",

@@ -64,6 +64,16 @@ _AUDIT_EVENT: Final = named(
 
 KEY_SCHEMAS: Final[Mapping[str, Schema]] = {
     "Limits": closed_object({"limits": _LIMITS}),
+    "OwnKey": closed_object(
+        {
+            "id": {**TEXT_OR_NULL, "description": "Null: the key of the settings, which is no row."},
+            "name": TEXT,
+            "companyId": {**TEXT_OR_NULL, "description": "The only company that it reaches; null: all of them."},
+            "scopes": array(choice("KeyScope", *SCOPES)),
+            "expiresAt": AT_OR_NULL,
+            "sandbox": {"type": "boolean", "description": "Whether the sandbox answers in place of every provider."},
+        }
+    ),
     "Key": closed_object(_KEY),
     "Keys": closed_object(
         {

@@ -31,7 +31,9 @@ _PURPOSES: Final = {
     "exportId": "Id of the export, from the task that made it.",
     "taskId": "Id of the task, from the `Location` header of the answer that began it.",
     "name": "Name of the template, or of the secret.",
-    "process": "A process kind.",
+    "process": "A process kind, or where a single process is meant its slot (`meta-0`).",
+    "file": "Name of the file.",
+    "rawEventId": "Id of the raw event.",
     "sha256": "The file's SHA-256 in lower hex.",
 }
 # 18 digits fit PostgreSQL's bigint, whatever they are
@@ -45,6 +47,7 @@ _FORMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "taskId": _ID,
     "hookId": _ID,
     "silenceId": _ID,
+    "rawEventId": _ID,
     "phoneIndex": {"type": "integer", "minimum": 0, "maximum": 9999},
     "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 }
@@ -202,7 +205,7 @@ def _operation(operation: Operation, components: Components) -> dict[str, Any]:
         "summary": operation.summary,
         # alternatives: either of the two suffices; an empty list means no key. The names are those of the scope that
         # the key needs, as OpenAPI 3.1 allows for every kind of scheme
-        "security": [{"bearer": [operation.scope]}, {"header": [operation.scope]}] if operation.needs_key else [],
+        "security": _security(operation),
         **({"x-owner": operation.owner} if operation.needs_key else {}),
         **({"x-audit": f"audit.{operation.audited_as}"} if operation.audited_as else {}),
         "responses": _responses(operation),
@@ -212,6 +215,13 @@ def _operation(operation: Operation, components: Components) -> dict[str, Any]:
     if bodies := _bodies(operation, name, components):
         described["requestBody"] = {"required": True, "content": bodies}
     return described
+
+
+def _security(operation: Operation) -> list[dict[str, list[str]]]:
+    if not operation.needs_key:
+        return []
+    scopes: list[str] = [] if operation.scope == "any" else [operation.scope]
+    return [{"bearer": scopes}, {"header": scopes}]
 
 
 def _documented(parameter: Parameter) -> Mapping[str, Any]:

@@ -49,7 +49,7 @@ class Operation:
         operation_id: its name, which client generators call functions by: stable, in camelCase, an action and a thing.
         path: template with `{name}` for each path parameter. handler: None when every process answers it itself
             (`shared.process.endpoints`).
-        scope: the scope that a key needs; `public`: no key is needed. owner: of the data.
+        scope: the scope that a key needs; `any`: any key will do; `public`: no key is needed. owner: of the data.
         act: name of what it does in the audit; empty: made from the path and the method (`audited_as`).
         body: JSON schema of the body; None: no body. form: schema of the form that may be sent instead. raw: whether
             any other bytes may be sent. examples: bodies that are right.
@@ -65,7 +65,7 @@ class Operation:
     handler: Handler | None
     answers: Mapping[int, tuple[str, ...]]
     group: str
-    scope: KeyScope | Literal["public"]
+    scope: KeyScope | Literal["any", "public"]
     owner: Owner = "path"
     act: str = ""
     body: Mapping[str, Any] | None = None
@@ -82,7 +82,7 @@ class Operation:
         """
         if not _OPERATION_ID.fullmatch(self.operation_id):
             raise ValueError(f"{self.method} {self.path}: {self.operation_id!r} is no operation id, such as listHooks")
-        if self.scope != "public" and self.scope not in SCOPES:
+        if self.scope not in ("any", "public", *SCOPES):
             raise ValueError(f"{self.method} {self.path}: {self.scope!r} is no scope")
         has_company = _COMPANY in self.path
         # an operation of the installation may be about a company

@@ -149,6 +149,9 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Contacts are being imported",
         remedy="Wait until the task `taskId` has ended; a company imports one file at a time.",
     ),
+    "raw_event_unknown": ProblemType(
+        status=404, title="Raw event not found", remedy="List them; retention deletes processed ones."
+    ),
     "silence_unknown": ProblemType(
         status=404, title="Silence not found", remedy="GET /api/v2/alerts/silences lists those that last."
     ),
@@ -358,6 +361,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         status=503,
         title="Database unavailable",
         remedy="Nothing was accepted. Send the request again after `Retry-After` seconds.",
+    ),
+    "orchestrator_unavailable": ProblemType(
+        status=503,
+        title="Orchestrator unavailable",
+        remedy="Start `bulkhead` on this host, or its service manager; processes go on meanwhile.",
     ),
     "too_many_waiting": ProblemType(
         status=503,

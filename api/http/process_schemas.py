@@ -53,6 +53,15 @@ _SILENCE: Final = {
     "createdBy": TEXT,
     "createdAt": AT,
 }
+_RAW_EVENT: Final = {
+    "id": TEXT,
+    "source": TEXT,
+    "receivedAt": AT,
+    "processedAt": AT_OR_NULL,
+    "attempts": COUNT,
+    "outcome": {**TEXT_OR_NULL, "description": "What was not understood, or why it failed; null: nothing."},
+    "bytes": COUNT,
+}
 PROCESS_SCHEMAS: Final[Mapping[str, Schema]] = {
     "SystemHealth": closed_object(
         {
@@ -189,8 +198,137 @@ PROCESS_SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     # its form is described by OpenAPI itself
     "OpenApiDocument": {"type": "object", "required": ["openapi", "info", "paths"]},
-    # of our own page, which comes with the API: its parts may change
-    "DashboardData": {"type": "object", "required": ["health", "queue", "connections", "nextConnections", "events"]},
+    "ProcessesAsked": closed_object(
+        {
+            "slots": {
+                "type": "object",
+                "description": "The slots that are meant, each with the incarnation that it had before.",
+                "additionalProperties": TEXT,
+            }
+        }
+    ),
+    "ProcessLog": closed_object({"process": TEXT, "stream": choice("LogStream", "err", "out"), "lines": array(TEXT)}),
+    "ProcessHistory": closed_object(
+        {
+            "since": AT,
+            "until": AT,
+            "stepSeconds": COUNT,
+            "slots": array(
+                named_object(
+                    "SlotHistory",
+                    {
+                        "slot": TEXT,
+                        "states": {
+                            **array(named_object("SlotInterval", {"state": TEXT, "from": AT, "until": AT})),
+                            "description": "Empty: nothing changed. Before the first one nothing is known.",
+                        },
+                        "exits": {
+                            **array(named_object("SlotExit", {"at": AT, "event": TEXT, "reason": TEXT_OR_NULL})),
+                            "description": "What ended without being asked to, and what did not start; newest first.",
+                        },
+                        "memoryMb": array(NUMBER_OR_NULL),
+                        "errors": array(_COUNT_OR_NULL),
+                        "sent": array(_COUNT_OR_NULL),
+                        "received": array(_COUNT_OR_NULL),
+                    },
+                )
+            ),
+            "queues": array(
+                named_object(
+                    "QueueHistory",
+                    {"queue": TEXT, "waiting": array(NUMBER_OR_NULL), "oldestSeconds": array(NUMBER_OR_NULL)},
+                )
+            ),
+        }
+    ),
+    "RawEvents": closed_object(
+        {
+            "events": array(named_object("RawEventEntry", _RAW_EVENT)),
+            "next": {**TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
+        }
+    ),
+    "RawEvent": closed_object({**_RAW_EVENT, "body": {"type": "string", "description": "As text, as it came."}}),
+    "RawEventsReplayed": closed_object(
+        {"replayed": COUNT, "next": {**TEXT_OR_NULL, "description": "`before` of the next request; null: done."}}
+    ),
+    "Queues": closed_object(
+        {
+            "queues": array(
+                named_object("QueueDepth", {"process": TEXT, "state": TEXT, "messages": COUNT, "oldestSeconds": NUMBER})
+            ),
+            "connections": {
+                **array(
+                    named_object(
+                        "WaitingConnection",
+                        {
+                            "companyId": TEXT,
+                            "phoneIndex": COUNT,
+                            "connectionType": TEXT,
+                            "process": TEXT,
+                            "paused": YES_NO,
+                            "due": COUNT,
+                            "oldestSeconds": NUMBER,
+                            "held": COUNT,
+                            "dead": {**COUNT, "description": "Failed for good in the last hour."},
+                        },
+                    )
+                ),
+                "description": "Those that have waited longest first.",
+            },
+        }
+    ),
+    "AllConnections": closed_object(
+        {
+            "connections": array(
+                named_object(
+                    "ConnectionOverview",
+                    {
+                        "companyId": TEXT,
+                        "phoneIndex": COUNT,
+                        "connectionType": TEXT,
+                        "name": {**TEXT_OR_NULL, "description": "The option `name`."},
+                        "process": TEXT,
+                        "status": TEXT,
+                        "statusReason": TEXT_OR_NULL,
+                        "desired": TEXT,
+                        "state": TEXT,
+                        "detail": TEXT_OR_NULL,
+                        "account": TEXT_OR_NULL,
+                        "provedAt": AT_OR_NULL,
+                        "observedAt": AT_OR_NULL,
+                        "browser": {"type": ["object", "null"], "description": "As of a session."},
+                        "warning": TEXT_OR_NULL,
+                        "quality": TEXT_OR_NULL,
+                        "tier": TEXT_OR_NULL,
+                        "checkedAt": AT_OR_NULL,
+                    },
+                )
+            ),
+            "next": {**TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
+        }
+    ),
+    "Changes": closed_object(
+        {
+            "changes": array(
+                named_object(
+                    "Change",
+                    {
+                        "id": TEXT,
+                        "at": AT,
+                        "type": {"type": "string", "description": "For example `process.ready`."},
+                        "companyId": TEXT_OR_NULL,
+                        "phoneIndex": {"type": ["integer", "null"]},
+                        "process": TEXT_OR_NULL,
+                        "state": TEXT_OR_NULL,
+                        "detail": TEXT_OR_NULL,
+                        "key": {**TEXT_OR_NULL, "description": "Of the audit: name of the key that did it."},
+                        "facts": {"type": ["object", "null"], "description": "Of a process: by event."},
+                    },
+                )
+            ),
+            "next": {**TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
+        }
+    ),
     "Liveness": closed_object({"live": YES_NO, "stalled": array(TEXT)}),
     "Readiness": closed_object({"ready": YES_NO, "missing": {"type": "object", "additionalProperties": TEXT}}),
     # open: each kind of process adds facts of its own

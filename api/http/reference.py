@@ -22,7 +22,8 @@ def _page(operations: Sequence[Operation]) -> Iterator[str]:
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Bulkhead API</title>'
     # the empty icon keeps browsers from asking for /favicon.ico
     yield '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-    yield '<link rel="stylesheet" href="/dashboard/style.css"></head><body>'
+    yield '<link rel="stylesheet" href="/dashboard/base.css"><link rel="stylesheet" href="/dashboard/reading.css">'
+    yield "</head><body>"
     yield (
         '<header><h1>Bulkhead <span>API</span></h1><nav><a href="/dashboard">Dashboard</a> '
         '<a href="/openapi.json">OpenAPI document</a></nav></header>'

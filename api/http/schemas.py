@@ -222,6 +222,24 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
             "next": {**_TEXT_OR_NULL, "description": "Cursor of the next page; null on the last."},
         }
     ),
+    "LetterReasons": _object(
+        {
+            "reasons": _list(
+                _named_object(
+                    "LetterReason",
+                    {
+                        "held": {"type": "boolean", "description": "In doubt and held; else they failed."},
+                        "code": _TEXT,
+                        "phoneIndex": _COUNT,
+                        "letters": _COUNT,
+                        "firstAt": _AT,
+                        "lastAt": _AT,
+                    },
+                )
+            ),
+            "complete": {"type": "boolean", "description": "False: there are older ones that were not counted."},
+        }
+    ),
     "Redriven": _object(
         {"redriven": _COUNT, "more": {"type": "boolean", "description": "As many as asked for: there may be others."}}
     ),

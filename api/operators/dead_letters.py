@@ -30,6 +30,8 @@ from shared.timestamps import iso
 _PAGE: Final = 100
 # characters; codes are ours, or the provider's short numbers and words
 _LONGEST_CODE: Final = 100
+# letters of one count: some tens of milliseconds
+_COUNTED_MOST: Final = 10_000
 _INSTANT: Final = "ISO 8601 with a time zone."
 _REDRIVE_FIELDS: Final = (
     Field(name="code", kind=str, purpose="Only those that failed with this code.", longest=_LONGEST_CODE),
@@ -136,6 +138,17 @@ class DeadLetterOperations:
                 problems=("company_unknown", "query_invalid"),
             ),
             Operation(
+                operation_id="countDeadLetters",
+                method="GET",
+                path="/api/v2/dead-letters/{companyId}/reasons",
+                scope="operate",
+                group="Dead letters",
+                summary="How many dead letters and held messages there are, by reason and connection",
+                handler=self.show_reasons,
+                answers={200: (f"The most frequent first; counted are the newest {_COUNTED_MOST:,}.", "LetterReasons")},
+                problems=("company_unknown",),
+            ),
+            Operation(
                 operation_id="redriveDeadLetters",
                 method="POST",
                 path="/api/v2/dead-letters/{companyId}/redrive",
@@ -196,6 +209,29 @@ class DeadLetterOperations:
             await self._directory.require_company(company_id)
         following = str(rows[_PAGE - 1]["id"]) if len(rows) > _PAGE else None
         return JSONResponse({"letters": [self._letter(row) for row in rows[:_PAGE]], "next": following})
+
+    async def show_reasons(self, request: Request) -> Response:
+        """Answer with how many letters there are."""
+        company_id = request.path_params["companyId"]
+        await self._directory.require_company(company_id)
+        rows = await self._store.as_company(company_id).call(
+            interventions.by_reason, company_id=company_id, most=_COUNTED_MOST
+        )
+        reasons = [
+            {
+                "held": row["held"],
+                "code": row["error_code"],
+                "phoneIndex": row["phone_index"],
+                "letters": row["letters"],
+                "firstAt": iso(row["first_at"]),
+                "lastAt": iso(row["last_at"]),
+            }
+            for row in rows
+        ]
+        return JSONResponse(
+            {"reasons": reasons, "complete": sum(row["letters"] for row in rows) < _COUNTED_MOST},
+            headers={"Cache-Control": "no-store"},
+        )
 
     async def redrive_many(self, request: Request) -> Response:
         """Queue the selected messages, and return their number."""

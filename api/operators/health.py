@@ -17,6 +17,7 @@ from api.http.parameters import Parameter, cursor, limit, query_of
 from api.http.problems import Problem
 from api.operators import process_status
 from api.operators.figures import summed
+from api.operators.live import STREAM, HealthStream
 from api.operators.observer import OPEN_S, InstallationHealth, InstallationObserver, company_troubles
 from shared.clock import utc_now
 from shared.compose.directory import Directory
@@ -46,6 +47,7 @@ class HealthOperations:
 
     def __init__(self, child: Child, observer: InstallationObserver, directory: Directory) -> None:
         self._child, self._observer, self._directory = child, observer, directory
+        self._stream = HealthStream(self._processes, self._everything, child.stopping)
 
     def operations(self) -> list[Operation]:
         """Return the operations on processes."""
@@ -89,8 +91,14 @@ class HealthOperations:
                 summary="Health of every process, the database and Redis",
                 handler=self.show_all,
                 parameters=(_FAIL_ON,),
+                problems=("too_many_waiting",),
                 answers={
-                    200: ("`healthy` or `degraded`: messages are accepted and sent.", "SystemHealth"),
+                    200: (
+                        "`healthy` or `degraded`: messages are accepted and sent. With `Accept: text/event-stream` a "
+                        "stream of `processes`, when one changes, and of `health`, every two seconds, whatever it is.",
+                        "SystemHealth",
+                        STREAM,
+                    ),
                     503: ("`down`: messages cannot be accepted, or none is sent; `troubles` says why.", "SystemHealth"),
                 },
             ),
@@ -151,6 +159,8 @@ class HealthOperations:
 
     async def show_all(self, request: Request) -> Response:
         """Answer with the health of all parts; never waits longer than the dependencies' time limits."""
+        if STREAM in request.headers.get("accept", ""):
+            return self._stream.answer(request)
         seen = await self._observer.observe()
         failing = ("down", "degraded") if query_of(request)["failOn"] == "degraded" else ("down",)
         return JSONResponse(self._shown(seen), status_code=_code(seen.status in failing), headers=_FRESH)
@@ -197,9 +207,12 @@ class HealthOperations:
         }
         return JSONResponse(body, headers=_FRESH)
 
-    async def everything(self) -> dict[str, Any]:
-        """Return the health of the database, Redis, the orchestrator and every process."""
-        return self._shown(await self._observer.observe())
+    async def _everything(self, at_most_s: float) -> dict[str, Any]:
+        return self._shown(await self._observer.observe(at_most_s=at_most_s))
+
+    async def _processes(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        account, processes = await self._observer.processes()
+        return processes, account.as_json()
 
     def _shown(self, seen: InstallationHealth) -> dict[str, Any]:
         return {

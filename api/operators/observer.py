@@ -127,14 +127,7 @@ class InstallationObserver:
             self._dependencies.ask_redis(),
             self._rows(),
         )
-        listed = process_status.merge(
-            account,
-            rows.heartbeats if rows else None,
-            desired=rows.desired if rows else (),
-            settings=self._child.settings,
-            host=self._host,
-            answering=self._child.identity.slot,
-        )
+        listed = self._merged(account, rows)
         seen = Observations(
             database="" if database.reachable else database.reason,
             redis="" if redis.reachable else redis.reason,
@@ -150,6 +143,23 @@ class InstallationObserver:
         )
         return InstallationHealth(
             database=database, redis=redis, account=account, processes=listed, rows=rows, troubles=find(seen)
+        )
+
+    async def processes(self) -> tuple[Snapshot, list[dict[str, Any]]]:
+        """Return what the orchestrator says now, and every process, with heartbeats of the last observation. Asks
+        neither PostgreSQL nor Redis.
+        """
+        account = await asyncio.to_thread(snapshot.read, self._status_file)
+        return account, self._merged(account, self._last.rows if self._last else None)
+
+    def _merged(self, account: Snapshot, rows: HealthRows | None) -> list[dict[str, Any]]:
+        return process_status.merge(
+            account,
+            rows.heartbeats if rows else None,
+            desired=rows.desired if rows else (),
+            settings=self._child.settings,
+            host=self._host,
+            answering=self._child.identity.slot,
         )
 
     async def _rows(self) -> HealthRows | None:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from api.http.keys import asked_company, principal_of
 from api.http.operations import Operation
 from api.http.parameters import Parameter, limit, query_of
+from api.http.shapes import choice
 from shared.store import audit
 from shared.store.pool import Row
 from shared.store.store import Store
@@ -20,6 +21,8 @@ from shared.timestamps import iso
 _MOST: Final = 200
 """Acts in one page at most."""
 _PAGE: Final = 50
+_NEWEST: Final = f"{(1 << 63) - 1}.{(1 << 63) - 1}"
+"""The position behind every act."""
 
 
 class AuditOperations:
@@ -38,7 +41,8 @@ class AuditOperations:
                 scope="manage",
                 owner="principal",
                 group="Keys",
-                summary="What keys changed, oldest first; a company's key sees what was changed of its company",
+                summary="What keys changed, oldest first unless `order` says otherwise; a company's key sees what was "
+                "changed of its company",
                 handler=self.show,
                 parameters=(
                     Parameter(
@@ -48,6 +52,12 @@ class AuditOperations:
                         # transaction and id; 18 digits fit PostgreSQL's bigint
                         schema={"type": "string", "pattern": "^[0-9]{1,18}[.][0-9]{1,18}$"},
                         rule="`next` of an earlier answer",
+                    ),
+                    Parameter(
+                        name="order",
+                        place="query",
+                        purpose="`newest`: the newest first, and `after` goes back in time.",
+                        schema=choice("AuditOrder", "oldest", "newest"),
                     ),
                     limit("Acts in one page.", default=_PAGE, most=_MOST),
                     Parameter(name="companyId", place="query", purpose="Only what was changed of this company."),
@@ -60,10 +70,11 @@ class AuditOperations:
     async def show(self, request: Request) -> Response:
         """Answer with one page."""
         query, company_id = query_of(request), asked_company(request)
-        xid, _, event_id = (query["after"] or "0.0").partition(".")
+        newest = query["order"] == "newest"
+        xid, _, event_id = (query["after"] or (_NEWEST if newest else "0.0")).partition(".")
         after = int(xid), int(event_id)
         rows = await self._store.as_company_or_all(company_id).call(
-            audit.read, company_id=company_id, after=after, most=query["limit"]
+            audit.read_back if newest else audit.read, company_id=company_id, after=after, most=query["limit"]
         )
         last = (rows[-1]["xid"], rows[-1]["id"]) if rows else after
         # also after the newest act, so that later ones follow it

@@ -112,6 +112,17 @@ class KeyOperations:
                 problems=("company_unknown",),
             ),
             Operation(
+                operation_id="getOwnKey",
+                method="GET",
+                path="/api/v2/whoami",
+                scope="any",
+                owner="principal",
+                group="Keys",
+                summary="What the key of this request may do, and where",
+                handler=self.show_own,
+                answers={200: ("Of the request's own key.", "OwnKey")},
+            ),
+            Operation(
                 operation_id="createKey",
                 method="POST",
                 path=_PATH,
@@ -173,6 +184,19 @@ class KeyOperations:
         )
         following = str(rows[-1]["id"]) if len(rows) == _MOST else None
         return JSONResponse({"keys": [_shown(row) for row in rows], "next": following})
+
+    async def show_own(self, request: Request) -> Response:
+        """Answer with what the request's key may do."""
+        principal = principal_of(request)
+        body = {
+            "id": None if principal.key_id is None else str(principal.key_id),
+            "name": principal.name,
+            "companyId": principal.company_id,
+            "scopes": [scope for scope in SCOPES if scope in principal.scopes],
+            "expiresAt": iso(principal.expires_at),
+            "sandbox": self._sandbox,
+        }
+        return JSONResponse(body, headers={"Cache-Control": "no-store"})
 
     async def create(self, request: Request) -> Response:
         """Create a key."""

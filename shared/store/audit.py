@@ -16,3 +16,8 @@ def write(transaction: Transaction, *, name: str, company_id: str | None, facts:
 def read(transaction: Transaction, *, company_id: str | None, after: tuple[int, int], most: int) -> list[Row]:
     """Return acts after a position (xid, id): of one company, or (None) all."""
     return transaction.rows("read_audit", company_id=company_id, xid=after[0], id=after[1], most=most)
+
+
+def read_back(transaction: Transaction, *, company_id: str | None, after: tuple[int, int], most: int) -> list[Row]:
+    """Return acts before a position, newest first: of one company, or (None) all."""
+    return transaction.rows("read_audit_back", company_id=company_id, xid=after[0], id=after[1], most=most)

@@ -51,6 +51,12 @@ def row(transaction: Transaction, journal_id: int) -> Row | None:
     return {**found, "body": bytes(found["body"])} if found else None
 
 
+def row_of_message(transaction: Transaction, company_id: str, message_id: int) -> Row | None:
+    """Return the raw event that a received message came with, None when it is not kept (any more)."""
+    found = transaction.row("journal_row_of_message", company_id=company_id, message_id=message_id)
+    return {**found, "body": bytes(found["body"])} if found else None
+
+
 def replay(transaction: Transaction, ids: Sequence[int]) -> list[int]:
     """Let raw events be processed again. Returns those that were processed before; the others wait anyway."""
     return [found["id"] for found in transaction.rows("replay_journal", ids=list(ids))]

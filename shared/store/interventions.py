@@ -69,6 +69,13 @@ def for_humans(
     )
 
 
+def by_reason(transaction: Transaction, *, company_id: str, most: int) -> list[Row]:
+    """Return (held, error_code, phone_index, letters, first_at, last_at) of a company's letters, at most `most`, the
+    newest; the most frequent reason first.
+    """
+    return transaction.rows("letters_by_reason", company_id=company_id, most=most)
+
+
 def redrive(
     transaction: Transaction,
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from shared.store.pool import Row, Transaction, json, records
@@ -95,6 +96,29 @@ def latest_metrics(transaction: Transaction, kind: str) -> list[Row]:
 def latest_events(transaction: Transaction, kind: str = "", *, most: int = 100) -> list[Row]:
     """Return what happened to a kind (to all when empty), newest first."""
     return transaction.rows("latest_process_events", kind=kind, most=most)
+
+
+def slot_events(transaction: Transaction, *, since: datetime, types: Sequence[str], most: int) -> list[Row]:
+    """Return (at, slot, type, detail) of at most `most` events of these types since an instant, oldest first."""
+    return transaction.rows("slot_events", since=since, types=list(types), most=most)
+
+
+def metric_points(
+    transaction: Transaction, *, since: datetime, steps: int, step_s: float, names: Sequence[str]
+) -> list[Row]:
+    """Return (process_name, instance, step, figures): the last metrics of each slot in each of `steps` steps of
+    `step_s` seconds from `since` on. `names`: patterns of LIKE of those that are wanted.
+    """
+    return transaction.rows("metric_points", since=since, steps=steps, step_s=step_s, names=list(names))
+
+
+def recent_changes(transaction: Transaction, *, before: int, subjects: Sequence[str] | None, most: int) -> list[Row]:
+    """Return what happened to the installation (not to messages) in events with ids below `before`, newest first;
+    `subjects`: only these, None: all.
+    """
+    return transaction.rows(
+        "recent_changes", before=before, subjects=None if subjects is None else list(subjects), most=most
+    )
 
 
 def cut_connections(transaction: Transaction, slot: str) -> int:

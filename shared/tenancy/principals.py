@@ -42,9 +42,9 @@ class Principal:
         """Whether it belongs to the installation and not to one company."""
         return self.company_id is None
 
-    def may_use(self, scope: KeyScope) -> bool:
-        """Whether its scopes permit operations that need this one."""
-        return scope in self.scopes or (scope == "monitor" and "operate" in self.scopes)
+    def may_use(self, scope: KeyScope | Literal["any"]) -> bool:
+        """Whether its scopes permit operations that need this one; `any`: whatever scopes it has."""
+        return scope == "any" or scope in self.scopes or (scope == "monitor" and "operate" in self.scopes)
 
     def may_reach(self, company_id: str) -> bool:
         """Whether a company's data may be shown to it, or changed by it."""

@@ -33,8 +33,13 @@ CHOSEN = (
     "negative_data_rejection",
     "allow_header_conformance",
 )
-DOWN_IS_AN_ANSWER = {"GET /health/all", "GET /api/health"}
-"""Operations whose 503 says that the service is down: here nothing sends."""
+DOWN_IS_AN_ANSWER = {
+    "GET /health/all",
+    "GET /api/health",
+    "POST /api/v2/processes/{process}/restart",
+    "POST /api/v2/processes/{process}/drain",
+}
+"""Operations whose 503 says that the service is down, or that there is no orchestrator: here there is neither."""
 ABOUT_THE_FORM = {"body_invalid", "body_not_json", "query_invalid", "header_invalid", "form_invalid", "path_unknown"}
 """Problems that a request which is right by the document must not get; the others are about what is there."""
 BEYOND_SCHEMAS = re.compile(
@@ -53,6 +58,7 @@ THERE = {
     "keyId": "1",
     "hookId": "1",
     "taskId": "1",
+    "file": "app.js",
 }
 """What a path names in half of the requests: it exists, so that more than the path is looked at."""
 UNHURRIED = {"Authorization": f"Bearer {KEY}", "Prefer": "respond-async"}

@@ -65,7 +65,7 @@ def test_a_browser_session_shows_the_number_that_is_linked(api_env: ApiEnv) -> N
     try:
         shown = api_env.call("GET", "/api/v2/connections/alpha/1").json()
         assert (shown["account"], shown["state"], shown["detail"]) == ("15550100999", "absent", None)
-        overview = api_env.call("GET", "/dashboard/data").json()["connections"]
+        overview = api_env.call("GET", "/api/v2/connections").json()["connections"]
         assert "15550100999" in [one["account"] for one in overview]
     finally:
         api_env.sql("DELETE FROM phone_status WHERE connection_id = %s", row["id"])

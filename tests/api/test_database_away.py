@@ -88,8 +88,8 @@ def test_a_frozen_database_is_a_503_in_seconds_and_all_is_well_when_it_thaws(api
         assert everything.json()["status"] == "down"
         assert everything.json()["database"]["reachable"] is False
         assert everything.json()["redis"]["reachable"] is True
-        page = api_env.call("GET", "/dashboard/data").json()
-        assert page["queue"] is page["connections"] is page["events"] is None
+        assert problem(api_env.call("GET", "/api/v2/queues"))["type"] == "database_unavailable"
+        assert api_env.call("GET", "/api/v2/whoami").json()["companyId"] is None, "the first key still signs in"
         eventually(
             lambda: api_env.call("GET", "/readyz", key=None).status_code == 503, 10, "it says that it is not ready"
         )

@@ -262,7 +262,7 @@ def test_a_monitor_key_sees_health_and_nothing_else(well: ApiEnv) -> None:
     made = {"name": "monitor", "scopes": ["monitor"], "companyId": None}
     key = well.call("POST", "/api/v2/keys", json=made).json()["key"]
     for path, expected in (("/health/all", 200), ("/metrics/meta", 200), ("/api/v2/health/alpha", 200),
-                           ("/api/v2/connections/alpha", 403), ("/dashboard/data", 403)):  # fmt: skip
+                           ("/api/v2/connections/alpha", 403), ("/api/v2/changes", 403)):  # fmt: skip
         assert well.call("GET", path, key=key).status_code == expected, path
     assert well.call("POST", "/api/v2/connections/alpha/0/pause", key=key, json={}).status_code == 403
     own = well.call("POST", "/api/v2/keys", json=made | {"companyId": "alpha"}).json()["key"]

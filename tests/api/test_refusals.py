@@ -312,8 +312,8 @@ OPEN = (
     "/openapi.json",
     "/docs",
     "/dashboard",
-    "/dashboard/page.js",
-    "/dashboard/style.css",
+    "/dashboard/app.js",
+    "/dashboard/base.css",
 )
 KEYS: dict[str, tuple[dict[str, str], str]] = {
     "no key": ({}, "key_missing"),

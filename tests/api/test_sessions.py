@@ -64,7 +64,7 @@ def test_ready_is_said_only_while_it_is_proved(api_env: ApiEnv, session: int) ->
     assert next(one for one in connections if one["phoneIndex"] == 1)["state"] == "degraded"
     (dashboard,) = [
         one
-        for one in api_env.call("GET", "/dashboard/data").json()["connections"]
+        for one in api_env.call("GET", "/api/v2/connections").json()["connections"]
         if (one["companyId"], one["phoneIndex"]) == ("alpha", 1)
     ]
     assert dashboard["state"] == "degraded"

@@ -1,141 +1,89 @@
-"""The operators' page and its data."""
+"""The control room's files: a page of ES modules without a build step, which talks to the API like any other client."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from api.http.operations import Operation
-from api.http.pages import file_operation
-from api.http.parameters import cursor, query_of
-from api.operators.dependencies import ANSWER_S
-from api.operators.health import HealthOperations
-from shared.clock import monotonic
-from shared.errors import StoreUnavailable
-from shared.store import connections, messages, processes
-from shared.store.pool import Row, Transaction
-from shared.store.store import Store
-from shared.timestamps import iso
+from api.http.pages import HEADERS
+from api.http.problems import Problem
 
-# rows of a table that people read, fetched every two seconds by each open page
-_MOST_CONNECTIONS: Final = 200
-_MOST_EVENTS: Final = 40
-_CURSOR: Final = "^[A-Za-z0-9_-]{1,64}:[0-9]{1,9}$"
-"""A connection: company and index."""
+_FOLDER: Final = Path(__file__).parent
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+}
+_INDEX: Final = "index.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    content: bytes
+    media_type: str
+    tag: str
 
 
 class Dashboard:
-    """The page's files and its data."""
+    """Serves the files, read once: an incomplete installation shows at the start and not at the first visit."""
 
-    def __init__(self, store: Store, health: HealthOperations) -> None:
-        self._store, self._health = store, health
+    def __init__(self) -> None:
+        self._files = {
+            path.name: _File(
+                content=(content := path.read_bytes()),
+                media_type=_TYPES[path.suffix],
+                tag=f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+            )
+            for path in sorted(_FOLDER.iterdir())
+            if path.suffix in _TYPES
+        }
 
     def operations(self) -> list[Operation]:
-        """Return the page's operations."""
+        """Return the operations that serve them."""
         return [
-            file_operation(
-                "getDashboard", "/dashboard", "index.html", "text/html; charset=utf-8", "The operators' page"
-            ),
-            file_operation(
-                "getDashboardStyle", "/dashboard/style.css", "style.css", "text/css; charset=utf-8", "Its looks"
-            ),
-            file_operation(
-                "getDashboardScript", "/dashboard/page.js", "page.js", "text/javascript; charset=utf-8", "Its script"
+            Operation(
+                operation_id="getDashboard",
+                method="GET",
+                path="/dashboard",
+                group="Pages",
+                summary="The control room: the operators' page",
+                handler=self.show,
+                scope="public",
+                answers={200: ("The page.", "text/html")},
             ),
             Operation(
-                operation_id="getDashboardData",
+                operation_id="getDashboardFile",
                 method="GET",
-                path="/dashboard/data",
-                scope="operate",
-                owner="installation",
+                path="/dashboard/{file}",
                 group="Pages",
-                summary="Data of the operators' page",
-                handler=self.show_data,
-                parameters=(cursor(_CURSOR),),
-                answers={
-                    200: (
-                        "Health, queues, connections and events; the last three are null while the database is away.",
-                        "DashboardData",
-                    )
-                },
+                summary="Scripts and styles of the pages",
+                handler=self.show_file,
+                scope="public",
+                answers={200: ("The file.", "text/javascript", "text/css")},
+                problems=("path_unknown",),
             ),
         ]
 
-    async def show_data(self, request: Request) -> Response:
-        """Answer with everything that the page shows."""
-        health, kept = await asyncio.gather(self._health.everything(), self._kept(query_of(request)["cursor"]))
-        return JSONResponse({"health": health, **kept}, headers={"Cache-Control": "no-store"})
+    async def show(self, request: Request) -> Response:
+        """Answer with the page."""
+        return self._answer(request, self._files[_INDEX])
 
-    async def _kept(self, cursor_given: str | None) -> Mapping[str, Any]:
-        company_id, _, phone_index = (cursor_given or ":0").partition(":")
-        after = (company_id, int(phone_index))
-        try:
-            # a little more than the store's own deadline: this one covers the wait for a thread too
-            async with asyncio.timeout(ANSWER_S + 0.2):
-                queue, overview, events = await self._store.call_by(monotonic() + ANSWER_S, _read, after)
-        except (StoreUnavailable, TimeoutError):
-            # null instead of empty: the page must not show an outage as an empty queue
-            return {"queue": None, "connections": None, "nextConnections": None, "events": None}
-        shown = overview[:_MOST_CONNECTIONS]
-        following = f"{shown[-1]['company_id']}:{shown[-1]['phone_index']}" if len(overview) > len(shown) else None
-        return {
-            "queue": [_queue(row) for row in queue],
-            "connections": [_connection(row) for row in shown],
-            "nextConnections": following,
-            "events": [_event(row) for row in events],
-        }
+    async def show_file(self, request: Request) -> Response:
+        """Answer with one file."""
+        found = self._files.get(request.path_params["file"])
+        if found is None:
+            raise Problem("path_unknown", "There is nothing at this path.")
+        return self._answer(request, found)
 
-
-def _read(transaction: Transaction, after: tuple[str, int]) -> tuple[list[Row], list[Row], list[Row]]:
-    # one transaction, so one wait for a thread and one deadline for all three
-    return (
-        messages.queue_depth(transaction),
-        connections.overview(transaction, after=after, most=_MOST_CONNECTIONS + 1),
-        processes.latest_events(transaction, most=_MOST_EVENTS),
-    )
-
-
-def _queue(row: Row) -> Mapping[str, Any]:
-    return {
-        "process": row["process_name"],
-        "state": row["state"],
-        "messages": row["messages"],
-        "oldestSeconds": round(row["oldest_s"] or 0.0, 1),
-    }
-
-
-def _connection(row: Row) -> Mapping[str, Any]:
-    return {
-        "companyId": row["company_id"],
-        "phoneIndex": row["phone_index"],
-        "connectionType": row["connection_type"],
-        "process": row["process_name"],
-        "status": row["configured"],
-        "statusReason": row["status_reason"] or None,
-        "desired": row["desired_state"],
-        "state": row["observed"],
-        "detail": row["detail"] or None,
-        # a browser session's linked number, or the number that Meta showed at the last check
-        "account": row["account"] or row["facts"].get("number", {}).get("displayPhoneNumber") or None,
-        "provedAt": iso(row["proved_at"]),
-        "observedAt": iso(row["updated_at"]),
-        "browser": dict(row["figures"]) or None,
-        "warning": row["warning"] or None,
-        "quality": row["facts"].get("number", {}).get("qualityRating") or None,
-        "tier": row["facts"].get("number", {}).get("messagingLimitTier") or None,
-        "checkedAt": iso(row["checked_at"]),
-    }
-
-
-def _event(row: Row) -> Mapping[str, Any]:
-    return {
-        "at": iso(row["at"]),
-        "event": row["event"],
-        "process": row["process_name"],
-        "instance": row["instance"],
-        "detail": row["detail"],
-    }
+    def _answer(self, request: Request, file: _File) -> Response:
+        # asked each time, so that after an update no old script reads new data; sent only when it changed
+        headers = {**HEADERS, "ETag": file.tag}
+        if request.headers.get("if-none-match") == file.tag:
+            return Response(status_code=304, headers=headers)
+        return Response(file.content, media_type=file.media_type, headers=headers)

@@ -12,3 +12,10 @@ WHERE subject = 'audit' AND (xid, id) > (%(xid)s, %(id)s)
   AND xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
   AND (%(company_id)s::text IS NULL OR company_id = %(company_id)s)
 ORDER BY xid, id LIMIT %(most)s;
+
+-- read_audit_back --
+-- Acts before a position, newest first: for people, who need no position that nothing slips behind.
+SELECT id, xid, at, type, company_id, data FROM events
+WHERE subject = 'audit' AND (xid, id) < (%(xid)s, %(id)s)
+  AND (%(company_id)s::text IS NULL OR company_id = %(company_id)s)
+ORDER BY xid DESC, id DESC LIMIT %(most)s;

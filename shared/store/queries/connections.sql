@@ -54,8 +54,10 @@ WHERE c.company_id = %(company_id)s AND c.status <> 'removed' ORDER BY c.phone_i
 -- Connections of all companies with what is observed of them, for operators.
 SELECT company_id, phone_index, connection_type, process_name, configured, status_reason, desired_state, observed,
        detail, proved_at, updated_at, figures,
-       warning, facts, checked_at, account
-FROM connection_overview WHERE (company_id, phone_index) > (%(company_id)s, %(phone_index)s)
+       warning, facts, checked_at, account,
+       (SELECT c.options ->> 'name' FROM phone_configs c
+        WHERE c.company_id = o.company_id AND c.phone_index = o.phone_index AND c.status <> 'removed') AS name
+FROM connection_overview o WHERE (company_id, phone_index) > (%(company_id)s, %(phone_index)s)
 ORDER BY company_id, phone_index LIMIT %(most)s;
 
 -- desired_kinds --

@@ -449,6 +449,12 @@ ORDER BY id DESC LIMIT %(most)s;
 SELECT id, process_name, source, connection_id, received_at, processed_at, attempts, outcome, body FROM inbound_journal
 WHERE id = %(id)s;
 
+-- journal_row_of_message --
+-- The raw event that a received message came with.
+SELECT j.id, j.process_name, j.source, j.connection_id, j.received_at, j.processed_at, j.attempts, j.outcome, j.body
+FROM inbound_messages i JOIN inbound_journal j ON j.id = i.journal_id
+WHERE i.company_id = %(company_id)s AND i.id = %(message_id)s;
+
 -- replay_journal --
 -- Let raw events be processed again; those that wait are left alone.
 UPDATE inbound_journal SET processed_at = NULL

@@ -29,6 +29,16 @@ WHERE (m.state = 'failed' OR m.held_at IS NOT NULL)
   AND m.id < %(before)s
 ORDER BY m.id DESC LIMIT %(most)s;
 
+-- letters_by_reason --
+-- How many of a company's letters there are, by reason and connection; among the newest ones where there are many.
+SELECT found.held, found.error_code, c.phone_index, count(*) AS letters, min(found.updated_at) AS first_at,
+       max(found.updated_at) AS last_at
+FROM (SELECT m.connection_id, m.held_at IS NOT NULL AS held, m.error_code, m.updated_at FROM messages m
+      WHERE m.company_id = %(company_id)s AND (m.state = 'failed' OR m.held_at IS NOT NULL)
+      ORDER BY m.id DESC LIMIT %(most)s) AS found
+JOIN phone_configs c ON c.id = found.connection_id
+GROUP BY found.held, found.error_code, c.phone_index ORDER BY count(*) DESC, found.error_code, c.phone_index;
+
 -- redrive_messages --
 -- Give dead letters another full set of attempts, the oldest first; the history stays, and attempts go on counting
 -- where they were.

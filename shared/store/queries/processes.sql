@@ -68,6 +68,40 @@ FROM (SELECT * FROM events WHERE subject = 'process' AND (%(kind)s = '' OR kind 
       ORDER BY id DESC LIMIT 4 * %(most)s) AS last
 ORDER BY at DESC, id DESC LIMIT %(most)s;
 
+-- slot_events --
+-- Events of slots since an instant, oldest first; the newest of them where there are more than `most`.
+SELECT at, slot, type, detail
+FROM (SELECT at, id, slot, type, data -> 'detail' AS detail FROM events
+      WHERE subject = 'process' AND type = ANY(%(types)s) AND slot IS NOT NULL AND kind IS NOT NULL
+        AND written_at >= %(since)s
+      ORDER BY written_at DESC, id DESC LIMIT %(most)s) AS newest
+ORDER BY at, id;
+
+-- metric_points --
+-- Chosen figures of each slot at the end of each of many equal steps: one look for each, however much is kept.
+SELECT h.process_name, h.instance, steps.step, point.figures
+FROM process_health h
+CROSS JOIN generate_series(0, %(steps)s - 1) AS steps(step)
+CROSS JOIN LATERAL (
+    SELECT (SELECT jsonb_object_agg(f.key, f.value) FROM jsonb_each(m.metrics) AS f
+            WHERE f.key LIKE ANY(%(names)s)) AS figures
+    FROM process_metrics m
+    WHERE m.process_name = h.process_name AND m.instance = h.instance
+      AND m.at > %(since)s::timestamptz + steps.step * make_interval(secs => %(step_s)s)
+      AND m.at <= %(since)s::timestamptz + (steps.step + 1) * make_interval(secs => %(step_s)s)
+    ORDER BY m.at DESC LIMIT 1) AS point
+WHERE h.last_heartbeat > %(since)s;
+
+-- recent_changes --
+-- What happened to processes, connections, sessions and alerts, and what keys changed, newest first. The subjects are
+-- those of the partial index `events_changes`.
+SELECT id, at, type, company_id, slot, connection_id, state, detail, data,
+       (SELECT phone_index FROM phone_configs c WHERE c.id = connection_id) AS phone_index
+FROM events
+WHERE subject IN ('process', 'connection', 'session', 'alert', 'hook', 'audit')
+  AND id < %(before)s AND (%(subjects)s::text[] IS NULL OR subject = ANY(%(subjects)s))
+ORDER BY id DESC LIMIT %(most)s;
+
 -- leave_role --
 -- Have the rights of the user that signed in until the transaction ends: the role of the runtimes ends no connections.
 SELECT set_config('role', 'none', true);

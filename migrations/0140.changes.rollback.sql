@@ -1,0 +1,2 @@
+DROP INDEX events_slots;
+DROP INDEX events_changes;
