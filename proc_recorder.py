@@ -19,8 +19,8 @@ def main(argv: list[str]) -> int:
     # The orchestrator's command line starts these as processes of their own: the orchestrator imports no database
     # client, and the recorder's slot stays with the recorder that runs.
     match argv:
-        case ["--migrate"]:
-            return migrate_once()
+        case ["--migrate", *words]:
+            return migrate_once(words)
         case ["--reseal", *words]:
             return reseal(words)
         case ["--webhooks", *words]:

@@ -4,15 +4,23 @@ yoyo's own lock is a row that stays when its holder is killed; a PostgreSQL advi
 so that is what keeps several starting processes apart. It belongs to a transaction that stays open, which a pooler in
 transaction mode keeps on one server process. And yoyo notes that a migration is applied in a transaction of its own,
 after it: killed in between, the next start would apply it again. Here both are one transaction.
+
+What a migration was when it was applied is kept as a digest: an edited one is refused, since databases in which it ran
+before and after the edit would differ for good.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum, auto
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import psycopg2
 import yoyo
@@ -21,12 +29,15 @@ from shared.channels.registry import CHANNELS
 from shared.clock import monotonic
 from shared.errors import MigrationRefused, StoreUnavailable
 from shared.logs import logger
+from shared.store.migration_losses import Loss, losses
 from shared.store.pool import deadline
 from shared.store.sqlstates import Trouble, trouble
-from shared.store.statements import statements
+from shared.store.statements import parse, statements
 
 log = logger(__name__)
 
+_SQL: Final = parse(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"), "migrate.sql")
+"""Statements about the library's notes and about schemas, which only the owner of the tables runs."""
 _ADVISORY_LOCK: Final = 0x62756C6B
 """Key of the advisory lock, used for nothing else: "bulk"."""
 _LIMIT_S: Final = 120.0
@@ -60,7 +71,7 @@ def _backend(database_url: str) -> Iterator[Any]:
             # Its own connection, whose transaction stays open to the end of the block: the lock ends with it, also by
             # kill -9.
             cursor.execute(statements()["lock_migrations"], {"key": _ADVISORY_LOCK})
-            backend = yoyo.get_backend(database_url)
+            backend = yoyo.get_backend(_with_schema(database_url, cursor))
             try:
                 # we are alone, so this is what a killed process left
                 backend.break_lock()
@@ -73,12 +84,72 @@ def _backend(database_url: str) -> Iterator[Any]:
         raise
 
 
+def _with_schema(database_url: str, cursor: Any) -> str:
+    """Return the address with the schema `bulkhead_tables` first in its search path, where that path leads to the
+    single-process server's tables; the schema is made. Else the address as it is.
+    """
+    cursor.execute(_SQL["places"])
+    has_ours, has_schema, old_schema, old_owner, may_alter, may_make, user, path = cursor.fetchone()
+    if has_ours or not (has_schema or old_schema):
+        return database_url
+    if not has_schema and not may_make:
+        raise MigrationRefused(
+            f"the table phone_configs in schema {old_schema} is another program's, and the database user {user} "
+            "may make no schema beside it: let an administrator run CREATE SCHEMA bulkhead_tables AUTHORIZATION "
+            f"{user} (MIGRATION.md)"
+        )
+    if old_schema and not may_alter:
+        raise MigrationRefused(
+            f"the table phone_configs in schema {old_schema} belongs to {old_owner}, and the database user {user} "
+            f"may not add a column to it: let an administrator run GRANT {old_owner} TO {user} (MIGRATION.md)"
+        )
+    if not has_schema:
+        # its own connection: our transaction ends with the lock, and the library's connection has to see the schema
+        with closing(psycopg2.connect(database_url, application_name="bulkhead/migrate")) as maker:
+            maker.autocommit = True
+            with maker.cursor() as making:
+                making.execute(_SQL["make_schema"])
+        log.info("schema_made_beside_old_server", old_schema=old_schema)
+    # the library's own tables too: nothing of ours among the server's
+    return f"{database_url}{'&' if '?' in database_url else '?'}schema={quote(f'bulkhead_tables, {path}')}"
+
+
+def _digest(migration: Any) -> str:
+    return sha256(Path(migration.path).read_bytes()).hexdigest()
+
+
+def _digests(cursor: Any) -> dict[str, str]:
+    cursor.execute(_SQL["make_migration_digests"])
+    cursor.execute(_SQL["migration_digests"])
+    return dict(cursor.fetchall())
+
+
+def _require_unedited(backend: Any, migrations: Sequence[Any]) -> None:
+    """Compare applied migrations with their digests, and keep those of which none is kept. Raises
+    `MigrationRefused`."""
+    applied = set(backend.get_applied_migration_hashes())
+    ours = [migration for migration in migrations if migration.hash in applied]
+    with backend.connection.cursor() as cursor:
+        kept = _digests(cursor)
+        now = {migration.id: _digest(migration) for migration in ours}
+        for name, digest in now.items():
+            if kept.get(name, digest) != digest:
+                raise MigrationRefused(
+                    f"migration {name} was edited after it was applied to this database: put the file back as it was, "
+                    "and make the change by a new migration"
+                )
+        # Applied by a version that kept no digests: nothing is known of an edit before now.
+        cursor.execute(_SQL["keep_migration_digests"], {"names": list(now), "digests": list(now.values())})
+
+
 def _apply_one(backend: Any, migration: Any) -> None:
     try:
         # Steps and mark in one transaction, in place of yoyo's two: a kill between them would apply the file twice.
-        with backend.transaction():
+        with backend.transaction(), backend.connection.cursor() as cursor:
             migration.process_steps(backend, "apply")
             backend.mark_one(migration, log=False)
+            values = {"names": [migration.id], "digests": [_digest(migration)]}
+            cursor.execute(_SQL["keep_migration_digests"], values)
     except psycopg2.Error as error:
         # Neither the migration nor the schema is at fault: the caller waits and comes again.
         if trouble(error) in (Trouble.DATABASE, Trouble.SESSION):
@@ -124,7 +195,9 @@ def apply(database_url: str, *, requires_row_security: bool = False) -> list[str
         StoreUnavailable: PostgreSQL cannot be reached. MigrationRefused: this database cannot be migrated.
     """
     with _backend(database_url) as backend:
-        migrations = backend.to_apply(yoyo.read_migrations(str(migrations_directory())))
+        known = yoyo.read_migrations(str(migrations_directory()))
+        _require_unedited(backend, known)
+        migrations = backend.to_apply(known)
         for migration in migrations:
             _apply_one(backend, migration)
         # After every migration, also when none was applied: a release may add a type without a change of the schema.
@@ -135,3 +208,133 @@ def apply(database_url: str, *, requires_row_security: bool = False) -> list[str
             cursor.execute(statements()["sync_connection_types"], parameters)
             _secure(cursor, required=requires_row_security)
         return [migration.id for migration in migrations]
+
+
+class MigrationState(StrEnum):
+    """What is known of one migration in one database."""
+
+    APPLIED = auto()
+    PENDING = auto()
+    EDITED = auto()
+    """Applied, and its file is another one since."""
+    UNKNOWN = auto()
+    """Applied by another version, which has it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MigrationNote:
+    """One migration as a database knows it; `applied_at` is None while it is pending."""
+
+    name: str
+    state: MigrationState
+    applied_at: datetime | None = None
+
+
+def notes(database_url: str) -> list[MigrationNote]:
+    """Return every migration that the database or this version knows, in the order in which they were applied, then
+    those that are pending. Raises `StoreUnavailable`, `MigrationRefused`.
+    """
+    with _backend(database_url) as backend:
+        known = {migration.id: migration for migration in yoyo.read_migrations(str(migrations_directory()))}
+        pending_now = [m.id for m in backend.to_apply(yoyo.read_migrations(str(migrations_directory())))]
+        with backend.connection.cursor() as cursor:
+            digests = _digests(cursor)
+            cursor.execute(_SQL["applied_migrations"])
+            applied = cursor.fetchall()
+    return [
+        *(
+            MigrationNote(name=name, state=_state(known.get(name), digests.get(name)), applied_at=at)
+            for name, at in applied
+        ),
+        *(MigrationNote(name=name, state=MigrationState.PENDING) for name in pending_now),
+    ]
+
+
+def _state(migration: Any, digest: str | None) -> MigrationState:
+    if migration is None:
+        return MigrationState.UNKNOWN
+    return MigrationState.APPLIED if digest in (None, _digest(migration)) else MigrationState.EDITED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollback:
+    """One migration that would be undone, with what its rollback drops (`migration_losses.Loss`)."""
+
+    name: str
+    losses: Sequence[Loss]
+
+
+def rollbacks(database_url: str, count: int) -> list[Rollback]:
+    """Return what undoing the newest `count` migrations would lose, newest first.
+
+    Raises:
+        StoreUnavailable: PostgreSQL cannot be reached. MigrationRefused: they cannot be undone, since one of them is
+            not this version's or is edited, or processes run that use what is dropped.
+    """
+    with _backend(database_url) as backend:
+        newest = _newest(backend, count)
+        with backend.connection.cursor() as cursor:
+            return [
+                Rollback(name=m.id, losses=losses(cursor, _SQL, _rollback_file(m).read_text("utf-8"))) for m in newest
+            ]
+
+
+def undo(database_url: str, names: Sequence[str]) -> None:
+    """Undo migrations, each in one transaction: those that `rollbacks` named, in that order. Raises as it does, and
+    `MigrationRefused` when others are the newest by now.
+    """
+    with _backend(database_url) as backend:
+        newest = _newest(backend, len(names))
+        if [migration.id for migration in newest] != list(names):
+            raise MigrationRefused("another process has migrated meanwhile: begin again")
+        for migration in newest:
+            _undo_one(backend, migration)
+
+
+def _newest(backend: Any, count: int) -> list[Any]:
+    known = yoyo.read_migrations(str(migrations_directory()))
+    _require_unedited(backend, known)
+    names = {migration.id for migration in known}
+    with backend.connection.cursor() as cursor:
+        cursor.execute(_SQL["applied_migrations"])
+        strange = [name for name, _ in cursor.fetchall() if name not in names]
+        living = _living_processes(cursor)
+    if strange:
+        raise MigrationRefused(
+            f"{', '.join(strange)} was applied by another version of Bulkhead, which has its rollback: run "
+            "`bulkhead migrate --back` of that version"
+        )
+    if living:
+        raise MigrationRefused(
+            f"processes of Bulkhead use what is dropped, and wrote a heartbeat within half a minute ({living}): stop "
+            "them first (bulkhead stop)"
+        )
+    newest = list(backend.to_rollback(known))
+    if count > len(newest):
+        raise MigrationRefused(f"only {len(newest)} migrations are applied")
+    return newest[:count]
+
+
+def _living_processes(cursor: Any) -> str:
+    cursor.execute(_SQL["is_relation"], {"table": "process_health"})
+    if not cursor.fetchone()[0]:
+        return ""
+    cursor.execute(_SQL["living_processes"])
+    return ", ".join(f"{name}-{instance}" for name, instance in cursor.fetchall())
+
+
+def _rollback_file(migration: Any) -> Path:
+    return Path(migration.path).with_suffix(".rollback.sql")
+
+
+def _undo_one(backend: Any, migration: Any) -> None:
+    try:
+        with backend.transaction(), backend.connection.cursor() as cursor:
+            migration.process_steps(backend, _rollback_file(migration).suffixes[-2].removeprefix("."))
+            backend.unmark_one(migration, log=False)
+            cursor.execute(_SQL["forget_migration_digest"], {"name": migration.id})
+    except psycopg2.Error as error:
+        if trouble(error) in (Trouble.DATABASE, Trouble.SESSION):
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise MigrationRefused(f"migration {migration.id} cannot be undone: {lines[0]}") from error

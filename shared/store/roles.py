@@ -20,7 +20,9 @@ def enter_runtime(connection: Any) -> None:
     """Take the role of the runtimes for the session, and leave the beginning of transactions to `BeginningCursor`."""
     # outside of a transaction, whose end would take the role back
     connection.autocommit = True
-    _execute(connection, "enter_runtime")
+    with connection.cursor() as cursor:
+        # in one round trip; the second one's function stands in the schema that the first one finds
+        cursor.execute(f"{statements()['enter_schema']};{statements()['enter_runtime']}")
 
 
 class BeginningCursor(extensions.cursor):

@@ -20,6 +20,17 @@ ROLLBACK;
 -- ignores our session settings: the role would stay with the server's process, and meet another client.
 SELECT set_config('role', runtime_role(), false) WHERE current_setting('plan_cache_mode') = 'force_generic_plan';
 
+-- enter_schema --
+-- Look for our tables in the schema `bulkhead_tables` where the session's own search path has none of ours: they stand
+-- there in a database in which the path leads to the tables of the single-process server. The catalogue and no function
+-- by name, since another installation's role may have no right to look into that schema. Not behind a pooler in
+-- transaction mode, as for the role: the path would meet another client.
+SELECT set_config('search_path', concat_ws(', ', n.nspname, nullif(current_setting('search_path'), '')), false)
+FROM pg_class ours JOIN pg_namespace n ON n.oid = ours.relnamespace
+WHERE n.nspname = 'bulkhead_tables' AND ours.relname = 'connection_types' AND has_schema_privilege(n.oid, 'USAGE')
+  AND coalesce(to_regclass('connection_types'), ours.oid) = ours.oid
+  AND current_setting('plan_cache_mode') = 'force_generic_plan';
+
 -- enter_company --
 -- Take the role of one company's requests until the transaction ends.
 SELECT set_config('role', tenant_role(), true), set_config('bulkhead.company_id', %(company_id)s, true);
