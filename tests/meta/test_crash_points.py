@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 import requests
@@ -47,14 +48,17 @@ def revive(env: MetaEnv) -> None:
 @pytest.mark.parametrize("point", INGRESS)
 def test_no_event_is_lost_and_none_is_twice(own_env: Callable[..., MetaEnv], point: str) -> None:
     env = own_env(chaos="on", crash_points=f"meta:{point}=kill@2").start()
-    message = {"from": "15550100200", "type": "edit", "timestamp": "1760000001"}
+    env.query("UPDATE companies SET settings = '{\"enableAssistant\": true}' RETURNING id")
+    # what is older than a day is not answered
+    now = str(int(datetime.now(UTC).timestamp()))
+    message = {"from": "15550100200", "type": "edit", "timestamp": now}
     bodies = [
         json.dumps(
             webhook(
                 {
                     "contacts": [{"profile": {"name": "Ann"}, "wa_id": "15550100200", "user_id": "US.1"}],
                     "messages": [
-                        text(f"{number}", f"wamid.C{number}", from_user_id="US.1"),
+                        text(f"{number}", f"wamid.C{number}", from_user_id="US.1", timestamp=now),
                         {
                             **message,
                             "id": f"wamid.E{number}",
@@ -80,6 +84,11 @@ def test_no_event_is_lost_and_none_is_twice(own_env: Callable[..., MetaEnv], poi
     assert env.query("SELECT count(*) FROM inbound_messages") == [(12,)]
     assert env.query("SELECT user_id, phone, name FROM contacts") == [("US.1", "15550100200", "Ann")]
     assert env.query("SELECT DISTINCT outcome FROM inbound_journal") == [("",)]
+    # the assistant is asked once, for all of it
+    assert env.query("SELECT state, version FROM conversations") == [("bot", 1)]
+    assert env.query("SELECT state, first_inbound_id, last_inbound_id FROM turns") == env.query(
+        "SELECT 'open', min(id), max(id) FROM inbound_messages WHERE type = 'text'"
+    )
     assert env.meta.stop() == 0
 
 
