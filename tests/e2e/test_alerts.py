@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,13 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from embedded import addresses
 from script.declared_metrics import declared
+from shared.store import messages
+from shared.store.messages import NewMessage
 from tests.conftest import kept_running
 from tests.e2e.conversation import send, wait_state
+from tests.store.env import open_store, query
 from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import eventually
 
@@ -128,18 +132,28 @@ def test_what_is_broken_fires_and_what_is_mended_ends(installation: Bulkhead) ->
         ignoring=(requests.RequestException, KeyError),
     )
 
-    def pause(*, paused: bool) -> None:
-        word = "pause" if paused else "resume"
-        answer = installation.api("POST", f"/api/v2/connections/demo/0/{word}", json={})
-        assert answer.ok, answer.text
+    url = addresses.database_url(installation.settings)
 
     def backlog() -> None:
-        pause(paused=True)
-        with ThreadPoolExecutor(8) as clients:
-            numbers = range(1010)
-            list(clients.map(lambda number: send(installation, "x", chat=f"1555010{number:04}"), numbers))
+        answer = installation.api("POST", "/api/v2/connections/demo/0/pause", json={})
+        assert answer.ok, answer.text
+        (demo,) = query(url, "SELECT id FROM phone_configs WHERE company_id = 'demo' AND phone_index = 0")
+        rows = [
+            NewMessage(
+                company_id="demo",
+                connection_id=demo["id"],
+                process_name="meta",
+                chat_id=f"1555010{number:04}",
+                type="text",
+                content={"body": "x"},
+            )
+            for number in range(1010)
+        ]
+        with closing(open_store(url, limit=1)) as store:
+            store.run(messages.accept, rows)
 
-    fires_and_ends(installation, ("BacklogLarge", "meta"), backlog, lambda: pause(paused=False))
+    sent = "DELETE FROM messages WHERE state = 'queued'"
+    fires_and_ends(installation, ("BacklogLarge", "meta"), backlog, lambda: query(url, sent))
     # stopped and not killed: what it says grows old all the same, and the suite watches over its processes
     fires_and_ends(
         installation,
