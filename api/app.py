@@ -26,6 +26,8 @@ from api.http.addresses import ClientAddresses, read_networks
 from api.http.middleware import RequestMiddleware
 from api.http.operations import EntryChecks, Operation, routes
 from api.http.problems import Problem
+from api.knowledge.documents import DocumentOperations
+from api.knowledge.search import DocumentSearchOperations
 from api.messages.acceptance import AcceptanceAnswers
 from api.messages.amendments import AmendmentOperations
 from api.messages.drafts import DraftReader
@@ -157,6 +159,8 @@ def build_app(
         ContactTransferOperations(directory, child.store, tasks),
         AnalyticsOperations(directory, child.store),
         MediaOperations(directory, files, storage),
+        DocumentOperations(directory, child.store, storage),
+        DocumentSearchOperations(directory, child.store, child.stopping),
         dead_letters,
         CompanyOperations(child.store),
         SecretOperations(directory, child.store, vault),

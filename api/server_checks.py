@@ -110,6 +110,15 @@ def _database(settings: Settings, pools: int) -> list[Diagnosis]:
         found.append(
             fail("database encoding", f"It is {facts['encoding']}", "Create the database with ENCODING 'UTF8'.")
         )
+    found.append(
+        ok("database vectors", "pgvector is there")
+        if facts["has_vector"]
+        else warn(
+            "database vectors",
+            "pgvector 0.8 or later is not there: each search in documents compares every vector of its company",
+            "As a superuser: CREATE EXTENSION vector (docs/documents.md). Until then some thousand passages are fast.",
+        )
+    )
     limits = [facts[one] for one in ("most_connections", "role_limit", "database_limit") if facts[one] >= 0]
     least, needed = min(limits), pools + _SPARE
     free = min(least, facts["most_connections"] - facts["used_by_others"])

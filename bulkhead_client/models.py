@@ -171,6 +171,7 @@ class CompanySettingsRagConfig(TypedDict):
     topK: int
     minSimilarity: float
     weights: CompanySettingsRagConfigWeights
+    fusion: SearchFusion
 
 
 class CompanySettingsRagConfigWeights(TypedDict):
@@ -655,6 +656,9 @@ Reaction = TypedDict(
         "emoji": "str",
     },
 )
+
+
+SearchFusion = Literal["weighted", "rank"]
 
 
 class StoredFile(TypedDict):

@@ -51,8 +51,11 @@ PARTS: Final[Mapping[str, str]] = {
     "people": "export_people",
     "contact-aliases": "export_aliases",
     "files": "export_files",
+    "documents": "export_documents",
 }
 """Files of the archive, by the statement that gives their lines."""
+WITH_BYTES: Final = frozenset({"files", "documents"})
+"""Parts whose lines are about files: their bytes are in the archive too."""
 
 
 class CompanyExport:
@@ -119,7 +122,7 @@ class CompanyExport:
                 yield content
                 yield _padding(len(content))
                 lines += len(rows)
-                if part == "files":
+                if part in WITH_BYTES:
                     for row in rows:
                         async for piece in self._file(task.company_id, row["key"]):
                             yield piece

@@ -50,7 +50,85 @@ _TAKEOVER: Final = "tests/conversations/test_takeover.py"
 _ARRIVAL: Final = "tests/conversations/test_arrival.py"
 _KEYWORDS: Final = "tests/conversations/test_keywords.py"
 
+_INDEX_SQL: Final = "index/queries/index.sql"
+_INDEXING: Final = "tests/index/test_indexing.py"
+
 MUTATIONS: Final[Mapping[str, Mutation]] = {
+    "document-fence": Mutation(
+        "a document is written by the incarnation that has leased it, and by no other",
+        (
+            Edit(
+                _INDEX_SQL,
+                "WHERE id = %(id)s AND incarnation = %(incarnation)s AND state = 'indexing' FOR NO KEY UPDATE;",
+                "WHERE id = %(id)s AND state = 'indexing' FOR NO KEY UPDATE;",
+            ),
+        ),
+        f"{_INDEXING}::test_who_lost_its_lease_writes_nothing",
+    ),
+    "document-tries": Mutation(
+        "a document in whose indexing the process dies three times is given up",
+        (Edit(_INDEX_SQL, "WHERE attempts >= %(tries)s", "WHERE attempts > %(tries)s"),),
+        f"{_INDEXING}::test_a_document_at_which_the_process_dies_three_times_is_given_up",
+    ),
+    "documents-in-turn": Mutation(
+        "one company's documents do not wait for all of another one's",
+        (Edit(_INDEX_SQL, "row_number() OVER (PARTITION BY company_id ORDER BY due_at, id)", "0"),),
+        f"{_INDEXING}::test_one_companys_backlog_is_no_other_companys_wait",
+    ),
+    "index-beside": Mutation(
+        "a new index is searched only when it is complete",
+        (
+            Edit(
+                "index/rows.py",
+                "generation=document.generation + 1,\n        locale",
+                "generation=document.generation,\n        locale",
+            ),
+        ),
+        f"{_INDEXING}::test_a_new_index_is_made_beside_and_switched",
+    ),
+    "originals-stay": Mutation(
+        "retention of files leaves the originals of documents alone",
+        (
+            Edit(
+                "shared/store/queries/media.sql",
+                "AND NOT is_document(company_id, sha256)\n       ORDER BY used_at",
+                "ORDER BY used_at",
+            ),
+        ),
+        f"{_INDEXING}::test_retention_of_files_leaves_documents_alone",
+    ),
+    "reader-dies-too": Mutation(
+        "the process that reads a file ends with its parent",
+        (Edit("index/reader.py", "prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)", "prctl(_PR_SET_PDEATHSIG, 0)"),),
+        "tests/index/test_program.py::test_a_killed_process_takes_its_reader_along",
+    ),
+    "reader-clock": Mutation(
+        "a file that takes too long is given up",
+        (Edit("index/reading.py", "timeout=limits.wall_s, return_when", "timeout=None, return_when"),),
+        "tests/index/test_reading.py::test_a_file_that_takes_too_long_is_given_up_by_the_clock_too",
+    ),
+    "threshold-zero": Mutation(
+        "0 is a threshold",
+        (Edit("shared/rag/fusion.py", "if least is None or score >= least", "if not least or score >= least"),),
+        "tests/rag/test_fusion.py::test_zero_is_a_threshold_and_not_none",
+    ),
+    "vectors-one-length": Mutation(
+        "a vector of another length is refused, not padded",
+        (Edit("shared/rag/embedding.py", "if len(vector) != dimensions:", "if False:"),),
+        "tests/rag/test_fusion.py::test_a_vector_of_another_length_is_refused",
+    ),
+    "few-among-many": Mutation(
+        "a company with three passages gets them beside one with thousands",
+        (
+            Edit(
+                "migrations/0130.documents.sql",
+                "set_config('hnsw.iterative_scan', 'strict_order', true)",
+                "set_config('hnsw.iterative_scan', 'off', true)",
+            ),
+            Edit("shared/rag/vectors.py", "if not exactly and len(", "if False and len("),
+        ),
+        "tests/rag/test_retrieve.py::test_three_passages_beside_thousands",
+    ),
     "settle-fence": Mutation(
         "an outcome counts only if it comes from the incarnation that claimed the row",
         (

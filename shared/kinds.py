@@ -587,6 +587,43 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         memory_soft_mb=600,
         memory_hard_mb=800,
     ),
+    ProcessKind(
+        name="index",
+        entry="proc_index.py",
+        extra="index",
+        needed="rows",
+        needed_when="index_needed",
+        after=("postgres", "recorder"),
+        instances_most=10,
+        admin_offset=90,
+        pool_size=8,
+        settings=(*_DATABASE, *_MEDIA),
+        variables=(
+            Variable(
+                name="INDEX_CPU_S",
+                default=120,
+                low=1,
+                high=3600,
+                purpose="Seconds of CPU that reading one document may take; five times as many in all.",
+            ),
+            Variable(
+                name="INDEX_MEMORY_MB",
+                default=1024,
+                low=128,
+                high=65536,
+                purpose="Memory that reading one document may take.",
+            ),
+        ),
+        secrets=("database_url", "media_s3_secret"),
+        reclaims=("release_documents", "release_questions"),
+        restart_base_s=0.5,
+        # documents must not take CPU from messages
+        nice=10,
+        # with the processes that read documents
+        memory_soft_mb=2600,
+        memory_hard_mb=3000,
+        oom_score_adj=500,
+    ),
 )
 
 _BY_NAME: Final = {kind.name: kind for kind in KINDS}

@@ -35,6 +35,23 @@ _ACCEPTED: Final = {
     "held": False,
     "createdAt": _AT,
 }
+_DOCUMENT: Final = {
+    "id": "12",
+    "status": "indexed",
+    "title": "terms.pdf",
+    "mimetype": "application/pdf",
+    "size": 48210,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "chunks": 14,
+    "pages": 5,
+    "model": "wordllama-256",
+    "attempts": 1,
+    "code": None,
+    "reason": None,
+    "createdAt": _AT,
+    "updatedAt": _AT,
+    "indexedAt": _AT,
+}
 _CONNECTION: Final = {
     "phoneIndex": 1,
     "connectionType": "wwebjs",
@@ -573,6 +590,21 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "Secret": {"name": "openai", "createdAt": _AT, "updatedAt": _AT},
     "Secrets": {"companyId": "demo", "secrets": [{"name": "openai", "createdAt": _AT, "updatedAt": _AT}]},
     "Companies": {"companies": [_COMPANY], "next": None},
+    "Document": _DOCUMENT,
+    "Documents": {"documents": [_DOCUMENT], "next": None},
+    "DocumentSearch": {
+        "results": [
+            {
+                "documentId": "12",
+                "title": "terms.pdf",
+                "source": "terms.pdf, page 3",
+                "text": "Returns are accepted within 30 days.",
+                "score": 0.82,
+            }
+        ],
+        "legs": ["keyword", "vector"],
+        "why": None,
+    },
     "Task": {
         "id": "7",
         "operation": "test_connection",
@@ -596,6 +628,7 @@ PARAMETER_EXAMPLES: Final[Mapping[str, Any]] = {
     "hookId": "3",
     "silenceId": "2",
     "exportId": "3",
+    "documentId": "12",
     "contactId": "p17",
     "conversationId": "12",
     "taskId": "7",

@@ -29,6 +29,7 @@ _PURPOSES: Final = {
     "hookId": "Id of the webhook.",
     "silenceId": "Id of the silence.",
     "exportId": "Id of the export, from the task that made it.",
+    "documentId": "A document, as its upload or the list named it.",
     "taskId": "Id of the task, from the `Location` header of the answer that began it.",
     "name": "Name of the template, or of the secret.",
     "process": "A process kind, or where a single process is meant its slot (`meta-0`).",

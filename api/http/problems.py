@@ -120,6 +120,20 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Secret not found",
         remedy="GET /api/v2/companies/{companyId}/secrets lists the names.",
     ),
+    "document_unknown": ProblemType(
+        status=404, title="Document not found", remedy="GET /api/v2/documents/{companyId} lists the documents."
+    ),
+    "document_type_unsupported": ProblemType(
+        status=415,
+        title="Document of a type that cannot be indexed",
+        remedy="Save it as PDF, DOCX, plain text or Markdown (UTF-8) and upload that.",
+    ),
+    "document_busy": ProblemType(
+        status=409, title="Document is being indexed", remedy="Ask again when its `status` has changed."
+    ),
+    "too_many_documents": ProblemType(
+        status=409, title="Company has too many documents", remedy="Remove some, or join several into one."
+    ),
     "contact_unknown": ProblemType(
         status=404, title="Contact not found", remedy="GET /api/v2/contacts/{companyId} lists the contacts."
     ),

@@ -8,6 +8,7 @@ from typing import Final, get_args
 from api.http.company_schemas import COMPANY_SCHEMAS
 from api.http.conversation_schemas import CONVERSATION_SCHEMAS
 from api.http.key_schemas import KEY_SCHEMAS
+from api.http.knowledge_schemas import KNOWLEDGE_SCHEMAS
 from api.http.problem_schemas import PROBLEM_SCHEMAS
 from api.http.process_schemas import PROCESS_SCHEMAS
 from api.http.reading_schemas import READING_SCHEMAS
@@ -112,6 +113,7 @@ _EITHER_STATUS: Final = _choice("AnyMessageStatus", *MessageState, "received")
 _SCHEMAS: Final[Mapping[str, Schema]] = {
     **COMPANY_SCHEMAS,
     **CONVERSATION_SCHEMAS,
+    **KNOWLEDGE_SCHEMAS,
     **KEY_SCHEMAS,
     **PROBLEM_SCHEMAS,
     **PROCESS_SCHEMAS,

@@ -90,6 +90,14 @@ SELECT sha256 AS key, jsonb_build_object('sha256', sha256, 'size', size, 'mimety
                                          'createdAt', created_at) AS line
 FROM media_files WHERE company_id = %(company_id)s AND sha256 > %(after)s ORDER BY sha256 LIMIT %(most)s;
 
+-- export_documents --
+-- Documents; the archive holds their originals too.
+SELECT sha256 AS key,
+       jsonb_build_object('id', id::text, 'title', title, 'sha256', sha256, 'size', size, 'mimetype', mimetype,
+                          'status', state, 'createdAt', created_at) AS line
+FROM documents WHERE company_id = %(company_id)s AND state <> 'deleting' AND sha256 > %(after)s
+ORDER BY sha256 LIMIT %(most)s;
+
 -- note_export --
 -- Note how far an export is. No row: it was ended, with its company or by its time.
 UPDATE tasks SET progress = %(progress)s

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Shape = Literal["message", "session", "connection", "template", "contact", "conversation", "process", "hook", "alert"]
+Shape = Literal[
+    "message", "session", "connection", "template", "contact", "conversation", "process", "hook", "alert", "document"
+]
 """What `data` holds; each has a schema (`shared.events.schemas`)."""
 
 
@@ -99,6 +101,17 @@ PUBLIC_TYPES: Final[tuple[PublicType, ...]] = (
         name="contact.split",
         shape="contact",
         purpose="`otherContactId` is a contact of its own from now on.",
+    ),
+    PublicType(name="document.uploaded", shape="document", purpose="A document was uploaded; it waits to be indexed."),
+    PublicType(
+        name="document.indexed",
+        shape="document",
+        purpose="It is searched from now on; with the status `no_text` there is nothing to search.",
+    ),
+    PublicType(
+        name="document.failed",
+        shape="document",
+        purpose="It cannot be indexed; `reason` says why, and what to do.",
     ),
     PublicType(
         name="conversation.created",

@@ -182,6 +182,8 @@ def _conversation(event: Event, message: Row | None) -> str:
         return f"contact:{contact_id}"
     if conversation_id := (event.data or {}).get("conversationId"):
         return f"conversation:{conversation_id}"
+    if document_id := (event.data or {}).get("documentId"):
+        return f"document:{document_id}"
     return f"{event.type.partition('.')[0]}:{event.connection_id or event.slot or ''}"
 
 
@@ -265,6 +267,18 @@ def _hook_data(event: Event, _: Row | None, __: JsonObject | None) -> JsonObject
     return {"hookId": str((event.data or {}).get("hookId", "")), "reason": event.detail}
 
 
+def _document_data(event: Event, _: Row | None, __: JsonObject | None) -> JsonObject:
+    data = event.data or {}
+    return {
+        "documentId": str(data.get("documentId", "")),
+        "title": data.get("title", ""),
+        "status": event.state,
+        "chunks": data.get("chunks"),
+        "code": event.code,
+        "reason": event.detail,
+    }
+
+
 def _alert_data(event: Event, _: Row | None, __: JsonObject | None) -> JsonObject:
     data = event.data or {}
     return {
@@ -286,5 +300,6 @@ _DATA: Final[Mapping[Shape, Callable[[Event, Row | None, JsonObject | None], Jso
     "conversation": _conversation_data,
     "process": _process_data,
     "hook": _hook_data,
+    "document": _document_data,
     "alert": _alert_data,
 }

@@ -185,6 +185,16 @@ EVENT_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
             "summary": _TEXT_OR_NULL,
         }
     ),
+    "DocumentEventData": _object(
+        {
+            "documentId": _TEXT,
+            "title": _TEXT,
+            "status": _TEXT_OR_NULL,
+            "chunks": {**_COUNT_OR_NULL, "description": "Pieces that are searched."},
+            "code": {**_TEXT_OR_NULL, "description": "Why it cannot be indexed, for programs."},
+            "reason": {**_TEXT_OR_NULL, "description": "The same for people, with what to do."},
+        }
+    ),
     "HookEventData": _object({"hookId": _TEXT, "reason": _TEXT_OR_NULL}),
     "ProcessEventData": _object(
         {"kind": _TEXT_OR_NULL, "slot": _TEXT_OR_NULL, "incarnation": _TEXT_OR_NULL, "detail": {"type": "object"}}
@@ -201,6 +211,7 @@ SCHEMA_OF: Final[Mapping[Shape, str]] = {
     "conversation": "ConversationEventData",
     "process": "ProcessEventData",
     "hook": "HookEventData",
+    "document": "DocumentEventData",
     "alert": "AlertEventData",
 }
 
@@ -251,6 +262,14 @@ _DATA: Final[Mapping[Shape, Mapping[str, Any]]] = {
         "formerIds": [],
     },
     "hook": {"hookId": "3", "reason": "failing"},
+    "document": {
+        "documentId": "12",
+        "title": "terms.pdf",
+        "status": "indexed",
+        "chunks": 14,
+        "code": None,
+        "reason": None,
+    },
     "alert": {
         "alertId": "5",
         "name": "ProcessDown",

@@ -23,6 +23,7 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "human_handoff": "As `conversation`; apart, since other systems wait for this one.",
     "audit": "A key changed something; the rest of the type is what (docs/keys.md), `data` which key did it, from "
     "where, and what was so before and after.",
+    "document": "A document of a company, by `data.documentId` and `data.title`; `state` is its state.",
     "hook": "A subscriber of webhooks, `data.hookId`.",
     "alert": "An alert of the table `shared.alert_rules`: `code` is its name, `detail` its sentence, `data` what it is "
     "about.",
@@ -62,6 +63,9 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
     "conversation.created": "It began.",
     "conversation.updated": "Its state or its assignee was changed, or another one was merged into it.",
     "human_handoff.requested": "Its customer waits for a human.",
+    "document.uploaded": "Its original is stored; it waits to be indexed.",
+    "document.indexed": "It is searched from now on; with the state `no_text` there is nothing to search.",
+    "document.failed": "It is not tried again; `code` and `detail` say why, and what to do.",
     "hook.disabled": "It gets nothing more; `detail` is the reason: `gone`, `failing`.",
     "hook.test": "An operator asked for a test.",
     "alert.fired": "Its condition has held for as long as the rule asks.",

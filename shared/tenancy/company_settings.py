@@ -38,7 +38,7 @@ _RAG: Final = (
         default=0.7,
         low=0,
         high=1,
-        purpose="Least similarity of a piece that is found by its meaning.",
+        purpose="Least score of a piece, after both searches are joined; 0: all are returned.",
     ),
     Field(
         name="weights",
@@ -46,6 +46,14 @@ _RAG: Final = (
         title="SearchWeights",
         fields=_WEIGHTS,
         purpose="How much either search counts; not both 0.",
+    ),
+    Field(
+        name="fusion",
+        kind=str,
+        default="weighted",
+        choices=("weighted", "rank"),
+        title="SearchFusion",
+        purpose="How the two searches are joined: by their scores, or by the places that a piece has in them.",
     ),
 )
 _LONGEST_MINUTES: Final = 30 * 24 * 60

@@ -49,6 +49,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         # whether anything may be sent for a company
         "shared.tenancy",
     ),
+    # finds passages of documents: by kinds index and ai, and by words alone for the API
+    "shared.rag": (LEAVES, "shared.store", "shared.tenancy"),
     # the orchestrator and the embedded servers need neither PostgreSQL nor Redis to do their work
     "supervision": (LEAVES, "shared.channels", "shared.process"),
     # drives a running copy from outside; cuts its connections to both stores
@@ -69,6 +71,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
             "shared.delivery",
             "shared.compose",
             "shared.tenancy",
+            "shared.rag",
         ),
     ),
     # the servers and the stand-ins for providers know nothing of the database
@@ -117,6 +120,14 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "regex": ("shared.compose.checks",),
     "phonenumbers": ("shared.channels.chat_ids",),
     "obstore": ("shared.media.s3",),
+    # each file is read by a process of its own
+    "pypdf": ("index.formats",),
+    "docx": ("index.formats",),
+    "lxml": ("index.formats",),
+    # loaded with the first text that is embedded
+    "numpy": ("shared.rag.local",),
+    "safetensors": ("shared.rag.local",),
+    "tokenizers": ("shared.rag.local",),
     "yaml": ("sandbox.openapi.extract",),
     "jsonschema_rs": ("sandbox.openapi.validators",),
 }
@@ -162,6 +173,11 @@ OF_ONE_KIND = (
     "yaml",
     "aio_pika",
     "aiormq",
+    "pypdf",
+    "docx",
+    "lxml",
+    "tokenizers",
+    "safetensors",
 )
 """Packages that no entry loads at its start: only the kind or the setting that needs them does, or only tests do."""
 

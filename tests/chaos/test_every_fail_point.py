@@ -21,6 +21,7 @@ from shared.clock import left, monotonic
 from shared.fail_points import FAIL_POINTS
 from tests.chaos.env import BROWSER, ChaosEnv, DyingEnv, open_env
 from tests.hooks.test_fail_points import OF_HOOKS
+from tests.index.test_program import OF_INDEX
 from tests.recorder.test_company_deletion import OF_DELETION
 from tests.recorder.test_contact_import import OF_IMPORT
 from tests.store.env import query
@@ -108,7 +109,7 @@ def _armed(point: str) -> str:
 
 
 def test_the_table_has_every_point() -> None:
-    elsewhere = {*OF_ORCHESTRATOR, *OF_HOOKS, *OF_DELETION, *OF_IMPORT}
+    elsewhere = {*OF_ORCHESTRATOR, *OF_HOOKS, *OF_INDEX, *OF_DELETION, *OF_IMPORT}
     assert {name for names in WHERE.values() for name in names} | elsewhere == set(FAIL_POINTS)
 
 

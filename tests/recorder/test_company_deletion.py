@@ -78,6 +78,13 @@ FILL = """
     VALUES (%(company)s, %(connection)s, 'c', 'bot');
     INSERT INTO turns (company_id, conversation_id, first_inbound_id, last_inbound_id)
     SELECT company_id, id, 1, 1 FROM conversations WHERE company_id = %(company)s;
+    INSERT INTO documents (company_id, sha256, title, mimetype, size)
+    VALUES (%(company)s, repeat('b', 64), 'd', 'text/plain', 1);
+    INSERT INTO document_chunks (company_id, document_id, generation, position, body, tokens, words)
+    SELECT company_id, id, 1, 0, 'x', 1, 'x' FROM documents WHERE company_id = %(company)s;
+    INSERT INTO chunk_vectors (chunk_id, company_id, document_id, generation, model, dimensions, embedding)
+    SELECT id, company_id, document_id, 1, 'm', 1, '{1}' FROM document_chunks WHERE company_id = %(company)s;
+    INSERT INTO search_questions (company_id, question, most) VALUES (%(company)s, 'q', 5);
     INSERT INTO environment_seeds (company_id, phone_index, digest, written) VALUES (%(company)s, 0, '', '');
     INSERT INTO events (subject, type, company_id) VALUES ('audit', 'audit.x', %(company)s);
 """

@@ -53,6 +53,11 @@ TENANT_MAY: Final[Mapping[str, str]] = {
     "timed_pauses": "SELECT",
     "hook_retries": "SELECT, INSERT, UPDATE",
     "hook_deliveries": "SELECT",
+    # documents, their passages, and questions to kind index
+    "documents": "SELECT, INSERT, UPDATE",
+    "document_chunks": "SELECT",
+    "chunk_vectors": "SELECT",
+    "search_questions": "SELECT, INSERT, DELETE",
     # copies that lists and figures are read from
     "message_index": "SELECT",
     "chats": "SELECT",
@@ -112,6 +117,7 @@ OPEN_FUNCTIONS: Final = {
     "find_chats",
     "find_people",
     "find_messages",
+    "find_chunks",
     # says whether any company has an account, and no more
     "account_in_use",
 }
@@ -233,6 +239,7 @@ class TestCatalogue:
         assert {row["proname"] for row in found} == {
             "make_day_partitions",
             "drop_day_partitions",
+            "prepare_vectors",
             # a trigger in place of a foreign key's cascade, which has its owner's rights too
             "forget_hook_deliveries",
         } | OPEN_FUNCTIONS

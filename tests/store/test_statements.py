@@ -50,7 +50,7 @@ def names_used() -> Iterator[tuple[str, str]]:
     yield from ((name, "sealings") for rule in SEALINGS for name in (rule.listing, rule.replacement))
     yield from ((name, "parts of an export") for name in PARTS.values())
     rooms = {environment.REPOSITORY / row.room for row in KINDS}
-    for path in (path for folder in (STORE, *sorted(rooms)) for path in folder.rglob("*.py")):
+    for path in (path for folder in (STORE.parent, *sorted(rooms)) for path in folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             name: ast.expr | None = None
             if (

@@ -65,6 +65,7 @@ def test_everything_is_completed_for_a_newcomer(home: Path) -> None:
         "postgres": 1,
         "redis": 1,
         "hooks": 1,
+        "index": 1,
     }
     assert load(to_environ(settings)) == settings
 

@@ -38,7 +38,7 @@ def test_the_registry_is_sound_and_stops_in_the_reverse_order() -> None:
     check(KINDS)
     order = start_order(KINDS)
     assert all(order.index(before) < order.index(row.name) for row in KINDS for before in row.after)
-    assert followers(KINDS, "postgres") == {"recorder", "api", "meta", "webdriver", "hooks"}
+    assert followers(KINDS, "postgres") == {"recorder", "api", "meta", "webdriver", "hooks", "index"}
     assert followers(KINDS, "api") == frozenset()
 
 
@@ -55,6 +55,7 @@ def test_what_runs_follows_from_the_settings() -> None:
         "postgres": 0,
         "redis": 0,
         "hooks": 1,
+        "index": 1,
     }
     only = desired_slots(KINDS, Settings(only="api"))
     assert only == {
@@ -66,6 +67,7 @@ def test_what_runs_follows_from_the_settings() -> None:
         "postgres": 1,
         "redis": 1,
         "hooks": 0,
+        "index": 0,
     }
     with pytest.raises(KindUnknown, match="apo"):
         desired_slots(KINDS, Settings(only="apo"))

@@ -64,6 +64,8 @@ def fill(api: ApiEnv, company: str) -> None:
                 SELECT id, 1, 1, 'message.sent', 1, 'delivered', 1 FROM hook),
         template AS (INSERT INTO templates (connection_id, name, language, status, world)
                      SELECT id, 'of_' || company_id, 'en', 'APPROVED', 'sandbox' FROM c),
+        document AS (INSERT INTO documents (company_id, sha256, title, mimetype, size)
+                     SELECT company_id, repeat('d', 64), 'of ' || company_id, 'text/plain', 1 FROM c),
         secret AS (INSERT INTO tenant_secrets (company_id, name, sealed)
                    SELECT company_id, 'of_' || company_id, '' FROM c),
         event AS (INSERT INTO events (subject, type, company_id, connection_id, data)
@@ -94,6 +96,7 @@ def walk(
         "phoneIndex": 0,
         "taskId": one("SELECT id FROM tasks WHERE company_id = %s ORDER BY id LIMIT 1"),
         "hookId": one("SELECT id FROM hooks WHERE company_id = %s ORDER BY id LIMIT 1"),
+        "documentId": one("SELECT id FROM documents WHERE company_id = %s"),
         "keyId": one("SELECT id FROM api_keys WHERE company_id = %s ORDER BY id LIMIT 1"),
         "name": "hello",
         "sha256": one("SELECT sha256 AS id FROM media_files WHERE company_id = %s"),

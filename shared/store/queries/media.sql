@@ -30,6 +30,7 @@ USING (SELECT company_id, sha256 FROM media_files
          AND NOT EXISTS (SELECT FROM messages m
                          WHERE m.company_id = media_files.company_id AND m.state IN ('queued', 'sending', 'in_doubt')
                                                   AND strpos(m.content::text, media_files.sha256) > 0)
+         AND NOT is_document(company_id, sha256)
        ORDER BY used_at LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS old
 WHERE f.company_id = old.company_id AND f.sha256 = old.sha256
 RETURNING f.company_id, f.sha256, f.size, f.mimetype, f.filename, f.is_animated, f.used_at, f.released_at;
@@ -71,6 +72,7 @@ USING (SELECT company_id, sha256 FROM media_files
          AND NOT EXISTS (SELECT FROM messages m
                          WHERE m.company_id = media_files.company_id AND m.state IN ('queued', 'sending', 'in_doubt')
                            AND strpos(m.content::text, media_files.sha256) > 0)
+         AND NOT is_document(company_id, sha256)
        ORDER BY released_at LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS old
 WHERE f.company_id = old.company_id AND f.sha256 = old.sha256
 RETURNING f.company_id, f.sha256, f.size, f.mimetype, f.filename, f.is_animated, f.used_at, f.released_at;

@@ -58,4 +58,5 @@ SELECT current_setting('server_version_num')::integer AS version, current_user A
        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
         AND coalesce(application_name, '') NOT LIKE 'bulkhead/%%')::integer AS used_by_others,
        getdatabaseencoding() AS encoding, extract(epoch FROM clock_timestamp())::double precision AS clock,
-       EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector') AS has_vector;
+       EXISTS (SELECT FROM pg_extension WHERE extname = 'vector'
+               AND (string_to_array(extversion, '.'))[1:2]::integer[] >= ARRAY[0, 8]) AS has_vector;

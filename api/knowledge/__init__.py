@@ -1,0 +1,1 @@
+"""Documents of companies, and searches in them."""

@@ -1,0 +1,1 @@
+"""Kind `index`: real files, real processes that read them, a real database."""

@@ -1,0 +1,1 @@
+"""Retrieval: pure rules, and searches in a real database."""
