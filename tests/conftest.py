@@ -17,7 +17,7 @@ import pytest
 
 from shared.kinds import KINDS, kind_settings, next_admin_offset
 from shared.settings import Settings, load
-from tests.support import environment, examples, ports, prepared, processes, selection
+from tests.support import environment, examples, ports, prepared, processes, selection, waiting
 from tests.support.bulkhead import Bulkhead
 from tests.support.servers import Servers
 
@@ -35,6 +35,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the fast tests, and begin with the longest folders."""
     selection.mark_fast(items)
     items.sort(key=selection.rank)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before the test's fixtures wait for anything."""
+    waiting.hold_to_time(item.get_closest_marker("serial") is not None)
 
 
 @pytest.hookimpl(wrapper=True)

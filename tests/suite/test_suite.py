@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +23,7 @@ from shared.settings import Settings
 from tests.support import environment, processes, selection
 from tests.support.ports import free_port_block, ports_of
 from tests.support.servers import Servers, beside, of_this_worker
-from tests.support.waiting import NeverHappened, eventually, eventually_async
+from tests.support.waiting import NeverHappened, deadline_s, eventually, eventually_async, hold_to_time, never
 
 LEAVES_AN_ORPHAN = """
 import pathlib, subprocess, sys
@@ -122,6 +123,30 @@ def test_eventually_takes_an_error_for_not_yet_only_when_asked_to() -> None:
         eventually(lambda: next(answers), 0.03, ignoring=(StopIteration,))
     with pytest.raises(ZeroDivisionError):
         eventually(lambda: 1 // 0, 5)
+
+
+def test_a_condition_is_waited_for_longer_on_a_busy_machine_unless_the_test_is_held_to_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    processors = os.cpu_count() or 1
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "2")
+    for load, expected in ((0.5 * processors, 20.0), (7.0 * processors, 70.0)):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert deadline_s(10.0) == expected
+    hold_to_time(True)
+    try:
+        assert deadline_s(10.0) == 20.0
+    finally:
+        hold_to_time(False)
+
+
+def test_never_watches_for_as_long_as_it_says() -> None:
+    began = time.monotonic()
+    never(lambda: False, 0.05, "nothing")
+    assert time.monotonic() - began >= 0.05
+    answers = iter([False, True])
+    with pytest.raises(AssertionError, match="it came true"):
+        never(lambda: next(answers), 5.0, "it came true")
 
 
 def test_eventually_async_waits_without_blocking_the_loop() -> None:

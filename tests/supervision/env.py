@@ -21,7 +21,7 @@ from shared.process.journal import SupervisionEvent as Happened
 from shared.process.slot_lock import read_holder
 from supervision.processes.cgroups import Cgroups
 from tests.support import environment, processes
-from tests.support.waiting import NeverHappened, eventually
+from tests.support.waiting import eventually, never
 
 PROGRAM = Path(__file__).with_name("orchestrator_under_test.py")
 SOON_S = 20.0
@@ -159,12 +159,14 @@ class SupervisionEnv:
         return found
 
     def never(self, condition: Callable[[], object], for_s: float, what: str) -> None:
-        """Wait and see that a condition does not come true."""
-        try:
-            eventually(condition, for_s)
-        except NeverHappened:
-            return
-        raise AssertionError(f"{what}\n{self.describe()}")
+        """Wait and see that a condition does not come true; the failure reports the whole story."""
+
+        def came_true() -> object:
+            value = condition()
+            assert not value, f"{what}\n{self.describe()}"
+            return value
+
+        never(came_true, for_s, what)
 
     def _is_ready(self, slot: str, after: int) -> bool:
         return self.slot(slot).get("state") == "ready" and self.last >= after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -16,6 +17,8 @@ _SHARE = 5
 """A pause is at least so many times as long as the question before it took: a test that waits leaves the processors to
 what it waits for, whether it looks at a variable or opens a connection to a database."""
 _LONGEST_PAUSE_S = 0.25
+_held_to_time = False
+"""Whether the test that runs promises times, see `hold_to_time`."""
 
 
 class NeverHappened(AssertionError):
@@ -29,6 +32,22 @@ def patience_s(within_s: float) -> float:
     What promises a time is marked `serial`: it runs alone and is held to it.
     """
     return within_s * environment.worker().workers
+
+
+def hold_to_time(is_held: bool) -> None:
+    """Note before each test whether it is held to the times that it names (`serial`)."""
+    global _held_to_time  # noqa: PLW0603 - one test runs at a time
+    _held_to_time = is_held
+
+
+def deadline_s(within_s: float) -> float:
+    """Return how long a condition is waited for that comes true within so long on an idle machine.
+
+    A test that is not held to a time only wants to end one day: it waits as much longer as others use the processors,
+    workers of this run or any other program.
+    """
+    waiting_each = 0.0 if _held_to_time else os.getloadavg()[0] / (os.cpu_count() or 1)
+    return max(patience_s(within_s), within_s * waiting_each)
 
 
 def _pause_s(asked_at: float, poll_s: float) -> float:
@@ -59,7 +78,7 @@ def eventually(
     Raises:
         NeverHappened: it did not come true in time.
     """
-    by = time.monotonic() + patience_s(within_s)
+    by = time.monotonic() + deadline_s(within_s)
     seen: object = None
     while True:
         asked_at = time.monotonic()
@@ -82,7 +101,7 @@ async def eventually_async(
     poll_s: float = POLL_S,
 ) -> _Value:
     """As `eventually`, for a coroutine function and without blocking the event loop."""
-    by = time.monotonic() + patience_s(within_s)
+    by = time.monotonic() + deadline_s(within_s)
     while True:
         asked_at = time.monotonic()
         if value := await predicate():
@@ -90,3 +109,12 @@ async def eventually_async(
         if time.monotonic() >= by:
             raise NeverHappened(f"not within {within_s} s: {_what(predicate, describe)} (last seen: {value!r})")
         await asyncio.sleep(_pause_s(asked_at, poll_s))
+
+
+def never(condition: Callable[[], object], for_s: float, what: str) -> None:
+    """Watch for so many seconds that a condition does not come true; others' use of the processors changes nothing."""
+    by = time.monotonic() + for_s
+    while time.monotonic() < by:
+        asked_at = time.monotonic()
+        assert not condition(), what
+        time.sleep(_pause_s(asked_at, POLL_S))
