@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from bulkhead_client import requests_of
 from bulkhead_client.async_contacts import AsyncContacts
 from bulkhead_client.async_conversations import AsyncConversations
+from bulkhead_client.async_documents import AsyncDocuments
 from bulkhead_client.errors import Unreachable
 from bulkhead_client.event_stream import EventStreamReader
 from bulkhead_client.models import (
@@ -36,7 +37,7 @@ _IDLE_S: Final = 45.0
 """Seconds without a byte after which a stream is dead: the server writes a comment every 15."""
 
 
-class AsyncBulkhead(AsyncContacts, AsyncConversations):
+class AsyncBulkhead(AsyncContacts, AsyncConversations, AsyncDocuments):
     """An installation, as one key sees it.
 
     Every message has an idempotency key, of the caller or of its own, so that a request whose answer was lost is sent

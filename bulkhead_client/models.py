@@ -309,6 +309,37 @@ DesiredSession = Literal["linked", "paused", "logged_out"]
 Direction = Literal["in", "out"]
 
 
+class Document(TypedDict):
+    """`Document` of the OpenAPI document."""
+
+    id: str
+    status: DocumentStatus
+    title: str
+    mimetype: str
+    size: int
+    sha256: str
+    chunks: int
+    pages: int | None
+    model: str | None
+    attempts: int
+    code: str | None
+    reason: str | None
+    createdAt: str
+    updatedAt: str
+    indexedAt: str | None
+
+
+class DocumentSearch(TypedDict):
+    """`DocumentSearch` of the OpenAPI document."""
+
+    results: list[FoundPassage]
+    legs: list[SearchLeg]
+    why: str | None
+
+
+DocumentStatus = Literal["uploaded", "indexing", "indexed", "no_text", "failed"]
+
+
 class Event(TypedDict):
     """`Event` of the OpenAPI document."""
 
@@ -428,6 +459,16 @@ class FiguresRow(TypedDict):
 
 
 FileStatus = Literal["stored", "linked", "uploaded", "pending", "refused", "failed", "unknown"]
+
+
+class FoundPassage(TypedDict):
+    """`FoundPassage` of the OpenAPI document."""
+
+    documentId: str
+    title: str
+    source: str
+    text: str
+    score: float
 
 
 class HistoryStep(TypedDict):
@@ -659,6 +700,9 @@ Reaction = TypedDict(
 
 
 SearchFusion = Literal["weighted", "rank"]
+
+
+SearchLeg = Literal["keyword", "vector"]
 
 
 class StoredFile(TypedDict):

@@ -73,6 +73,11 @@ def uploading(company: str, file: File) -> Request:
     return form_request(place("media", company), {}, file)
 
 
+def uploading_document(company: str, file: File) -> Request:
+    """Return the request that uploads a document."""
+    return form_request(place("documents", company), {}, file)
+
+
 def events(company: str, after: str | None, types: Sequence[str], *, limit: int, wait_s: int) -> Request:
     """Return the request of a page of events."""
     query = {"after": after, "types": ",".join(types) or None, "limit": limit}

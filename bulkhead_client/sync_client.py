@@ -30,13 +30,14 @@ from bulkhead_client.models import (
 )
 from bulkhead_client.sync_contacts import SyncContacts
 from bulkhead_client.sync_conversations import SyncConversations
+from bulkhead_client.sync_documents import SyncDocuments
 from bulkhead_client.wire import File, Request, place
 
 _IDLE_S: Final = 45.0
 """Seconds without a byte after which a stream is dead: the server writes a comment every 15."""
 
 
-class Bulkhead(SyncContacts, SyncConversations):
+class Bulkhead(SyncContacts, SyncConversations, SyncDocuments):
     """An installation, as one key sees it.
 
     Every message has an idempotency key, of the caller or of its own, so that a request whose answer was lost is sent

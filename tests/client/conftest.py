@@ -23,7 +23,11 @@ def installation(servers: Servers) -> Iterator[Installation]:
     """The program in the sandbox, ready, with a key of company demo; tests use chats of their own."""
     home = Path(tempfile.mkdtemp(prefix="bh-"))
     name, url = servers.new_database()
-    given = {"only": ",".join((*KINDS, "hooks")), "database_url": url, "redis_url": servers.new_redis(kept=True)}
+    given = {
+        "only": ",".join((*KINDS, "hooks", "index")),
+        "database_url": url,
+        "redis_url": servers.new_redis(kept=True),
+    }
     # one process of each kind suffices, and starts sooner
     given |= {"api_instances": "1", "meta_instances": "1"}
     program = Bulkhead(home, settings_variables(home) | environment.as_environ(given))

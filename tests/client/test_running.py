@@ -179,6 +179,20 @@ def test_contacts_and_the_company_are_typed(installation: Installation) -> None:
     assert client.change_company(settings={"brandName": None})["settings"]["brandName"] != "Acme"
 
 
+def test_documents_are_typed(installation: Installation) -> None:
+    client = installation.client
+    made = client.upload_document(File(content=b"# Pets\n\nDogs are welcome for 15 EUR a night.", name="house.md"))
+    done = client.wait_for_document(made["id"])
+    assert (done["status"], done["title"], done["chunks"]) == ("indexed", "house.md", 1)
+    found = client.search_documents("can I bring my dog", most=1)
+    assert [one["source"] for one in found["results"]] == ["house.md, Pets"], found
+    assert [one["id"] for one in client.documents()] == [made["id"]]
+    assert client.reindex_document(made["id"])["id"] == made["id"]
+    assert client.remove_document(made["id"])["id"] == made["id"]
+    with pytest.raises(NotFound):
+        client.document(made["id"])
+
+
 def test_conversations_are_typed(installation: Installation) -> None:
     client, chat = installation.client, "15550101009"
     client.change_company(settings={"enableHumanHandoff": True})
