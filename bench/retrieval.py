@@ -22,6 +22,7 @@ from shared.clock import monotonic
 from shared.rag.embedding import Embedder
 from shared.rag.local import LocalEmbedder
 from shared.rag.passages import RagConfig, retrieve
+from shared.rag.vectors import EXACT_MOST, PostgresVectors, VectorStore
 from shared.store.store import Store
 from tests.rag.env import RagEnv
 from tests.store.env import StoreEnv, query
@@ -31,24 +32,31 @@ RAG: Final = RagConfig(locale="en", top_k=5, least=0.0, keyword_weight=0.3, vect
 LEGS: Final = {
     "keyword": replace(RAG, vector_weight=0.0),
     "vector": replace(RAG, keyword_weight=0.0),
+    "vector, exactly": replace(RAG, keyword_weight=0.0),
     "both, weighted": RAG,
     "both, by rank": replace(RAG, fusion="rank"),
 }
 """What is compared."""
+EXACT: Final = ("vector, exactly",)
+_SYLLABLES: Final = ("ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "xo", "zu")
+_EVERY: Final = 1 << 30
+"""More vectors than any company has: all are compared."""
 
 
-async def _measure(store: Store, company: str, rag: RagConfig, embedder: Embedder | None) -> dict[str, Any]:
+async def _measure(
+    store: Store, company: str, rag: RagConfig, embedder: Embedder | None, vectors: VectorStore
+) -> dict[str, Any]:
     found_right, empty, took = 0, 0, []
     for question, right in QUESTIONS:
         began = monotonic()
-        found = await retrieve(store, company, question, rag=rag, embedder=embedder)
+        found = await retrieve(store, company, question, rag=rag, embedder=embedder, vectors=vectors)
         took.append((monotonic() - began) * 1000)
         texts = {one.text for one in found.passages}
         found_right += any(PASSAGES[one] in texts for one in right)
         empty += not found.passages
     nothing = 0
     for question in UNANSWERABLE:
-        nothing += not (await retrieve(store, company, question, rag=rag, embedder=embedder)).passages
+        nothing += not (await retrieve(store, company, question, rag=rag, embedder=embedder, vectors=vectors)).passages
     return {
         "recall@5": found_right / len(QUESTIONS),
         "empty": empty / len(QUESTIONS),
@@ -64,7 +72,8 @@ async def _evaluate(store: Store, company: str, thresholds: Sequence[float]) -> 
     print(f"\n{company}: {len(QUESTIONS)} questions, {len(UNANSWERABLE)} that nothing answers")
     for name, rag in LEGS.items():
         for least in thresholds:
-            figures = await _measure(store, company, replace(rag, least=least), embedder)
+            exactly = PostgresVectors(store, exact_most=_EVERY if name in EXACT else EXACT_MOST)
+            figures = await _measure(store, company, replace(rag, least=least), embedder, exactly)
             shown = "  ".join(f"{what} {value:.2f}" for what, value in figures.items())
             print(f"{name:16} threshold {least:.1f}  {shown}")
 
@@ -84,7 +93,7 @@ class _Vectors:
 
 
 def _crowd(env: StoreEnv, passages: int, company: str) -> None:
-    """Add a company of many passages, each of three sentences of the set with its words shuffled."""
+    """Add passages to a company: each a dozen words of the set among made-up ones, as other topics share some words."""
     dice, made = random.Random(1), _Vectors()
     (document,) = query(
         env.url,
@@ -97,9 +106,11 @@ def _crowd(env: StoreEnv, passages: int, company: str) -> None:
         model=made.model,
     )
     words = " ".join(PASSAGES).split()
+    invented = ["".join(dice.choices(_SYLLABLES, k=dice.randint(2, 4))) for _ in range(5000)]
     for first in range(0, passages, 2000):
         texts = [
-            f"{' '.join(dice.sample(words, 40))} {first + number}" for number in range(min(2000, passages - first))
+            " ".join([*dice.sample(words, 12), *dice.sample(invented, 28), str(first + number)])
+            for number in range(min(2000, passages - first))
         ]
         query(
             env.url,
