@@ -1,6 +1,6 @@
 """Entry of kind recorder: migrations, the orchestrator's events, reclaim.
 
-`--migrate`, `--reseal` and `--webhooks` run one command and exit.
+`--migrate`, `--import`, `--move`, `--reseal` and `--webhooks` run one command and exit.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 
 from recorder.migration import migrate_once
+from recorder.moving import move
+from recorder.old_server_import import import_old_server
 from recorder.reseal import reseal
 from recorder.room import open_service
 from recorder.webhooks import webhooks
@@ -21,6 +23,10 @@ def main(argv: list[str]) -> int:
     match argv:
         case ["--migrate", *words]:
             return migrate_once(words)
+        case ["--import", *words]:
+            return import_old_server(words)
+        case ["--move", *words]:
+            return move(words)
         case ["--reseal", *words]:
             return reseal(words)
         case ["--webhooks", *words]:

@@ -479,6 +479,13 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
                 high=100.0,
                 purpose="By which the durations of all alerts (docs/alerts.md) are multiplied.",
             ),
+            Variable(
+                name="OLD_DATABASE_URL",
+                default="",
+                schemes=("postgresql", "postgres"),
+                secret=True,
+                purpose="Database of a single-process server that `bulkhead import` reads; empty: DATABASE_URL.",
+            ),
         ),
         retention=(
             RetentionRule(table="alerts", statement="prune_alerts"),

@@ -67,6 +67,27 @@ def finish(transaction: Transaction, outcomes: dict[int, str]) -> None:
     transaction.execute("finish_journal", ids=list(outcomes), outcomes=list(outcomes.values()))
 
 
+def import_history(transaction: Transaction, messages: Sequence[InboundMessage]) -> list[int]:
+    """Keep messages of a server that was used before: they make no event, and no automation acts on them. Returns
+    the ids of those that were new.
+    """
+    rows = [
+        {
+            "connection_id": message.connection_id,
+            "provider_id": message.provider_id,
+            "chat_id": message.chat_id,
+            "sender": message.sender,
+            "sender_name": message.sender_name,
+            "from_me": message.from_me,
+            "type": message.type,
+            "content": dict(message.content),
+            "at": message.at.isoformat(),
+        }
+        for message in messages
+    ]
+    return [row["id"] for row in transaction.rows("import_inbound", rows=records(rows))]
+
+
 def insert(transaction: Transaction, messages: Sequence[tuple[InboundMessage, int | None]]) -> list[Row]:
     """Keep normalised messages, each with its journal id, and apply edits and revokes.
 

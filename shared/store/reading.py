@@ -78,21 +78,27 @@ def backfill(transaction: Transaction, *, most: int) -> Step:
     if not below:
         return Step(messages=0, complete=True)
     rows = transaction.rows("messages_to_backfill", below=below, most=most)
+    messages = index_older(transaction, [row["id"] for row in rows])
+    complete = len(rows) < most
+    transaction.execute("move_reading_position", name="backfill", xid=0 if complete else rows[-1]["id"], read_at=None)
+    return Step(messages=messages, complete=complete)
+
+
+def index_older(transaction: Transaction, ids: Sequence[int]) -> int:
+    """Index messages without events of their own: from before the copies were made, or imported. Returns how many."""
     known = [
         {
-            "message_id": row["id"],
+            "message_id": message_id,
             "sent_at": None,
             "delivered_at": None,
             "furthest": 0,
             "is_new": True,
             "is_rewritten": True,
         }
-        for row in rows
+        for message_id in ids
     ]
     messages, _ = _index(transaction, known, timed=True)
-    complete = len(rows) < most
-    transaction.execute("move_reading_position", name="backfill", xid=0 if complete else rows[-1]["id"], read_at=None)
-    return Step(messages=messages, complete=complete)
+    return messages
 
 
 def _index(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from shared.kinds import KINDS
 
-ROOMS = ("supervision", "chaos", *sorted({row.room for row in KINDS}))
+ROOMS = ("supervision", "chaos", "moving", *sorted({row.room for row in KINDS}))
 """No room knows another."""
 
 LEAVES = "shared"
@@ -55,6 +55,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "supervision": (LEAVES, "shared.channels", "shared.process"),
     # drives a running copy from outside; cuts its connections to both stores
     "chaos": (LEAVES, "shared.channels", "shared.store", "shared.process", "shared.queues"),
+    # stands before another server, and drives a shadow of ours from outside
+    "moving": (LEAVES, "shared.process"),
     **dict.fromkeys(
         {row.room for row in KINDS},
         (
@@ -113,6 +115,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
         "sandbox.webhooks",
         "sandbox.media_links",
         "chaos.calls",
+        "moving.shadow",
         "shared.media.wire",
     ),
     "filetype": ("shared.media.kinds",),

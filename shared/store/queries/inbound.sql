@@ -70,6 +70,21 @@ SELECT id, connection_id, provider_id,
        (SELECT o.id FROM companies o WHERE o.id = kept.company_id AND keeps_conversations(o.settings)) AS conversing
 FROM kept;
 
+-- import_inbound --
+-- Keep messages of a server that was used before, without events: the stream has no days of years ago, and
+-- subscribers get only what happens here. One that is there already is left alone.
+INSERT INTO inbound_messages (company_id, connection_id, provider_id, chat_id, sender, sender_name, from_me,
+                              may_trigger, type, content, context, at, world)
+SELECT c.company_id, r.connection_id, r.provider_id, r.chat_id, r.sender, r.sender_name, r.from_me, false,
+       r.type, r.content, '{}', r.at, c.world
+FROM jsonb_to_recordset(%(rows)s::jsonb)
+     AS r(connection_id bigint, provider_id text, chat_id text, sender text, sender_name text, from_me boolean,
+          type text, content jsonb, at timestamptz)
+JOIN phone_configs c ON c.id = r.connection_id
+WHERE NOT EXISTS (SELECT FROM messages m WHERE m.provider_id = r.provider_id AND m.connection_id = r.connection_id)
+ON CONFLICT (connection_id, provider_id) DO NOTHING
+RETURNING id;
+
 -- withdraw_echoes --
 -- Remove lines that were kept as written by hand and are messages of ours, whose id at the provider was not stored yet
 -- when the echo came. `ids`: messages of either direction that have changed since the last time.

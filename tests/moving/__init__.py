@@ -1,0 +1,1 @@
+"""The proxy that copies a single-process server's traffic."""
