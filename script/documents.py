@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from script import grafana
+from script import grafana, kubernetes
 from script.declared_metrics import declared
 from shared.alert_rules import ALERT_RULES, expression, prometheus_rules
 from shared.channels.channel import FileLimit
@@ -202,6 +202,7 @@ def alerts_table() -> str:
 WHOLE: Mapping[str, Callable[[], str]] = {
     "ops/prometheus/bulkhead.rules.yml": prometheus_rules,
     grafana.PATH: grafana.dashboard,
+    kubernetes.PATH: kubernetes.manifests,
 }
 """Files that are written as a whole, each with its text."""
 SECTIONS: Mapping[str, Callable[[], str]] = {

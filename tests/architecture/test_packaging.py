@@ -100,3 +100,12 @@ def test_each_extra_is_installed_by_script_run_or_belongs_to_no_kind_that_runs()
     extras = locks.extras()
     collected = {line.removeprefix("bulkhead[").removesuffix("]") for line in extras["all"]}
     assert set(extras) - collected == {"all", "ai"}
+
+
+def test_a_source_archive_has_what_operators_read_copy_and_run() -> None:
+    lines = (environment.REPOSITORY / "MANIFEST.in").read_text(encoding="utf-8").splitlines()
+    grafted = {line.removeprefix("graft ") for line in lines if line.startswith("graft ")}
+    assert grafted >= {"deploy", "docs", "script", "ops"}
+    assert all((environment.REPOSITORY / name).is_dir() for name in grafted)
+    (included,) = [line.split()[1:] for line in lines if line.startswith("include ")]
+    assert {"supervisord.conf", "*.lock", "*.md"} <= set(included)
