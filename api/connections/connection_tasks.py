@@ -98,7 +98,7 @@ class ConnectionTaskOperations:
                 "POST",
                 "webhook",
                 "manage",
-                "Set this number's webhook address at 360dialog",
+                "Let webhooks come: set the number's address at 360dialog, or subscribe the app to its account at Meta",
                 self.set_webhook,
                 (),
             ),
@@ -167,13 +167,13 @@ class ConnectionTaskOperations:
         return await self.ask(request, await self._whatsapp(request, "deregister"), "deregister", repeatable=False)
 
     async def set_webhook(self, request: Request) -> Response:
-        """Set 360dialog's webhook."""
+        """Set 360dialog's webhook, or subscribe our app at Meta."""
         connection = await self._connections.connection(request)
         if not _offers(connection, "webhook"):
             raise unsupported(
                 connection,
                 "webhook",
-                "Meta's webhooks are set once for the whole app; only 360dialog's are set for each number.",
+                "Webhooks of a Page or a session are not set for a number.",
             )
         # repeatable, the default of `ask`: setting the same address twice is harmless
         return await self.ask(request, connection, "set_webhook")

@@ -41,13 +41,11 @@ class ConnectionSetup:
 
     async def set_webhook(self, task: Task) -> Mapping[str, Any]:
         """Handler `set_webhook`: set the address of this number's webhooks at 360dialog, and the secret header they
-        carry.
+        carry; at Meta, whose address is the app's, subscribe the app to the number's account.
         """
         account = await self._health.account_of(task)
         if account.connection.connection_type != D360:
-            raise TaskFailed(
-                "invalid", "Meta's webhooks are set in the app's settings; only 360dialog's are set for each number"
-            )
+            return await self._subscribe(account)
         if not self._settings.public_url:
             raise TaskFailed("invalid", "PUBLIC_URL is not set: the address at which 360dialog reaches META_PORT")
         account = await self._guarded(account)
@@ -60,6 +58,18 @@ class ConnectionSetup:
             {"url": url, "headers": headers},
         )
         return {"url": url, "guarded": True}
+
+    async def _subscribe(self, account: Account) -> Mapping[str, Any]:
+        if not account.connection.waba_id:
+            raise TaskFailed("invalid", "the connection has no wabaId: the account whose events the app subscribes to")
+        # twice is harmless; without it no webhook of this account comes
+        await self._calls.post(
+            "subscribing the app",
+            f"{account.base}/{account.connection.waba_id}/subscribed_apps",
+            account.endpoint.headers,
+            {},
+        )
+        return {"subscribed": True, "wabaId": account.connection.waba_id}
 
     async def _guarded(self, account: Account) -> Account:
         """Return the account with a secret for its webhooks, stored before 360dialog gets it, so that no webhook finds

@@ -95,7 +95,7 @@ META_DIRECT: Final = ConnectionType(
     has_waba=True,
     options=_OPTIONS,
     templates=True,
-    provider_tasks=frozenset({"test", "register", "deregister", "profile"}),
+    provider_tasks=frozenset({"test", "register", "deregister", "webhook", "profile"}),
     webhook_object="whatsapp_business_account",
     pacing="meta_number",
     # Meta refuses free-form messages beyond it by itself; templates have no window

@@ -1,4 +1,4 @@
-"""`connections list|add|update|test|pause|resume|remove|reseal`: manage a company's connections.
+"""`connections list|add|update|test|subscribe|pause|resume|remove|reseal`: manage a company's connections.
 
 Secrets are never arguments, which every user of the machine can read: `--secrets FILE` names a file with them (`-`:
 standard input), either a JSON object like `{"accessToken": "…"}`, or only the one secret that the connection's type
@@ -11,6 +11,7 @@ import getpass
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -22,10 +23,10 @@ from shared.table import age, lines
 from supervision.commands.context import CommandExit, Context
 from supervision.commands.entry_process import Operations, Unanswered, become_recorder, operations
 
-HELP = "list, add, change, test, pause, resume and remove connections; re-encrypt credentials"
+HELP = "list, add, change, test, subscribe, pause, resume and remove connections; re-encrypt credentials"
 # Characters read of a file with secrets: the largest credential has some thousand.
 _SECRETS_MOST: Final = 65_536
-_NEEDS_INDEX: Final = ("update", "test", "pause", "resume", "remove")
+_NEEDS_INDEX: Final = ("update", "test", "subscribe", "pause", "resume", "remove")
 
 
 class _Wrong(Exception):
@@ -93,19 +94,27 @@ def _do(api: Operations, place: str, given: Namespace) -> int:
             raise _Wrong(f"add needs --type, one of {', '.join(connection_types())}")
         index = {} if given.index is None else {"phoneIndex": given.index}
         shown = api.call("POST", place, {"connectionType": given.type, **index, **_changes(given, given.type)})
-        return _say(shown, f"Made: connection {shown['phoneIndex']}, {shown['connectionType']}.", given)
+        return _say(shown, f"Made: connection {shown['phoneIndex']}, {shown['connectionType']}. {_reach(shown)}", given)
     one = f"{place}/{given.index}"
     if given.action == "update":
         # The type decides what a bare secret is called; only the API knows it.
         shown = api.call("PATCH", one, _changes(given, api.call("GET", one)["connectionType"]))
         return _say(shown, f"Changed; it is {_status(shown)}.", given)
-    if given.action == "test":
-        return _test(api.call("POST", f"{one}/test"), given)
+    if given.action in _ASKED:
+        path, show = _ASKED[given.action]
+        return show(api.call("POST", f"{one}/{path}"), given)
     if given.action == "remove":
         shown = api.call("DELETE", f"{one}?force={'true' if given.force else 'false'}")
         return _say(shown, f"Removed; messages that failed with it: {shown['failedMessages']}.", given)
     shown = api.call("POST", f"{one}/{given.action}")
     return _say(shown, f"It is {_status(shown)}.", given)
+
+
+def _reach(shown: dict[str, Any]) -> str:
+    """Return where the messages of a new connection go: real credentials alone do not end the sandbox."""
+    if shown.get("sandbox"):
+        return "Its messages go to the sandbox and reach no person: SANDBOX=off for real ones."
+    return "Its messages reach people."
 
 
 def _list(found: list[dict[str, Any]], *, as_json: bool) -> int:
@@ -133,6 +142,12 @@ def _list(found: list[dict[str, Any]], *, as_json: bool) -> int:
     return ExitCode.OK
 
 
+def _subscribe(task: dict[str, Any], given: Namespace) -> int:
+    if task["status"] != "done":
+        raise Unanswered("the process that serves the connection has not done it yet; see `bulkhead status`")
+    return _say(task["result"], f"Webhooks of connection {given.index} come to us from now on.", given)
+
+
 def _test(task: dict[str, Any], given: Namespace) -> int:
     result = task["result"]
     if task["status"] != "done":
@@ -155,6 +170,13 @@ def _say(shown: dict[str, Any], sentence: str, given: Namespace) -> int:
 
 def _status(shown: dict[str, Any]) -> str:
     return f"{shown['status']}: {shown['statusReason']}" if shown["statusReason"] else str(shown["status"])
+
+
+_ASKED: Final[Mapping[str, tuple[str, Callable[[dict[str, Any], Namespace], int]]]] = {
+    "test": ("test", _test),
+    "subscribe": ("webhook", _subscribe),
+}
+"""Actions that the provider is asked to do: the operation's path, and what shows its task."""
 
 
 def _changes(given: Namespace, connection_type: str) -> dict[str, Any]:

@@ -116,6 +116,14 @@ def test_a_look_at_360dialog_says_whether_its_webhooks_come_to_us(env: AccountsE
     assert env.call("PATCH", f"{PLACE}/2", {"apiKey": D360_KEY}).json()["status"] == "active"
 
 
+def test_the_app_is_subscribed_to_a_numbers_account(env: AccountsEnv) -> None:
+    refused = env.call("POST", f"{PLACE}/0/webhook", headers={"Prefer": "wait=30"})
+    assert refused.status_code == 422 and "no wabaId" in refused.json()["detail"]
+    env.call("PATCH", f"{PLACE}/0", {"wabaId": "200000000000001"})
+    assert env.done("POST", f"{PLACE}/0/webhook") == {"subscribed": True, "wabaId": "200000000000001"}
+    assert env.done("POST", f"{PLACE}/0/test")["webhooks"]["subscribed"] is True
+
+
 def test_the_status_of_a_360dialog_message_arrives_at_the_webhook_that_was_set(env: AccountsEnv) -> None:
     env.done("POST", f"{PLACE}/2/webhook")
     accepted = env.call("POST", "/api/v2/messages/text/demo/15550300200", {"message": "Hello", "phoneIndex": 2}).json()

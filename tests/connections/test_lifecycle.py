@@ -166,7 +166,8 @@ def test_the_command_line_does_the_same(shop: AccountsEnv, tmp_path: Any) -> Non
         "-",
         stdin=D360_KEY + "\n",
     )
-    assert (made.returncode, made.stdout) == (0, "Made: connection 0, 360dialog.\n"), made.stderr
+    sandbox = "Its messages go to the sandbox and reach no person: SANDBOX=off for real ones."
+    assert (made.returncode, made.stdout) == (0, f"Made: connection 0, 360dialog. {sandbox}\n"), made.stderr
     listed = json.loads(command(shop, "connections", "list", "--company", "shop", "--json").stdout)
     assert (listed["connectionType"], listed["accountId"]) == ("360dialog", "109990000000009")
     assert (
