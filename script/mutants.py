@@ -2022,6 +2022,43 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/control_room/test_control_room.py::test_hostile_names_and_texts_stay_texts",
     ),
+    "edited-migrations": Mutation(
+        "a migration that was edited after it was applied is refused",
+        (Edit("shared/store/migrate.py", "if kept.get(name, digest) != digest:", "if False:"),),
+        "tests/store/test_migrations.py::TestEdited",
+    ),
+    "old-server-unharmed": Mutation(
+        "no write of the single-process server fails by a trigger of ours",
+        (
+            Edit(
+                "migrations/0165.old-server.sql",
+                " EXCEPTION WHEN undefined_column OR undefined_table THEN RETURN NEW; END",
+                " END",
+            ),
+        ),
+        "tests/store/test_migrations.py::TestBesideTheOldServer",
+    ),
+    "imported-paused": Mutation(
+        "an imported number is served by the single-process server alone",
+        (
+            Edit(
+                "recorder/old_server_import.py",
+                "        connections.pause(transaction, connection_id, PAUSED)\n",
+                "",
+            ),
+        ),
+        "tests/recorder/test_old_server_import.py",
+    ),
+    "let-go-before-taken": Mutation(
+        "a number is served here only after the single-process server has let it go",
+        (Edit("recorder/moving.py", "            self._old.let_go(number)\n", ""),),
+        "tests/recorder/test_moving.py",
+    ),
+    "shadow-in-the-sandbox": Mutation(
+        "a shadow that sends to real providers gets no copy of a request",
+        (Edit("moving/shadow.py", "                if live:\n", "                if False:\n"),),
+        "tests/moving/test_shadow.py",
+    ),
 }
 
 

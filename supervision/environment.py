@@ -287,7 +287,11 @@ def _make_home(home: Path) -> None:
     if facts.st_mode & 0o066:
         # Search permission that was granted stays: as root, the embedded PostgreSQL runs under another user.
         home.chmod(facts.st_mode & 0o711)
-    (home / "logs").mkdir(mode=0o700, exist_ok=True)
+    logs = home / "logs"
+    logs.mkdir(mode=0o700, exist_ok=True)
+    if logs.stat().st_mode & 0o066:
+        # made by hand, with the operator's umask: it holds names of companies and what processes print
+        logs.chmod(logs.stat().st_mode & 0o711)
     settings_file = home / SETTINGS_FILE
     if settings_file.exists() and settings_file.stat().st_mode & 0o077:
         # An editor created it with the operator's umask; it may hold secrets.

@@ -129,8 +129,11 @@ def test_a_home_that_cannot_be_used(home: Path) -> None:
 
 def test_search_permission_for_the_database_user_is_left_and_nothing_else(home: Path) -> None:
     home.chmod(0o777)
+    (home / "logs").mkdir()
+    (home / "logs").chmod(0o755)
     child_config(home)
     assert stat.S_IMODE(home.stat().st_mode) == 0o711
+    assert [stat.S_IMODE((home / name).stat().st_mode) for name in ("logs", "run")] == [0o711, 0o700]
 
 
 def test_the_settings_file_fills_in_and_the_environment_wins(home: Path) -> None:
