@@ -148,6 +148,8 @@ def _apply_one(backend: Any, migration: Any) -> None:
         with backend.transaction(), backend.connection.cursor() as cursor:
             migration.process_steps(backend, "apply")
             backend.mark_one(migration, log=False)
+            # one that was undone by other means than ours, and may have been edited since
+            cursor.execute(_SQL["forget_migration_digest"], {"name": migration.id})
             values = {"names": [migration.id], "digests": [_digest(migration)]}
             cursor.execute(_SQL["keep_migration_digests"], values)
     except psycopg2.Error as error:

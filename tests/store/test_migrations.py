@@ -179,6 +179,15 @@ class TestEdited:
         edited.write_text(before)
         assert migrate.apply(database_url) == []
 
+    def test_one_that_was_undone_by_hand_may_be_edited(self, database_url: str, files: Path) -> None:
+        newest = files / "9999.newest.sql"
+        newest.write_text(f"-- depends: {NAMES[-1]}\nCREATE TABLE newest (id int);\n")
+        assert migrate.apply(database_url) == ["9999.newest"]
+        query(database_url, "DROP TABLE newest; DELETE FROM _yoyo_migration WHERE migration_id = '9999.newest'")
+        newest.write_text(f"-- depends: {NAMES[-1]}\nCREATE TABLE newest (id bigint);\n")
+        assert migrate.apply(database_url) == ["9999.newest"]
+        assert migrate.apply(database_url) == []
+
     def test_a_migration_of_another_version_is_left_to_that_version(self, database_url: str, files: Path) -> None:
         files.joinpath("9999.newer.sql").write_text(f"-- depends: {NAMES[-1]}\nCREATE TABLE newer (id int);\n")
         assert migrate.apply(database_url) == ["9999.newer"]
