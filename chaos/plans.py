@@ -353,7 +353,7 @@ PLANS: Final[Mapping[str, Mapping[str, float]]] = {
         "kill_meta": 0.3,
     },
     "tenants": {"other_tenant": 1.0},
-    "adverse": {**_PROCESSES, **_STORAGE, **_PROVIDER, **_OUTSIDERS},
+    "adverse": {**_PROCESSES, **_STORAGE, **_PROVIDER, **_OUTSIDERS, **_HOOKS},
     "late": {"very_late_webhook": 1.0, "dropped_webhook": 1.0, "cut_after": 1.0, "reply_lost": 0.5, "kill_meta": 0.5},
     "reboot": {"power_loss": 1.0},
     "doors": {**_DOORS, "cut_after": 0.2, "error_after_accept": 0.1},
@@ -382,6 +382,7 @@ skipped.
 SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {
     # few attempts: doubts count as attempts, which must be exhausted within the fault
     "doors": {"SEND_ATTEMPTS": "3", "WEBHOOK_REPEAT_S": "30"},
+    "adverse": {"HOOKS_INSTANCES": "2"},
     "all": {"WEBHOOK_REPEAT_S": "30", "HOOKS_INSTANCES": "2"},
     "hooks": {"HOOKS_INSTANCES": "2"},
 }
