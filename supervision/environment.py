@@ -122,6 +122,9 @@ class EmbeddedAddresses(Protocol):
     def redis_url(self, settings: Settings) -> str:
         """Return Redis's address."""
 
+    def postgres_programs(self) -> Path | None:
+        """Return the folder of PostgreSQL's programs, None when they are not installed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChildConfig:

@@ -2,7 +2,7 @@
 -- Add a subscriber, from the end of the stream on; no row when the company has as many as it may.
 INSERT INTO hooks (company_id, url, types, phone_indexes, header_names, sealed, xid, event_id)
 SELECT %(company_id)s, %(url)s, %(types)s::text[], %(phone_indexes)s::integer[], %(header_names)s::text[], '',
-       pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 0
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint + event_xid_offset(), 0
 WHERE (SELECT count(*) FROM hooks WHERE company_id = %(company_id)s) < %(most)s
 RETURNING id;
 

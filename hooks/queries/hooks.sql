@@ -137,7 +137,7 @@ UPDATE hooks SET sealed = %(new)s WHERE id = %(id)s AND sealed = %(old)s RETURNI
 -- add_event_export --
 -- Begin an export of events at the end of the stream, unless there is one of this name.
 INSERT INTO event_exports (name, xid, event_id)
-VALUES (%(name)s, pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 0)
+VALUES (%(name)s, pg_snapshot_xmin(pg_current_snapshot())::text::bigint + event_xid_offset(), 0)
 ON CONFLICT (name) DO NOTHING;
 
 -- lease_event_export --
@@ -156,7 +156,7 @@ WHERE name = %(name)s AND incarnation = %(incarnation)s;
 -- end_event_export --
 -- Move an export to the end of the stream.
 UPDATE event_exports
-SET xid = pg_snapshot_xmin(pg_current_snapshot())::text::bigint, event_id = 0, updated_at = now()
+SET xid = pg_snapshot_xmin(pg_current_snapshot())::text::bigint + event_xid_offset(), event_id = 0, updated_at = now()
 WHERE name = %(name)s AND incarnation = %(incarnation)s;
 
 -- release_event_exports --

@@ -33,6 +33,10 @@ class NoEmbeddedServers:
         """Never asked: REDIS_URL is set."""
         raise AssertionError
 
+    def postgres_programs(self) -> Path | None:
+        """None are needed."""
+        return None
+
 
 def fixture_rows() -> list[ProcessKind]:
     """Return the registry that the test wrote into FIXTURE_ROWS."""

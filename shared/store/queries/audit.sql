@@ -9,7 +9,7 @@ INSERT INTO events (subject, type, company_id, data) VALUES ('audit', %(type)s, 
 -- later commit adds comes after everything that was read.
 SELECT id, xid, at, type, company_id, data FROM events
 WHERE subject = 'audit' AND (xid, id) > (%(xid)s, %(id)s)
-  AND xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+  AND xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + event_xid_offset()
   AND (%(company_id)s::text IS NULL OR company_id = %(company_id)s)
 ORDER BY xid, id LIMIT %(most)s;
 

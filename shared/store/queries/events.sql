@@ -15,7 +15,8 @@ FROM unnest(%(sources)s::text[], %(seqs)s::bigint[]) AS g(source, seq) WHERE p.s
 -- event_horizon --
 -- The oldest transaction that still runs, the next one, and when this was asked. What transactions below the first
 -- wrote is final, and seen by every later statement.
-SELECT pg_snapshot_xmin(s)::text::bigint AS oldest, pg_snapshot_xmax(s)::text::bigint AS next, now() AS at
+SELECT pg_snapshot_xmin(s)::text::bigint + event_xid_offset() AS oldest,
+       pg_snapshot_xmax(s)::text::bigint + event_xid_offset() AS next, now() AS at
 FROM pg_current_snapshot() AS s;
 
 -- read_events --
