@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 from recorder.backup import backup, restore
 from recorder.migration import migrate_once
@@ -16,26 +17,23 @@ from recorder.room import open_service
 from recorder.webhooks import webhooks
 from shared.process.child import run_child
 
+_COMMANDS: Final = {
+    "--migrate": migrate_once,
+    "--import": import_old_server,
+    "--move": move,
+    "--reseal": reseal,
+    "--backup": backup,
+    "--restore": restore,
+    "--webhooks": webhooks,
+}
+"""What the orchestrator's command line starts as a process of its own: it imports no database client, and the slot
+stays with the recorder that runs."""
+
 
 def main(argv: list[str]) -> int:
     """Run the process, or the one command that `argv` names, and return the exit code."""
-    # The orchestrator's command line starts these as processes of their own: the orchestrator imports no database
-    # client, and the recorder's slot stays with the recorder that runs.
-    match argv:
-        case ["--migrate", *words]:
-            return migrate_once(words)
-        case ["--import", *words]:
-            return import_old_server(words)
-        case ["--move", *words]:
-            return move(words)
-        case ["--reseal", *words]:
-            return reseal(words)
-        case ["--backup", *words]:
-            return backup(words)
-        case ["--restore", *words]:
-            return restore(words)
-        case ["--webhooks", *words]:
-            return webhooks(words)
+    if argv and argv[0] in _COMMANDS:
+        return _COMMANDS[argv[0]](argv[1:])
     return run_child("recorder", open_service)
 
 

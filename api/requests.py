@@ -1,8 +1,8 @@
 """`proc_api.py --requests`: carries out the requests of an operator's command by the API's own operations, on the
 database and without a port, so that they work while no API process runs.
 
-One JSON object a line: `{"method": …, "path": …, "body": …}` on standard input, `{"status": …, "body": …}` on standard
-output, until the input ends.
+One JSON object a line: `{"method": …, "path": …, "body": …, "headers": {…}}` on standard input, `{"status": …,
+"body": …}` on standard output, until the input ends.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import json
 import secrets
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -40,15 +41,15 @@ async def _answer_all(service: Service) -> None:
     # in a thread: the loop has work of its own between two requests
     while line := await asyncio.to_thread(sys.stdin.buffer.readline):
         asked = json.loads(line)
-        status, body = await _request(app, asked["method"], asked["path"], asked["body"])
+        status, body = await _request(app, asked["method"], asked["path"], asked["body"], asked["headers"])
         sys.stdout.write(json.dumps({"status": status, "body": body.decode()}) + "\n")
         sys.stdout.flush()
 
 
-async def _request(app: ASGIApp, method: str, target: str, body: Any) -> tuple[int, bytes]:
+async def _request(app: ASGIApp, method: str, target: str, body: Any, given: Mapping[str, str]) -> tuple[int, bytes]:
     """Return status and body of the application's answer."""
     path, _, query = target.partition("?")
-    headers = {"host": "localhost", "authorization": f"Bearer {_KEY}", "prefer": _WAIT}
+    headers = {"host": "localhost", "authorization": f"Bearer {_KEY}", "prefer": _WAIT, **given}
     sent = b""
     if body is not None:
         sent = json.dumps(body).encode()

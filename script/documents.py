@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from script import grafana, kubernetes
+from script import command_pages, grafana, kubernetes
 from script.declared_metrics import declared
 from shared.alert_rules import ALERT_RULES, expression, prometheus_rules
 from shared.channels.channel import FileLimit
@@ -87,19 +86,7 @@ def visible_table() -> str:
 
 def exit_code_table() -> str:
     """Return the table of all exit codes, each with its docstring."""
-    # a member's docstring does not exist at run time, only in the source
-    tree = ast.parse(Path(exit_codes.__file__).read_text(encoding="utf-8"))
-    (table,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "ExitCode"]
-    meanings: dict[str, str] = {}
-    name = ""
-    for statement in table.body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            name = statement.targets[0].id
-        elif name and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-            meanings[name] = " ".join(str(statement.value.value).split())
-    rows = ["| name | code | meaning |", "|---|---|---|"]
-    rows += [f"| `{code.name}` | {code.value} | {meanings[code.name]} |" for code in exit_codes.ExitCode]
-    return "\n".join(rows) + "\n"
+    return command_pages.enum_table(Path(exit_codes.__file__), exit_codes.ExitCode)
 
 
 def message_states() -> str:
@@ -211,6 +198,9 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "visible-settings": visible_table,
     "child-environment": lambda: settings_table(child_variables()),
     "exit-codes": exit_code_table,
+    "command-exit-codes": command_pages.command_exit_table,
+    "command-needs": command_pages.needs_table,
+    "commands": command_pages.commands_page,
     "message-states": message_states,
     "session-states": session_states,
     "conversation-moves": conversation_moves,

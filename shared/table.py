@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 def lines(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Return `rows` under `head` with aligned columns; numbers to the right, None as a dash."""
-    cells = [[_text(cell) for cell in row] for row in rows]
+    cells = [[cell(value) for value in row] for row in rows]
     widths = [max([len(name), *(len(row[column]) for row in cells)]) for column, name in enumerate(head)]
     # a column is numeric only when every cell is: a text among numbers would shift the digits
     right = [
@@ -16,8 +16,8 @@ def lines(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     ]
     return [
         "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(row, widths, right, strict=True)
         ).rstrip()
         for row in [list(head), *cells]
     ]
@@ -39,7 +39,8 @@ def age(at: str | None) -> str:
     return f"{sign}{minutes}m {seconds}s" if minutes else f"{sign}{seconds}s"
 
 
-def _text(cell: object) -> str:
+def cell(value: object) -> str:
+    """Return a value as one line that a terminal obeys nothing of; a dash for None and for nothing."""
     # a name may hold control characters, which a terminal would obey: clients choose names
-    text = "".join(character if character.isprintable() else "\ufffd" for character in str(cell))
-    return "-" if cell is None or text == "" else text
+    text = "".join(character if character.isprintable() else "\ufffd" for character in str(value))
+    return "-" if value is None or text == "" else text

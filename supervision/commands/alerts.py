@@ -3,101 +3,87 @@
 from __future__ import annotations
 
 import json
-import re
-import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from shared.process.exit_codes import ExitCode
-from shared.table import age, lines
-from supervision.commands.context import Context
-from supervision.commands.entry_process import Operations, Unanswered, operations
+import click
 
-HELP = "list alerts, silence some for a while"
+from shared.process.exit_codes import ExitCode
+from shared.table import age
+from supervision.commands import screen
+from supervision.commands.context import Context
+from supervision.commands.entry_process import Operations, operations
+from supervision.commands.options import DURATION, LABEL, PointedArgument, as_json
 
 _ENDED: Final = 50
 """Alerts that ended, with --all."""
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SILENCE_HEAD: Final = ("ID", "ALERT", "LABELS", "UNTIL", "BY", "REASON")
 
 
-def seconds(text: str) -> int:
-    """Return the seconds of a duration such as `90s`, `2h` or `1d`. Raises `ArgumentTypeError`."""
-    found = re.fullmatch(r"([0-9]{1,7})([smhd])", text)
-    if found is None:
-        raise ArgumentTypeError(f"{text!r} is no duration; write 30m, 2h or 1d")
-    return int(found[1]) * _UNITS[found[2]]
+@click.group("alerts", short_help="List alerts, silence some for a while.")
+def command() -> None:
+    """What is wrong by the table of alerts, and what is silenced (docs/alerts.md). Without a word: list."""
 
 
-def label(text: str) -> tuple[str, str]:
-    """Return name and value of `name=value`. Raises `ArgumentTypeError`."""
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise ArgumentTypeError(f"{text!r} is no label; write slot=meta-0")
-    return name, value
-
-
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.add_argument(
-        "action", nargs="?", default="list", choices=("list", "silence", "silences", "unsilence"), help="what to do"
-    )
-    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="of the alert (silence); ID (unsilence)")
-    parser.add_argument("--all", action="store_true", help=f"the last {_ENDED} that ended too (list)")
-    parser.add_argument("--label", type=label, action="append", default=[], help="only these, slot=meta-0 (silence)")
-    parser.add_argument("--for", dest="for_s", type=seconds, default=None, metavar="2h", help="how long (silence)")
-    parser.add_argument("--reason", default="", help="why, for the others (silence)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-
-
-def run(context: Context, given: Namespace) -> int:
-    """Do what was asked and return an exit code."""
-    if given.action == "silence" and not (given.for_s and given.reason):
-        sys.stderr.write("silence needs --for and --reason; without NAME it silences every alert\n")
-        return ExitCode.USAGE
-    if given.action == "unsilence" and not given.name:
-        sys.stderr.write("unsilence needs an ID; `bulkhead alerts silences` shows them\n")
-        return ExitCode.USAGE
+@command.command("list")
+@click.option("--all", "with_ended", is_flag=True, help=f"The last {_ENDED} that ended too.")
+@as_json()
+@click.pass_obj
+def _list(context: Context, with_ended: bool, as_json: bool) -> int:
+    """List the alerts that are on."""
     with operations(context) as api:
-        try:
-            found = _ACTIONS[given.action](api, given)
-        except Unanswered as problem:
-            sys.stderr.write(f"{problem}\n")
-            return problem.code
-    if given.json:
-        for one in found:
-            print(json.dumps(one))
-    elif given.action == "list":
-        print(*_alerts(found), sep="\n")
+        found = _on(api)
+        if with_ended:
+            found += api.call("GET", f"/api/v2/alerts?state=ended&limit={_ENDED}")["alerts"]
+    if as_json:
+        _as_json(found)
+    elif found:
+        screen.show_table(("STATE", "SEVERITY", "ALERT", "FIRED", "WHAT", "RUNBOOK"), [_row(one) for one in found])
     else:
-        rows = [[one["id"], one["name"] or "(all)", _labels(one), one["until"], one["createdBy"], one["reason"]]
-                for one in found]  # fmt: skip
-        print(*lines(("ID", "ALERT", "LABELS", "UNTIL", "BY", "REASON"), rows), sep="\n")
+        click.echo("No alert is on.")
     return ExitCode.OK
 
 
-def _alerts(found: list[dict[str, Any]]) -> list[str]:
-    if not found:
-        return ["No alert is on."]
-    rows = [
-        [
-            "silenced" if one["silenced"] and one["state"] == "on" else one["state"],
-            one["severity"],
-            one["name"],
-            age(one["firedAt"]),
-            one["summary"],
-            one["runbook"] or "",
-        ]
-        for one in found
-    ]
-    return lines(("STATE", "SEVERITY", "ALERT", "FIRED", "WHAT", "RUNBOOK"), rows)
+@command.command("silence")
+@click.argument("name", metavar="[ALERT]", default="")
+@click.option("--for", "for_s", type=DURATION, required=True, metavar="2h", help="How long: 30m, 2h, 1d.")
+@click.option("--reason", required=True, help="Why, for the others.")
+@click.option("--label", "labels", type=LABEL, multiple=True, metavar="NAME=VALUE", help="Only these: slot=meta-0.")
+@as_json()
+@click.pass_obj
+def _silence(
+    context: Context, name: str, for_s: int, reason: str, labels: tuple[tuple[str, str], ...], as_json: bool
+) -> int:
+    """Silence an alert for a while; without a name, every alert."""
+    body = {"seconds": for_s, "reason": reason, "labels": dict(labels), **({"name": name} if name else {})}
+    with operations(context) as api:
+        _show_silences([api.call("POST", "/api/v2/alerts/silences", body)], as_json=as_json)
+    return ExitCode.OK
 
 
-def _labels(one: dict[str, Any]) -> str:
-    return ",".join(f"{name}={value}" for name, value in one["labels"].items())
+@command.command("silences")
+@as_json()
+@click.pass_obj
+def _silences(context: Context, as_json: bool) -> int:
+    """List the silences that last."""
+    with operations(context) as api:
+        _show_silences(api.call("GET", "/api/v2/alerts/silences")["silences"], as_json=as_json)
+    return ExitCode.OK
 
 
-def _list(api: Operations, given: Namespace) -> list[dict[str, Any]]:
+@command.command("unsilence")
+@click.argument("id", metavar="ID", cls=PointedArgument, hint="`bulkhead alerts silences` shows them.")
+@as_json()
+@click.pass_obj
+def _unsilence(context: Context, id: str, as_json: bool) -> int:
+    """End a silence."""
+    with operations(context) as api:
+        ended = api.call("DELETE", f"/api/v2/alerts/silences/{quote(id, safe='')}")
+    _show_silences([ended], as_json=as_json)
+    return ExitCode.OK
+
+
+def _on(api: Operations) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     after = ""
     while True:
@@ -105,29 +91,39 @@ def _list(api: Operations, given: Namespace) -> list[dict[str, Any]]:
         page = api.call("GET", f"/api/v2/alerts?{urlencode(query)}")
         found += page["alerts"]
         if page["next"] is None:
-            break
+            return found
         after = page["next"]
-    ended = api.call("GET", f"/api/v2/alerts?state=ended&limit={_ENDED}")["alerts"] if given.all else []
-    return [*found, *ended]
 
 
-def _silence(api: Operations, given: Namespace) -> list[dict[str, Any]]:
-    body = {
-        "seconds": given.for_s,
-        "reason": given.reason,
-        "labels": dict(given.label),
-        **({"name": given.name} if given.name else {}),
-    }
-    return [api.call("POST", "/api/v2/alerts/silences", body)]
+def _row(one: dict[str, Any]) -> list[object]:
+    return [
+        "silenced" if one["silenced"] and one["state"] == "on" else one["state"],
+        one["severity"],
+        one["name"],
+        age(one["firedAt"]),
+        one["summary"],
+        one["runbook"] or "",
+    ]
 
 
-def _silences(api: Operations, _: Namespace) -> list[dict[str, Any]]:
-    silences: list[dict[str, Any]] = api.call("GET", "/api/v2/alerts/silences")["silences"]
-    return silences
+def _show_silences(found: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        _as_json(found)
+        return
+    rows = [
+        [
+            one["id"],
+            one["name"] or "(all)",
+            ",".join(f"{name}={value}" for name, value in one["labels"].items()),
+            one["until"],
+            one["createdBy"],
+            one["reason"],
+        ]
+        for one in found
+    ]
+    screen.show_table(_SILENCE_HEAD, rows)
 
 
-def _unsilence(api: Operations, given: Namespace) -> list[dict[str, Any]]:
-    return [api.call("DELETE", f"/api/v2/alerts/silences/{quote(given.name, safe='')}")]
-
-
-_ACTIONS: Final = {"list": _list, "silence": _silence, "silences": _silences, "unsilence": _unsilence}
+def _as_json(found: list[dict[str, Any]]) -> None:
+    for one in found:
+        click.echo(json.dumps(one))

@@ -5,22 +5,19 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import REMAINDER, ArgumentParser, Namespace
+
+import click
 
 from supervision.commands.context import Context
-
-HELP = "inject faults while messages flow, and compare what arrived with what was promised"
-
-
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line: every word is the program's own, also those that look like options."""
-    parser.prefix_chars = ""
-    parser.add_argument("words", nargs=REMAINDER, metavar="…", help="`bulkhead chaos --help` lists them")
+from supervision.commands.options import passed_on
 
 
-def run(context: Context, given: Namespace) -> int:
-    """Become `python -m chaos`, found beside our entry files whatever the working directory holds."""
+@click.command("chaos", short_help="Inject faults while messages flow, and compare outcome and promise.", **passed_on())
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="…")
+@click.pass_obj
+def command(context: Context, words: tuple[str, ...]) -> int:
+    """Inject faults while messages flow, and compare what arrived with what was promised."""
+    # found beside our entry files whatever the working directory holds
     environ = {**context.environ, "PYTHONPATH": str(context.entries)}
-    # the program beside ours
     # -P: the working directory is not searched, where a package of the same name may lie.
-    os.execve(sys.executable, [sys.executable, "-P", "-m", "chaos", *given.words], environ)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "chaos", *words], environ)  # noqa: S606

@@ -10,104 +10,185 @@ from __future__ import annotations
 import getpass
 import json
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from shared.channels.registry import channel_named, connection_types
-from shared.numbers import whole
-from shared.process.exit_codes import ExitCode
-from shared.table import age, lines
-from supervision.commands.context import CommandExit, Context
-from supervision.commands.entry_process import Operations, Unanswered, become_recorder, operations
+import click
 
-HELP = "list, add, change, test, subscribe, pause, resume and remove connections; re-encrypt credentials"
+from shared.channels.registry import channel_named, connection_types
+from shared.process.exit_codes import ExitCode
+from shared.table import age
+from supervision.commands import screen
+from supervision.commands.command_exits import CommandExit, CommandRefused
+from supervision.commands.companies import companies_named
+from supervision.commands.context import Context
+from supervision.commands.entry_process import become_recorder, operations
+from supervision.commands.options import ALL_COMPANIES, as_json, company, count, phone_index, some_companies
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
 # Characters read of a file with secrets: the largest credential has some thousand.
 _SECRETS_MOST: Final = 65_536
-_NEEDS_INDEX: Final = ("update", "test", "subscribe", "pause", "resume", "remove")
+_HEAD: Final = ("index", "type", "status", "state", "quality", "tier", "checked", "why")
 
 
-class _Wrong(Exception):
-    """Raised when the command line cannot be carried out; the text says why."""
+@click.group("connections", short_help="List, add, change, test, subscribe, pause, resume and remove connections.")
+def command() -> None:
+    """Manage a company's numbers, Pages and sessions (docs/connections.md).
+
+    Secrets are never arguments, which every user of the machine can read: `--secrets FILE` names a file with them (`-`:
+    standard input), either a JSON object like `{"accessToken": "…"}`, or only the one secret that the connection's type
+    requires.
+    """
 
 
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.add_argument(
-        "action",
-        choices=("list", "add", *_NEEDS_INDEX, "reseal"),
-        help="what to do; reseal: encrypt all credentials with the present SECRET_ENCRYPTION_KEY",
-    )
-    parser.add_argument(
-        "index",
-        metavar="PHONE_INDEX",
-        type=whole(0),
-        nargs="?",
-        default=None,
-        help="which connection; add: the first free one by default",
-    )
-    parser.add_argument("--company", metavar="ID", default="", help="of this company (COMPANY_ID)")
-    parser.add_argument("--type", choices=connection_types(), default=None, help="channel (add)")
-    parser.add_argument(
-        "--account", metavar="ID", default=None, help="phone number id, Page id or Instagram account id (add, update)"
-    )
-    parser.add_argument("--waba", metavar="ID", default=None, help="WhatsApp Business Account (add, update)")
-    parser.add_argument(
-        "--secrets", metavar="FILE", default=None, help="file with the credentials, - for standard input (add, update)"
-    )
-    parser.add_argument(
-        "--options", metavar="JSON", default=None, help='for example {"messagesPerSecond": 40} (add, update)'
-    )
-    parser.add_argument("--force", action="store_true", help="fail its waiting messages (remove)")
-    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+def _properties(function: _F) -> _F:
+    """Add the options that describe a connection."""
+    for option in (
+        click.option("--account", metavar="ID", default=None, help="Phone number id, Page id or Instagram account id."),
+        click.option("--waba", metavar="ID", default=None, help="WhatsApp Business Account."),
+        click.option(
+            "--secrets", metavar="FILE", default=None, help="File with the credentials, - for standard input."
+        ),
+        click.option("--options", metavar="JSON", default=None, help='For example {"messagesPerSecond": 40}.'),
+    ):
+        function = option(function)
+    return function
 
 
-def run(context: Context, given: Namespace) -> int:
-    """Do what was asked and return an exit code."""
-    # Works on the database itself: the API's processes may not be able to read the secrets any more.
-    if given.action == "reseal":
-        become_recorder(context, "--reseal")
-    settings = context.known()
-    place = f"/api/v2/connections/{quote(given.company or settings.company_id, safe='')}"
-    # argparse has no positional argument that only some values of another one require.
-    if given.action in _NEEDS_INDEX and given.index is None:
-        sys.stderr.write(f"{given.action} needs a PHONE_INDEX; `bulkhead connections list` shows them\n")
-        return ExitCode.USAGE
+@command.command("list")
+@some_companies()
+@as_json()
+@click.pass_obj
+def _list(context: Context, company: str, as_json: bool) -> int:
+    """List connections."""
+    rows: list[list[object]] = []
     with operations(context) as api:
-        try:
-            return _do(api, place, given)
-        except _Wrong as problem:
-            sys.stderr.write(f"{problem}\n")
-            return ExitCode.USAGE
-        except Unanswered as problem:
-            sys.stderr.write(f"{problem}\n")
-            return problem.code
+        for name in companies_named(api, context, company):
+            for one in api.call("GET", _place(context, name))["connections"]:
+                if as_json:
+                    click.echo(json.dumps({"companyId": name} | one if company == ALL_COMPANIES else one))
+                rows.append([name, *_row(one)])
+    if as_json:
+        return ExitCode.OK
+    of_all = company == ALL_COMPANIES
+    screen.show_table(("company", *_HEAD) if of_all else _HEAD, rows if of_all else [row[1:] for row in rows])
+    return ExitCode.OK
 
 
-def _do(api: Operations, place: str, given: Namespace) -> int:
-    if given.action == "list":
-        return _list(api.call("GET", place)["connections"], as_json=given.json)
-    if given.action == "add":
-        if given.type is None:
-            raise _Wrong(f"add needs --type, one of {', '.join(connection_types())}")
-        index = {} if given.index is None else {"phoneIndex": given.index}
-        shown = api.call("POST", place, {"connectionType": given.type, **index, **_changes(given, given.type)})
-        return _say(shown, f"Made: connection {shown['phoneIndex']}, {shown['connectionType']}. {_reach(shown)}", given)
-    one = f"{place}/{given.index}"
-    if given.action == "update":
+@command.command("add")
+@click.argument("index", metavar="[PHONE_INDEX]", type=count(0), required=False)
+@company()
+@click.option("--type", "type", type=click.Choice(connection_types()), required=True, help="Channel.")
+@_properties
+@as_json()
+@click.pass_obj
+def _add(context: Context, /, index: int | None, company: str, type: str, as_json: bool, **given: str | None) -> int:
+    """Make a connection; without an index, it gets the first free one."""
+    placed = {} if index is None else {"phoneIndex": index}
+    changes = _changes(type, **given)
+    with operations(context) as api:
+        shown = api.call("POST", _place(context, company), {"connectionType": type, **placed, **changes})
+    return _say(shown, f"Made: connection {shown['phoneIndex']}, {shown['connectionType']}. {_reach(shown)}", as_json)
+
+
+@command.command("update")
+@phone_index()
+@company()
+@_properties
+@as_json()
+@click.pass_obj
+def _update(context: Context, /, index: int, company: str, as_json: bool, **given: str | None) -> int:
+    """Change credentials, account or options."""
+    one = f"{_place(context, company)}/{index}"
+    with operations(context) as api:
         # The type decides what a bare secret is called; only the API knows it.
-        shown = api.call("PATCH", one, _changes(given, api.call("GET", one)["connectionType"]))
-        return _say(shown, f"Changed; it is {_status(shown)}.", given)
-    if given.action in _ASKED:
-        path, show = _ASKED[given.action]
-        return show(api.call("POST", f"{one}/{path}"), given)
-    if given.action == "remove":
-        shown = api.call("DELETE", f"{one}?force={'true' if given.force else 'false'}")
-        return _say(shown, f"Removed; messages that failed with it: {shown['failedMessages']}.", given)
-    shown = api.call("POST", f"{one}/{given.action}")
-    return _say(shown, f"It is {_status(shown)}.", given)
+        shown = api.call("PATCH", one, _changes(api.call("GET", one)["connectionType"], **given))
+    return _say(shown, f"Changed; it is {_status(shown)}.", as_json)
+
+
+@command.command("test")
+@phone_index()
+@company()
+@as_json()
+@click.pass_obj
+def _test(context: Context, index: int, company: str, as_json: bool) -> int:
+    """Check number, token and webhooks at the provider now; 1: something is wrong."""
+    with operations(context) as api:
+        task = api.call("POST", f"{_place(context, company)}/{index}/test")
+    if task["status"] != "done":
+        raise CommandRefused("the process that serves the connection has not done it yet; see `bulkhead status`")
+    result = task["result"]
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        for fact in ("number", "page", "token", "webhooks"):
+            for name, value in result.get(fact, {}).items():
+                click.echo(f"{fact:9} {name}: {value if value not in ('', None) else '-'}")
+        for sentence in filter(None, (result["problem"], *result["warnings"])):
+            click.echo(f"!         {sentence}")
+    return ExitCode.OK if result["healthy"] else CommandExit.UNWELL
+
+
+@command.command("subscribe")
+@phone_index()
+@company()
+@as_json()
+@click.pass_obj
+def _subscribe(context: Context, index: int, company: str, as_json: bool) -> int:
+    """Let the provider's webhooks of a connection come to us."""
+    with operations(context) as api:
+        task = api.call("POST", f"{_place(context, company)}/{index}/webhook")
+    if task["status"] != "done":
+        raise CommandRefused("the process that serves the connection has not done it yet; see `bulkhead status`")
+    return _say(task["result"], f"Webhooks of connection {index} come to us from now on.", as_json)
+
+
+@command.command("pause")
+@phone_index()
+@company()
+@as_json()
+@click.pass_obj
+def _pause(context: Context, index: int, company: str, as_json: bool) -> int:
+    """Hold a connection's messages; they are accepted and wait."""
+    return _switch(context, f"{_place(context, company)}/{index}/pause", as_json)
+
+
+@command.command("resume")
+@phone_index()
+@company()
+@as_json()
+@click.pass_obj
+def _resume(context: Context, index: int, company: str, as_json: bool) -> int:
+    """Let a connection's messages leave again."""
+    return _switch(context, f"{_place(context, company)}/{index}/resume", as_json)
+
+
+@command.command("remove")
+@phone_index()
+@company()
+@click.option("--force", is_flag=True, help="Fail its waiting messages.")
+@as_json()
+@click.pass_obj
+def _remove(context: Context, index: int, company: str, force: bool, as_json: bool) -> int:
+    """Remove a connection."""
+    with operations(context) as api:
+        shown = api.call("DELETE", f"{_place(context, company)}/{index}?force={'true' if force else 'false'}")
+    return _say(shown, f"Removed; messages that failed with it: {shown['failedMessages']}.", as_json)
+
+
+@command.command("reseal")
+@click.pass_obj
+def _reseal(context: Context) -> None:
+    """Encrypt all credentials with the present SECRET_ENCRYPTION_KEY; the same as `bulkhead reseal`."""
+    # Works on the database itself: the API's processes may not be able to read the secrets any more.
+    become_recorder(context, "--reseal")
+
+
+def _place(context: Context, company: str) -> str:
+    return f"/api/v2/connections/{quote(company or context.known().company_id, safe='')}"
 
 
 def _reach(shown: dict[str, Any]) -> str:
@@ -117,54 +198,28 @@ def _reach(shown: dict[str, Any]) -> str:
     return "Its messages reach people."
 
 
-def _list(found: list[dict[str, Any]], *, as_json: bool) -> int:
-    if as_json:
-        for one in found:
-            print(json.dumps(one))
-        return ExitCode.OK
-    rows = []
-    for one in found:
-        number = one["facts"].get("number", {})
-        reason = one["statusReason"] or one["warning"] or one["detail"]
-        rows.append(
-            [
-                one["phoneIndex"],
-                one["connectionType"],
-                one["status"],
-                one["state"],
-                number.get("qualityRating"),
-                number.get("messagingLimitTier"),
-                age(one["checkedAt"]),
-                reason,
-            ]
-        )
-    print(*lines(("index", "type", "status", "state", "quality", "tier", "checked", "why"), rows), sep="\n")
-    return ExitCode.OK
+def _switch(context: Context, path: str, as_json: bool) -> int:
+    with operations(context) as api:
+        shown = api.call("POST", path)
+    return _say(shown, f"It is {_status(shown)}.", as_json)
 
 
-def _subscribe(task: dict[str, Any], given: Namespace) -> int:
-    if task["status"] != "done":
-        raise Unanswered("the process that serves the connection has not done it yet; see `bulkhead status`")
-    return _say(task["result"], f"Webhooks of connection {given.index} come to us from now on.", given)
+def _row(one: dict[str, Any]) -> list[object]:
+    number = one["facts"].get("number", {})
+    return [
+        one["phoneIndex"],
+        one["connectionType"],
+        one["status"],
+        one["state"],
+        number.get("qualityRating"),
+        number.get("messagingLimitTier"),
+        age(one["checkedAt"]),
+        one["statusReason"] or one["warning"] or one["detail"],
+    ]
 
 
-def _test(task: dict[str, Any], given: Namespace) -> int:
-    result = task["result"]
-    if task["status"] != "done":
-        raise Unanswered("the process that serves the connection has not done it yet; see `bulkhead status`")
-    if given.json:
-        print(json.dumps(result))
-    else:
-        for fact in ("number", "page", "token", "webhooks"):
-            for name, value in result.get(fact, {}).items():
-                print(f"{fact:9} {name}: {value if value not in ('', None) else '-'}")
-        for sentence in filter(None, (result["problem"], *result["warnings"])):
-            print(f"!         {sentence}")
-    return ExitCode.OK if result["healthy"] else CommandExit.UNWELL
-
-
-def _say(shown: dict[str, Any], sentence: str, given: Namespace) -> int:
-    print(json.dumps(shown) if given.json else sentence)
+def _say(shown: dict[str, Any], sentence: str, as_json: bool) -> int:
+    click.echo(json.dumps(shown) if as_json else sentence)
     return ExitCode.OK
 
 
@@ -172,20 +227,20 @@ def _status(shown: dict[str, Any]) -> str:
     return f"{shown['status']}: {shown['statusReason']}" if shown["statusReason"] else str(shown["status"])
 
 
-_ASKED: Final[Mapping[str, tuple[str, Callable[[dict[str, Any], Namespace], int]]]] = {
-    "test": ("test", _test),
-    "subscribe": ("webhook", _subscribe),
-}
-"""Actions that the provider is asked to do: the operation's path, and what shows its task."""
-
-
-def _changes(given: Namespace, connection_type: str) -> dict[str, Any]:
+def _changes(
+    connection_type: str,
+    *,
+    account: str | None,
+    waba: str | None,
+    secrets: str | None,
+    options: str | None,
+) -> dict[str, Any]:
     """Return what the command line says about a connection, with the secrets that it points to."""
-    named = {"accountId": given.account, "wabaId": given.waba}
+    named = {"accountId": account, "wabaId": waba}
     changes: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
-    if given.options is not None:
-        changes["options"] = _object(given.options, "--options")
-    return changes | (_secrets(given.secrets, connection_type) if given.secrets is not None else {})
+    if options is not None:
+        changes["options"] = _object(options, "--options")
+    return changes | (_secrets(secrets, connection_type) if secrets is not None else {})
 
 
 def _secrets(source: str, connection_type: str) -> dict[str, Any]:
@@ -198,14 +253,14 @@ def _secrets(source: str, connection_type: str) -> dict[str, Any]:
                 secret = file.read(_SECRETS_MOST)
     # Only the class of the error: its text could quote the file's content.
     except (OSError, UnicodeDecodeError) as problem:
-        raise _Wrong(f"--secrets: {source} cannot be read ({type(problem).__name__})") from None
+        raise click.UsageError(f"--secrets: {source} cannot be read ({type(problem).__name__})") from None
     secret = secret.strip()
     if not secret:
-        raise _Wrong("--secrets: there is nothing in it")
+        raise click.UsageError("--secrets: there is nothing in it")
     if secret.startswith("{"):
         return _object(secret, "--secrets")
     if not (credentials := channel_named(connection_type).credentials):
-        raise _Wrong(f"--secrets: a connection of type {connection_type} has none")
+        raise click.UsageError(f"--secrets: a connection of type {connection_type} has none")
     # The first one listed is the one that a connection of this type requires.
     return {credentials[0]: secret}
 
@@ -215,7 +270,7 @@ def _object(text: str, what: str) -> dict[str, Any]:
         found = json.loads(text)
     except ValueError:
         # The parser's message may repeat a secret.
-        raise _Wrong(f"{what} is not JSON") from None
+        raise click.UsageError(f"{what} is not JSON") from None
     if not isinstance(found, dict):
-        raise _Wrong(f"{what} is not a JSON object")
+        raise click.UsageError(f"{what} is not a JSON object")
     return found

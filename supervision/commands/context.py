@@ -1,10 +1,9 @@
-"""What every command uses, and the exit codes of commands."""
+"""What every command uses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,6 @@ from shared.process.slot_lock import is_free, read_holder
 from shared.settings import Settings
 from supervision.decisions.restart_policy import Policy
 from supervision.environment import ChildConfig, EmbeddedAddresses, complete, prepare, read_settings
-
-
-class CommandExit(IntEnum):
-    """Exit codes of operator's commands beside those of `ExitCode`."""
-
-    UNWELL = 1
-    """Done, but the result is not well, or did not become well in time."""
-    NOT_RUNNING = 3
-    """The command needs a running Bulkhead, and none runs over this home."""
 
 
 def is_running(home: Path) -> bool:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
-from shared.numbers import whole
-from shared.process.exit_codes import ExitCode
-from shared.table import lines
-from supervision.commands.companies import all_companies
-from supervision.commands.context import Context
-from supervision.commands.entry_process import Operations, Unanswered, operations
+import click
 
-HELP = "list failed messages, and queue them again"
+from shared.process.exit_codes import ExitCode
+from supervision.commands import screen
+from supervision.commands.command_exits import CommandRefused
+from supervision.commands.companies import all_companies, companies_named
+from supervision.commands.context import Context
+from supervision.commands.entry_process import Operations, operations
+from supervision.commands.options import as_json, company, count
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 _AT_ONCE: Final = 1000
 """Most messages of one redrive, as the API allows."""
 _COLUMNS: Final = {
@@ -33,57 +34,100 @@ _COLUMNS: Final = {
 history of terminals."""
 
 
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.add_argument("action", choices=("list", "redrive"), help="what to do")
-    parser.add_argument("--company", metavar="ID", default="", help="only of this company; needed for redrive")
-    parser.add_argument("--id", type=whole(1), metavar="N", default=0, help="only this message (redrive)")
-    parser.add_argument("--code", metavar="CODE", default="", help="only those with this error code")
-    parser.add_argument("--phone-index", type=whole(0), metavar="N", default=None, help="only those of this connection")
-    parser.add_argument(
-        "-n",
-        "--limit",
-        type=whole(1, _AT_ONCE),
-        default=100,
-        metavar="N",
-        help="how many at most: list the newest, redrive the oldest (%(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+@click.group("dead-letters", short_help="List failed messages, and queue them again.")
+def command() -> None:
+    """Messages that are not tried again without a human (docs/runbook/DeadLettersMany.md)."""
 
 
-def run(context: Context, given: Namespace) -> int:
-    """Do what was asked and return an exit code."""
-    if given.action == "redrive" and not given.company:
-        sys.stderr.write("redrive needs --company, so that no other company's messages are sent by mistake\n")
-        return ExitCode.USAGE
+def _chosen(function: _F) -> _F:
+    """Add the options that choose letters."""
+    for option in (
+        click.option("--code", metavar="CODE", default="", help="Only those with this error code."),
+        click.option("--phone-index", type=count(0), metavar="N", default=None, help="Only those of this connection."),
+        click.option(
+            "-n",
+            "--limit",
+            type=count(1, _AT_ONCE),
+            default=100,
+            show_default=True,
+            metavar="N",
+            help="How many at most: list the newest, redrive the oldest.",
+        ),
+        as_json(),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command("list")
+@company("Only of this company.  [default: all]")
+@_chosen
+@click.pass_obj
+def _list(context: Context, company: str, code: str, phone_index: int | None, limit: int, as_json: bool) -> int:
+    """List dead letters, the newest first, without chats and texts."""
+    chosen = _query(code, phone_index)
     with operations(context) as api:
-        try:
-            return _list(api, given) if given.action == "list" else _redrive(api, given)
-        except Unanswered as problem:
-            sys.stderr.write(f"{problem}\n")
-            return problem.code
-
-
-def _list(api: Operations, given: Namespace) -> int:
-    companies = [given.company] if given.company else [one["companyId"] for one in all_companies(api)]
-    letters = [letter for company in companies for letter in _letters(api, company, given)]
+        names = companies_named(api, context, company) if company else [one["companyId"] for one in all_companies(api)]
+        letters = [letter for name in names for letter in _letters(api, name, chosen, limit)]
     # Ids grow over all companies: the newest of all of them, not of each.
-    shown = sorted(letters, key=lambda letter: -int(letter["id"]))[: given.limit]
-    if given.json:
-        sys.stdout.write("".join(json.dumps(_row(letter)) + "\n" for letter in shown))
+    shown = sorted(letters, key=lambda letter: -int(letter["id"]))[:limit]
+    if as_json:
+        for letter in shown:
+            click.echo(json.dumps(_row(letter)))
     elif shown:
-        print(*lines(tuple(_COLUMNS), [list(_row(letter).values()) for letter in shown]), sep="\n")
+        screen.show_table(tuple(_COLUMNS), [list(_row(letter).values()) for letter in shown])
     else:
-        sys.stdout.write("there are no dead letters\n")
+        click.echo("there are no dead letters")
     return ExitCode.OK
 
 
-def _letters(api: Operations, company: str, given: Namespace) -> Iterator[dict[str, Any]]:
+@command.command("redrive")
+@click.option(
+    "--company",
+    metavar="ID",
+    required=True,
+    help="Of this company; needed, so that no other company's messages are sent by mistake.",
+)
+@click.option("--id", "id", type=count(1), metavar="N", default=0, help="Only this message.")
+@_chosen
+@click.pass_obj
+def _redrive(
+    context: Context, company: str, id: int, code: str, phone_index: int | None, limit: int, as_json: bool
+) -> int:
+    """Queue dead letters again, the oldest first."""
+    with operations(context) as api:
+        if id:
+            _redrive_one(api, company, id)
+            done = {"redriven": 1, "more": False}
+        else:
+            body = _query(code, phone_index) | {"limit": limit}
+            done = api.call("POST", f"/api/v2/dead-letters/{quote(company, safe='')}/redrive", body)
+    if as_json:
+        click.echo(json.dumps({"redriven": done["redriven"], "more": done["more"]}))
+    else:
+        click.echo(f"queued again: {done['redriven']}{'; there may be more' if done['more'] else ''}")
+    return ExitCode.OK
+
+
+def _redrive_one(api: Operations, company: str, id: int) -> None:
+    # An id that moves nothing is the operator's mistake; a filter that matches nothing is an answer.
+    place = quote(company, safe="")
+    page = api.call("GET", f"/api/v2/dead-letters/{place}?{urlencode({'cursor': id + 1})}")
+    letter = next((one for one in page["letters"] if one["id"] == str(id)), None)
+    if letter is None:
+        raise CommandRefused(
+            f"company {company} has no dead letter {id}; `bulkhead dead-letters list` shows them", ExitCode.USAGE
+        )
+    api.call("POST", f"/api/v2/messages/{place}/{quote(letter['chatId'], safe='')}/{id}/redrive")
+
+
+def _query(code: str, phone_index: int | None) -> dict[str, Any]:
+    return {name: value for name, value in (("code", code), ("phoneIndex", phone_index)) if value or value == 0}
+
+
+def _letters(api: Operations, company: str, chosen: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
     """Yield the newest letters of one company."""
-    chosen = {
-        name: value for name, value in (("code", given.code), ("phoneIndex", given.phone_index)) if value or value == 0
-    }
-    left, cursor = given.limit, None
+    left, cursor = most, None
     while left > 0:
         query = urlencode(chosen | ({"cursor": cursor} if cursor else {}))
         page = api.call("GET", f"/api/v2/dead-letters/{quote(company, safe='')}?{query}")
@@ -97,25 +141,3 @@ def _letters(api: Operations, company: str, given: Namespace) -> Iterator[dict[s
 def _row(letter: dict[str, Any]) -> dict[str, Any]:
     fields = letter | {"id": int(letter["id"]), "code": letter["error"]["code"]}
     return {column: fields[field] for column, field in _COLUMNS.items()}
-
-
-def _redrive(api: Operations, given: Namespace) -> int:
-    company = quote(given.company, safe="")
-    if given.id:
-        # An id that moves nothing is the operator's mistake; a filter that matches nothing is an answer.
-        page = api.call("GET", f"/api/v2/dead-letters/{company}?{urlencode({'cursor': given.id + 1})}")
-        letter = next((one for one in page["letters"] if one["id"] == str(given.id)), None)
-        if letter is None:
-            raise Unanswered(f"company {given.company} has no dead letter {given.id}", ExitCode.USAGE)
-        chat = quote(letter["chatId"], safe="")
-        api.call("POST", f"/api/v2/messages/{company}/{chat}/{given.id}/redrive")
-        done = {"redriven": 1, "more": False}
-    else:
-        chosen = {"code": given.code or None, "phoneIndex": given.phone_index, "limit": given.limit}
-        body = {name: value for name, value in chosen.items() if value is not None}
-        done = api.call("POST", f"/api/v2/dead-letters/{company}/redrive", body)
-    if given.json:
-        print(json.dumps({"redriven": done["redriven"], "more": done["more"]}))
-    else:
-        print(f"queued again: {done['redriven']}{'; there may be more' if done['more'] else ''}")
-    return ExitCode.OK

@@ -6,22 +6,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from textwrap import wrap
 from typing import Any, Final
 
-from shared import table
+import click
+
 from shared.diagnosis import CheckResult, Diagnosis, fail, ok
 from shared.errors import SettingsInvalid
 from shared.process.exit_codes import ExitCode
 from shared.settings import ChildEnvironment, Settings
-from supervision.commands.context import CommandExit, Context, is_running
+from supervision.commands import screen
+from supervision.commands.command_exits import CommandExit
+from supervision.commands.context import Context, is_running
+from supervision.commands.options import as_json
 from supervision.decisions.plan import desired_slots
 from supervision.diagnosis import check_machine, check_webhooks
 from supervision.environment import ChildConfig, child_environ
-
-HELP = "check everything that Bulkhead needs, and say what to do about each fault"
 
 _SERVERS_S: Final = 60.0
 """Longest time for the checks of the servers, each of which has a shorter one of its own."""
@@ -29,22 +30,24 @@ _WIDTH: Final = 72
 """Columns of a finding, so that the table fits beside its first two columns."""
 
 
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.add_argument("--json", action="store_true", help="the checks as JSON")
+@click.command("doctor", short_help="Check everything that Bulkhead needs: each fault with what to do.")
+@as_json("The checks as JSON.")
+@click.pass_obj
+def command(context: Context, as_json: bool) -> int:
+    """Check machine, settings, PostgreSQL, Redis, ports, Chromium, keys and webhooks, and say what to do about each
+    fault.
 
-
-def run(context: Context, given: Namespace) -> int:
-    """Print the checks; 0: none fails, 1: one does, 78: the settings themselves are wrong."""
+    Leaves with 0 when none fails, 1 when one does, 78 when the settings themselves are wrong.
+    """
     try:
         settings = context.known()
         counts = desired_slots(settings.kinds, settings)
     except SettingsInvalid as problem:
         found = [fail("settings", one, "Correct it; docs/settings.md lists every setting.") for one in problem.problems]
-        _show(found, as_json=given.json)
+        _show(found, as_json=as_json)
         return ExitCode.CONFIGURATION
     found = [*check_machine(settings, context.environ), *_servers(context, settings, counts), check_webhooks(settings)]
-    _show(found, as_json=given.json)
+    _show(found, as_json=as_json)
     return CommandExit.UNWELL if any(one.result is CheckResult.FAIL for one in found) else ExitCode.OK
 
 
@@ -93,7 +96,7 @@ def _asked(context: Context, settings: Settings, counts: Any) -> list[Diagnosis]
 def _show(found: Sequence[Diagnosis], *, as_json: bool) -> None:
     if as_json:
         well = all(one.result is not CheckResult.FAIL for one in found)
-        print(json.dumps({"well": well, "checks": [one.as_json() for one in found]}, indent=2))
+        click.echo(json.dumps({"well": well, "checks": [one.as_json() for one in found]}, indent=2))
         return
     rows: list[tuple[object, ...]] = []
     for one in found:
@@ -103,6 +106,6 @@ def _show(found: Sequence[Diagnosis], *, as_json: bool) -> None:
             (one.check if number == 0 else " ", one.result.value if number == 0 else " ", line)
             for number, line in enumerate(lines)
         ]
-    print("\n".join(table.lines(("CHECK", "RESULT", "FINDING"), rows)))
+    screen.show_table(("CHECK", "RESULT", "FINDING"), rows)
     failed, warned = (sum(one.result is result for one in found) for result in (CheckResult.FAIL, CheckResult.WARN))
-    print(f"\n{len(found)} checks, {failed} failed, {warned} with a warning.")
+    click.echo(f"\n{len(found)} checks, {failed} failed, {warned} with a warning.")

@@ -10,29 +10,36 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from http import HTTPStatus
 from typing import Any, Final, NoReturn
 
 from shared.process.control_client import NoOrchestrator
 from shared.process.exit_codes import ExitCode
 from shared.settings import ChildEnvironment
-from supervision.commands.context import CommandExit, Context, is_running
+from supervision.commands.command_exits import CODES_OF_ANSWERS, CommandExit, CommandRefused
+from supervision.commands.context import Context, is_running
 from supervision.environment import ChildConfig, child_environ
 
 _RECORDER: Final = "recorder"
 _API: Final = "api"
+_REFUSED: Final = 400
+"""Status from which an operation refuses."""
 
 
-class Unanswered(Exception):
-    """Raised when an operation is refused or cannot be carried out; the text says why.
-
-    Attributes:
-        code: exit code of the command.
-    """
-
-    def __init__(self, reason: str, code: int = CommandExit.UNWELL) -> None:
-        super().__init__(reason)
-        self.code = code
+_NEXT_STEPS: Final[Mapping[str, str]] = {
+    "company_unknown": "`bulkhead companies list` shows them.",
+    "phone_index_unknown": "`bulkhead connections list --company ID` shows them.",
+    "key_unknown": "`bulkhead keys list` shows them.",
+    "message_unknown": "`bulkhead messages search --company ID` shows them.",
+    "hook_unknown": "`bulkhead hooks list --company ID` shows them.",
+    "silence_unknown": "`bulkhead alerts silences` shows them.",
+    "company_suspended": "`bulkhead companies resume ID` ends that.",
+    "messages_open": "Let them leave, or add --force, which fails them.",
+    "database_unavailable": "Start PostgreSQL (or Bulkhead, for the embedded one) and try again.",
+    "task_expired": "`bulkhead status` shows whether the process that does it runs.",
+    "task_interrupted": "Look at what is now, then repeat the command.",
+    "internal_error": "`bulkhead logs --level error` shows what happened.",
+}
+"""Code of a problem -> what an operator does next."""
 
 
 class Operations:
@@ -41,27 +48,42 @@ class Operations:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Return what the operation answers. Raises `Unanswered`."""
-        status, answer = self.ask(method, path, body)
-        decoded = json.loads(answer)
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            raise Unanswered(
-                f"{decoded['detail']}\nStart PostgreSQL (or Bulkhead, for the embedded one) and try again.",
-                ExitCode.BOOT,
-            )
-        if status >= HTTPStatus.BAD_REQUEST:
-            # What the operator named does not exist or is not allowed, as an unknown kind is.
-            wrong = status in (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
-            raise Unanswered(
-                decoded.get("detail", f"the operation answers {status}"),
-                ExitCode.USAGE if wrong else CommandExit.UNWELL,
-            )
-        return decoded
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Return what the operation answers. Raises `CommandRefused`.
 
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
+        Args:
+            method: of HTTP. path: with its query. body: JSON.
+            headers: by lower-case name, in place of the usual ones.
+        """
+        status, answer = self.ask(method, path, body, headers=headers)
+        decoded = json.loads(answer)
+        if status < _REFUSED:
+            return decoded
+        # each wrong place of a body, which the detail only counts
+        places = [f"{one['pointer']}: {one['reason']}" for one in decoded.get("errors", ())]
+        step = _NEXT_STEPS.get(str(decoded.get("type", "")).rpartition(":")[2])
+        raise CommandRefused(
+            "\n".join(filter(None, (decoded.get("detail", f"the operation answers {status}"), *places, step))),
+            CODES_OF_ANSWERS.get(status, CommandExit.UNWELL),
+        )
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, str]:
         """Return status and body of the answer, whatever it is."""
-        line = json.dumps({"method": method, "path": path, "body": body}).encode() + b"\n"
+        line = json.dumps({"method": method, "path": path, "body": body, "headers": headers or {}}).encode() + b"\n"
         try:
             self._pipe_in.write(line)
             self._pipe_in.flush()
@@ -92,17 +114,26 @@ class Operations:
 
 
 @contextmanager
-def operations(context: Context) -> Iterator[Operations]:
+def operations(context: Context, *, quiet: bool = False) -> Iterator[Operations]:
     """Start a process that carries out the API's operations; it ends with the block.
+
+    Args:
+        context: whose database.
+        quiet: what the process says on standard error is dropped; its exit code says enough.
 
     Raises:
         SettingsInvalid: the settings are wrong.
         NoOrchestrator: the database is the embedded one, and nothing runs that could have started it.
     """
-    command, environ = _entry(context, _API, "--requests")
+    command, environ = entry_of(context, _API, "--requests")
     # A session of its own: Ctrl-C ends the command, and the process when its input ends.
     process = subprocess.Popen(
-        command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        command,
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL if quiet else None,
+        start_new_session=True,
     )
     opened = Operations(process)
     try:
@@ -113,13 +144,13 @@ def operations(context: Context) -> Iterator[Operations]:
 
 def become_recorder(context: Context, *words: str) -> NoReturn:
     """Replace this process by `proc_recorder.py WORDS`. Raises like `operations`."""
-    command, environ = _entry(context, _RECORDER, *words)
+    command, environ = entry_of(context, _RECORDER, *words)
     # the entry file beside ours
     os.execve(command[0], command, environ)  # noqa: S606
 
 
-def _entry(context: Context, kind: str, *words: str) -> tuple[list[str], dict[str, str]]:
-    """Return the command line and the environment of a kind's entry file."""
+def entry_of(context: Context, kind: str, *words: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command line and the environment of a kind's entry file. Raises like `operations`."""
     operator = context.settings()
     if not operator.database_url and not is_running(operator.bulkhead_home):
         raise NoOrchestrator(

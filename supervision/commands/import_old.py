@@ -6,21 +6,20 @@ names its database where that is another one than DATABASE_URL. It may be repeat
 
 from __future__ import annotations
 
-from argparse import REMAINDER, ArgumentParser, Namespace
 from typing import NoReturn
+
+import click
 
 from supervision.commands.context import Context
 from supervision.commands.entry_process import become_recorder
-
-HELP = "take numbers, contacts, history and browser profiles of a single-process server over (MIGRATION.md)"
-
-
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line: every word is the room's own, also those that look like options."""
-    parser.prefix_chars = ""
-    parser.add_argument("words", nargs=REMAINDER, metavar="…", help="`bulkhead import --help` lists them")
+from supervision.commands.options import passed_on
 
 
-def run(context: Context, given: Namespace) -> NoReturn:
-    """Become `proc_recorder.py --import`."""
-    become_recorder(context, "--import", *given.words)
+@click.command(
+    "import", short_help="Take over numbers, contacts, history and profiles of a single-process server.", **passed_on()
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="…")
+@click.pass_obj
+def command(context: Context, words: tuple[str, ...]) -> NoReturn:
+    """Take numbers, contacts, history and browser profiles of a single-process server over (MIGRATION.md)."""
+    become_recorder(context, "--import", *words)

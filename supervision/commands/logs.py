@@ -1,75 +1,107 @@
-"""`logs KIND[-N]`: print the end of a kind's log files, and follow them."""
+"""`logs [KIND[-N]]`: print the end of the log files in the order of time, of all processes or of some, and follow
+them."""
 
 from __future__ import annotations
 
-import sys
 import time
-from argparse import ArgumentParser, Namespace
+from datetime import datetime
 from pathlib import Path
 
-from shared.numbers import whole
+import click
+
 from shared.process.exit_codes import ExitCode
-from supervision.commands.context import CommandExit, Context
+from shared.settings import Settings
+from supervision.commands.command_exits import CommandExit, CommandRefused
+from supervision.commands.context import Context
+from supervision.commands.log_lines import LEVELS, LogFile, LogLine, files_in, is_shown, last, merged
+from supervision.commands.options import INSTANT, TARGET, count
 from supervision.decisions.plan import KindUnknown
 
-HELP = "show the end of a kind's logs"
 # Seconds between two looks at the files while following them.
 _LOOK_EACH_S = 0.2
+_COLOUR_OF = {"warning": "yellow", "error": "red", "critical": "red"}
 
 
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.add_argument("target", metavar="KIND[-N]", help="a kind, one slot, or orchestrator")
-    parser.add_argument("-f", "--follow", action="store_true", help="keep printing new lines")
-    parser.add_argument("--err", action="store_true", help="only the error file (warnings, errors, tracebacks)")
-    parser.add_argument(
-        "-n", "--lines", type=whole(1), default=50, metavar="N", help="lines of each file (%(default)s)"
-    )
-
-
-def run(context: Context, given: Namespace) -> int:
-    """Print the lines; 3: there is no such log yet."""
-    settings = context.settings()
-    kind = given.target if any(row.name == given.target for row in settings.kinds) else given.target.rpartition("-")[0]
-    if given.target != "orchestrator" and all(row.name != kind for row in settings.kinds):
-        raise KindUnknown(
-            f"no kind or slot {given.target!r}; kinds: orchestrator, {', '.join(row.name for row in settings.kinds)}"
-        )
+@click.command("logs", short_help="Show logs of all processes in the order of time, or of some.")
+@click.argument("targets", metavar="[KIND[-N]]…", type=TARGET, nargs=-1)
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines, until Ctrl-C.")
+@click.option("--err", is_flag=True, help="Only the error files (warnings, errors, tracebacks).")
+@click.option(
+    "-n", "--lines", type=count(1), default=50, show_default=True, metavar="N", help="How many lines, of all together."
+)
+@click.option(
+    "--since",
+    type=INSTANT,
+    default=None,
+    metavar="WHEN",
+    help="Only since then: 30m, 2h, or an instant. All of them unless -n is given; rotated files too.",
+)
+@click.option(
+    "--level", type=click.Choice(LEVELS), default="debug", show_default=True, help="Only this level and above."
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    targets: tuple[str, ...],
+    follow: bool,
+    err: bool,
+    lines: int,
+    since: datetime | None,
+    level: str,
+) -> int:
+    """Show the end of the logs in the order of time: of all processes, or of kinds and slots (`orchestrator` is the
+    supervisor's own). 3: there are none yet.
+    """
+    settings = ctx.ensure_object(Context).settings()
     directory = settings.path("logs")
-    streams = ("err",) if given.err else ("out", "err")
-    # A slot has a file of exactly its name, a kind has those of its slots.
-    several = not (directory / f"{given.target}.err.log").exists()
-    names = (
-        sorted({path.name.split(".")[0] for path in directory.glob(f"{given.target}-*.log")})
-        if several
-        else [given.target]
-    )
-    files = [path for name in names for stream in streams if (path := directory / f"{name}.{stream}.log").exists()]
-    if not files:
-        print(f"no logs of {given.target!r} in {directory}", file=sys.stderr)
-        return CommandExit.NOT_RUNNING
-    position = {path: _show_end(path, given.lines, named=len(files) > 1) for path in files}
-    while given.follow:
-        for path in files:
-            position[path] = _show_new(path, position[path], named=len(files) > 1)
-        sys.stdout.flush()
-        time.sleep(_LOOK_EACH_S)
+    names = [name for target in targets for name in _slots(target, settings, directory)]
+    streams = ("err",) if err else ("out", "err")
+    files = files_in(directory, names, streams, rotated=since is not None)
+    if not files or (targets and not names):
+        raise CommandRefused(
+            f"no logs of {', '.join(map(repr, targets)) or 'any process'} in {directory}; `bulkhead status` lists the "
+            "processes",
+            CommandExit.NOT_RUNNING,
+        )
+    named = len({file.source for file in files}) > 1
+    # with an instant, the instant is the limit
+    is_given = ctx.get_parameter_source("lines") is not click.core.ParameterSource.DEFAULT
+    most = lines if is_given or since is None else None
+    if most is not None and since is None and level == LEVELS[0]:
+        # of each file no more can be shown; with a filter any line may be one of the last
+        for file in files:
+            file.skip_to_last(most)
+    chosen = (line for line in merged(files) if is_shown(line, level=level, since=since))
+    for line in chosen if most is None else last(chosen, most, level=level, since=since):
+        _print(line, named=named)
+    try:
+        while follow:
+            time.sleep(_LOOK_EACH_S)
+            # processes that started meanwhile have new files
+            known = {file.path for file in files}
+            files = [file for file in files if file.path.suffix == ".log"]
+            files += [file for file in files_in(directory, names, streams, rotated=False) if file.path not in known]
+            for line in merged(files):
+                if is_shown(line, level=level, since=since):
+                    _print(line, named=named)
+    except KeyboardInterrupt:
+        return ExitCode.OK
     return ExitCode.OK
 
 
-def _show_end(path: Path, lines: int, *, named: bool) -> int:
-    with path.open("rb") as file:
-        text = file.read()
-    for line in text.decode(errors="replace").splitlines()[-lines:]:
-        print(f"{path.name.removesuffix('.log')}: {line}" if named else line)
-    return len(text)
+def _slots(target: str, settings: Settings, directory: Path) -> list[str]:
+    """Return the names of the files of a kind or a slot. Raises `KindUnknown`."""
+    kind = target if any(row.name == target for row in settings.kinds) else target.rpartition("-")[0]
+    if target != "orchestrator" and all(row.name != kind for row in settings.kinds):
+        raise KindUnknown(
+            f"no kind or slot {target!r}; kinds: orchestrator, {', '.join(row.name for row in settings.kinds)}"
+        )
+    files: list[LogFile] = files_in(directory, (), ("out", "err"), rotated=False)
+    known = {file.source.rpartition(".")[0] for file in files}
+    # A slot has a file of exactly its name, a kind has those of its slots.
+    return [target] if target in known else sorted(name for name in known if name.startswith(f"{target}-"))
 
 
-def _show_new(path: Path, position: int, *, named: bool) -> int:
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(position if position <= size else 0)  # shorter than before: it was rotated
-        for line in file:
-            text = line.decode(errors="replace").rstrip("\n")
-            print(f"{path.name.removesuffix('.log')}: {text}" if named else text)
-        return file.tell()
+def _print(line: LogLine, *, named: bool) -> None:
+    text = f"{line.source}: {line.text}" if named else line.text
+    click.secho(text, fg=_COLOUR_OF.get(line.level))

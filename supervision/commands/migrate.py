@@ -5,25 +5,25 @@ The recorder's room does it; this only runs its entry file with the right enviro
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
 from typing import NoReturn
 
-from shared.numbers import whole
+import click
+
 from supervision.commands.context import Context
 from supervision.commands.entry_process import become_recorder
-
-HELP = "apply pending schema migrations; --status shows them, --back N undoes the newest ones"
-
-
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line."""
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--status", action="store_true", help="show each migration: applied, pending, edited, unknown")
-    what.add_argument("--back", type=whole(1), metavar="N", help="undo the newest N; shows what is lost, and asks")
-    parser.add_argument("--yes", action="store_true", help="do not ask (--back)")
+from supervision.commands.options import count
 
 
-def run(context: Context, given: Namespace) -> NoReturn:
-    """Become `proc_recorder.py --migrate`."""
-    words = ["--status"] if given.status else ["--back", str(given.back)] if given.back else []
-    become_recorder(context, "--migrate", *words, *(["--yes"] if given.yes else []))
+@click.command("migrate", short_help="Apply pending schema migrations, show them, or undo some.")
+@click.option("--status", is_flag=True, help="Show each migration: applied, pending, edited, unknown.")
+@click.option(
+    "--back", type=count(1), default=None, metavar="N", help="Undo the newest N; says what is lost, and asks."
+)
+@click.option("--yes", is_flag=True, help="Do not ask (--back).")
+@click.pass_obj
+def command(context: Context, status: bool, back: int | None, yes: bool) -> NoReturn:
+    """Apply pending schema migrations; with --status show them, with --back undo the newest ones."""
+    if status and back:
+        raise click.UsageError("--status and --back exclude each other")
+    words = ["--status"] if status else ["--back", str(back)] if back else []
+    become_recorder(context, "--migrate", *words, *(["--yes"] if yes else []))

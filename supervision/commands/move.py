@@ -6,21 +6,18 @@ The recorder's room does it; this only runs its entry file with the right enviro
 
 from __future__ import annotations
 
-from argparse import REMAINDER, ArgumentParser, Namespace
 from typing import NoReturn
+
+import click
 
 from supervision.commands.context import Context
 from supervision.commands.entry_process import become_recorder
-
-HELP = "move a share of a single-process server's numbers here, or back (MIGRATION.md)"
-
-
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line: every word is the room's own, also those that look like options."""
-    parser.prefix_chars = ""
-    parser.add_argument("words", nargs=REMAINDER, metavar="…", help="`bulkhead move --help` lists them")
+from supervision.commands.options import passed_on
 
 
-def run(context: Context, given: Namespace) -> NoReturn:
-    """Become `proc_recorder.py --move`."""
-    become_recorder(context, "--move", *given.words)
+@click.command("move", short_help="Move a share of a single-process server's numbers here, or back.", **passed_on())
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="…")
+@click.pass_obj
+def command(context: Context, words: tuple[str, ...]) -> NoReturn:
+    """Move a share of a single-process server's numbers here, or back (MIGRATION.md)."""
+    become_recorder(context, "--move", *words)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from typing import NoReturn
+
+import click
 
 from supervision.commands.context import Context
 from supervision.commands.entry_process import become_recorder
 
-HELP = "seal every secret with the present SECRET_ENCRYPTION_KEY, and show which keys are in use"
 
-
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.add_argument(
-        "--retire", default="", metavar="KEY_ID", help="refuse unless nothing is sealed with this key any more"
-    )
-
-
-def run(context: Context, given: Namespace) -> int:
-    """Do what was asked; returns only when it cannot begin."""
+@click.command("reseal", short_help="Seal every secret with the present key, and show which keys are in use.")
+@click.option("--retire", default="", metavar="KEY_ID", help="Refuse unless nothing is sealed with this key any more.")
+@click.pass_obj
+def command(context: Context, retire: str) -> NoReturn:
+    """Seal every secret with the present SECRET_ENCRYPTION_KEY, and show which keys are in use."""
     # Works on the database itself: the API's processes may not be able to read the secrets any more.
-    become_recorder(context, "--reseal", *(["--retire", given.retire] if given.retire else []))
+    become_recorder(context, "--reseal", *(["--retire", retire] if retire else []))

@@ -5,21 +5,19 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import REMAINDER, ArgumentParser, Namespace
+
+import click
 
 from supervision.commands.context import Context
-
-HELP = "copy a single-process server's traffic to a shadow installation, and compare the answers (MIGRATION.md)"
-
-
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line: every word is the program's own, also those that look like options."""
-    parser.prefix_chars = ""
-    parser.add_argument("words", nargs=REMAINDER, metavar="…", help="`bulkhead shadow --help` lists them")
+from supervision.commands.options import passed_on
 
 
-def run(context: Context, given: Namespace) -> int:
-    """Become `python -m moving`, found beside our entry files whatever the working directory holds."""
+@click.command("shadow", short_help="Copy a single-process server's traffic to a shadow, compare.", **passed_on())
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="…")
+@click.pass_obj
+def command(context: Context, words: tuple[str, ...]) -> int:
+    """Copy a single-process server's traffic to a shadow installation, and compare the answers (MIGRATION.md)."""
+    # found beside our entry files whatever the working directory holds
     environ = {**context.environ, "PYTHONPATH": str(context.entries)}
     # -P: the working directory is not searched, where a package of the same name may lie
-    os.execve(sys.executable, [sys.executable, "-P", "-m", "moving", *given.words], environ)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "moving", *words], environ)  # noqa: S606

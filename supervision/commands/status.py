@@ -3,33 +3,57 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, Namespace
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import click
 
 from shared import table
 from shared.process import control_client, runtime, status_file
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import is_free, read_holder
 from shared.states import SlotState
-from supervision.commands.context import CommandExit, Context, ask_home
+from supervision.commands import screen
+from supervision.commands.command_exits import CommandExit
+from supervision.commands.context import Context, ask_home
+from supervision.commands.options import as_json
 
-HELP = "show every slot, its state and the reason"
+_HEAD: Final = ("SLOT", "STATE", "PID", "SINCE", "RESTARTS", "MB", "ADMIN", "PORT", "WHY")
+_LOOK_EACH_S: Final = 1.0
+"""Seconds between two looks with --watch; the orchestrator writes its snapshot as often."""
 
 
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.add_argument("--json", action="store_true", help="the whole snapshot as JSON")
+@click.command("status", short_help="Show every slot, its state and the reason.")
+@as_json("The whole snapshot as JSON; with --watch one a line.")
+@click.option("-w", "--watch", is_flag=True, help="Show it again each second, until Ctrl-C.")
+@click.pass_obj
+def command(context: Context, as_json: bool, watch: bool) -> int:
+    """Show every slot, its state and the reason.
 
-
-def run(context: Context, given: Namespace) -> int:
-    """Print the status; 0: all that should run is ready, 1: something is not, 3: no orchestrator runs."""
+    Leaves with 0 when all that should run is ready, 1 when something is not, 3 when no Bulkhead runs.
+    """
     home = context.settings().bulkhead_home
+    code = _show(home, as_json=as_json, indent=None if watch else 2)
+    try:
+        while watch:
+            time.sleep(_LOOK_EACH_S)
+            if not as_json:
+                click.clear()
+            code = _show(home, as_json=as_json, indent=None)
+    except KeyboardInterrupt:
+        return ExitCode.OK
+    return code
+
+
+def _show(home: Path, *, as_json: bool, indent: int | None) -> int:
     status, lives = ask(home)
-    if given.json:
-        print(json.dumps(status | {"orchestrator_lives": lives}, indent=2))
+    if as_json:
+        click.echo(json.dumps(status | {"orchestrator_lives": lives}, indent=indent))
     else:
-        print("\n".join(_lines(status, home, lives=lives)))
+        click.echo(_headline(status, home, lives=lives))
+        if lives or status["slots"]:
+            screen.show_table(_HEAD, slot_rows(status))
     if not lives:
         return CommandExit.NOT_RUNNING
     return ExitCode.OK if all(_is_well(slot) for slot in status["slots"].values()) else CommandExit.UNWELL
@@ -83,20 +107,23 @@ def without_orchestrator(home: Path) -> dict[str, Any]:
     return {"at": last.get("at"), "pid": None, "state": "not running", "slots": slots}
 
 
-def _lines(status: dict[str, Any], home: Path, *, lives: bool) -> list[str]:
+def _headline(status: dict[str, Any], home: Path, *, lives: bool) -> str:
     if lives:
-        head = (
+        return (
             f"orchestrator {status['pid']} {status['state']}, {status['memory_mb']} MB, kills by "
             f"{status['kill_method']}, home {home}"
         )
-    elif status["slots"]:
-        head = (
+    if status["slots"]:
+        return (
             f"No orchestrator runs over {home}, but these processes do; the next `bulkhead run` "
             "adopts them, `bulkhead stop` stops them."
         )
-    else:
-        return [f"Nothing runs over {home}."]
-    rows = [
+    return f"Nothing runs over {home}."
+
+
+def slot_rows(status: dict[str, Any]) -> list[tuple[object, ...]]:
+    """Return one row of `_HEAD` for each slot of a snapshot."""
+    return [
         (
             name,
             slot["state"],
@@ -118,7 +145,6 @@ def _lines(status: dict[str, Any], home: Path, *, lives: bool) -> list[str]:
         )
         for name, slot in status["slots"].items()
     ]
-    return [head, *table.lines(("SLOT", "STATE", "PID", "SINCE", "RESTARTS", "MB", "ADMIN", "PORT", "WHY"), rows)]
 
 
 def _own_status(slot: dict[str, Any]) -> str:

@@ -5,21 +5,18 @@ The recorder's room does it; this only runs its entry file with the right enviro
 
 from __future__ import annotations
 
-from argparse import REMAINDER, ArgumentParser, Namespace
 from typing import NoReturn
+
+import click
 
 from supervision.commands.context import Context
 from supervision.commands.entry_process import become_recorder
-
-HELP = "list, show and replay webhooks"
-
-
-def arguments(parser: ArgumentParser) -> None:
-    """Declare the command line: every word is the room's own, also those that look like options."""
-    parser.prefix_chars = ""
-    parser.add_argument("words", nargs=REMAINDER, metavar="…", help="`bulkhead webhooks --help` lists them")
+from supervision.commands.options import passed_on
 
 
-def run(context: Context, given: Namespace) -> NoReturn:
-    """Become `proc_recorder.py --webhooks …`."""
-    become_recorder(context, "--webhooks", *given.words)
+@click.command("webhooks", short_help="List, show and replay webhooks that came in.", **passed_on())
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="list|show|replay …")
+@click.pass_obj
+def command(context: Context, words: tuple[str, ...]) -> NoReturn:
+    """List and show webhooks of the journal, and replay raw events or files."""
+    become_recorder(context, "--webhooks", *words)

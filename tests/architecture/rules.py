@@ -104,6 +104,10 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "cryptography": ("shared.secrets",),
     "segno": ("shared.qr",),
     "psutil": ("supervision.processes.resources",),
+    # the operator's command line
+    "click": ("supervision.commands",),
+    # terminals
+    "rich": ("supervision.commands.terminal_view",),
     # pyppeteer, and the library of its own that it leaks
     "pyppeteer": ("webdriver.chromium.browser",),
     "pyee": ("webdriver.chromium.browser",),
@@ -186,7 +190,11 @@ OF_ONE_KIND = (
 
 _NEVER_LOADED_BY: Mapping[str, tuple[str, ...]] = {
     # entry file -> third-party packages whose failure must not reach it, though a layer below it may import them
-    "orchestrator": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
+    # not even the library of the command line: the process that supervises parses its one option itself
+    "orchestrator": (
+        *("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
+        *("click", "rich"),
+    ),
     "proc_api": ("pyppeteer", "aiohttp", "jsonschema_rs"),
     "proc_meta": ("pyppeteer", "websockets", "jsonschema_rs", "segno"),
     "proc_webdriver": ("aiohttp", "jsonschema_rs"),
@@ -198,8 +206,8 @@ _NEVER_LOADED_BY: Mapping[str, tuple[str, ...]] = {
 }
 
 
-_BY_FRAMEWORKS = frozenset({"python_multipart", "aiohappyeyeballs"})
-"""Packages that Starlette or aiohttp loads wherever it is used, whatever door they have."""
+_BY_FRAMEWORKS = frozenset({"python_multipart", "aiohappyeyeballs", "click"})
+"""Packages that Starlette, aiohttp or uvicorn loads wherever it is used, whatever door they have."""
 
 
 def _of_other_rooms(room: str) -> set[str]:

@@ -10,6 +10,7 @@ from script import documents
 from shared.kinds import KIND_SETTINGS
 from shared.process.exit_codes import ExitCode
 from shared.settings import child_variables, variables
+from supervision.commands.command_exits import CommandExit
 from tests.architecture import checks
 from tests.architecture.test_layout import PROGRAM, require_none
 from tests.support import environment
@@ -36,6 +37,7 @@ def test_every_setting_is_in_the_document() -> None:
 
 def test_every_exit_code_is_in_the_document() -> None:
     names = {code.name: "shared/process/exit_codes.py" for code in ExitCode}
+    names |= {code.name: "supervision/commands/command_exits.py" for code in CommandExit}
     require_none(
         checks.undocumented(
             "exit code", names, checks.first_cells((DOCS / "exit-codes.md").read_text()), "docs/exit-codes.md"

@@ -6,50 +6,96 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
+from embedded import addresses
 from recorder import webhooks
 from shared import settings
 from shared.errors import SettingsInvalid
 from shared.kinds import KINDS
 from shared.process.exit_codes import ExitCode
 from shared.settings import ChildEnvironment, load
-from supervision.commands import entry
-from supervision.commands.context import CommandExit
+from supervision.commands import command_line, entry
+from supervision.commands.command_exits import NEEDS, CommandExit, Needs
+from supervision.commands.context import Context
+from supervision.decisions.restart_policy import Policy
 from supervision.environment import child_environ
 from tests.supervision.env import SupervisionEnv
 from tests.supervision.test_commands import API
 from tests.supervision.test_environment import child_config
 from tests.support import environment
 
+CONTEXT = Context(environ={}, rows=KINDS, entries=environment.REPOSITORY, embedded=addresses, policy=Policy())
+
+
+def parsed(words: str) -> tuple[str, dict[str, Any]]:
+    """Return the command that a command line means, and its parameters."""
+    group: click.Command = command_line.root(CONTEXT)
+    rest = command_line.arranged(command_line.root(CONTEXT), words.split())
+    path, context = [], click.Context(group, obj=CONTEXT)
+    while isinstance(group, click.Group):
+        name, found, rest = group.resolve_command(context, rest)
+        assert name is not None and found is not None
+        path.append(name)
+        group, context = found, click.Context(found, parent=context)
+    return " ".join(path), group.make_context(path[-1], rest, parent=context.parent).params
+
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("words", "command", "expected"),
     [
-        ("connections test --company demo 0", {"action": "test", "company": "demo", "index": 0}),
-        ("connections --company demo test 0", {"action": "test", "company": "demo", "index": 0}),
-        ("connections test 0 --company demo", {"action": "test", "company": "demo", "index": 0}),
-        ("--company demo connections test 0", {"action": "test", "company": "demo", "index": 0}),
-        ("connections --json list", {"action": "list", "json": True, "index": None}),
-        ("sessions link --company demo 1 --within 5", {"action": "link", "company": "demo", "index": 1, "within": 5.0}),
-        ("companies add --name Acme acme", {"action": "add", "name": "Acme", "company": "acme"}),
-        ("keys --json rotate 3 --overlap 60", {"action": "rotate", "id": "3", "overlap": 60, "json": True}),
-        ("events -n 3 api --json", {"target": "api", "lines": 3, "json": True}),
-        ("logs --err meta-0 -f", {"target": "meta-0", "err": True, "follow": True}),
-        ("restart --within 3 meta", {"target": "meta", "within": 3.0}),
-        ("drain --within 3 meta", {"target": "meta", "within": 3.0}),
-        ("--json status", {"json": True}),
-        ("--only api,meta", {"only": "api,meta"}),
-        ("webhooks list --failed -n 3", {"words": ["list", "--failed", "-n", "3"]}),
-        ("--company demo dead-letters redrive", {"action": "redrive", "company": "demo"}),
-        ("chaos --plan calm", {"words": ["--plan", "calm"]}),
+        ("connections test --company demo 0", "connections test", {"company": "demo", "index": 0}),
+        ("connections --company demo test 0", "connections test", {"company": "demo", "index": 0}),
+        ("connections test 0 --company demo", "connections test", {"company": "demo", "index": 0}),
+        ("--company demo connections test 0", "connections test", {"company": "demo", "index": 0}),
+        ("--company status connections test 0", "connections test", {"company": "status", "index": 0}),
+        ("--company=demo connections --json test 0", "connections test", {"company": "demo", "as_json": True}),
+        ("connections --json list", "connections list", {"as_json": True}),
+        ("connections", "connections list", {"as_json": False}),
+        ("sessions link --company demo 1 --within 5", "sessions link", {"company": "demo", "index": 1, "within": 5.0}),
+        ("companies add --name Acme acme", "companies add", {"name": "Acme", "company": "acme"}),
+        ("keys --json rotate 3 --overlap 60", "keys rotate", {"id": "3", "overlap": 60, "as_json": True}),
+        ("alerts --all", "alerts list", {"with_ended": True}),
+        ("alerts silence --for 2h --reason x ProcessDown", "alerts silence", {"for_s": 7200, "name": "ProcessDown"}),
+        ("events -n 3 api --json", "events", {"target": "api", "lines": 3, "as_json": True}),
+        ("logs --err meta-0 -f", "logs", {"targets": ("meta-0",), "err": True, "follow": True}),
+        ("restart --within 3 meta", "restart", {"target": "meta", "within": 3.0}),
+        ("drain --within 3 meta", "drain", {"target": "meta", "within": 3.0}),
+        ("--json status", "status", {"as_json": True}),
+        ("--only api,meta", "run", {"only": "api,meta"}),
+        ("webhooks list --failed -n 3", "webhooks", {"words": ("list", "--failed", "-n", "3")}),
+        ("--company demo dead-letters redrive", "dead-letters redrive", {"company": "demo"}),
+        ("chaos --plan calm", "chaos", {"words": ("--plan", "calm")}),
     ],
 )
-def test_options_may_stand_anywhere(words: str, expected: dict[str, object]) -> None:
-    given = vars(entry._given(*entry._command_of(words.split())))
+def test_options_may_stand_anywhere(words: str, command: str, expected: dict[str, object]) -> None:
+    name, given = parsed(words)
+    assert name == command
     assert given.items() >= expected.items()
+
+
+@pytest.mark.parametrize(
+    ("words", "only"),
+    [
+        ("", ""),
+        ("run", ""),
+        ("--only api,meta", "api,meta"),
+        ("run --only api", "api"),
+        ("--only=api run", "api"),
+        ("run --only", None),
+        ("run --onyl api", None),
+        ("run run", None),
+        ("status", None),
+        ("--help", None),
+    ],
+)
+def test_the_supervisor_parses_its_one_option_itself(words: str, only: str | None) -> None:
+    assert entry.only_of(words.split()) == only
 
 
 @pytest.mark.parametrize(
@@ -58,39 +104,122 @@ def test_options_may_stand_anywhere(words: str, expected: dict[str, object]) -> 
         ["nosuch"],
         ["restart"],
         ["connections", "test", "--colour"],
+        ["connections", "test"],
         ["status", "extra"],
         *(["events", "-n", number] for number in ("-1", "0", "1_0", "²", "9" * 40)),
         ["logs", "api", "-n", "-1"],
         ["connections", "pause", "-1"],
         ["dead-letters", "list", "-n", "1001"],
+        ["dead-letters", "redrive"],
         ["stop", "--within", "-1"],
         ["stop", "--within", "nan"],
+        ["events", "--since", "yesterday"],
+        ["alerts", "silence"],
+        ["run", "--only"],
+        ["--nosuch"],
+        ["send", "15550100200"],
+        ["send", "15550100200", "--body", "[]"],
+        ["hooks", "replay", "1"],
     ],
 )
 def test_what_is_no_command_line_is_a_usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        entry._given(*entry._command_of(words))
-    assert left.value.code == ExitCode.USAGE
-    assert "usage: bulkhead" in capsys.readouterr().err
+    assert entry.main(words, CONTEXT) == ExitCode.USAGE
+    assert "Error: " in capsys.readouterr().err
 
 
-NEED_AN_INSTANCE = (
-    "status",
-    "ps",
-    "restart api",
-    "drain",
-    "stop",
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("connections pause", "`bulkhead connections list` shows them."),
+        ("sessions wipe", "`bulkhead sessions list` shows them."),
+        ("keys revoke", "`bulkhead keys list` shows them."),
+        ("alerts unsilence", "`bulkhead alerts silences` shows them."),
+        ("hooks test", "`bulkhead hooks list` shows them."),
+        ("connectoins list", "Did you mean"),
+    ],
 )
+def test_an_error_says_where_to_look(words: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.main(words.split(), CONTEXT) == ExitCode.USAGE
+    assert hint in capsys.readouterr().err
+
+
+def every_command() -> Iterator[tuple[str, click.Command]]:
+    """Yield each command with its whole name."""
+    waiting: list[tuple[str, click.Command]] = [("", command_line.root(CONTEXT))]
+    while waiting:
+        name, found = waiting.pop()
+        if isinstance(found, click.Group):
+            context = click.Context(found)
+            for below in found.list_commands(context):
+                command = found.get_command(context, below)
+                assert command is not None, below
+                waiting.append((f"{name} {below}".strip(), command))
+        else:
+            yield name, found
+
+
+def test_an_option_has_one_arity_and_every_command_says_what_it_does() -> None:
+    """Options that stand before their command are distinguished from arguments by their names alone."""
+    flags: dict[str, bool] = {}
+    for name, command in every_command():
+        assert command.help, name
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help or parameter.hidden, f"{name} {parameter.opts}"
+                for option in parameter.opts:
+                    assert flags.setdefault(option, parameter.is_flag) == parameter.is_flag, f"{name} {option}"
+
+
+@pytest.mark.parametrize("words", ["--help", "connections -h", "logs --help", "-h"])
+def test_help_needs_nothing(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.main(words.split(), CONTEXT) == ExitCode.OK
+    assert capsys.readouterr().out.startswith("Usage: bulkhead")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_has_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.main(["completion", shell], CONTEXT) == ExitCode.OK
+    assert entry.COMPLETION_VARIABLE in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("rest", {"restart", "restore"}), ("restart meta-", {"meta-0", "meta-1"}), ("connections pa", {"pause"})],
+)
+def test_commands_and_slots_are_completed(words: str, expected: set[str]) -> None:
+    """As bash asks."""
+    answer = subprocess.run(
+        [sys.executable, "orchestrator.py"],
+        cwd=environment.REPOSITORY,
+        env=environment.clean(
+            **{
+                "COMP_WORDS": f"bulkhead {words}",
+                "COMP_CWORD": str(len(words.split())),
+                entry.COMPLETION_VARIABLE: "bash_complete",
+            }
+        ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    found = {line.rpartition(",")[2] for line in answer.stdout.splitlines()}
+    assert found == expected, answer.stderr
+
+
+_SAMPLES = {
+    "restart": "restart api",
+    "dead-letters": "dead-letters list",
+    "webhooks": "webhooks list",
+    "messages": "messages search",
+    "send": "send 15550100200 hello",
+    "backup": "backup /tmp/never-written.tar",
+}
+"""Command lines of commands that need more words than their name."""
+NEED_AN_INSTANCE = tuple(_SAMPLES.get(name, name) for name, needs in NEEDS.items() if needs is Needs.ORCHESTRATOR)
 OF_THE_EMBEDDED_DATABASE = (
-    "migrate",
-    "dead-letters list",
-    "webhooks list",
     "connections reseal",
-    "reseal",
-    "connections list",
-    "companies list",
-    "keys list",
-    "sessions list",
+    *(_SAMPLES.get(name, name) for name, needs in NEEDS.items() if needs is Needs.DATABASE),
 )
 
 
@@ -224,3 +353,35 @@ def test_the_version_is_that_of_the_program() -> None:
         f"version = {answer.stdout.removeprefix('bulkhead ').strip()}\n"
         in (environment.REPOSITORY / "setup.cfg").read_text()
     )
+
+
+def test_the_process_that_supervises_loads_no_library_of_the_command_line() -> None:
+    """With settings that end it at once: what it has loaded until then, it has loaded for good."""
+    answer = subprocess.run(
+        [sys.executable, "-X", "importtime", "orchestrator.py", "run", "--only", "nosuch"],
+        cwd=environment.REPOSITORY,
+        env=environment.clean(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == ExitCode.USAGE
+    loaded = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines() if "|" in line}
+    assert "supervision.supervisor" in loaded
+    assert not {name for name in loaded if name.partition(".")[0] in ("click", "rich")}
+
+
+def test_without_a_terminal_no_library_of_terminals_is_loaded() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-X", "importtime", "orchestrator.py", "doctor"],
+        cwd=environment.REPOSITORY,
+        env=environment.clean(api_port="x"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == ExitCode.CONFIGURATION
+    assert "API_PORT" in answer.stdout
+    assert " rich" not in answer.stderr

@@ -17,8 +17,7 @@ from shared.process import control_client, runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from shared.settings import Settings
-from supervision.commands.context import CommandExit
-from supervision.commands.entry import COMMANDS
+from supervision.commands.command_exits import NEEDS, CommandExit
 from tests.supervision.env import PROGRAM, SupervisionEnv
 from tests.support import environment
 
@@ -203,7 +202,7 @@ def test_unknown_targets(env: SupervisionEnv) -> None:
 
 def test_help_lists_every_command(env: SupervisionEnv) -> None:
     said = env.rows(API).command("--help")
-    assert said.returncode == 0 and all(name in said.stdout for name in COMMANDS)
+    assert said.returncode == 0 and all(name in said.stdout for name in NEEDS)
 
 
 def test_only_runs_what_is_named_and_what_that_needs(env: SupervisionEnv) -> None:

@@ -76,10 +76,10 @@ def test_what_failed_is_listed_and_queued_again(env: StoreEnv, home: Path) -> No
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["redrive"], "redrive needs --company"),
+        (["redrive"], "Missing option '--company'"),
         (["redrive", "--company", "nobody"], "There is no such company"),
         (["redrive", "--company", "acme", "--limit", "0"], "from 1 to 1000"),
-        (["bury"], "invalid choice"),
+        (["bury"], "No such command 'bury'"),
     ],
 )
 def test_what_cannot_be_done_is_said(env: StoreEnv, home: Path, words: list[str], sentence: str) -> None:

@@ -18,7 +18,7 @@ import redis
 from psycopg2 import sql
 
 from shared.process.exit_codes import ExitCode
-from supervision.commands.context import CommandExit
+from supervision.commands.command_exits import CommandExit
 from tests.store.env import query
 from tests.support import environment, ports
 from tests.support.servers import Servers

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from shared.process.journal import SupervisionEvent
 from shared.states import SLOT_TRANSITIONS, SlotState
-from supervision.commands.context import CommandExit
-from supervision.commands.entry import COMMANDS
+from supervision.commands.command_exits import NEEDS
 from supervision.decisions.restart_policy import Policy
 from tests.support import environment
 
 DOCS = environment.REPOSITORY / "docs"
-PAGE = "".join((DOCS / name).read_text() for name in ("supervision.md", "internals/supervision.md"))
+PAGE = "".join((DOCS / name).read_text() for name in ("supervision.md", "internals/supervision.md", "cli.md"))
 
 
 def diagram() -> str:
@@ -36,7 +35,7 @@ def test_every_state_and_command_is_explained() -> None:
     assert [
         state for state in SlotState if f"**{state}**" not in PAGE and state not in ("stopped", "ready", "unready")
     ] == []
-    assert [name for name in COMMANDS if name not in PAGE] == []
+    assert [name for name in NEEDS if name not in PAGE] == []
 
 
 def test_every_cell_of_ours_names_a_test_that_exists() -> None:
@@ -70,12 +69,6 @@ def test_numbers_in_the_page_are_the_codes() -> None:
     )
     assert f"{policy.term_s:g} s later SIGABRT" in page and f"{policy.abort_s:g} s later SIGKILL" in page
     assert f"{policy.leave_s:g} s for closing" in page and f"a second one leaves {policy.stop_now_s:g} s" in page
-
-
-def test_commands_answers_are_listed() -> None:
-    codes = (DOCS / "exit-codes.md").read_text()
-    for answer in CommandExit:
-        assert f"- {answer.value} (`{answer.name}`): " in codes
 
 
 def test_documents_that_are_named_exist() -> None:

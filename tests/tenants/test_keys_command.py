@@ -59,5 +59,8 @@ def test_what_is_missing_or_refused_is_said(api_env: ApiEnv) -> None:
     assert keys(api_env, "add", "--name", "x").returncode == ExitCode.USAGE
     assert keys(api_env, "rotate").returncode == ExitCode.USAGE
     refused = keys(api_env, "revoke", "999999")
-    assert (refused.returncode, refused.stderr) == (ExitCode.USAGE, "There is no such key.\n")
+    assert (refused.returncode, refused.stderr) == (
+        ExitCode.USAGE,
+        "There is no such key.\n`bulkhead keys list` shows them.\n",
+    )
     assert keys(api_env, "add", "--name", "x", "--scopes", "all").returncode == ExitCode.USAGE

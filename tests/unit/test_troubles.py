@@ -17,7 +17,7 @@ from shared.observations import (
     find,
 )
 from shared.troubles import TROUBLES, Impact, TroubleKind, made, status
-from supervision.commands.entry import COMMANDS
+from supervision.commands.command_exits import NEEDS
 
 pytestmark = pytest.mark.fast
 
@@ -149,7 +149,7 @@ def test_a_mend_names_commands_that_exist(row: TroubleKind) -> None:
     values: dict[str, Any] = dict.fromkeys(row.names, "1")
     mend = made(row.code, **values).mend
     for word in mend.split("`bulkhead ")[1:]:
-        assert word.split("`")[0].split()[0] in COMMANDS, word
+        assert word.split("`")[0].split()[0] in NEEDS, word
 
 
 def test_codes_are_unique() -> None:
