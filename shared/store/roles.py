@@ -7,13 +7,11 @@ not know of transactions, and what begins one is sent together with its first st
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from psycopg2 import extensions
 
 from shared.store.statements import statements
-
-_COMMIT: Final = "commit_transaction"
 
 
 def enter_runtime(connection: Any) -> None:
@@ -55,8 +53,10 @@ def commit(connection: Any) -> None:
     """Commit what is open, if a statement has begun it. Raises `RuntimeError` when PostgreSQL rolled it back instead,
     since a statement had failed and the caller went on.
     """
+    if is_idle(connection):
+        return
     # PostgreSQL answers with the command that it has done
-    if not is_idle(connection) and (done := _execute(connection, _COMMIT)) != statements()[_COMMIT]:
+    if (done := _execute(connection, "commit_transaction")) != statements()["commit_transaction"]:
         raise RuntimeError(f"a statement of the transaction had failed: its commit ended in {done}")
 
 
