@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,11 +29,11 @@ class Alerts:
     it is back.
 
     Args:
-        factor: by which the rules' durations are multiplied.
+        host: its name. factor: by which the rules' durations are multiplied.
     """
 
-    def __init__(self, store: Store, metrics: Metrics, home: Path, *, factor: float) -> None:
-        self._store, self._home, self._host = store, home, socket.gethostname()
+    def __init__(self, store: Store, metrics: Metrics, home: Path, *, host: str, factor: float) -> None:
+        self._store, self._home, self._host = store, home, host
         self._policy = AlertPolicy(factor=factor)
         self._resumed = False
         self._waiting: deque[tuple[AlertChange, float]] = deque(maxlen=_WAITING_MOST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -26,17 +25,19 @@ from recorder.reading_copies import ReadingCopies
 from recorder.retention import RetentionTask
 from shared.clock import monotonic
 from shared.compose.contact_entries import IMPORT
-from shared.delivery.reclaim import reclaim
+from shared.delivery.reclaim import reclaim, reclaim_expired
 from shared.errors import MigrationRefused, SettingsInvalid, StoreUnavailable
 from shared.logs import logger
 from shared.media.storage import open_storage
 from shared.process import runtime, status_file
+from shared.process.lease import BEATS
 from shared.process.service import Child, Service, Severity
+from shared.process.slot_lock import is_free, read_holder
 from shared.process.tasks import TaskRunner
 from shared.secrets import Vault
-from shared.store import connections, erasure, messages, migrate, processes, sealed
+from shared.store import connections, erasure, migrate, processes, sealed
 from shared.store.partitions import make_partitions
-from shared.store.processes import HeartbeatRow
+from shared.store.processes import HeartbeatRow, SilentLife
 
 log = logger(__name__)
 
@@ -53,14 +54,16 @@ _DESIRED_S: Final = 1.0
 """Seconds between checks which kinds are needed: a new connection's process starts that much later."""
 _PROVED_S: Final = 1.0
 """Seconds between queries for rows that a dead incarnation's last claim took: their messages wait for as long."""
-_HEARTBEAT_CHECK_S: Final = 10.0
-"""Seconds between queries for silent incarnations; a sixth of the silence that is looked for."""
+_HEARTBEAT_CHECK_S: Final = 5.0
+"""Seconds between queries for silent lives of processes: what a dead host had in hand waits for as long."""
 _REMOVED_S: Final = 5.0
 """Seconds between queries for messages of removed connections: they are rare, and no client waits for them."""
-SILENT_S: Final = 60.0
-"""Seconds of silence in the heartbeat table after which an incarnation of another host is watched; the same limit makes
-its status `down`. On this host the orchestrator proves deaths within a moment.
-"""
+_PRUNE_S: Final = 600.0
+"""Seconds between rounds of deleting the heartbeats of hosts that are gone."""
+_BEATS_MISSED: Final = 2
+"""Heartbeats that a life must miss before it is watched. On this host deaths are proved within a moment."""
+_SILENT_LEAST_S: Final = 20.0
+"""Least seconds without a sign of life before one is watched, whatever HEARTBEAT_S is."""
 _PARKED_S: Final = 2.0
 """Seconds between looks at edits and deletions whose message was not found; one is looked at first after as long."""
 _ERASE_S: Final = 60.0
@@ -110,6 +113,7 @@ class RecorderService:
             child.store,
             child.metrics,
             child.settings.bulkhead_home,
+            host=child.settings.bulkhead_host,
             factor=float(child.settings.own("ALERT_TIME_FACTOR")),
         )
         self._storage = open_storage(child.settings)
@@ -135,7 +139,9 @@ class RecorderService:
         self._desired_kinds: list[str] = []
         # Two heartbeats and 5 s: time for living processes to write again after an outage of the database. Three looks
         # without one are such an outage, or a pause of this process.
-        self._dead_hosts = DeadHosts(for_s=2 * self._settings.heartbeat_s + 5.0, gap_s=3 * _HEARTBEAT_CHECK_S)
+        self._dead_hosts = DeadHosts(
+            for_s=_BEATS_MISSED * self._settings.heartbeat_s + 5.0, gap_s=3 * _HEARTBEAT_CHECK_S
+        )
         child.on_notify.append(self._notified.set)
 
     async def start(self) -> None:
@@ -162,6 +168,7 @@ class RecorderService:
             ("proved-dead", _PROVED_S, self._reclaim_proved_dead),
             ("silent", _HEARTBEAT_CHECK_S, self._reclaim_silent),
             ("orchestrator-heartbeat", self._settings.heartbeat_s, self._write_orchestrator),
+            ("heartbeats", _PRUNE_S, self._prune_heartbeats),
             ("removed", _REMOVED_S, self._fail_leftovers),
             ("parked-changes", _PARKED_S, self._apply_parked),
             ("raw-events", _ERASE_S, self._erase_copies),
@@ -277,16 +284,30 @@ class RecorderService:
 
     async def _reclaim_proved_dead(self) -> None:
         """Reclaim rows whose claim by a dead incarnation was committed after its reclaim."""
-        for incarnation in await self._store.call(processes.proved_dead):
+        for incarnation in await self._store.call(processes.proved_dead, self._settings.bulkhead_host):
             await self._reclaim(incarnation, "slot_free")
 
     async def _reclaim_silent(self) -> None:
-        # A heartbeat interval may be set to as much as a minute: three missed ones are silence then.
-        silent_s = max(SILENT_S, 3 * self._settings.heartbeat_s)
-        for incarnation in self._dead_hosts.judge(
-            await self._store.call(messages.abandoned_incarnations, silent_s=silent_s)
-        ):
-            await self._reclaim(incarnation, "heartbeat_silent")
+        silent_s = max(_SILENT_LEAST_S, _BEATS_MISSED * self._settings.heartbeat_s)
+        for life in self._dead_hosts.judge(await self._store.call(processes.silent_lives, silent_s=silent_s)):
+            # What holds its lock here lives, whatever it could not write.
+            if self._lives_here(life):
+                continue
+            run_dir = runtime.run_dir(self._settings.bulkhead_home)
+            if await self._store.call(reclaim_expired, run_dir, life):
+                log.warning("life_fenced", dead=life.incarnation, host=life.host, silent_s=round(life.silent_s, 1))
+
+    def _lives_here(self, life: SilentLife) -> bool:
+        """Whether a life holds the lock of its slot in this home."""
+        if life.host != self._settings.bulkhead_host or not life.slot:
+            return False
+        path = runtime.slot_lock_file(self._settings.bulkhead_home, life.slot)
+        holder = read_holder(path)
+        return holder is not None and holder.incarnation == life.incarnation and not is_free(path)
+
+    async def _prune_heartbeats(self) -> None:
+        """Delete the heartbeats of hosts that are gone."""
+        await self._store.call(processes.prune)
 
     async def _reclaim(self, incarnation: str, why: str) -> None:
         await self._store.call(partial(reclaim, why=why), runtime.run_dir(self._settings.bulkhead_home), incarnation)
@@ -335,8 +356,10 @@ class RecorderService:
                 memory_mb=float(snapshot.get("memory_mb", 0.0)),
                 connections=0,
                 pid=int(snapshot.get("pid", 0)),
-                host=socket.gethostname(),
+                host=self._settings.bulkhead_host,
                 incarnation=str(snapshot.get("boot", "")),
+                lease_s=BEATS * self._settings.heartbeat_s,
+                home_id=self._child.heartbeat.home_id,
                 detail={"slots": len(states), "ready": states.count("ready")},
             ),
         )

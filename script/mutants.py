@@ -726,12 +726,18 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "counted-silence": Mutation(
         "silence in a time in which nobody could have touched is no evidence",
-        (Edit("shared/delivery/reconcile.py", "return self._outages.discount(doubts)", "return doubts"),),
+        (Edit("shared/delivery/reconcile.py", "return self._outages.discount(doubts, elsewhere)", "return doubts"),),
         "tests/delivery/test_reconcile.py",
     ),
     "death-is-an-outage": Mutation(
         "a process that died may have had the proof in hand: until it may have come again, its absence proves nothing",
-        (Edit("shared/delivery/reclaim.py", "        _record_death(run_dir, incarnation)\n", "        pass\n"),),
+        (
+            Edit(
+                "shared/delivery/reclaim.py",
+                "        _record_death(transaction, run_dir, incarnation)\n",
+                "        pass\n",
+            ),
+        ),
         "tests/delivery/test_reclaim.py",
     ),
     "token-of-this-installation": Mutation(

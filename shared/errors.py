@@ -84,6 +84,11 @@ class Fenced(BulkheadError):
     """Raised when a write comes from an incarnation that no longer owns the row."""
 
 
+class LeaseEnded(BulkheadError):
+    """Raised right before a request would leave, when this process's lease may run out during it: another host may
+    reclaim the row, so it is not sent."""
+
+
 class IllegalTransition(BulkheadError):
     """Raised when code asks for a change of state that the transition table does not list."""
 

@@ -287,7 +287,16 @@ KIND_SETTINGS: Final[tuple[KindSetting, ...]] = (
 """Settings that are made from the rows: adding a row adds them."""
 
 COMMON_SETTINGS: Final = frozenset(
-    {"bulkhead_home", "bind_address", "admin_port", "log_level", "heartbeat_s", "chaos", "crash_points"}
+    {
+        "bulkhead_home",
+        "bulkhead_host",
+        "bind_address",
+        "admin_port",
+        "log_level",
+        "heartbeat_s",
+        "chaos",
+        "crash_points",
+    }
 )
 """Settings that processes of every kind receive."""
 

@@ -26,7 +26,12 @@ MEMORY_SHARE: Final = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSeen:
-    """One slot. `status`: `healthy`, `degraded`, `down`, `stopped` or `unknown`; `state`: of the slot, if known."""
+    """One slot.
+
+    Attributes:
+        status: `healthy`, `degraded`, `down`, `stopped` or `unknown`. state: of the slot, if known. host: where it is,
+            if that is another host.
+    """
 
     kind: str
     instance: int
@@ -37,11 +42,12 @@ class ProcessSeen:
     since_s: float | None = None
     memory_mb: float | None = None
     limit_mb: float = 0.0
+    host: str = ""
 
     @property
     def slot(self) -> str:
-        """Its name."""
-        return f"{self.kind}-{self.instance}"
+        """Its name, with the host if that is another one."""
+        return f"{self.kind}-{self.instance}" + (f"@{self.host}" if self.host else "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -25,6 +26,8 @@ _API_KEY_LEAST: Final = 8
 _HOME_MOST: Final = 900
 """Bytes of the longest BULKHEAD_HOME: PostgreSQL takes paths of at most 1,023 bytes, and ours lie below it."""
 _COMPANY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+"""A host's name: it becomes part of names of files, rows and series."""
 _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 
 
@@ -70,6 +73,9 @@ class Settings:
                 "empty: `var` of the checkout, else `~/.local/state/bulkhead`.",
             )
         },
+    )
+    bulkhead_host: str = _setting(
+        "", "Name of this host among those that share one PostgreSQL; empty: the machine's host name."
     )
     bind_address: str = _setting(
         "127.0.0.1", "Address that the public ports listen on; put a TLS proxy in front before you open it."
@@ -427,6 +433,7 @@ def load(environ: Mapping[str, str] | None = None, rows: Sequence[ProcessKind] =
         raise SettingsInvalid(reader.problems)
     kinds = tuple(replace(row, needed="always") if own.get(row.needed_by) else row for row in kinds)
     # absolute from here on: children must not depend on the working directory of the shell that started the program
+    values["bulkhead_host"] = values.get("bulkhead_host") or socket.gethostname()
     settings = Settings(**values, bulkhead_home=home.expanduser().absolute(), kinds=kinds, values=own)
     # a child sees only some of the settings; its orchestrator has checked what they must fulfil together
     if not environ.get(_CHILD_FIELDS["process_incarnation"].name) and (
@@ -449,6 +456,11 @@ def _rules(settings: Settings) -> list[str]:
         problems.append(
             f"BULKHEAD_HOME is {len(os.fsencode(home))} bytes long; at most {_HOME_MOST} leave room for PostgreSQL's "
             f"files"
+        )
+    if not _HOST.fullmatch(settings.bulkhead_host):
+        problems.append(
+            f"BULKHEAD_HOST={settings.bulkhead_host!r} (by default the machine's host name) is not 1 to 63 letters, "
+            f"digits, dots, - and _; set another"
         )
     if 0 < len(settings.api_key) < _API_KEY_LEAST:
         problems.append(f"API_KEY is shorter than {_API_KEY_LEAST} characters; leave it empty to have one made")

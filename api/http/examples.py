@@ -409,7 +409,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "errors": 0,
         "apiErrors": 4,
         "avgResponseTime": 0.1312,
-        "instances": [{"instance": 0, "at": _AT, "metrics": {"messages_in_flight": 3.0}}],
+        "instances": [{"host": "bulkhead-1", "instance": 0, "at": _AT, "metrics": {"messages_in_flight": 3.0}}],
     },
     "Liveness": {"live": True, "stalled": []},
     "Readiness": {"ready": True, "missing": {}},

@@ -191,7 +191,12 @@ PROCESS_SCHEMAS: Final[Mapping[str, Schema]] = {
             "instances": array(
                 named_object(
                     "InstanceMetrics",
-                    {"instance": COUNT, "at": AT, "metrics": {"type": "object", "additionalProperties": NUMBER}},
+                    {
+                        "host": TEXT_OR_NULL,
+                        "instance": COUNT,
+                        "at": AT,
+                        "metrics": {"type": "object", "additionalProperties": NUMBER},
+                    },
                 )
             ),
         }

@@ -241,7 +241,10 @@ class HealthOperations:
         if name not in known:
             raise Problem("process_unknown", "There is no process kind with this name that has metrics.", known=known)
         rows = await self._child.store.call(processes.latest_metrics, name)
-        instances = [{"instance": row["instance"], "at": iso(row["at"]), "metrics": row["metrics"]} for row in rows]
+        instances = [
+            {"host": row["host"] or None, "instance": row["instance"], "at": iso(row["at"]), "metrics": row["metrics"]}
+            for row in rows
+        ]
         return JSONResponse({"process": name, **summed(row["metrics"] for row in rows), "instances": instances})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +92,7 @@ class InstallationObserver:
         self._child, self._dependencies, self._clock = child, dependencies, clock
         self._status_file = runtime.status_file(child.settings.bulkhead_home)
         # the name in heartbeat rows, by which rows of this host are recognised
-        self._host = socket.gethostname()
+        self._host = child.settings.bulkhead_host
         self._worlds = worlds(child.settings)
         self._senders = tuple(row.name for row in child.settings.kinds if row.in_flight)
         self._last: InstallationHealth | None = None
@@ -132,7 +131,7 @@ class InstallationObserver:
             database="" if database.reachable else database.reason,
             redis="" if redis.reachable else redis.reason,
             orchestrator=account.fresh,
-            processes=[_process(entry) for entry in listed],
+            processes=[_process(entry, self._host) for entry in listed],
             senders=[kind for kind in self._senders if rows and kind in rows.desired],
             connections=[_connection(row) for row in rows.connections] if rows else (),
             companies=companies_seen(rows.companies) if rows else (),
@@ -234,10 +233,11 @@ def hooks_seen(rows: Iterable[Row]) -> list[HookSeen]:
     ]
 
 
-def _process(entry: Mapping[str, Any]) -> ProcessSeen:
+def _process(entry: Mapping[str, Any], here: str) -> ProcessSeen:
     return ProcessSeen(
         kind=entry["process"],
         instance=entry["instance"],
+        host="" if entry["host"] in (here, None) else entry["host"],
         status=entry["status"],
         state=entry["state"] or "",
         reason=entry["reason"] or "",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from api.operators.status_snapshot import Snapshot
 from shared.clock import utc_now
-from shared.kinds import KINDS
+from shared.kinds import KINDS, ProcessKind
 from shared.needs import always_runs
 from shared.settings import Settings
 from shared.states import SlotState
@@ -54,7 +55,7 @@ def merge(
     host: str,
     answering: str,
 ) -> list[dict[str, Any]]:
-    """Return one entry for each slot, in registry order.
+    """Return one entry for each slot of each host, in registry order.
 
     Args:
         snapshot: the orchestrator's snapshot; while fresh, it lists the slots of this host.
@@ -62,27 +63,32 @@ def merge(
         desired: kinds that some connection needs. host: this machine's name. answering: slot of the process that
             answers.
     """
-    rows = {f"{row['process_name']}-{row['instance']}": row for row in heartbeats or ()}
+    rows = {(row["host"], f"{row['process_name']}-{row['instance']}"): row for row in heartbeats or ()}
     # the orchestrator observes its processes directly, so that its view takes precedence; a heartbeat adds the
     # process's own data
-    entries = {name: _of_slot(slot, rows.get(name)) for name, slot in snapshot.slots.items()}
-    for name, row in rows.items():
+    entries = {(host, name): _of_slot(slot, rows.get((host, name)), host) for name, slot in snapshot.slots.items()}
+    for place, row in rows.items():
         # a row of this host without a slot: the number of instances was reduced. Other hosts have orchestrators of
         # their own
         gone = snapshot.fresh and row["host"] == host and row["process_name"] in _ORDER
-        if name not in entries and not gone:
-            entries[name] = _of_heartbeat(row)
+        if place not in entries and not gone:
+            entries[place] = _of_heartbeat(row)
     # without the orchestrator's list, the expected processes come from the settings, so that one without a row is
-    # listed too
+    # listed too, unless as many run on other hosts
     if not snapshot.fresh:
+        seen = Counter(entry["process"] for entry in entries.values())
         for kind, instance in _expected(settings, desired):
-            if f"{kind}-{instance}" not in entries:
-                entries[f"{kind}-{instance}"] = _unseen(
-                    kind, instance, heartbeats is not None, f"{kind}-{instance}" == answering
-                )
+            slot = f"{kind.name}-{instance}"
+            if seen[kind.name] < kind.instances and all(name != slot for _, name in entries):
+                entries[host, slot] = _unseen(kind.name, instance, heartbeats is not None, slot == answering, host)
     return sorted(
         entries.values(),
-        key=lambda entry: (_ORDER.get(entry["process"], len(_ORDER)), entry["process"], entry["instance"]),
+        key=lambda entry: (
+            _ORDER.get(entry["process"], len(_ORDER)),
+            entry["process"],
+            entry["host"] or "",
+            entry["instance"],
+        ),
     )
 
 
@@ -98,13 +104,14 @@ def _entry(process: str, instance: int, status: str, **facts: Any) -> dict[str, 
     return {"process": process, "instance": instance, "status": status, "sources": [], **dict.fromkeys(_FACTS), **facts}
 
 
-def _of_slot(slot: Mapping[str, Any], row: Row | None) -> dict[str, Any]:
+def _of_slot(slot: Mapping[str, Any], row: Row | None, host: str) -> dict[str, Any]:
     status = _BY_STATE.get(slot.get("state", ""), "down")
     # why an unready process takes no work it says itself
     reason = slot.get("reason") or (slot.get("status") if status == "degraded" else None) or None
     started_at = slot.get("started_at")
     facts: dict[str, Any] = {
         "state": slot.get("state"),
+        "host": host,
         "pid": slot.get("pid"),
         "incarnation": slot.get("incarnation"),
         "uptimeSeconds": _since(started_at) if started_at else None,
@@ -117,7 +124,6 @@ def _of_slot(slot: Mapping[str, Any], row: Row | None) -> dict[str, Any]:
     if row is not None:
         sources.append("heartbeat")
         facts |= {
-            "host": row["host"] or None,
             "errorCount": row["error_count"],
             "lastError": row["last_error"] or None,
             **_heartbeat_of(row),
@@ -155,15 +161,15 @@ def _heartbeat_of(row: Row) -> dict[str, Any]:
     return {"lastHeartbeatAt": iso(row["last_heartbeat"]), "silentSeconds": round(row["silent_s"], 1)}
 
 
-def _unseen(kind: str, instance: int, database: bool, answering: bool) -> dict[str, Any]:
+def _unseen(kind: str, instance: int, database: bool, answering: bool, host: str) -> dict[str, Any]:
     # no source lists it, but this response proves that it runs
     if answering:
-        return _entry(kind, instance, "healthy", reason="answers this request")
+        return _entry(kind, instance, "healthy", reason="answers this request", host=host)
     reason = "it never wrote a heartbeat" if database else "neither the orchestrator nor the database could be asked"
     return _entry(kind, instance, "down" if database else "unknown", reason=reason)
 
 
-def _expected(settings: Settings, desired: Sequence[str]) -> list[tuple[str, int]]:
+def _expected(settings: Settings, desired: Sequence[str]) -> list[tuple[ProcessKind, int]]:
     # with ONLY, the other kinds run elsewhere or not at all, and are not expected here
     only = {name.strip() for name in settings.only.split(",") if name.strip()}
     kinds = [
@@ -171,7 +177,7 @@ def _expected(settings: Settings, desired: Sequence[str]) -> list[tuple[str, int
         for kind in settings.kinds
         if (always_runs(kind) or kind.name in desired) and (not only or kind.name in only)
     ]
-    return [(kind.name, instance) for kind in kinds for instance in range(kind.instances)]
+    return [(kind, instance) for kind in kinds for instance in range(kind.instances)]
 
 
 def _since(instant: str) -> float | None:

@@ -30,6 +30,8 @@ log = logs.logger(__name__)
 
 _STORE_AWAY_S: Final = 0.25
 """Seconds between attempts while PostgreSQL is away: short, because messages wait; long enough not to spin."""
+_LEASE_AWAY_S: Final = 0.25
+"""Seconds between looks at a lease that has run out, for the same reasons."""
 _UNKNOWN_S: Final = 2.0
 """Seconds between searches for rows whose claim committed after we gave up on it: rare, so its query should be too."""
 
@@ -39,7 +41,8 @@ class ClaimLoop:
 
     Args:
         backlog: what to claim. in_flight: what is claimed, and so how many more may be. claimant: the claiming process.
-        claimed: called with each claimed message; must record it without waiting.
+        claimed: called with each claimed message; must record it without waiting. may_send: whether a send that begins
+            now ends within the process's lease.
     """
 
     def __init__(
@@ -50,9 +53,10 @@ class ClaimLoop:
         claimant: Claimant,
         *,
         claimed: Callable[[OutboundMessage], None],
+        may_send: Callable[[], bool],
     ) -> None:
         self._store, self._backlog, self._in_flight, self._claimant = store, backlog, in_flight, claimant
-        self._claimed = claimed
+        self._claimed, self._may_send = claimed, may_send
         self._work = asyncio.Event()
         self._wakes_later = self._stopping = False
         # rows that can be neither claimed nor parked: left alone until the next start, or the relay would offer them
@@ -91,6 +95,11 @@ class ClaimLoop:
             # a waiting connection is of no use while everything is in flight
             tokens_at = self._backlog.due_at() if self._in_flight.free > 0 else inf
             await wait_for_event(self._work, left(min(check_unknown_at, tokens_at)))
+            if not self._may_send():
+                # A claim would only keep the rows from others. The next heartbeat renews the lease.
+                await asyncio.sleep(_LEASE_AWAY_S)
+                self._work.set()
+                continue
             await limiter.start(claim_interval_s(len(self._in_flight)))
             # before the claim, not after it: an offer that arrives while the claim waits for PostgreSQL must wake the
             # loop again

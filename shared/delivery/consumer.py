@@ -83,6 +83,7 @@ class Consumer:
             retry_base_s=retry_base_s,
             breaker=Breaker(breaker_most),
             worlds=worlds(settings),
+            lease_covers=child.heartbeat.lease.covers,
         )
         self._pacer = Pacer(child.store, settings, kind=kind.name)
         self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name)
@@ -94,6 +95,7 @@ class Consumer:
             child.metrics,
             kind=kind.name,
             incarnation=incarnation,
+            host=settings.bulkhead_host,
             policy=policy,
             window_s=settings.in_doubt_window_s,
             attempts=settings.send_attempts,

@@ -7,7 +7,8 @@ the claim.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -20,7 +21,7 @@ from shared.delivery.delivery_metrics import DeliveryMetrics
 from shared.delivery.in_flight import InFlight
 from shared.delivery.in_flight_journal import InFlightJournal
 from shared.delivery.retry_policy import retry_policy
-from shared.delivery.sender import Sender
+from shared.delivery.sender import CANCEL_S, Sender
 from shared.delivery.settle_loop import SettleLoop
 from shared.messages import OutboundMessage
 from shared.process.metrics import Metrics
@@ -43,7 +44,8 @@ class Dispatcher:
             to others. send_s: time for one send. attempts: counted attempts before a dead letter. retry_base_s: first
             wait between attempts.
         breaker: pauses connections whose sends fail one after the other. worlds: to which world each connection type
-            sends.
+            sends. lease_covers: whether the process's lease lasts for so many seconds; nothing is claimed or sent
+            without.
 
     Attributes:
         metrics: what it counts.
@@ -65,6 +67,7 @@ class Dispatcher:
         retry_base_s: float,
         breaker: Breaker | None = None,
         worlds: Mapping[str, str] = MappingProxyType({}),
+        lease_covers: Callable[[float], bool] = lambda _for_s: True,
     ) -> None:
         self._journal = journal
         self._backlog = Backlog()
@@ -72,9 +75,15 @@ class Dispatcher:
         self.metrics = DeliveryMetrics(
             metrics, paced=lambda: len(self._backlog.paced), in_flight=lambda: len(self._in_flight)
         )
+        # A send that begins now must have ended before another host may reclaim its row.
+        may_send = partial(lease_covers, send_s + CANCEL_S)
         claimant = Claimant(kind=kind, incarnation=incarnation, token_at_claim=channel.token_at_claim, worlds=worlds)
-        self._claims = ClaimLoop(store, self._backlog, self._in_flight, claimant, claimed=self._begin)
-        self._sender = Sender(store, channel, self._in_flight, self.metrics, incarnation=incarnation, send_s=send_s)
+        self._claims = ClaimLoop(
+            store, self._backlog, self._in_flight, claimant, claimed=self._begin, may_send=may_send
+        )
+        self._sender = Sender(
+            store, channel, self._in_flight, self.metrics, incarnation=incarnation, send_s=send_s, may_send=may_send
+        )
         self._settlements = SettleLoop(
             store,
             self._in_flight,

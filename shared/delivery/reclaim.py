@@ -2,21 +2,27 @@
 of the death; calling it twice changes nothing.
 
 Proof comes from three sources: the orchestrator's proof of death (through the recorder), the next life of the slot (it
-holds the lock), and the heartbeat table for other hosts.
+holds the lock), and, for other hosts, a lease that has run out: `reclaim_expired` fences the life first, so that it
+cannot renew it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from shared.delivery import in_flight_journal, webhook_outages
 from shared.fail_points import hit
 from shared.kinds import KINDS
 from shared.logs import logger
-from shared.store import messages, tasks
+from shared.store import messages, processes, tasks, webhook_evidence
 from shared.store.pool import Row, Transaction
+from shared.store.webhook_evidence import SharedOutage
 
 log = logger(__name__)
+
+_DEATH: Final = SharedOutage(began_ago_s=0.0, ended_ago_s=0.0, is_death=True)
 
 
 def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: str) -> list[Row]:
@@ -47,7 +53,7 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
     )
     # a POST that the process had read and not stored is repeated by the provider: until then absence proves nothing
     if died or rows:
-        _record_death(run_dir, incarnation)
+        _record_death(transaction, run_dir, incarnation)
     if rows:
         hit("reclaim.written")
         states = [row["state"] for row in rows]
@@ -69,13 +75,36 @@ def reclaim(transaction: Transaction, run_dir: Path, incarnation: str, *, why: s
     return rows
 
 
-def _record_death(run_dir: Path, incarnation: str) -> None:
+def reclaim_expired(transaction: Transaction, run_dir: Path, life: processes.SilentLife) -> bool:
+    """Reclaim what a life has in hand whose lease has run out, and fence it. Returns False, and changes nothing, when
+    it has renewed its lease meanwhile.
+    """
+    # A life without a row of its own has no lease that it could renew.
+    if life.host and not processes.fence(transaction, life.incarnation):
+        return False
+    reclaim(transaction, run_dir, life.incarnation, why="lease_expired")
+    # What it may have refused since its last sign of life, the provider repeats, at its own pace; for every host.
+    outage = SharedOutage(began_ago_s=life.silent_s, ended_ago_s=0.0, is_death=False)
+    _share(transaction, life.incarnation, [outage, _DEATH], host="")
+    return True
+
+
+def _record_death(transaction: Transaction, run_dir: Path, incarnation: str) -> None:
     """Record the death of a process that may have had a webhook POST in hand."""
-    slot = incarnation.partition(".")[0]
-    outages = webhook_outages.path_of(run_dir, slot.rpartition("-")[0])
+    outages = webhook_outages.path_of(run_dir, _kind_of(incarnation))
     # kinds without webhooks have no such file
     if outages.exists():
         webhook_outages.WebhookOutages(outages).record_death()
+        _share(transaction, incarnation, [_DEATH], host=incarnation.partition("@")[2])
+
+
+def _share(transaction: Transaction, incarnation: str, outages: Sequence[SharedOutage], *, host: str) -> None:
+    """Share outages of a dead life's kind with other hosts; `host`: the one that knows by itself, empty: none does."""
+    webhook_evidence.share_outages(transaction, host=host, kind=_kind_of(incarnation), outages=outages)
+
+
+def _kind_of(incarnation: str) -> str:
+    return incarnation.partition(".")[0].rpartition("-")[0]
 
 
 def forget(run_dir: Path, incarnation: str) -> None:

@@ -24,7 +24,7 @@ from shared.logs import logger
 from shared.messages import Dead, InDoubt, Outcome, Policy, Retry, Sent
 from shared.process.metrics import Metrics
 from shared.states import MessageState
-from shared.store import messages
+from shared.store import messages, webhook_evidence
 from shared.store.messages import Doubt
 from shared.store.store import Store
 
@@ -112,8 +112,9 @@ class Reconciler:
     """Polls one kind's rows in doubt.
 
     Args:
-        policy: for companies that have none of their own. window_s: see `decide`. attempts: attempts of a message
-            without a human, doubtful ones included. outages: of the kind's webhooks; None for a kind without.
+        host: this one's name. policy: for companies that have none of their own. window_s: see `decide`. attempts:
+            attempts of a message without a human, doubtful ones included. outages: of the kind's webhooks; None for a
+            kind without.
         requeued: called with the ids of rows that may be sent again.
     """
 
@@ -125,6 +126,7 @@ class Reconciler:
         *,
         kind: str,
         incarnation: str,
+        host: str,
         policy: Policy,
         window_s: float,
         attempts: int,
@@ -134,6 +136,7 @@ class Reconciler:
     ) -> None:
         self._store, self._channel, self._outages, self._requeued = store, channel, outages, requeued
         self._kind, self._incarnation, self._policy, self._window_s = kind, incarnation, policy, window_s
+        self._host = host
         self._attempts, self._worlds = attempts, worlds
         self._decided = metrics.counter("in_doubt_decisions", "Messages that left doubt, by how.", ("code",))
 
@@ -160,7 +163,7 @@ class Reconciler:
             found = await self._store.call(
                 messages.in_doubt, kind=self._kind, most=_MOST, held=held, after=after, worlds=self._worlds
             )
-            doubts = self._discounted(found)
+            doubts = await self._discounted(found)
             for start in range(0, len(doubts), _AT_ONCE):
                 await asyncio.gather(*(self._resolve(doubt) for doubt in doubts[start : start + _AT_ONCE]))
                 if self._outages is not None:
@@ -171,11 +174,23 @@ class Reconciler:
             # pages by id, not by offset: rows leave doubt while this loop runs
             after = found[-1].message.id
 
-    def _discounted(self, doubts: list[Doubt]) -> list[Doubt]:
+    async def _discounted(self, doubts: list[Doubt]) -> list[Doubt]:
         if self._outages is None:
             return doubts
         self._outages.record_alive()
-        return self._outages.discount(doubts)
+        # before this host's next heartbeat: until that the others count nothing as absence
+        if unshared := self._outages.unshared():
+            await self._store.call(webhook_evidence.share_outages, host=self._host, kind=self._kind, outages=unshared)
+            self._outages.shared(len(unshared))
+        if not doubts:
+            return []
+        elsewhere = await self._store.call(
+            webhook_evidence.elsewhere,
+            host=self._host,
+            kind=self._kind,
+            since_s=max(doubt.age_s for doubt in doubts) + 1.0,
+        )
+        return self._outages.discount(doubts, elsewhere)
 
     async def _look_up(self, doubt: Doubt) -> Outcome | None:
         """Ask the channel; one that hangs or breaks could not be asked, and is no reason to leave the other rows

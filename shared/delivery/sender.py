@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -11,7 +12,7 @@ from shared.clock import monotonic
 from shared.delivery.channel import Channel
 from shared.delivery.delivery_metrics import DeliveryMetrics
 from shared.delivery.in_flight import InFlight
-from shared.errors import Fenced, StoreUnavailable
+from shared.errors import Fenced, LeaseEnded, StoreUnavailable
 from shared.fail_points import hit
 from shared.messages import InDoubt, OutboundMessage, Outcome, Retry
 from shared.origin import log_fields
@@ -20,7 +21,7 @@ from shared.store.store import Store
 
 log = logs.logger(__name__)
 
-_GRACE_S: Final = 2.0
+CANCEL_S: Final = 2.0
 """Seconds after a send's deadline until its task is cancelled. A channel keeps the deadline itself and knows more about
 the outcome; this is for one that hangs."""
 
@@ -29,7 +30,8 @@ class Sender:
     """Carries one message through its channel, and records in the in-flight journal how far it came.
 
     Args:
-        incarnation: the claiming process. send_s: time for one send.
+        incarnation: the claiming process. send_s: time for one send. may_send: whether a send that begins now ends
+            within the process's lease.
     """
 
     def __init__(
@@ -41,9 +43,10 @@ class Sender:
         *,
         incarnation: str,
         send_s: float,
+        may_send: Callable[[], bool],
     ) -> None:
         self._store, self._channel, self._in_flight, self._metrics = store, channel, in_flight, metrics
-        self._incarnation, self._send_s = incarnation, send_s
+        self._incarnation, self._send_s, self._may_send = incarnation, send_s, may_send
 
     async def send(self, message: OutboundMessage) -> Outcome | None:
         """Send, and return the outcome; None when the row belongs to another incarnation, or moved on: an outcome of
@@ -67,13 +70,17 @@ class Sender:
     async def _outcome(self, message: OutboundMessage, by: float) -> Outcome:
         """Send by the monotonic instant `by`. Raises `Fenced`; every other failure is an outcome."""
         try:
-            async with asyncio.timeout(self._send_s + _GRACE_S):
+            async with asyncio.timeout(self._send_s + CANCEL_S):
                 return await self._channel.send(message, partial(self._record_token, message), by)
         except Fenced:
             raise
         except TimeoutError:
             # the channel missed its own deadline, so how far the request came is not known
             return InDoubt(code="send_timeout", detail=f"no answer within {self._send_s:g} s")
+        except LeaseEnded as error:
+            # raised before the request could leave
+            log.warning("send_without_lease", message_id=message.id)
+            return Retry(code="lease_ended", detail=str(error), counts=False)
         except StoreUnavailable as error:
             # the token could not be stored, so nothing was sent
             return Retry(code="store_unavailable", detail=str(error), counts=False)
@@ -93,6 +100,9 @@ class Sender:
             link=link,
         ):
             raise Fenced(f"row {message.id} is no longer ours")
+        # After the waits above, which may have lasted for minutes: the machine was stopped, or the network cut.
+        if not self._may_send():
+            raise LeaseEnded("the process's lease may end before the send does")
         # last, with no await after it: until this line a death proves that nothing was sent
         self._in_flight.may_leave(message)
         hit("send.writing")

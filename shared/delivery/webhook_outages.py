@@ -30,6 +30,7 @@ from shared.process import runtime
 from shared.process.slot_lock import boot_id
 from shared.settings import Settings
 from shared.store.messages import Doubt
+from shared.store.webhook_evidence import Elsewhere, SharedOutage
 
 log = logger(__name__)
 
@@ -50,6 +51,11 @@ def path_of(run_dir: Path, kind: str) -> Path:
 def of_kind(settings: Settings, kind: str) -> WebhookOutages:
     """Return the outages of a kind in this home."""
     return WebhookOutages(path_of(runtime.run_dir(settings.bulkhead_home), kind), settings.webhook_repeat_s)
+
+
+_LONGEST_SHARED_S: Final = 86_400.0
+"""Seconds before which an outage's beginning is no matter to another host: no doubt is that old and undecided."""
+_NOWHERE: Final = Elsewhere(outages=(), uncovered_s=0.0)
 
 
 class Outage(NamedTuple):
@@ -77,6 +83,25 @@ class WebhookOutages:
         self._pending: list[Outage] = []
         """Not written yet: the disk is full. Until they are written, the last poll is not moved on."""
         self._is_failing = False
+        self._unshared: list[Outage] = []
+        """Recorded by this process, and not shared with the other hosts yet."""
+
+    def unshared(self) -> list[SharedOutage]:
+        """Return what is not shared with the other hosts yet; call `shared` when it is."""
+        now = self._clock()
+        # an outage without a beginning is one of this home only: the others knew this host as dead or not at all
+        return [
+            SharedOutage(
+                began_ago_s=now - max(one.began_at, now - _LONGEST_SHARED_S),
+                ended_ago_s=max(0.0, now - one.ended_at),
+                is_death=one.is_death,
+            )
+            for one in self._unshared
+        ]
+
+    def shared(self, count: int) -> None:
+        """Record that the first `count` of `unshared` are shared."""
+        del self._unshared[:count]
 
     def record_alive(self) -> None:
         """Record a successful poll. The first one of a boot ends an outage without a beginning."""
@@ -87,6 +112,7 @@ class WebhookOutages:
             # while the disk is full the same outage only grows
             self._pending = [one for one in self._pending if one.began_at != began_at]
             self._pending.append(Outage(began_at, now))
+            self._unshared = [one for one in self._unshared if one.began_at != began_at] + [Outage(began_at, now)]
         if self._write_pending():
             os.utime(self._path, (now, now))
 
@@ -107,19 +133,30 @@ class WebhookOutages:
         if polled_at is None:
             return  # the first poll of a boot ends an outage that this one is part of
         self._pending.append(outage)
+        self._unshared = [*self._unshared, outage][-_MAX_KEPT:]
         if self._write_pending():
             # writing moved the modification time, which stands for the last poll: put it back, or the outage would look
             # like a poll
             os.utime(self._path, (polled_at, polled_at))
 
-    def discount(self, doubts: Sequence[Doubt]) -> list[Doubt]:
+    def discount(self, doubts: Sequence[Doubt], elsewhere: Elsewhere = _NOWHERE) -> list[Doubt]:
         """Return the in-doubt rows with outages subtracted from `doubt_s`, and `claimed_at` not before the end of the
-        last one."""
+        last one.
+
+        Args:
+            elsewhere: what is known of the kind's webhooks on other hosts: they get some of them.
+        """
         if not doubts:
             return []
+        now = self._clock()
         # without a usable file nothing is known about the past: all of it counts as one outage
-        outages, now = [*(self._read() or [Outage(0.0, self._clock())]), *self._pending], self._clock()
-        return [self._of(doubt, [one for one in outages if one.ended_at > now - doubt.age_s], now) for doubt in doubts]
+        outages = [
+            *(self._read() or [Outage(0.0, now)]),
+            *self._pending,
+            *(Outage(now - one.began_ago_s, now - one.ended_ago_s, one.is_death) for one in elsewhere.outages),
+        ]
+        covered = [replace(doubt, doubt_s=max(0.0, doubt.doubt_s - elsewhere.uncovered_s)) for doubt in doubts]
+        return [self._of(doubt, [one for one in outages if one.ended_at > now - doubt.age_s], now) for doubt in covered]
 
     def _of(self, doubt: Doubt, outages: Sequence[Outage], now: float) -> Doubt:
         """Subtract outages, all of which ended after the claim, from one doubt."""

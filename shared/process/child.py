@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute
 
 from shared import fail_points, logs
 from shared.clock import left, monotonic
-from shared.errors import SettingsInvalid, SlotTaken
+from shared.errors import Fenced, SettingsInvalid, SlotTaken
 from shared.kinds import ProcessKind, admin_port
 from shared.process import metrics_files, runtime
 from shared.process.beats import Beats
@@ -35,6 +35,7 @@ from shared.process.readiness import Readiness
 from shared.process.servers import Servers
 from shared.process.service import Child, OpenService, Service, Severity
 from shared.process.slot_lock import kill_holder, own_age_s
+from shared.process.start_checks import StartChecks
 from shared.process.supervised import Command, Supervised
 from shared.process.tree_memory import resident_mb
 from shared.settings import ChildEnvironment, Settings, load, load_child
@@ -50,8 +51,6 @@ lasts over a few renewals that come late."""
 _SWITCH_S: Final = 0.0005
 """How long one thread may keep the others from running. With Python's 5 ms each of a database call's waits costs as
 much beside a busy event loop."""
-_VAULT_KEY: Final = "secret_encryption_key"
-"""Setting of kinds that open secrets."""
 _GARBAGE_AT: Final = 20_000
 """New objects between two garbage collections; Python's default of 700 spends a tenth of a busy process's time on
 collecting.
@@ -98,7 +97,9 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
         incarnation=identity.process_incarnation,
     )
     try:
-        supervised = Supervised.from_environment(identity, settings.bulkhead_home, settings.bind_address)
+        supervised = Supervised.from_environment(
+            identity, settings.bulkhead_home, settings.bind_address, host=settings.bulkhead_host
+        )
     # Before anything that other processes can see was done: the holder of the slot is not disturbed.
     except SlotTaken as error:
         log.error("slot_taken", slot=identity.slot, reason=str(error))
@@ -187,7 +188,10 @@ class _Life:
 
     async def run(self, open_service: OpenService) -> ExitCode:
         loop = asyncio.get_running_loop()
-        metrics, beats = Metrics({"kind": self._kind.name, "slot": self._identity.slot}), Beats()
+        metrics, beats = (
+            Metrics({"kind": self._kind.name, "slot": self._identity.slot}),
+            Beats(),
+        )
         # A kind without a database gets a store without an address: it may not know where the database is.
         store = Store.open(
             self._settings if self._kind.pool_size else Settings(), self._identity, limit=self._kind.pool_size or 1
@@ -196,7 +200,9 @@ class _Life:
             store,
             self._identity,
             metrics,
+            host=self._settings.bulkhead_host,
             interval_s=self._settings.heartbeat_s,
+            send_s=self._kind.send_s,
             status=self._state,
         )
         self._child = child = Child(
@@ -242,7 +248,7 @@ class _Life:
             # First, so that `/health` shows a start that takes long.
             await self._servers.serve_admin(self._identity.process_admin_port)
             service = self._readiness.service = await open_service(child)
-            await self._check_keys()
+            await StartChecks(child, self._refuse).run()
             await service.start()
             # Last: connections wait in the kernel's queue until the service can answer them.
             await self._servers.serve_public(self._supervised.listening_sockets(), service.app)
@@ -276,34 +282,25 @@ class _Life:
         # Both query the database, and both outlive an outage of it.
         if self._kind.pool_size:
             child.spawn(self._readiness.watch(), "readiness")
-            child.spawn(child.heartbeat.run(), "heartbeat")
+            child.spawn(self._beat(), "heartbeat")
         child.spawn(self._write_figures(), "figures")
         return ExitCode.OK
 
-    async def _check_keys(self) -> None:
-        """Refuse to start with keys that do not open what is sealed. While the database is away, the check follows.
-
-        Raises:
-            SettingsInvalid: a key is missing or wrong.
-        """
-        # the recorder itself checks after its migrations
-        if _VAULT_KEY not in self._kind.secrets or self._kind.reads_journal:
-            return
-        # imported here: kinds without secrets never load the library behind it
-        from shared.process.key_check import check_keys  # noqa: PLC0415
-
-        if not await check_keys(self._child.store, self._settings):
-            self._child.spawn(self._check_keys_later(), "keys")
-
-    async def _check_keys_later(self) -> None:
-        from shared.process.key_check import check_until_known  # noqa: PLC0415 - see `_check_keys`
-
+    async def _beat(self) -> None:
+        """Write heartbeats until another host has reclaimed what this life had in hand."""
         try:
-            await check_until_known(self._child.store, self._settings)
-        except SettingsInvalid as error:
-            self._supervised.last_words(_misconfigured(error), str(error))
-            # it may have taken work by now, which is reclaimed as after any death
-            _leave(ExitCode.CONFIGURATION)
+            await self._child.heartbeat.run()
+        except Fenced as error:
+            log.error("incarnation_fenced", reason=str(error))
+            self._supervised.last_words(ExitCode.CRASH, str(error))
+            # Nothing of this life counts any more; the next one starts afresh.
+            _leave(ExitCode.CRASH)
+
+    def _refuse(self, error: SettingsInvalid) -> None:
+        """Leave because of settings that a check after the start found wrong."""
+        self._supervised.last_words(_misconfigured(error), str(error))
+        # it may have taken work by now, which is reclaimed as after any death
+        _leave(ExitCode.CONFIGURATION)
 
     async def _write_figures(self) -> None:
         """Write this process's figures for those who show all of them."""

@@ -76,5 +76,12 @@ def child_without_slot(kind: ProcessKind, settings: Settings, identity: ChildEnv
         beats=Beats(),
         stopping=asyncio.Event(),
         # It only counts errors: a process without a slot has no row to write.
-        heartbeat=Heartbeat(store, identity, metrics, interval_s=settings.heartbeat_s, status=lambda: ""),
+        heartbeat=Heartbeat(
+            store,
+            identity,
+            metrics,
+            host=settings.bulkhead_host,
+            interval_s=settings.heartbeat_s,
+            status=lambda: "",
+        ),
     )

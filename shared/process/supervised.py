@@ -52,9 +52,9 @@ class Command(StrEnum):
     """Already answered; shows that the loop that calls `receive` runs."""
 
 
-def new_incarnation(slot: str) -> str:
-    """Return a fresh name for one life of `slot`."""
-    return f"{slot}.{secrets.token_hex(8)}"
+def new_incarnation(slot: str, host: str) -> str:
+    """Return a fresh name for one life of `slot` on `host`."""
+    return f"{slot}.{secrets.token_hex(8)}@{host}"
 
 
 def bind_listener(address: str, port: int) -> socket.socket:
@@ -118,19 +118,22 @@ class Supervised:
         lost.close()
 
     @classmethod
-    def from_environment(cls, identity: ChildEnvironment, home: Path, bind_address: str = "127.0.0.1") -> Supervised:
+    def from_environment(
+        cls, identity: ChildEnvironment, home: Path, bind_address: str = "127.0.0.1", *, host: str = ""
+    ) -> Supervised:
         """Take the slot and open the line.
 
         Args:
             identity: from `shared.settings.load_child`; `process_name` must be set.
             home: BULKHEAD_HOME, absolute.
             bind_address: where `listening_sockets` binds when no socket was inherited.
+            host: this host's name, for the incarnation of a process that was started by hand.
         Raises:
             SlotTaken: another process holds the slot; leave with `ExitCode.SLOT_TAKEN`.
         """
         path = runtime.slot_lock_file(home, identity.slot)
         lock = SlotLock.inherited(identity.slot_lock_fd, path) if identity.slot_lock_fd >= 0 else SlotLock.take(path)
-        incarnation = identity.process_incarnation or new_incarnation(identity.slot)
+        incarnation = identity.process_incarnation or new_incarnation(identity.slot, host)
         # At once: if the orchestrator dies now, its successor can identify this process.
         lock.write(
             holder_of_this_process(incarnation, admin_port=identity.process_admin_port, public_port=identity.port)

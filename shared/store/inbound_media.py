@@ -125,7 +125,7 @@ def release_earlier_lives(transaction: Transaction, kind: str, *, slot: str, liv
     how many.
     """
     # An incarnation is `<slot>.<rest>`; the dot keeps `meta-1` apart from `meta-10`.
-    return len(transaction.rows("release_inbound_media", kind=kind, earlier=f"{slot}.%", living=living))
+    return len(transaction.rows("release_inbound_media", kind=kind, slot=slot, living=living))
 
 
 def media_of(transaction: Transaction, ids: Sequence[int]) -> dict[int, Row]:

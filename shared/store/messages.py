@@ -440,13 +440,6 @@ def reclaim(
     return rows
 
 
-def abandoned_incarnations(transaction: Transaction, *, silent_s: float) -> list[str]:
-    """Return incarnations that hold rows but have been silent in the heartbeat table for `silent_s`: the dead of other
-    hosts.
-    """
-    return [row["incarnation"] for row in transaction.rows("abandoned_incarnations", silent_s=silent_s)]
-
-
 def in_doubt(
     transaction: Transaction,
     *,

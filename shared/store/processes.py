@@ -12,7 +12,12 @@ from shared.store.pool import Row, Transaction, json, records
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeartbeatRow:
-    """What a slot reports of itself; `new_errors` counts since its last heartbeat."""
+    """What a slot reports of itself.
+
+    Attributes:
+        home_id: names the home behind the host's name. lease_s: for how long it may send. shared_facts: digests of what
+            all hosts must have in common, by setting. new_errors: since its last heartbeat.
+    """
 
     kind: str
     instance: int
@@ -23,15 +28,20 @@ class HeartbeatRow:
     pid: int
     host: str
     incarnation: str
+    lease_s: float
+    home_id: str = ""
+    shared_facts: Mapping[str, str] = field(default_factory=dict)
     new_errors: int = 0
     last_error: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def write_heartbeat(transaction: Transaction, beat: HeartbeatRow) -> None:
-    """Write a slot's heartbeat and its metrics."""
-    transaction.execute(
+def write_heartbeat(transaction: Transaction, beat: HeartbeatRow) -> bool:
+    """Write a slot's heartbeat and its metrics, and renew its lease. Returns False, and writes nothing, for a life that
+    is fenced (see `fence`), or whose place another home has a lease on.
+    """
+    written = transaction.execute(
         "write_heartbeat",
         kind=beat.kind,
         instance=beat.instance,
@@ -44,11 +54,95 @@ def write_heartbeat(transaction: Transaction, beat: HeartbeatRow) -> None:
         pid=beat.pid,
         host=beat.host,
         incarnation=beat.incarnation,
+        lease_s=beat.lease_s,
+        home_id=beat.home_id,
+        shared_facts=json(dict(beat.shared_facts)),
         detail=json(dict(beat.detail)),
     )
     # In the heartbeat's transaction, for one commit each interval; a process without metrics writes no row.
-    if beat.metrics:
-        transaction.execute("write_metrics", kind=beat.kind, instance=beat.instance, metrics=json(dict(beat.metrics)))
+    if written and beat.metrics:
+        transaction.execute(
+            "write_metrics",
+            host=beat.host,
+            kind=beat.kind,
+            instance=beat.instance,
+            metrics=json(dict(beat.metrics)),
+        )
+    return bool(written)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OtherHome:
+    """A process of another home whose lease lasts.
+
+    Attributes:
+        beat: its last sign of life. lease_left_s: how long its lease lasts. shared_facts: as in `HeartbeatRow`.
+    """
+
+    host: str
+    slot: str
+    beat: str
+    lease_left_s: float
+    shared_facts: Mapping[str, str]
+
+
+def other_homes(transaction: Transaction, home_id: str) -> list[OtherHome]:
+    """Return the processes of other homes that may live."""
+    return [
+        OtherHome(
+            host=row["host"],
+            slot=row["slot"],
+            beat=row["beat"],
+            lease_left_s=row["lease_left_s"],
+            shared_facts=row["shared_facts"],
+        )
+        for row in transaction.rows("other_homes", home_id=home_id)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SilentLife:
+    """An incarnation that may be dead.
+
+    Attributes:
+        host: where it lives; empty: it has written no heartbeat, or its slot's next life has since. slot: its place
+            there. beat: what changes with each sign of life. expired: its lease has run out. silent_s: seconds since
+            its last sign of life.
+    """
+
+    incarnation: str
+    host: str
+    slot: str
+    beat: str
+    expired: bool
+    silent_s: float
+
+
+def silent_lives(transaction: Transaction, *, silent_s: float) -> list[SilentLife]:
+    """Return incarnations, not fenced or with rows in hand, that have shown no sign of life for `silent_s`."""
+    return [
+        SilentLife(
+            incarnation=row["incarnation"],
+            host=row["host"],
+            slot=row["slot"],
+            beat=row["beat"],
+            expired=row["expired"],
+            silent_s=row["silent_s"],
+        )
+        for row in transaction.rows("silent_lives", silent_s=silent_s)
+    ]
+
+
+def fence(transaction: Transaction, incarnation: str) -> bool:
+    """Keep an incarnation whose lease has run out from ever renewing it. Returns False when it has renewed it
+    meanwhile, or has no row.
+    """
+    return transaction.row("fence_incarnation", incarnation=incarnation) is not None
+
+
+def prune(transaction: Transaction) -> int:
+    """Delete the heartbeats of slots that have been silent for a day. Returns how many."""
+    return transaction.execute("prune_heartbeats")
 
 
 def write_events(transaction: Transaction, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -78,9 +172,9 @@ def _source(row: Mapping[str, Any]) -> str:
     return f"orchestrator:{row['boot_id']}"
 
 
-def proved_dead(transaction: Transaction) -> list[str]:
-    """Return incarnations that hold rows although the orchestrator has seen their slot free."""
-    return [row["incarnation"] for row in transaction.rows("proved_dead")]
+def proved_dead(transaction: Transaction, host: str) -> list[str]:
+    """Return incarnations of a host that hold rows although its orchestrator has seen their slot free."""
+    return [row["incarnation"] for row in transaction.rows("proved_dead", host=host)]
 
 
 def statuses(transaction: Transaction) -> list[Row]:

@@ -46,9 +46,57 @@ def note(transaction: Transaction, events: Sequence[DoorEvent]) -> None:
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedOutage:
+    """A time in which a host could not receive webhooks; in seconds before now, since clocks of hosts differ."""
+
+    began_ago_s: float
+    ended_ago_s: float
+    is_death: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Elsewhere:
+    """What is known about the webhooks of a kind on other hosts.
+
+    Attributes:
+        outages: those that ended within the time that was asked for. uncovered_s: since some host last said that it
+            lives; what it has refused since then, nothing says.
+    """
+
+    outages: Sequence[SharedOutage]
+    uncovered_s: float
+
+
+def share_outages(transaction: Transaction, *, host: str, kind: str, outages: Sequence[SharedOutage]) -> None:
+    """Share outages of this host with the others."""
+    transaction.execute(
+        "share_webhook_outages",
+        host=host,
+        kind=kind,
+        began=[one.began_ago_s for one in outages],
+        ended=[one.ended_ago_s for one in outages],
+        deaths=[one.is_death for one in outages],
+    )
+
+
+def elsewhere(transaction: Transaction, *, host: str, kind: str, since_s: float) -> Elsewhere:
+    """Return what other hosts have said about outages that ended in the last `since_s` seconds."""
+    rows = transaction.rows("webhook_outages_elsewhere", host=host, kind=kind, since_s=since_s)
+    return Elsewhere(
+        outages=[
+            SharedOutage(began_ago_s=row["began_ago_s"], ended_ago_s=row["ended_ago_s"], is_death=row["is_death"])
+            for row in rows
+            if row["is_outage"]
+        ],
+        uncovered_s=max((row["ended_ago_s"] for row in rows if not row["is_outage"]), default=0.0),
+    )
+
+
 def prune(transaction: Transaction) -> None:
     """Delete what is too old to matter, a batch at a time."""
     transaction.execute("prune_webhook_evidence")
+    transaction.execute("prune_webhook_outages")
 
 
 def first_since(

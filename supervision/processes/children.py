@@ -60,6 +60,7 @@ class Children:
 
     Args:
         home: BULKHEAD_HOME.
+        host: name of this host, which is part of each incarnation.
         entries: directory of the entry files.
         trees: knows and kills their trees.
         logs: their log files.
@@ -73,6 +74,7 @@ class Children:
         self,
         *,
         home: Path,
+        host: str,
         entries: Path,
         trees: Trees,
         logs: LogFiles,
@@ -82,6 +84,7 @@ class Children:
         found_dead: Callable[[str, str], None],
     ) -> None:
         self._home = home
+        self._host = host
         self._entries = entries
         self._trees = trees
         self._logs = logs
@@ -123,7 +126,7 @@ class Children:
             # reclaimed before the slot has a new one.
             if before is not None and before.incarnation != self._reaped.get(slot):
                 self.report_dead(slot, before.incarnation)
-            incarnation = new_incarnation(slot)
+            incarnation = new_incarnation(slot, self._host)
             holder = Holder(
                 # The pid is not known before the fork. If we die in between, the next orchestrator finds the process by
                 # its marker.

@@ -58,6 +58,7 @@ def beat(
         pid=4711,
         host=host or socket.gethostname(),
         incarnation=incarnation or f"{process}-{instance}.x",
+        lease_s=40.0,
         metrics={"messages_sent_total": 3.0},
     )
 

@@ -131,6 +131,7 @@ class Process:
         policy: Any = "auto",
         window_s: float = 0.0,
         breaker: Breaker | None = None,
+        lease_covers: Callable[[float], bool] = lambda _for_s: True,
     ) -> None:
         self.env, self.channel, self.incarnation = env, channel, incarnation
         self.store = store or open_store(env.url, name=incarnation)
@@ -151,6 +152,7 @@ class Process:
             attempts=attempts,
             retry_base_s=retry_base_s,
             breaker=breaker,
+            lease_covers=lease_covers,
         )
         self.relay = Relay(self.store, self.dispatcher, metrics, kind="meta")
         self.reconciler = Reconciler(
@@ -159,6 +161,7 @@ class Process:
             metrics,
             kind="meta",
             incarnation=incarnation,
+            host="here",
             policy=policy,
             window_s=window_s,
             attempts=attempts,

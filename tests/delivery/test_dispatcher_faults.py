@@ -12,7 +12,7 @@ import pytest
 from shared.clock import monotonic
 from shared.delivery.channel import RecordToken
 from shared.messages import OutboundMessage, Outcome, Retry, Sent
-from tests.delivery.env import Gate, Process, Script, answering, cancelled, run, soon
+from tests.delivery.env import Gate, Process, Script, answering, cancelled, run, soon, takes
 from tests.store.env import StoreEnv, away, open_store, query
 from tests.support.servers import Servers
 from tests.support.waiting import eventually_async, patience_s
@@ -276,3 +276,65 @@ def test_a_small_pool_is_enough(env: StoreEnv, limit: int) -> None:
             await process.until(ids, "sent")
 
     run(scenario())
+
+
+class TestLease:
+    """What another host may reclaim is not sent."""
+
+    def test_without_a_lease_nothing_is_claimed(self, env: StoreEnv) -> None:
+        async def scenario() -> None:
+            (row_id,) = env.accept("a")
+            leased = asyncio.Event()
+            channel = Script()
+            async with Process(env, channel, lease_covers=lambda _for_s: leased.is_set()) as process:
+                process.dispatcher.offer([row_id])
+                await asyncio.sleep(0)
+                # a look of the loop that would have claimed it, had it a lease
+                await process.until([row_id], "queued")
+                assert channel.asked == []
+                leased.set()
+                await process.until([row_id], "sent")
+
+        run(scenario())
+
+    def test_a_lease_that_ends_between_claim_and_send_keeps_the_message(self, env: StoreEnv) -> None:
+        """The machine stood still in between: its rows may be another host's by now."""
+
+        async def scenario() -> None:
+            (row_id,) = env.accept("a")
+            lease = {"covers": True}
+
+            async def stopped_in_between(message: OutboundMessage, record_token: RecordToken) -> Outcome:
+                lease["covers"] = False
+                await record_token(message.token)
+                return await takes(message, record_token)
+
+            channel = Script(stopped_in_between)
+            async with Process(env, channel, lease_covers=lambda _for_s: lease["covers"]) as process:
+                process.dispatcher.offer([row_id])
+                await process.until([row_id], "queued")
+                await soon(lambda: channel.asked, "it was claimed")
+                await process.until([row_id], "queued")
+                assert channel.taken == []
+                assert env.row(row_id)["error_code"] == "lease_ended"
+                channel.behave, lease["covers"] = takes, True
+                await process.until([row_id], "sent")
+                assert channel.taken == [row_id]
+
+        run(scenario())
+
+    def test_the_lease_must_cover_the_whole_send(self, env: StoreEnv) -> None:
+        asked: list[float] = []
+
+        def covers(for_s: float) -> bool:
+            asked.append(for_s)
+            return True
+
+        async def scenario() -> None:
+            (row_id,) = env.accept("a")
+            async with Process(env, Script(), lease_covers=covers, send_s=5.0) as process:
+                process.dispatcher.offer([row_id])
+                await process.until([row_id], "sent")
+
+        run(scenario())
+        assert min(asked) > 5.0

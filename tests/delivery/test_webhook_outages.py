@@ -12,6 +12,7 @@ from shared.delivery.webhook_outages import OUTAGE_S, WebhookOutages
 from shared.messages import OutboundMessage
 from shared.process.slot_lock import boot_id
 from shared.store.messages import Doubt
+from shared.store.webhook_evidence import Elsewhere, SharedOutage
 from tests.support.full_disk import files_limited_to
 
 REPEAT_S = 70.0
@@ -220,3 +221,33 @@ def test_a_death_counts_for_as_long_as_the_provider_may_repeat_what_the_dead_had
     watch.looks(75.0)
     assert round(watch.discount(80.0, 80.0).doubt_s, 1) == 75.0 - REPEAT_S
     assert watch.discount(74.0, 73.0) == doubt(74.0, 73.0), "what was claimed after it has nothing to do with it"
+
+
+class TestElsewhere:
+    """Webhooks reach any host: what another one could not receive is no silence either."""
+
+    def test_outages_of_other_hosts_count_as_our_own(self, tmp_path: Path) -> None:
+        watch = watched(tmp_path, 60.0)
+        outages = WebhookOutages(watch.path, REPEAT_S, watch.clock)
+        theirs = SharedOutage(began_ago_s=25.0, ended_ago_s=20.0, is_death=False)
+        (discounted,) = outages.discount([doubt(30.0, 30.0)], Elsewhere(outages=[theirs], uncovered_s=0.0))
+        assert round(discounted.doubt_s, 2) == 20.0 - 5.0
+        death = SharedOutage(began_ago_s=20.0, ended_ago_s=20.0, is_death=True)
+        (discounted,) = outages.discount([doubt(30.0, 30.0)], Elsewhere(outages=[death], uncovered_s=0.0))
+        assert discounted.doubt_s == 0.0, "the provider repeats what the dead process had in hand within REPEAT_S"
+
+    def test_nothing_is_known_since_another_host_last_said_that_it_lives(self, tmp_path: Path) -> None:
+        watch = watched(tmp_path, 60.0)
+        outages = WebhookOutages(watch.path, REPEAT_S, watch.clock)
+        (discounted,) = outages.discount([doubt(30.0, 12.0)], Elsewhere(outages=[], uncovered_s=9.0))
+        assert discounted.doubt_s == 3.0
+
+    def test_outages_are_shared_once(self, tmp_path: Path) -> None:
+        watch = watched(tmp_path, 60.0)
+        outages = WebhookOutages(watch.path, REPEAT_S, watch.clock)
+        outages.record_outage(4.0)
+        watch.clock.now += 2.0
+        (first,) = outages.unshared()
+        assert (first.began_ago_s, first.ended_ago_s) == (6.0, 2.0)
+        outages.shared(1)
+        assert outages.unshared() == []

@@ -54,6 +54,7 @@ class Death:
         self.lock = SlotLock.take(runtime.slot_lock_file(home, SLOT))
         self.children = Children(
             home=home,
+            host="here",
             entries=home,
             trees=cast(Trees, self.helpers),
             logs=LogFiles(home / "logs", 1_000_000, 2),

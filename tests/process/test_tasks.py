@@ -85,7 +85,7 @@ class Process:
             metrics=metrics,
             beats=Beats(),
             stopping=asyncio.Event(),
-            heartbeat=Heartbeat(store, identity, metrics, interval_s=10, status=lambda: "ready"),
+            heartbeat=Heartbeat(store, identity, metrics, host="here", interval_s=10, status=lambda: "ready"),
             uncaught=lambda error, _: self.errors.append(error),
         )
         self.runner = TaskRunner(self.child, handlers, at_once=at_once)

@@ -121,7 +121,7 @@ class TestJudging:
             nowhere = Settings(database_url="postgresql://nobody@127.0.0.1:1/none")
             gone = Store.open(nowhere, ChildEnvironment(process_name="test"), limit=1)
             metrics = Metrics()
-            judged = Alerts(gone, metrics, home, factor=0.0)
+            judged = Alerts(gone, metrics, home, host="here", factor=0.0)
             write_figures(home, "bulkhead_slot_up", (SLOT, 0.0))
             with pytest.raises(StoreUnavailable):
                 await judged.judge()
@@ -152,10 +152,10 @@ class TestJudging:
     def test_what_an_earlier_life_left_on_ends(self, home: Path, store: Store, database_url: str) -> None:
         async def run() -> None:
             write_figures(home, "bulkhead_slot_up", (SLOT, 0.0))
-            await Alerts(store, Metrics(), home, factor=0.0).judge()
+            await Alerts(store, Metrics(), home, host="here", factor=0.0).judge()
             assert ("alert.fired", "meta-0") in events_of(database_url)
             write_figures(home, "bulkhead_slot_up", (SLOT, 1.0))
-            again = Alerts(store, Metrics(), home, factor=0.0)
+            again = Alerts(store, Metrics(), home, host="here", factor=0.0)
             await again.judge()
             await again.judge()
             assert ("alert.ended", "meta-0") in events_of(database_url)

@@ -43,9 +43,11 @@ KEPT: Final[Mapping[str, str]] = {
     "installation": "the installation",
     "limit_buckets": "named by their owner; deleted by name",
     "process_health": "processes",
+    "process_heartbeats": "processes",
     "process_metrics": "processes",
     "reading_positions": "positions in the stream of events",
     "row_security_rules": "rules of tables",
+    "webhook_outages": "of hosts",
     "secret_keys": "what shows that a key is the right one",
 }
 FILL = """

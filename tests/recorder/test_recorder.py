@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 import requests
 
-from recorder.dead_hosts import DeadHosts
 from recorder.journal_follower import JournalFollower
 from shared.channels.registry import CHANNELS
 from shared.delivery.in_flight_journal import InFlightJournal, Stage, path_of
@@ -273,30 +272,6 @@ class TestReclaim:
         recorder.until_seen(1)
         row_id = claimed(env)
         eventually(lambda: env.state(row_id) == "in_doubt", 5)
-
-    def test_missing_heartbeats_must_last(self) -> None:
-        now = [0.0]
-        hosts = DeadHosts(for_s=25.0, gap_s=30.0, clock=lambda: now[0])
-        assert hosts.judge(["a"]) == []
-        now[0] = 20.0
-        assert hosts.judge(["a", "b"]) == []
-        now[0] = 25.0
-        assert hosts.judge(["a", "b"]) == ["a"]
-        now[0] = 30.0
-        assert hosts.judge(["b"]) == [], "a was heard again"
-        now[0] = 35.0
-        assert hosts.judge(["a", "b"]) == [], "a's time began anew"
-        now[0] = 45.0
-        assert hosts.judge(["a", "b"]) == ["b"]
-
-    def test_after_an_outage_every_host_gets_the_time_to_write_again(self) -> None:
-        now = [0.0]
-        hosts = DeadHosts(for_s=25.0, gap_s=30.0, clock=lambda: now[0])
-        assert hosts.judge(["a"]) == []
-        now[0] = 600.0
-        assert hosts.judge(["a", "b"]) == []
-        now[0] = 626.0
-        assert hosts.judge(["a"]) == ["a"]
 
 
 class TestSchema:

@@ -26,7 +26,7 @@ def env(kept_database_url: str) -> Iterator[StoreEnv]:
     query(
         kept_database_url,
         "DELETE FROM companies; DELETE FROM process_health; DELETE FROM events; DELETE FROM event_positions; DELETE "
-        "FROM event_names; DELETE FROM process_metrics",
+        "FROM event_names; DELETE FROM process_metrics; DELETE FROM webhook_outages",
     )
     made = StoreEnv(kept_database_url)
     yield made

@@ -10,8 +10,7 @@ import pytest
 
 from shared.messages import InboundMessage
 from shared.states import MessageState
-from shared.store import inbound, messages, processes, targets
-from shared.store.processes import HeartbeatRow
+from shared.store import inbound, messages, targets
 from tests.store.env import StoreEnv, query
 
 QUEUED, SENDING, IN_DOUBT, SENT, FAILED = (
@@ -88,44 +87,6 @@ class TestReclaim:
         env.claim([first])
         env.claim([second], incarnation="meta-1.b")
         assert env.store.run(messages.held_by, incarnation="meta-0.a") == [first]
-
-    def heartbeat(self, env: StoreEnv, incarnation: str, age_s: float) -> None:
-        env.store.run(
-            processes.write_heartbeat,
-            HeartbeatRow(
-                kind="meta",
-                instance=int(incarnation[5]),
-                status="ready",
-                uptime_s=1,
-                memory_mb=1,
-                connections=1,
-                pid=1,
-                host="h",
-                incarnation=incarnation,
-            ),
-        )
-        query(
-            env.url,
-            "UPDATE process_health SET last_heartbeat = now() - make_interval(secs => %(age)s) WHERE incarnation = "
-            "%(who)s",
-            age=age_s,
-            who=incarnation,
-        )
-
-    def test_the_silent_are_abandoned_and_the_living_are_not(self, env: StoreEnv) -> None:
-        ids = env.accept("a", "b", "c")
-        for number, row_id in enumerate(ids):
-            env.claim([row_id], incarnation=f"meta-{number}.x")
-            env.set(row_id, "claimed_at = now() - interval '90 seconds'")
-        self.heartbeat(env, "meta-0.x", 5)
-        self.heartbeat(env, "meta-1.x", 61)
-        assert sorted(env.store.run(messages.abandoned_incarnations, silent_s=60.0)) == ["meta-1.x", "meta-2.x"]
-
-    def test_a_fresh_claim_is_nobodys_death(self, env: StoreEnv) -> None:
-        """A process that has just started may have written no heartbeat yet."""
-        (row_id,) = env.accept("a")
-        env.claim([row_id])
-        assert env.store.run(messages.abandoned_incarnations, silent_s=60.0) == []
 
 
 class TestDoubt:

@@ -228,6 +228,7 @@ class TestProcesses:
             "pid": 7,
             "host": "h",
             "incarnation": "meta-0.a",
+            "lease_s": 40.0,
         }
         env.store.run(processes.write_heartbeat, HeartbeatRow(**(defaults | fields)))
 

@@ -82,6 +82,7 @@ RUNTIME_ONLY: Final = frozenset(
         "pacing",
         "pair_pacing",
         "webhook_evidence",
+        "webhook_outages",
         "page_positions",
         "environment_seeds",
         "limit_buckets",
@@ -94,6 +95,7 @@ RUNTIME_ONLY: Final = frozenset(
         "health_probes",
         "installation",
         "process_health",
+        "process_heartbeats",
         "process_metrics",
         "secret_keys",
         # views, which follow the policies of their reader

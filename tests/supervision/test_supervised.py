@@ -255,4 +255,4 @@ def test_directories_are_private_but_stay_searchable_if_made_so(tmp_path: Path) 
 
 
 def test_incarnations_differ() -> None:
-    assert new_incarnation("api-0") != new_incarnation("api-0")
+    assert new_incarnation("api-0", "here") != new_incarnation("api-0", "here")

@@ -429,7 +429,9 @@ UPDATE inbound_media SET not_before = now(), updated_at = now()
 -- `reason = ''` marks a lease, in contrast to a wait for a retry: a fetch that failed has noted why, and its wait
 -- stays.
 WHERE process_name = %(kind)s AND state = 'pending' AND not_before > now() AND attempts > 0 AND reason = ''
-  AND incarnation LIKE %(earlier)s AND incarnation <> %(living)s
+  -- The dot ends the slot's name. A slot of another host has the same one; without a host it is of the version before.
+  AND starts_with(incarnation, %(slot)s || '.') AND incarnation <> %(living)s
+  AND split_part(incarnation, '@', 2) IN (split_part(%(living)s, '@', 2), '')
 RETURNING message_id;
 
 -- inbound_media_of --

@@ -501,17 +501,6 @@ WITH flights AS (
 )
 SELECT id, state, process_name, code, type FROM moved ORDER BY id;
 
--- abandoned_incarnations --
--- Incarnations with rows in hand that have written no heartbeat within the limit. `process_health` has one row for each
--- slot, so the first heartbeat of a slot's next incarnation replaces those of the one before.
-SELECT DISTINCT m.incarnation
-FROM messages m
--- A row that was claimed just now proves life as well as a heartbeat, and its process may not have written one yet.
-WHERE m.state = 'sending' AND m.claimed_at < now() - make_interval(secs => %(silent_s)s)
-  AND NOT EXISTS (
-      SELECT FROM process_health h
-      WHERE h.incarnation = m.incarnation AND h.last_heartbeat > now() - make_interval(secs => %(silent_s)s));
-
 -- in_doubt_messages --
 -- Rows in doubt that no human has been asked about yet, or those left to one because nothing was known, with what
 -- reconciliation needs to find out; a page of them, by id: rows that stay for days must not hide the others.

@@ -1,24 +1,75 @@
 -- write_heartbeat --
--- Proof of progress of one slot; the error count is the process's own and is added up over its lives.
--- One row for each slot, overwritten: a table of every heartbeat would grow by thousands of rows a day.
-INSERT INTO process_health AS h (process_name, instance, status, state, last_heartbeat, error_count, last_error,
-                                 uptime_seconds, memory_usage_mb,
-                                 active_connections, pid, host, incarnation, detail)
+-- Proof of progress of one slot, and its lease; the error count is the process's own and is added up over its lives.
+-- One row for each slot of a host, overwritten: a table of every heartbeat would grow by thousands of rows a day.
+WITH before AS (
+    -- what a process of the version before wrote of this slot
+    DELETE FROM ONLY process_health WHERE process_name = %(kind)s AND instance = %(instance)s
+)
+INSERT INTO process_heartbeats AS h (process_name, instance, status, state, last_heartbeat, error_count, last_error,
+                                     uptime_seconds, memory_usage_mb,
+                                     active_connections, pid, host, incarnation, detail, leased_until, home_id,
+                                     shared_facts)
 VALUES (%(kind)s, %(instance)s, CASE WHEN %(status)s = 'ready' THEN 'healthy' ELSE 'degraded' END, %(status)s,
         now(), %(new_errors)s, %(last_error)s, %(uptime_s)s, %(memory_mb)s, %(connections)s, %(pid)s,
-        %(host)s, %(incarnation)s, %(detail)s)
-ON CONFLICT (process_name, instance) DO UPDATE
+        %(host)s, %(incarnation)s, %(detail)s, now() + make_interval(secs => %(lease_s)s), %(home_id)s,
+        %(shared_facts)s)
+ON CONFLICT (host, process_name, instance) DO UPDATE
 SET status = excluded.status, state = excluded.state, last_heartbeat = excluded.last_heartbeat,
     error_count = h.error_count + excluded.error_count,
     last_error = CASE WHEN excluded.last_error <> '' THEN excluded.last_error ELSE h.last_error END,
     uptime_seconds = excluded.uptime_seconds,
     memory_usage_mb = excluded.memory_usage_mb, active_connections = excluded.active_connections, pid = excluded.pid,
-    host = excluded.host,
-    incarnation = excluded.incarnation, detail = excluded.detail;
+    incarnation = excluded.incarnation, detail = excluded.detail, leased_until = excluded.leased_until, fenced = false,
+    home_id = excluded.home_id, shared_facts = excluded.shared_facts
+-- The fence: what another host has reclaimed must not come back to life.
+WHERE (NOT h.fenced OR h.incarnation <> excluded.incarnation)
+  -- Two homes with one name: the place is the first one's until its lease has run out.
+  AND (h.home_id = excluded.home_id OR h.leased_until < now());
+
+-- other_homes --
+-- Processes of other homes whose lease lasts.
+SELECT host, process_name || '-' || instance AS slot, last_heartbeat::text AS beat, shared_facts,
+       extract(epoch FROM leased_until - now())::double precision AS lease_left_s
+FROM process_heartbeats WHERE home_id NOT IN (%(home_id)s, '') AND leased_until >= now() AND NOT fenced
+ORDER BY host, process_name, instance;
 
 -- write_metrics --
 -- Metrics of one slot at this instant.
-INSERT INTO process_metrics (process_name, instance, metrics) VALUES (%(kind)s, %(instance)s, %(metrics)s);
+INSERT INTO process_metrics (host, process_name, instance, metrics)
+VALUES (%(host)s, %(kind)s, %(instance)s, %(metrics)s);
+
+-- silent_lives --
+-- Incarnations without a sign of life within the limit, and whether their lease has run out.
+SELECT h.incarnation, h.host, h.process_name || '-' || h.instance AS slot, h.last_heartbeat::text AS beat,
+       h.leased_until < now() AS expired,
+       extract(epoch FROM now() - h.last_heartbeat)::double precision AS silent_s
+FROM process_heartbeats h
+WHERE h.last_heartbeat < now() - make_interval(secs => %(silent_s)s)
+  -- a claim that was under way when its life was fenced may have been committed since
+  AND (NOT h.fenced OR EXISTS (SELECT FROM messages m WHERE m.state = 'sending' AND m.incarnation = h.incarnation))
+UNION ALL
+-- Holders of rows without a heartbeat of their own: stock RQ workers, earlier lives of slots that have a new one, and
+-- processes of the version before.
+SELECT m.incarnation, '', '', max(m.claimed_at)::text, true,
+       extract(epoch FROM now() - max(m.claimed_at))::double precision
+FROM messages m
+WHERE m.state = 'sending'
+  AND NOT EXISTS (SELECT FROM process_heartbeats h WHERE h.incarnation = m.incarnation)
+  AND NOT EXISTS (SELECT FROM ONLY process_health h
+                  WHERE h.incarnation = m.incarnation
+                    AND h.last_heartbeat > now() - make_interval(secs => %(silent_s)s))
+GROUP BY m.incarnation
+-- A row that was claimed just now proves life as well as a heartbeat, and its process may not have written one yet.
+HAVING max(m.claimed_at) < now() - make_interval(secs => %(silent_s)s);
+
+-- fence_incarnation --
+-- Keep a life whose lease has run out from renewing it; no row when it has renewed it meanwhile.
+UPDATE process_heartbeats SET fenced = true WHERE incarnation = %(incarnation)s AND leased_until < now()
+RETURNING incarnation;
+
+-- prune_heartbeats --
+-- Delete what slots wrote that have been silent for a day: hosts come and go.
+DELETE FROM process_health WHERE last_heartbeat < now() - interval '1 day';
 
 -- write_process_events --
 -- Write what the orchestrator saw, in the order of its journal.
@@ -35,6 +86,8 @@ ORDER BY r.seq;
 -- Incarnations that hold rows although their slot was free: their last claim was committed after they were reclaimed.
 SELECT DISTINCT m.incarnation FROM messages m
 WHERE m.state = 'sending'
+  -- Another host has the in-flight journal of its own; a name without a host is of the version before.
+  AND split_part(m.incarnation, '@', 2) IN (%(host)s, '')
   -- a server that hung may run the claim long after its process died; the times leave out the partitions of other days
   AND EXISTS (SELECT FROM events e
               WHERE e.subject = 'process' AND e.type = 'process.slot_free' AND e.incarnation = m.incarnation
@@ -46,16 +99,17 @@ WHERE m.state = 'sending'
 SELECT process_name, instance, status, reported, last_heartbeat, silent_s::double precision AS silent_s, error_count,
        last_error, uptime_seconds,
        memory_usage_mb, active_connections, pid, host, incarnation, detail
-FROM process_status ORDER BY process_name, instance;
+FROM process_status ORDER BY process_name, host, instance;
 
 -- latest_metrics --
 -- The latest metrics of each slot of a kind.
-SELECT h.instance, last.at, last.metrics
+SELECT h.host, h.instance, last.at, last.metrics
 FROM process_health h
 -- one look into the newest partition for each, however much is kept
 CROSS JOIN LATERAL (SELECT at, metrics FROM process_metrics m
-                    WHERE m.process_name = %(kind)s AND m.instance = h.instance ORDER BY at DESC LIMIT 1) AS last
-WHERE h.process_name = %(kind)s ORDER BY h.instance;
+                    WHERE m.process_name = %(kind)s AND m.instance = h.instance AND m.host IN (h.host, '')
+                    ORDER BY at DESC LIMIT 1) AS last
+WHERE h.process_name = %(kind)s ORDER BY h.host, h.instance;
 
 -- latest_process_events --
 -- What happened to a kind, newest first. Among the rows that were written last: journals of several hosts are written

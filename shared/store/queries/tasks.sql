@@ -41,10 +41,12 @@ WHERE id = %(id)s
 -- Give back what dead incarnations had in hand: what may be begun again is queued, the rest failed.
 WITH found AS (
     -- Either one dead incarnation (`dead`), or all earlier lives of a slot (`slot`, `living`); the other one is empty.
-    -- The dot ends the slot's name: `meta-1.` is not the beginning of `meta-10.`.
+    -- The dot ends the slot's name: `meta-1.` is not the beginning of `meta-10.`. A slot of another host has the same
+    -- name; an incarnation without a host is of the version before.
     SELECT id, repeatable AND attempt < %(most_attempts)s AND expires_at > now() AS again FROM tasks
     WHERE state = 'running' AND (incarnation = %(dead)s
-                                 OR (starts_with(incarnation, %(slot)s || '.') AND incarnation <> %(living)s))
+                                 OR (starts_with(incarnation, %(slot)s || '.') AND incarnation <> %(living)s
+                                     AND split_part(incarnation, '@', 2) IN (split_part(%(living)s, '@', 2), '')))
     ORDER BY id FOR UPDATE)
 UPDATE tasks
 SET state = CASE WHEN again THEN 'queued' ELSE 'failed' END, incarnation = CASE WHEN again THEN '' ELSE incarnation END,

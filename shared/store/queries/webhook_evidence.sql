@@ -36,3 +36,26 @@ SELECT first.received_at,
                    WHERE j.process_name = %(kind)s AND j.processed_at IS NULL
                      AND j.received_at <= first.received_at) AS is_read
 FROM first;
+
+-- share_webhook_outages --
+-- Write outages of this host for the others; given as seconds before now.
+INSERT INTO webhook_outages (host, process_name, began_at, ended_at, is_death)
+SELECT %(host)s, %(kind)s, now() - make_interval(secs => g.began), now() - make_interval(secs => g.ended), g.is_death
+FROM unnest(%(began)s::double precision[], %(ended)s::double precision[], %(deaths)s::boolean[])
+    AS g(began, ended, is_death);
+
+-- webhook_outages_elsewhere --
+-- Outages of other hosts that ended lately, and when each living process of theirs last said that it lives.
+SELECT true AS is_outage, extract(epoch FROM now() - began_at)::double precision AS began_ago_s,
+       extract(epoch FROM now() - ended_at)::double precision AS ended_ago_s, is_death
+FROM webhook_outages
+WHERE process_name = %(kind)s AND host <> %(host)s AND ended_at > now() - make_interval(secs => %(since_s)s)
+UNION ALL
+SELECT false, 0.0, greatest(0.0, extract(epoch FROM now() - last_heartbeat)::double precision), false
+FROM process_heartbeats
+-- A fenced life receives nothing any more: its death is among the outages.
+WHERE process_name = %(kind)s AND host <> %(host)s AND NOT fenced AND state <> 'stopped';
+
+-- prune_webhook_outages --
+-- Delete outages that are older than any doubt that is not held.
+DELETE FROM webhook_outages WHERE ended_at < now() - interval '1 day';
