@@ -117,18 +117,6 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/rag/embedding.py", "if len(vector) != dimensions:", "if False:"),),
         "tests/rag/test_fusion.py::test_a_vector_of_another_length_is_refused",
     ),
-    "few-among-many": Mutation(
-        "a company with three passages gets them beside one with thousands",
-        (
-            Edit(
-                "migrations/0130.documents.sql",
-                "set_config('hnsw.iterative_scan', 'strict_order', true)",
-                "set_config('hnsw.iterative_scan', 'off', true)",
-            ),
-            Edit("shared/rag/vectors.py", "if not exactly and len(", "if False and len("),
-        ),
-        "tests/rag/test_retrieve.py::test_three_passages_beside_thousands",
-    ),
     "settle-fence": Mutation(
         "an outcome counts only if it comes from the incarnation that claimed the row",
         (

@@ -11,8 +11,10 @@ from shared.store import documents
 from shared.store.pool import Transaction
 from shared.store.store import Store
 
-EXACT_MOST: Final = 5000
-"""Vectors of a company up to which all of them are compared: some ten milliseconds, and nothing is missed."""
+EXACT_MOST: Final = 20_000
+"""Vectors of a company up to which all of them are compared: 0.1 s on a busy machine, and nothing is missed. An index
+misses passages that are unlike all others (docs/adr/0130-what-a-score-of-a-passage-means.md).
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -92,6 +92,25 @@ def _with_objects(objects: Sequence[bytes]) -> bytes:
     return out + b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, table)
 
 
+def pdf_slow(pages: int) -> bytes:
+    """Return a PDF that takes about a second a page, and has no text in the end."""
+    return _with_objects(
+        [
+            b"<< /Type /Catalog /Pages 2 0 R >>",
+            b"<< /Type /Pages /Kids [" + b"3 0 R " * pages + b"] /Count %d >>" % pages,
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R "
+            b"/Resources << /Font << /F1 5 0 R >> >> >>",
+            _stream(b"BT /F1 11 Tf " + b"( ) Tj " * 60_000 + b"ET"),
+            b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        ]
+    )
+
+
+def _stream(content: bytes) -> bytes:
+    packed = zlib.compress(content, 9)
+    return b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream" % (len(packed), packed)
+
+
 def docx(parts: Sequence[tuple[str, str]], *, table: Sequence[Sequence[str]] = ()) -> bytes:
     """Return a DOCX of headings and paragraphs, given as (style, text)."""
     document = Document()

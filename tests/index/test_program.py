@@ -96,7 +96,8 @@ def test_from_upload_to_answer_through_every_crash_point(api: ApiEnv) -> None:
 @pytest.mark.timeout(180)
 def test_a_killed_process_takes_its_reader_along(api: ApiEnv) -> None:
     index = entry(api)
-    document = upload(api, b"Some words of a long text. " * 1_000_000, "long.txt")
+    # without a word of output, which would end it by the broken pipe
+    document = upload(api, files.pdf_slow(100), "slow.pdf")
     try:
         index.start().wait_ready()
 
