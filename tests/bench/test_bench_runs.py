@@ -83,6 +83,7 @@ def test_compare(tmp_path: Path) -> None:
     assert_nothing_lost(figures["bulkhead 1"]["outcome in the ledger"])
 
 
+@pytest.mark.long
 def test_recovery(tmp_path: Path) -> None:
     figures = bench("recovery", tmp_path)
     assert figures["kills"] == 1

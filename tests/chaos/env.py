@@ -58,7 +58,16 @@ class ChaosEnv(Bulkhead):
                 await installation.join()
                 mark = new_mark()
                 load = ChaosLoad(installation, mark=mark, rate=rate, chats=chats, phone_indexes=phone_indexes)
-                run = Run(installation, load, [], mark=mark, settle_s=patience_s(settle_s))
+                run = Run(
+                    installation,
+                    load,
+                    [],
+                    mark=mark,
+                    settle_s=patience_s(settle_s),
+                    # `meanwhile` waits itself until messages flow, before and after
+                    lead_s=0.2,
+                    tail_s=0.3,
+                )
                 return await run.run(lambda: meanwhile(installation, run, load)), load
 
         return asyncio.run(scenario())

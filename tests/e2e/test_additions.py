@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -64,6 +64,11 @@ def tracked() -> list[Path]:
     return [name for name in names if (environment.REPOSITORY / name).is_file()]
 
 
+def compiled(name: Path) -> Iterable[Path]:
+    """Return the files that Python has compiled a module of the repository to."""
+    return (environment.REPOSITORY / name.parent / "__pycache__").glob(f"{name.stem}.*.pyc")
+
+
 def files_of(folder: Path) -> set[Path]:
     return {
         path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
@@ -75,8 +80,10 @@ def tree(tmp_path: Path) -> Iterator[Path]:
     """A copy of the program to which the kind and the connection type `example` are added."""
     root = tmp_path / "tree"
     for name in tracked():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(environment.REPOSITORY / name, root / name)
+        # compiled modules too, which are matched to their source by its time: compiling all of them takes seconds
+        for path in (name, *(one.relative_to(environment.REPOSITORY) for one in compiled(name))):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(environment.REPOSITORY / path, root / path)
     shutil.copytree(ADDITIONS, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     for registry, replacements in ROWS.items():
         text = (root / registry).read_text()

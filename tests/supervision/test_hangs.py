@@ -59,7 +59,7 @@ def test_a_declared_section_is_no_hang(env: SupervisionEnv) -> None:
 
 
 def test_the_whole_tree_stopped_and_continued_is_nobodys_hang(env: SupervisionEnv) -> None:
-    """A paused machine: orchestrator and children stand still together for far longer than any threshold."""
+    """A paused machine: orchestrator and children stand still together for longer than any threshold."""
     env.rows(
         {"name": "api", "watchdog_s": 0.5, "instances": 2, "instances_most": 10}, {"name": "meta", "watchdog_s": 0.5}
     ).start().ready("api-0", "api-1", "meta-0")
@@ -69,11 +69,11 @@ def test_the_whole_tree_stopped_and_continued_is_nobodys_hang(env: SupervisionEn
     for pid in everyone:
         os.kill(pid, signal.SIGSTOP)
     env.until(lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in everyone), "all stand still")
-    env.never(lambda: False, 3.0, "three seconds of standing still")
+    env.never(lambda: False, 1.5, "three times the threshold")
     for pid in everyone:
         os.kill(pid, signal.SIGCONT)
     stall = env.wait(Happened.STALL)
-    assert stall.details["late_s"] >= 2.5
+    assert stall.details["late_s"] >= 1.2
     env.never(lambda: env.count(Happened.HUNG), 1.5, "a false kill")
     assert {slot: env.pid(slot) for slot in slots} == pids
 
@@ -84,11 +84,11 @@ def test_an_orchestrator_that_was_stopped_alone_kills_no_child(env: SupervisionE
         "api-0", "api-1", "api-2", "api-3"
     )
     env.orchestrator.send_signal(signal.SIGSTOP)
-    env.never(lambda: False, 2.0, "two seconds of standing still")
+    env.never(lambda: False, 1.5, "three times the threshold")
     env.orchestrator.send_signal(signal.SIGCONT)
     stall = env.wait(Happened.STALL)
     env.never(lambda: env.count(Happened.HUNG), 1.5, "a false kill")
-    assert env.count(Happened.EXITED) == 0 and stall.details["late_s"] >= 1.5
+    assert env.count(Happened.EXITED) == 0 and stall.details["late_s"] >= 1.2
 
 
 @pytest.mark.parametrize("ahead_s", [3600.0, -3600.0])
@@ -108,7 +108,7 @@ def test_a_wall_clock_that_is_set_does_no_harm(env: SupervisionEnv, ahead_s: flo
         return (datetime.fromisoformat(env.status()["at"]) - datetime.now(UTC)).total_seconds()
 
     env.until(lambda: abs(reported_ahead_s() - ahead_s) < 60.0, "the orchestrator tells the time as it is now")
-    env.never(lambda: env.count(Happened.HUNG) or env.count(Happened.EXITED), 3.0, "a false kill")
+    env.never(lambda: env.count(Happened.HUNG) or env.count(Happened.EXITED), 1.5, "a false kill")
     assert {slot: env.pid(slot) for slot in pids} == pids and env.count(Happened.STALL) == 0
     env.kill("meta-0")
     exited = env.wait(Happened.EXITED, "meta-0")
