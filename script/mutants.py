@@ -1284,7 +1284,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "two numbers never become one chat, whatever names both",
         (
             Edit(
-                "migrations/0046.contradicting-aliases.sql",
+                "migrations/0097.people-by-key.sql",
                 "ON a.alias < b.alias AND contradict(a.alias, b.alias)",
                 "ON a.alias < b.alias AND false",
             ),
