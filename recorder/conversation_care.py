@@ -29,7 +29,9 @@ class ConversationCare:
             log.info("conversations_taken_over", conversations=taken)
 
     async def end_overdue(self) -> None:
-        """Make the moves of timeouts. Raises `StoreUnavailable`."""
+        """Make the moves that nothing written makes: timeouts, and the ends of what no one can answer any more. Raises
+        `StoreUnavailable`.
+        """
         while True:
             found, moved = await self._store.call(_end)
             if moved:
@@ -48,7 +50,13 @@ def _end(transaction: Transaction) -> tuple[int, int]:
 
 
 def _order(one: Overdue) -> MoveOrder | None:
-    timed = Timed(state=one.state, since=one.since, last_inbound_at=one.last_inbound_at, human_until=one.human_until)
+    timed = Timed(
+        state=one.state,
+        since=one.since,
+        last_inbound_at=one.last_inbound_at,
+        human_until=one.human_until,
+        is_removed=one.is_removed,
+    )
     rules = rows.rules_of(one.settings)
     name = overdue(timed, rules, one.now)
     if not name:

@@ -157,6 +157,8 @@ class ConversationOperations:
                 answers=ANSWERS,
                 problems=(
                     *known,
+                    # its connection was removed
+                    "phone_index_unknown",
                     "chat_invalid",
                     *ACCEPTING_PROBLEMS,
                     "text_empty",

@@ -307,7 +307,7 @@ def join_turns(transaction: Transaction, inputs: Sequence[TurnInput]) -> list[in
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overdue:
-    """A conversation of which a timeout may have passed. `now`: the database's clock."""
+    """A conversation that may be due for a move. `is_removed`: its connection is. `now`: the database's clock."""
 
     id: int
     company_id: str
@@ -315,13 +315,14 @@ class Overdue:
     since: datetime
     last_inbound_at: datetime | None
     human_until: datetime | None
+    is_removed: bool
     version: int
     settings: CompanySettings
     now: datetime
 
 
 def overdue(transaction: Transaction, *, most: int) -> list[Overdue]:
-    """Return conversations of which a timeout may have passed, up to `most` of each state."""
+    """Return conversations that may be due for a move without anything that is written, up to `most` of each kind."""
     rows = transaction.rows(
         "overdue_conversations",
         most=most,

@@ -116,6 +116,16 @@ MOVES: Final[Mapping[str, ConversationMove]] = {
         after=S.CLOSED,
         purpose="The customer wrote nothing for `conversationTimeoutMinutes`.",
     ),
+    "connection_removed": ConversationMove(
+        before=frozenset({S.BOT, S.WAITING, S.HUMAN}),
+        after=S.CLOSED,
+        purpose="Its connection was removed.",
+    ),
+    "switched_off": ConversationMove(
+        before=frozenset({S.BOT, S.WAITING, S.HUMAN}),
+        after=S.CLOSED,
+        purpose="The company has neither an assistant nor humans to reach any more.",
+    ),
 }
 """Every change of a state, by its name."""
 
@@ -204,16 +214,24 @@ class Timed:
 
     Attributes:
         since: when it came to its state. last_inbound_at: when the customer wrote last. human_until: see the column.
+            is_removed: its connection is.
     """
 
     state: ConversationState
     since: datetime
     last_inbound_at: datetime | None
     human_until: datetime | None
+    is_removed: bool = False
 
 
 def overdue(conversation: Timed, rules: ConversationRules, now: datetime) -> str:
-    """Return the name of the move that a timeout makes now; empty: none."""
+    """Return the name of the move that is due without anything that is written; empty: none."""
+    if conversation.state is not S.CLOSED:
+        # no reply can leave, or no one is there who would write it: who waits would wait for ever
+        if conversation.is_removed:
+            return "connection_removed"
+        if not (rules.assists or rules.hands_over):
+            return "switched_off"
     if conversation.state is S.HUMAN and conversation.human_until is not None and conversation.human_until <= now:
         return "human_timeout"
     if conversation.state is S.WAITING and _has_passed(conversation.since, rules.waiting_timeout, now):

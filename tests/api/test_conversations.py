@@ -179,6 +179,15 @@ class TestRefused:
         assert (refused["type"], refused["state"]) == ("conversation_refused", "closed")
         assert talk.post("handback", status=409)["state"] == "closed"
 
+    def test_a_reply_through_a_connection_that_was_removed(self, talk: Talk) -> None:
+        other = talk.api.run(
+            connections.ensure, company_id="talk", phone_index=5, connection_type="meta_direct"
+        )  # fmt: skip
+        Talk(talk.api, other).receive("hello", "15550109005")
+        talk.api.sql("UPDATE phone_configs SET status = 'removed' WHERE id = %s", other)
+        refused = talk.post("reply", {"message": "too late"}, chat="15550109005", status=404)
+        assert refused["type"] == "phone_index_unknown"
+
     def test_to_whom_there_is_no_assistant(self, talk: Talk) -> None:
         talk.receive("human")
         given = {"settings": {"enableAssistant": False}}

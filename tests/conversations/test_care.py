@@ -83,6 +83,18 @@ class TestTimeouts:
         env.receive("again")
         assert env.state == "bot"
 
+    def test_of_a_company_that_switched_it_off(self, env: ConversationEnv, care: ConversationCare) -> None:
+        env.receive("human")
+        env.set(enableAssistant=False, enableHumanHandoff=False)
+        end(care)
+        assert (env.state, env.conversation()["reason"]) == ("closed", "switched_off")
+
+    def test_of_a_connection_that_is_removed(self, env: ConversationEnv, care: ConversationCare) -> None:
+        env.receive("human")
+        env.query("UPDATE phone_configs SET status = 'removed'")
+        end(care)
+        assert (env.state, env.conversation()["reason"]) == ("closed", "connection_removed")
+
     def test_a_human_who_writes_between_the_look_and_the_move_is_not_overtaken(self, env: ConversationEnv) -> None:
         env.receive("human")
         env.ago("state_at", hours=1)

@@ -82,6 +82,16 @@ def test_timeouts(state: S, ago_minutes: int, move: str) -> None:
     assert overdue(touched, rules, NOW) == ("" if state is S.BOT else move), "who writes is not idle"
 
 
+@pytest.mark.parametrize("state", list(S))
+def test_where_no_one_can_answer_any_more_it_is_closed(state: S) -> None:
+    off = ConversationRules(assists=False, hands_over=False)
+    is_open = state is not S.CLOSED
+    gone = Timed(state=state, since=NOW, last_inbound_at=NOW, human_until=None, is_removed=True)
+    assert overdue(gone, BOTH, NOW) == ("connection_removed" if is_open else "")
+    here = Timed(state=state, since=NOW, last_inbound_at=NOW, human_until=None)
+    assert overdue(here, off, NOW) == ("switched_off" if is_open else "")
+
+
 def test_a_human_without_a_limit_stays() -> None:
     assert overdue(Timed(state=S.HUMAN, since=NOW, last_inbound_at=None, human_until=None), BOTH, NOW) == ""
 

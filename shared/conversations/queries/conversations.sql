@@ -209,9 +209,9 @@ FROM (
 ) AS found;
 
 -- overdue_conversations --
--- Conversations of which a timeout may have passed, with what decides it.
+-- Conversations of which a timeout may have passed, or in which no one can answer any more, with what decides it.
 SELECT c.id, c.company_id, c.state, c.state_at AS since, c.last_inbound_at, c.human_until, c.version,
-       owner.settings, now() AS now
+       p.status = 'removed' AS is_removed, owner.settings, now() AS now
 FROM (
     (SELECT id FROM conversations WHERE state = 'human' AND human_until <= now() ORDER BY human_until LIMIT %(most)s)
     UNION ALL
@@ -228,8 +228,19 @@ FROM (
            AND b.state_at <= now() - setting_minutes(o.settings, 'conversationTimeoutMinutes', %(idle_minutes)s)
          ORDER BY b.last_inbound_at LIMIT %(most)s) AS found
      WHERE EXISTS (SELECT FROM conversations any_of_it WHERE any_of_it.company_id = o.id) LIMIT %(most)s)
+    UNION
+    (SELECT gone.id FROM phone_configs r
+     CROSS JOIN LATERAL (SELECT id FROM conversations
+                         WHERE connection_id = r.id AND state <> 'closed' LIMIT %(most)s) AS gone
+     WHERE r.status = 'removed' LIMIT %(most)s)
+    UNION
+    (SELECT off.id FROM companies o
+     CROSS JOIN LATERAL (SELECT id FROM conversations
+                         WHERE company_id = o.id AND state <> 'closed' LIMIT %(most)s) AS off
+     WHERE NOT keeps_conversations(o.settings) LIMIT %(most)s)
 ) AS due
-JOIN conversations c ON c.id = due.id JOIN companies owner ON owner.id = c.company_id;
+JOIN conversations c ON c.id = due.id JOIN companies owner ON owner.id = c.company_id
+JOIN phone_configs p ON p.id = c.connection_id;
 
 -- conversations_page --
 -- Conversations of a company: those that changed their state last come first, or last (`oldest_first`).
