@@ -44,6 +44,7 @@ class Walked:
             exportId=999_999,
             contactId="p999999",
             conversationId=999_999,
+            documentId=999_999,
             keyId=999_999,
             name="hello",
             sha256="0" * 64,
