@@ -110,11 +110,12 @@ class Shadow:
         while True:
             page = await self._get(session, f"/api/v2/companies{after}")
             for company in page["companies"]:
-                found = await self._get(session, f"/api/v2/connections/{company['id']}")
+                name = company["companyId"]
+                found = await self._get(session, f"/api/v2/connections/{name}")
                 live = [one["phoneIndex"] for one in found["connections"] if not one["sandbox"]]
                 if live:
                     raise NotInSandbox(
-                        f"connections {live} of company {company['id']} of {self._new} send to real providers: a copy "
+                        f"connections {live} of company {name} of {self._new} send to real providers: a copy "
                         "of a request would be a second message. Start the shadow installation with SANDBOX=on"
                     )
             if not page.get("next"):

@@ -18,6 +18,7 @@ from moving.shadow import NotInSandbox, Shadow
 from tests.support.waiting import eventually_async
 
 KEY = "shadow-key"
+HEADERS = {"Authorization": "Bearer old-key", "Content-Type": "application/json"}
 
 
 class Server:
@@ -30,7 +31,7 @@ class Server:
     def __init__(self, *, sandbox: bool = True) -> None:
         self.requests: list[tuple[str, str, Mapping[str, str], bytes]] = []
         self.answers: dict[str, tuple[int, str]] = {
-            "/api/v2/companies": (200, '{"companies": [{"id": "acme"}], "next": null}'),
+            "/api/v2/companies": (200, '{"companies": [{"companyId": "acme"}], "next": null}'),
             "/api/v2/connections/acme": (
                 200,
                 json.dumps({"connections": [{"phoneIndex": 0, "sandbox": sandbox}]}),
@@ -74,9 +75,17 @@ class Setup:
     async def post(self, path: str, body: bytes = b'{"message": "x"}') -> tuple[int, str, Mapping[str, str]]:
         async with (
             aiohttp.ClientSession() as client,
-            client.post(f"{self.url}{path}", data=body, headers={"Authorization": "Bearer old-key"}) as answer,
+            client.post(f"{self.url}{path}", data=body, headers=HEADERS) as answer,
         ):
             return answer.status, await answer.text(), answer.headers
+
+    async def answers(self) -> bool:
+        """Whether the proxy takes requests."""
+        try:
+            await self.post("/ready")
+        except aiohttp.ClientError:
+            return False
+        return True
 
 
 @asynccontextmanager
@@ -87,14 +96,7 @@ async def running(free_port: int) -> AsyncIterator[Setup]:
         running_proxy = asyncio.create_task(proxy.run("127.0.0.1", free_port, stopping))
         setup = Setup(old, new, proxy, f"http://127.0.0.1:{free_port}", reports)
 
-        async def answers() -> bool:
-            try:
-                await setup.post("/ready")
-            except aiohttp.ClientError:
-                return False
-            return True
-
-        await eventually_async(answers, 10)
+        await eventually_async(setup.answers, 10)
         try:
             yield setup
         finally:
