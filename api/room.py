@@ -15,7 +15,7 @@ from api.http.operations import EntryChecks
 from api.operators.dependencies import Dependencies
 from shared.channels.worlds import worlds
 from shared.delivery.accept import Acceptor
-from shared.errors import QueueUnavailable, SettingsInvalid, StoreUnavailable
+from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.events.tail import EventTail
 from shared.media.storage import open_storage
 from shared.process.periodic import repeat
@@ -30,13 +30,6 @@ class ApiService:
 
     def __init__(self, child: Child) -> None:
         settings = child.settings
-        if missing := [name.upper() for name in ("database_url", "redis_url") if not getattr(settings, name)]:
-            raise SettingsInvalid(
-                [
-                    f"{name} is empty; the orchestrator fills it in for its children, set it to start the API by hand"
-                    for name in missing
-                ]
-            )
         # before anything is opened: an API without a key must not start
         key = load_key(settings)
         self._child = child

@@ -62,8 +62,6 @@ _PRUNE_S: Final = 600.0
 """Seconds between rounds of deleting the heartbeats of hosts that are gone."""
 _BEATS_MISSED: Final = 2
 """Heartbeats that a life must miss before it is watched. On this host deaths are proved within a moment."""
-_SILENT_LEAST_S: Final = 20.0
-"""Least seconds without a sign of life before one is watched, whatever HEARTBEAT_S is."""
 _PARKED_S: Final = 2.0
 """Seconds between looks at edits and deletions whose message was not found; one is looked at first after as long."""
 _ERASE_S: Final = 60.0
@@ -288,7 +286,7 @@ class RecorderService:
             await self._reclaim(incarnation, "slot_free")
 
     async def _reclaim_silent(self) -> None:
-        silent_s = max(_SILENT_LEAST_S, _BEATS_MISSED * self._settings.heartbeat_s)
+        silent_s = _BEATS_MISSED * self._settings.heartbeat_s
         for life in self._dead_hosts.judge(await self._store.call(processes.silent_lives, silent_s=silent_s)):
             # What holds its lock here lives, whatever it could not write.
             if self._lives_here(life):

@@ -648,6 +648,54 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/model/test_record.py",
     ),
+    "lease-before-send": Mutation(
+        "a request leaves only within a lease that covers the whole send",
+        (Edit("shared/delivery/sender.py", "if not self._may_send():", "if False:"),),
+        "tests/delivery/test_dispatcher_faults.py",
+    ),
+    "lease-before-claim": Mutation(
+        "nothing is claimed without a lease",
+        (Edit("shared/delivery/claim_loop.py", "if not self._may_send():", "if False:"),),
+        "tests/delivery/test_dispatcher_faults.py",
+    ),
+    "fence-before-reclaim": Mutation(
+        "a life that has renewed its lease keeps its rows",
+        (
+            Edit(
+                "shared/delivery/reclaim.py",
+                "if life.host and not processes.fence(transaction, life.incarnation):",
+                "if False:",
+            ),
+        ),
+        "tests/store/test_hosts.py",
+    ),
+    "fenced-for-good": Mutation(
+        "a fenced life never renews its lease",
+        (
+            Edit(
+                "shared/store/queries/processes.sql",
+                "WHERE (NOT h.fenced OR h.incarnation <> excluded.incarnation)",
+                "WHERE true",
+            ),
+        ),
+        "tests/store/test_hosts.py",
+    ),
+    "silence-is-measured-here": Mutation(
+        "a clock of the database that jumps makes no process dead",
+        (Edit("recorder/dead_hosts.py", "(life.incarnation, life.beat) for life", '(life.incarnation, "") for life'),),
+        "tests/recorder/test_dead_hosts.py",
+    ),
+    "sessions-of-living-hosts": Mutation(
+        "a browser session is not taken from a host that lives",
+        (
+            Edit(
+                "shared/store/queries/sessions.sql",
+                " AND c.session_host <> ALL(coalesce(living.hosts, '{}'))",
+                "",
+            ),
+        ),
+        "tests/store/test_session_hosts.py",
+    ),
     "journal-of-this-boot": Mutation(
         "an in-flight journal of another boot is none",
         (

@@ -49,6 +49,8 @@ _BEAT_LIMIT_S: Final = 20.0
 """Longest silence of the session loop: one call of the database with its deadline."""
 _CLOSE_SESSIONS_S: Final = 4.0
 """Kept back from a drain for browsers to write their profiles."""
+_LEASE_S: Final = 1.0
+"""Seconds between looks at the process's lease."""
 _CLOSE_S: Final = 2.5
 """For browsers to end when the process must leave at once."""
 
@@ -145,9 +147,20 @@ class WebdriverService:
         self._child.spawn(self._sessions.run(self._child.beats.loop("sessions", _BEAT_LIMIT_S)), "sessions")
         self._child.spawn(self._inbound.run(self._child.beats.loop("journal", BEAT_LIMIT_S)), "journal")
         self._child.spawn(self._sessions.measure(self._gauges.show), "browser-usage")
+        self._child.spawn(self._follow_lease(), "session-lease")
         self._downloads.start()
         self._consumer.start()
         self._tasks.start()
+
+    async def _follow_lease(self) -> None:
+        """Let go of the sessions when this process's lease has run out: another host may have taken them."""
+        lease, held = self._child.heartbeat.lease, False
+        while True:
+            holds = lease.left_s() > 0
+            if held and not holds:
+                self._sessions.let_go()
+            held = holds
+            await asyncio.sleep(_LEASE_S)
 
     async def drain(self, by: float) -> bool:
         """Finish the sends in hand, then close the browsers so that they write their profiles."""

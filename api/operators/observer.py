@@ -130,7 +130,8 @@ class InstallationObserver:
         seen = Observations(
             database="" if database.reachable else database.reason,
             redis="" if redis.reachable else redis.reason,
-            orchestrator=account.fresh,
+            # a process that no orchestrator has started is kept running by something else
+            orchestrator=account.fresh or not self._child.identity.notify_socket,
             processes=[_process(entry, self._host) for entry in listed],
             senders=[kind for kind in self._senders if rows and kind in rows.desired],
             connections=[_connection(row) for row in rows.connections] if rows else (),

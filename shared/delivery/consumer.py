@@ -86,7 +86,7 @@ class Consumer:
             lease_covers=child.heartbeat.lease.covers,
         )
         self._pacer = Pacer(child.store, settings, kind=kind.name)
-        self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name)
+        self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name, host=settings.bulkhead_host)
         # the settings table allows just these words
         policy: Policy = settings.in_doubt_policy  # type: ignore[assignment]
         self._reconciler = Reconciler(

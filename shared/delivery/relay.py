@@ -26,10 +26,12 @@ GRACE_S: Final = 1.0
 
 
 class Relay:
-    """Polls for due rows of one kind."""
+    """Polls for due rows of one kind; `host`: rows of browser sessions on other hosts are left to those."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, metrics: Metrics, *, kind: str) -> None:
-        self._store, self._dispatcher, self._kind = store, dispatcher, kind
+    def __init__(
+        self, store: Store, dispatcher: Dispatcher, metrics: Metrics, *, kind: str, host: str | None = None
+    ) -> None:
+        self._store, self._dispatcher, self._kind, self._host = store, dispatcher, kind, host
         self._found = metrics.counter("relayed_messages", "Rows that were found without a hint.")
 
     async def run(self) -> None:
@@ -52,6 +54,7 @@ class Relay:
                 grace_s=GRACE_S,
                 most=capacity,
                 but_not=self._dispatcher.paced,
+                host=self._host,
             )
         except StoreUnavailable:
             return 0  # readiness reports it; the rows stay where they are

@@ -35,7 +35,7 @@ from shared.process.readiness import Readiness
 from shared.process.servers import Servers
 from shared.process.service import Child, OpenService, Service, Severity
 from shared.process.slot_lock import kill_holder, own_age_s
-from shared.process.start_checks import StartChecks
+from shared.process.start_checks import StartChecks, require_servers
 from shared.process.supervised import Command, Supervised
 from shared.process.tree_memory import resident_mb
 from shared.settings import ChildEnvironment, Settings, load, load_child
@@ -74,6 +74,7 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
         # them.
         settings = every.seen_by(kind)
         identity = _complete(load_child(), kind, settings)
+        require_servers(kind, settings)
         fail_points.arm(
             settings.crash_points,
             kind_name,

@@ -7,14 +7,27 @@ from collections.abc import Callable
 from typing import Final
 
 from shared.errors import SettingsInvalid, StoreUnavailable
+from shared.kinds import ProcessKind
 from shared.process import place
 from shared.process.place import HostPlace
 from shared.process.service import Child
+from shared.settings import Settings
 
 _VAULT_KEY: Final = "secret_encryption_key"
 """Setting of kinds that open secrets."""
+_SERVERS: Final = ("database_url", "redis_url")
 _PLACE_S: Final = 30.0
 """Seconds of a startup beyond the lease that it waits for: as much as a startup has without."""
+
+
+def require_servers(kind: ProcessKind, settings: Settings) -> None:
+    """Refuse to start without the address of a server that the kind uses. Raises `SettingsInvalid`."""
+    if problems := [
+        f"{name.upper()} is empty; the orchestrator fills it in for its children, set it to start {kind.name} by hand"
+        for name in _SERVERS
+        if name in kind.secrets and not getattr(settings, name)
+    ]:
+        raise SettingsInvalid(problems)
 
 
 class StartChecks:

@@ -149,11 +149,11 @@ def profiles(transaction: Transaction, company_id: str, session_types: Sequence[
     )
 
 
-def confirm_profiles_deleted(transaction: Transaction, kind: str, kept: Sequence[int]) -> None:
+def confirm_profiles_deleted(transaction: Transaction, kind: str, kept: Sequence[int], host: str = "") -> None:
     """Note that nothing is left of the profiles of removed sessions, but of those in `kept`; for companies that are
     being deleted.
     """
-    transaction.execute("confirm_profiles_deleted", kind=kind, kept=list(kept))
+    transaction.execute("confirm_profiles_deleted", kind=kind, kept=list(kept), host=host)
 
 
 class CompanyTable(NamedTuple):

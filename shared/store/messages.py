@@ -296,16 +296,23 @@ def due(
     most: int,
     connection_ids: Sequence[int] | None = None,
     but_not: Sequence[int] = (),
+    host: str | None = None,
 ) -> list[int]:
     """Return ids of rows that should have been claimed by now, oldest first: what the relay hints again.
 
     Args:
         grace_s: how old a row must be before its hint counts as lost. connection_ids: only of these connections.
-        but_not: none of these connections.
+        but_not: none of these connections. host: leave out sessions of other hosts; None: leave out none.
     """
     given = None if connection_ids is None else list(connection_ids)
     rows = transaction.rows(
-        "due_messages", kind=kind, grace_s=grace_s, most=most, connection_ids=given, but_not=list(but_not)
+        "due_messages",
+        kind=kind,
+        grace_s=grace_s,
+        most=most,
+        connection_ids=given,
+        but_not=list(but_not),
+        host=host,
     )
     return [row["id"] for row in rows]
 

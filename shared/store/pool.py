@@ -23,6 +23,7 @@ from shared.clock import Monotonic, monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.store import roles, waiting
+from shared.store.address import options_of
 from shared.store.sqlstates import Trouble, outage, trouble
 from shared.store.statements import prepared, statements
 from shared.store.waiting import DeadlinePassed
@@ -416,8 +417,8 @@ class Pool:
                 # costs more than these statements themselves. No sequential scans where an index serves: such a plan,
                 # made while a table was small, reads all of it for every row of a batch once it has grown. No compiled
                 # plans: a scan that is switched off counts as so dear that PostgreSQL would compile the statement, for
-                # seconds.
-                options="-c idle_in_transaction_session_timeout=30s -c timezone=UTC"
+                # seconds. They come after the address's own.
+                options=f"{options_of(self._dsn)} -c idle_in_transaction_session_timeout=30s -c timezone=UTC"
                 " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
                 f" -c statement_timeout={round(self._statement_s * 1000)}ms",
             )

@@ -140,6 +140,11 @@ def fence(transaction: Transaction, incarnation: str) -> bool:
     return transaction.row("fence_incarnation", incarnation=incarnation) is not None
 
 
+def held_on(transaction: Transaction, host: str) -> int:
+    """Return how many messages the processes of a host have in hand; for chaos runs."""
+    return int(transaction.one("held_on_host", host=host)["messages"])
+
+
 def prune(transaction: Transaction) -> int:
     """Delete the heartbeats of slots that have been silent for a day. Returns how many."""
     return transaction.execute("prune_heartbeats")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -29,6 +31,51 @@ def want(transaction: Transaction, *, company_id: str, phone_index: int, desired
         transaction.row("want_session", company_id=company_id, phone_index=phone_index, desired_state=desired_state)
         is not None
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TakenSessions:
+    """What one round of taking sessions came to.
+
+    Attributes:
+        moved: those whose host was dead, with its name. others: how many other hosts run sessions.
+    """
+
+    moved: Mapping[int, str]
+    others: int
+
+
+def take(
+    transaction: Transaction, *, kind: str, incarnation: str, kept: Sequence[int], any_linked: bool
+) -> TakenSessions:
+    """Make the incarnation's host the one of sessions that have none, or whose host is dead.
+
+    Args:
+        kept: connections whose profile is on this host. any_linked: take linked sessions without a host too, though
+            their profile is not here.
+    """
+    rows = transaction.rows(
+        "take_sessions",
+        kind=kind,
+        incarnation=incarnation,
+        host=host_of(incarnation),
+        kept=list(kept),
+        any_linked=any_linked,
+    )
+    return TakenSessions(
+        moved={row["id"]: row["host_before"] for row in rows if row["host_before"] is not None},
+        others=rows[0]["others"],
+    )
+
+
+def here(transaction: Transaction, *, kind: str, incarnation: str) -> list[Row]:
+    """Return (id, company_id, desired_state) of the connections whose session runs on the incarnation's host."""
+    return transaction.rows("sessions_here", kind=kind, incarnation=incarnation, host=host_of(incarnation))
+
+
+def host_of(incarnation: str) -> str:
+    """Return the host of an incarnation; empty: its name has none."""
+    return incarnation.partition("@")[2]
 
 
 def linked_at(transaction: Transaction, *, connection_id: int, link: str) -> datetime | None:

@@ -30,6 +30,7 @@ from shared.media.local import LocalStorage
 from shared.media.reach import Reach
 from shared.messages import InboundMessage, OutboundMessage, Receipt
 from shared.states import DesiredSession, SessionState
+from shared.store.sessions import TakenSessions
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually, eventually_async
 from webdriver.channel import BrowserChannel
@@ -166,6 +167,7 @@ class MemoryStore:
     received_until: dict[int, datetime] = field(default_factory=dict)
     sent: list[str] = field(default_factory=list)
     away: bool = False
+    others: int = 0
 
     def forget(self) -> None:
         """Drop what was sent and received; the state of sessions and their links stay."""
@@ -185,6 +187,10 @@ class MemoryStore:
     async def desired(self) -> Sequence[DesiredSessionRow]:
         self._reach()
         return list(self.sessions.values())
+
+    async def take(self, kept: Collection[int], *, any_linked: bool) -> TakenSessions:
+        self._reach()
+        return TakenSessions(moved={}, others=self.others)
 
     async def removed(self, connection_ids: Sequence[int]) -> set[int]:
         self._reach()

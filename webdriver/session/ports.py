@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from shared.inbound_events import Contact
 from shared.messages import Receipt
 from shared.states import DesiredSession, SessionState
+from shared.store.sessions import TakenSessions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +29,14 @@ class SessionStore(Protocol):
     """
 
     async def desired(self) -> Sequence[DesiredSessionRow]:
-        """Return every connection that has a browser session."""
+        """Return every connection whose browser session runs on this host."""
+
+    async def take(self, kept: Collection[int], *, any_linked: bool) -> TakenSessions:
+        """Take sessions that run on no host, or whose host is dead.
+
+        Args:
+            kept: connections whose profile is here. any_linked: take linked ones too whose profile is not.
+        """
 
     async def removed(self, connection_ids: Sequence[int]) -> set[int]:
         """Return those of these connections that were removed.

@@ -13,6 +13,7 @@ from shared.messages import Receipt
 from shared.states import DesiredSession, SessionState
 from shared.store import companies, connections, inbound, pages, sessions
 from shared.store import receipts as store_receipts
+from shared.store.sessions import TakenSessions
 from shared.store.store import Store
 from webdriver.page.operations import MESSAGES
 from webdriver.session.inbound_events import SOURCE
@@ -37,13 +38,23 @@ class Records:
 
     async def desired(self) -> Sequence[DesiredSessionRow]:
         """See `SessionStore`."""
-        rows = await self._store.call(connections.of_kind, self._kind.name)
+        rows = await self._store.call(sessions.here, kind=self._kind.name, incarnation=self._incarnation)
         return [
             DesiredSessionRow(
-                connection_id=row.id, company_id=row.company_id, desired=DesiredSession(row.desired_state)
+                connection_id=row["id"], company_id=row["company_id"], desired=DesiredSession(row["desired_state"])
             )
             for row in rows
         ]
+
+    async def take(self, kept: Collection[int], *, any_linked: bool) -> TakenSessions:
+        """See `SessionStore`."""
+        return await self._store.call(
+            sessions.take,
+            kind=self._kind.name,
+            incarnation=self._incarnation,
+            kept=sorted(kept),
+            any_linked=any_linked,
+        )
 
     async def removed(self, connection_ids: Sequence[int]) -> set[int]:
         """See `SessionStore`."""
@@ -51,7 +62,9 @@ class Records:
 
     async def confirm_deleted(self, kept: Collection[int]) -> None:
         """See `SessionStore`."""
-        await self._store.call(companies.confirm_profiles_deleted, self._kind.name, sorted(kept))
+        await self._store.call(
+            companies.confirm_profiles_deleted, self._kind.name, sorted(kept), sessions.host_of(self._incarnation)
+        )
 
     async def observe(
         self,

@@ -38,6 +38,10 @@ _DELETE_EVERY_S: Final = 10.0
 """Interval of the search for profiles of removed connections, which lists a directory and queries the database: a
 company's deletion waits for it.
 """
+_OTHERS_START_S: Final = 60.0
+"""Seconds in which a host that has a profile takes its session, after a start of all hosts; then any one may."""
+_STOP_S: Final = 10.0
+"""Seconds for one session to end."""
 _SETTLED_S: Final = 600.0
 _GREEDY: Final = 2.0
 """Under memory pressure only browsers older than `_SETTLED_S` and above `_GREEDY` times the median are replaced."""
@@ -76,6 +80,9 @@ class Sessions:
         # connections whose profile is being removed: no session may start on them
         self._wiping: set[int] = set()
         self._delete_at = 0.0
+        self._began_at = monotonic()
+        # how many other hosts run sessions, as last seen; None: not seen yet
+        self._others: int | None = None
 
     def find(self, connection_id: int) -> Session | None:
         """Return the session of a connection, None when none runs here."""
@@ -124,12 +131,39 @@ class Sessions:
     async def _follow(self) -> None:
         # without this the zombies of dead browsers' helpers would fill the process table
         self._dead = processes.reap_orphans(unreaped(), self._dead)
+        await self._take()
         # raises when the database is away: then nothing below runs, and no session is stopped for lack of rows
         desired = {row.connection_id: row for row in await self._store.desired()}
         self._apply(desired)
         for session in self.all():
             session.repeat_state()
         await self._delete_removed(desired.keys())
+
+    async def _take(self) -> None:
+        """Take sessions that run on no host. Raises `StoreUnavailable`."""
+        try:
+            kept = {int(path.name) for path in await asyncio.to_thread(profile.kept, self._context.home)}
+        except OSError as error:
+            # its sessions fail alone; without the list, linked ones would be taken for ones whose profile is elsewhere
+            log.error("profiles_unreadable", reason=str(error))
+            return
+        # at first only what is surely ours: the host with a profile may be starting too
+        settled = monotonic() - self._began_at >= _OTHERS_START_S
+        taken = await self._store.take(kept, any_linked=settled or self._others == 0)
+        self._others = taken.others
+        for connection_id, host in taken.moved.items():
+            log.warning("session_moved", connection_id=connection_id, host=host, profile=connection_id in kept)
+
+    def let_go(self) -> None:
+        """End every session, because another host may run them by now; those that are still ours start again as soon as
+        the database says so. Nothing happens while no other host runs sessions.
+        """
+        if not self._others or not self._running:
+            return
+        log.error("sessions_let_go", sessions=len(self._running))
+        stopping, self._running = list(self._running.items()), {}
+        for connection_id, running in stopping:
+            self._spawn(running.stop(monotonic() + _STOP_S), f"stop-{connection_id}")
 
     async def measure(self, shown: Callable[[], None] = lambda: None) -> None:
         """Measure what the browsers use and hold them to their limits, until `close`.
@@ -257,7 +291,7 @@ class Sessions:
             if row is None or row.desired is DesiredSession.PAUSED:
                 del self._running[connection_id]
                 log.info("session_stopped", connection_id=connection_id, desired=row.desired if row else "nothing")
-                self._spawn(running.stop(monotonic() + 10.0), f"stop-{connection_id}")
+                self._spawn(running.stop(monotonic() + _STOP_S), f"stop-{connection_id}")
                 continue
             running.session.want(row.desired)
             if connection_id in self._wiping:

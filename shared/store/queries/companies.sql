@@ -120,6 +120,9 @@ WHERE c.company_id = %(company_id)s AND c.connection_type = ANY(%(session_types)
 -- here: by this the deletion knows that the profile is gone.
 DELETE FROM phone_status s USING phone_configs c, companies owner
 WHERE s.connection_id = c.id AND c.process_name = %(kind)s AND c.status = 'removed'
+  -- the profile is on the session's host, unless that has been gone for so long that its heartbeats were deleted
+  AND (coalesce(c.session_host, %(host)s) = %(host)s
+       OR NOT EXISTS (SELECT FROM process_heartbeats h WHERE h.host = c.session_host))
   AND NOT c.id = ANY(%(kept)s::bigint[]) AND owner.id = c.company_id AND owner.state = 'deleting';
 
 -- company_tables --

@@ -403,6 +403,9 @@ WITH due AS (
     -- SKIP LOCKED: two processes that look at once take different files. `not_before` is both the wait and the lease.
     SELECT message_id FROM inbound_media
     WHERE process_name = %(kind)s AND state = 'pending' AND not_before <= now()
+      -- a browser session's files are fetched by its page
+      AND NOT EXISTS (SELECT FROM inbound_messages i JOIN phone_configs c ON c.id = i.connection_id
+                      WHERE i.id = message_id AND c.session_host <> split_part(%(incarnation)s, '@', 2))
     ORDER BY not_before LIMIT %(most)s FOR UPDATE SKIP LOCKED
 )
 UPDATE inbound_media m

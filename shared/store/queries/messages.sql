@@ -84,6 +84,8 @@ WITH candidates AS (
                 THEN 'other_account' END AS stranger
     FROM messages q
     JOIN phone_configs c ON c.id = q.connection_id AND c.status = 'active'
+        -- a browser session's messages leave from its host
+        AND (c.session_host IS NULL OR c.session_host = split_part(%(incarnation)s, '@', 2))
     JOIN companies owner ON owner.id = c.company_id AND owner.state = 'active'
     LEFT JOIN phone_status linked ON linked.connection_id = q.connection_id
     LEFT JOIN pacing p ON p.connection_id = q.connection_id
@@ -292,6 +294,7 @@ WITH polled AS MATERIALIZED (
     JOIN companies owner ON owner.id = c.company_id AND owner.state = 'active'
     LEFT JOIN pacing p ON p.connection_id = c.id
     WHERE c.process_name = %(kind)s AND c.status = 'active'
+      AND (c.session_host IS NULL OR %(host)s::text IS NULL OR c.session_host = %(host)s)
       AND (%(connection_ids)s::bigint[] IS NULL OR c.id = ANY(%(connection_ids)s::bigint[]))
       AND c.id <> ALL(%(but_not)s::bigint[])
 ), found AS (

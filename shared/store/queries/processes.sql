@@ -67,6 +67,11 @@ HAVING max(m.claimed_at) < now() - make_interval(secs => %(silent_s)s);
 UPDATE process_heartbeats SET fenced = true WHERE incarnation = %(incarnation)s AND leased_until < now()
 RETURNING incarnation;
 
+-- held_on_host --
+-- How many messages the processes of a host have in hand.
+SELECT count(*) AS messages FROM messages
+WHERE state = 'sending' AND split_part(incarnation, '@', 2) = %(host)s;
+
 -- prune_heartbeats --
 -- Delete what slots wrote that have been silent for a day: hosts come and go.
 DELETE FROM process_health WHERE last_heartbeat < now() - interval '1 day';

@@ -45,3 +45,48 @@ SELECT id, at, split_part(type, '.', 2) AS event, coalesce(state, '') AS state, 
        coalesce(incarnation, '') AS incarnation
 FROM events
 WHERE subject = 'session' AND connection_id = %(connection_id)s AND id < %(before)s ORDER BY id DESC LIMIT %(most)s;
+
+-- take_sessions --
+-- Make this host the one of sessions that have none, or whose host is dead. A linked session without a host goes to the
+-- one that has its profile; others are shared out evenly among the hosts that live.
+WITH living AS MATERIALIZED (
+    -- Fenced is a host whose lease has run out and of which another one has seen no sign of life.
+    SELECT count(DISTINCT host) FILTER (WHERE host <> %(host)s) AS others, array_agg(DISTINCT host) AS hosts,
+           coalesce(bool_or(fenced) FILTER (WHERE incarnation = %(incarnation)s), false) AS is_fenced
+    FROM (SELECT host, incarnation, fenced FROM process_heartbeats
+          WHERE process_name = %(kind)s AND (NOT fenced OR incarnation = %(incarnation)s)) AS known
+), counted AS MATERIALIZED (
+    SELECT count(*) AS sessions, count(*) FILTER (WHERE session_host = %(host)s) AS here
+    FROM phone_configs WHERE process_name = %(kind)s AND status <> 'removed'
+), free AS (
+    SELECT c.id, c.session_host AS host_before
+    FROM phone_configs c CROSS JOIN living CROSS JOIN counted LEFT JOIN phone_status s ON s.connection_id = c.id
+    WHERE c.process_name = %(kind)s AND c.status <> 'removed' AND NOT living.is_fenced
+      AND (c.session_host IS NULL
+           OR c.session_host <> %(host)s AND c.session_host <> ALL(coalesce(living.hosts, '{}')))
+      AND (c.session_host IS NOT NULL OR coalesce(s.link, '') = '' OR c.id = ANY(%(kept)s::bigint[])
+           OR %(any_linked)s)
+    ORDER BY c.id = ANY(%(kept)s::bigint[]) DESC, c.id
+    LIMIT (SELECT greatest(0, cardinality(%(kept)s::bigint[]),
+                           ceil(sessions / (others + 1.0))::bigint - here) FROM counted, living)
+    FOR UPDATE OF c SKIP LOCKED
+), moved AS (
+    UPDATE phone_configs c SET session_host = %(host)s FROM free WHERE c.id = free.id
+    RETURNING c.id, c.company_id, c.process_name, free.host_before
+), noted AS (
+    INSERT INTO events (subject, type, company_id, kind, connection_id, detail, incarnation)
+    SELECT 'session', 'session.moved', company_id, process_name, id,
+           'from host ' || host_before || ' to ' || %(host)s
+           || CASE WHEN id = ANY(%(kept)s::bigint[]) THEN ', with its profile'
+                   ELSE ', whose folder has no profile of it: it must be linked anew' END,
+           %(incarnation)s
+    FROM moved WHERE host_before IS NOT NULL
+)
+SELECT living.others, moved.id, moved.host_before FROM living LEFT JOIN moved ON true ORDER BY moved.id;
+
+-- sessions_here --
+-- Connections whose browser session runs on this host; none for a life that another host has fenced.
+SELECT id, company_id, desired_state FROM phone_configs
+WHERE process_name = %(kind)s AND status <> 'removed' AND session_host = %(host)s
+  AND NOT EXISTS (SELECT FROM process_heartbeats h WHERE h.incarnation = %(incarnation)s AND h.fenced)
+ORDER BY id;

@@ -13,6 +13,10 @@ UPDATE tasks SET state = 'running', incarnation = %(incarnation)s, attempt = att
 WHERE id IN (SELECT id FROM tasks
              WHERE state = 'queued' AND process_name = %(kind)s AND operation = ANY(%(operations)s)
                AND expires_at > now()
+               -- what is to be done with a browser session is done where it is
+               AND NOT EXISTS (SELECT FROM phone_configs c
+                               WHERE c.id = tasks.connection_id
+                                 AND c.session_host <> split_part(%(incarnation)s, '@', 2))
              ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED)
 RETURNING id, company_id, connection_id, process_name, operation, arguments, sealed, attempt, created_at,
           extract(epoch FROM expires_at - now())::double precision AS left_s;

@@ -1,0 +1,1 @@
+ALTER TABLE phone_configs DROP COLUMN session_host;
