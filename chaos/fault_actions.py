@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from chaos.doors import Doors
+from chaos.hosts import Hosts
 from chaos.installation import ChaosInstallation, NeverHappened, until
 from chaos.judge import SenderKill
 from chaos.outsiders import Outsiders
@@ -64,7 +65,7 @@ class FaultInjector:
 
     Args:
         installation: the target. outsiders: posts statuses of other installations. doors: silent or wrong providers.
-            subscribers: of webhooks; None: there are none. seed: for what a schedule leaves open.
+            subscribers: of webhooks; hosts: further ones; None: there are none. seed: for what a schedule leaves open.
     Attributes:
         done: how often each fault was carried out. left_out: how often it was skipped. kills: the senders that were
             killed, and when.
@@ -77,9 +78,11 @@ class FaultInjector:
         seed: int,
         outsiders: Outsiders,
         doors: Doors,
+        *,
         subscribers: Subscribers | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
-        self._outsiders, self._doors, self._subscribers = outsiders, doors, subscribers
+        self._outsiders, self._doors, self._subscribers, self._hosts = outsiders, doors, subscribers, hosts
         self._installation, self._dice = installation, random.Random(seed)  # noqa: S311 - dice, not secrets
         # processes that are stopped and not yet continued: an interrupted run must not leave a stopped process behind
         self._frozen: set[int] = set()
@@ -104,6 +107,7 @@ class FaultInjector:
             "power_loss": self._lose_power,
             "relink": self._relink,
             "subscriber": self._do_to_subscriber,
+            "host": self._do_to_host,
         }
 
     async def do(self, step: PlanStep) -> None:
@@ -120,6 +124,8 @@ class FaultInjector:
         """Continue every process that is still stopped."""
         for pid in list(self._frozen):
             self._signal([pid], signal.SIGCONT)
+        if self._hosts is not None:
+            self._hosts.thaw()
 
     async def _find(self, slot: str) -> int:
         await until(lambda: self._installation.pid(slot), _PATIENCE_S, f"{slot} lives")
@@ -230,6 +236,11 @@ class FaultInjector:
         if self._subscribers is None:
             raise NeverHappened("there are subscribers")
         await self._subscribers.do(step)
+
+    async def _do_to_host(self, step: PlanStep) -> None:
+        if self._hosts is None:
+            raise NeverHappened("there are further hosts")
+        await self._hosts.do(step)
 
     async def _kill_with_proof(self, step: PlanStep) -> None:
         """Kill a sender that has unprocessed statuses of messages in doubt, and have the provider repeat them only

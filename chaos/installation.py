@@ -70,7 +70,8 @@ class ChaosInstallation:
         home: its BULKHEAD_HOME. variables: settings of its orchestrator. environ: the rest of its environment. calls:
             HTTP client.
     Attributes:
-        settings: complete, as its children receive them; after `start` or `join`.
+        settings: complete, as its children receive them; after `start` or `join`. variables: settings that its
+            orchestrator was given.
     """
 
     def __init__(self, home: Path, variables: Mapping[str, str], environ: Mapping[str, str], calls: Calls) -> None:
@@ -82,6 +83,7 @@ class ChaosInstallation:
             | dict(variables)
             | {"BULKHEAD_HOME": str(home)}
         )
+        self.variables = dict(variables)
         self._orchestrator: asyncio.subprocess.Process | None = None
         self.settings = Settings()
 
@@ -135,6 +137,15 @@ class ChaosInstallation:
         }
         known = {name for name, variable in settings_table.variables().items() if not variable.secret}
         self.settings = settings_table.load({name: value for name, value in shown.items() if name in known} | secrets)
+
+    @property
+    def redis_socket(self) -> Path:
+        """The embedded Redis server's socket."""
+        return runtime.redis_socket(self.home)
+
+    async def value(self, name: str) -> str:
+        """Return the value of one setting, also of a secret. Raises `InstallationUnusable`."""
+        return (await self._operator("env", name)).strip()
 
     async def _operator(self, *words: str) -> str:
         """Run an operator's command and return what it printed. Raises `InstallationUnusable`."""

@@ -24,6 +24,7 @@ Action = Literal[
     "power_loss",
     "relink",
     "subscriber",
+    "host",
 ]
 
 API: Final = ("api-0", "api-1")
@@ -45,6 +46,9 @@ MACHINE: Final = ("machine",)
 PROOF: Final = ("proof",)
 """Stands for one of the senders, which is chosen when the fault is carried out; no second one may be killed meanwhile.
 """
+
+OTHER_HOSTS: Final = ("host-2", "host-3", "host-4", "host-5")
+"""Further hosts beside the installation, see `chaos.hosts`."""
 
 SENDERS: Final = frozenset({*META, *WEBDRIVER})
 """Slots that send: after the death of one, the time until its messages are resolved is measured."""
@@ -93,11 +97,26 @@ def _subscriber(words: str, does: str, lasts_s: tuple[float, float] = (0.0, 0.0)
     )
 
 
+def _host(words: str, does: str, lasts_s: tuple[float, float]) -> PlannedFault:
+    # 15 s: a host that comes back starts its processes anew
+    return PlannedFault(
+        action="host", targets=OTHER_HOSTS, words=words, gap_s=15.0, lasts_s=lasts_s, details={"does": does}
+    )
+
+
 def _outsiders(words: str, posts: str) -> PlannedFault:
     return PlannedFault(action="outsiders", targets=OUTSIDERS, words=words, gap_s=2.0, details={"posts": posts})
 
 
 FAULTS: Final[Mapping[str, PlannedFault]] = {
+    # the lease is 11 s (`chaos.hosts`): the longer ones outlast it, and what judges the silence needs 12 s more
+    "host_killed": _host("kill -9 of every process of a host, which starts again later", "kill", (15.0, 40.0)),
+    "host_frozen": _host("a host stands still for longer than its lease, and comes back", "freeze", (30.0, 50.0)),
+    "host_frozen_shortly": _host("a host stands still for less than its lease", "freeze", (1.0, 9.0)),
+    "host_unplugged": _host("a host is cut off from everything", "database,redis,provider", (5.0, 45.0)),
+    "host_without_database": _host("a host is cut off from PostgreSQL alone", "database", (5.0, 45.0)),
+    "host_without_redis": _host("a host is cut off from Redis alone", "redis", (5.0, 30.0)),
+    "host_without_provider": _host("a host is cut off from the provider alone", "provider", (5.0, 30.0)),
     "kill_api": PlannedFault(action="kill", targets=API, words="kill -9 of an API process"),
     "kill_meta": PlannedFault(action="kill", targets=META, words="kill -9 of a sender"),
     # 40 s: a browser process is ready when Chromium has loaded the page and the session has synchronised
@@ -335,6 +354,16 @@ _HOOKS: Final[Mapping[str, float]] = {
 }
 _PAGES: Final[Mapping[str, float]] = {"page_reload": 1.0, "page_error": 0.5, "page_hang": 0.5}
 
+_HOSTS: Final[Mapping[str, float]] = {
+    "host_killed": 1.0,
+    "host_frozen": 2.0,
+    "host_frozen_shortly": 1.0,
+    "host_unplugged": 1.5,
+    "host_without_database": 1.5,
+    "host_without_redis": 0.7,
+    "host_without_provider": 0.7,
+}
+
 PLANS: Final[Mapping[str, Mapping[str, float]]] = {
     "everything": {**_PROCESSES, **_STORAGE, **_PROVIDER, **_PAGES},
     "many": {**_PROVIDER, **{name: weight * _SELDOM for name, weight in {**_PROCESSES, **_STORAGE}.items()}},
@@ -373,6 +402,9 @@ PLANS: Final[Mapping[str, Mapping[str, float]]] = {
         "refused_later": 1.0,
         "code_after_accept": 1.0,
     },
+    # with --hosts: whole hosts vanish and come back, while the provider misbehaves on all of them
+    "hosts": {**_HOSTS, "cut_after": 0.5, "error_after_accept": 0.3},
+    "frozen-hosts": {"host_frozen": 1.0},
     "calm": {},
 }
 """Every plan, with the weight of each of its faults. Faults of processes that the installation does not run are
@@ -385,6 +417,7 @@ SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {
     "adverse": {"HOOKS_INSTANCES": "2"},
     "all": {"WEBHOOK_REPEAT_S": "30", "HOOKS_INSTANCES": "2"},
     "hooks": {"HOOKS_INSTANCES": "2"},
+    "hosts": {"WEBHOOK_REPEAT_S": "10"},
 }
 """Settings that a plan needs in an own installation."""
 

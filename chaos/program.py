@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 
 from chaos import report
 from chaos.calls import Calls
+from chaos.hosts import HOST_SETTINGS, Hosts
 from chaos.installation import ChaosInstallation, InstallationUnusable, NeverHappened, free_ports
 from chaos.load import ChaosLoad, ClientWronged
 from chaos.pages import link
@@ -24,6 +25,7 @@ from chaos.plans import (
     FAULTS,
     MACHINE,
     ORCHESTRATOR,
+    OTHER_HOSTS,
     OUTSIDERS,
     PAGE,
     PLANS,
@@ -104,6 +106,13 @@ def parser() -> ArgumentParser:
     )
     made.add_argument("--load", type=float, default=30.0, metavar="PER_S", help="messages a second (default: 30)")
     made.add_argument("--chats", type=int, default=20, metavar="N", help="chats on each connection (default: 20)")
+    made.add_argument(
+        "--hosts",
+        type=int,
+        default=1,
+        choices=range(1, 6),
+        help="hosts on one PostgreSQL and Redis, for plan hosts; not with --home (default: 1)",
+    )
     made.add_argument("--browser", action="store_true", help="send through a browser session too, and break it")
     made.add_argument(
         "--varied",
@@ -183,14 +192,21 @@ async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> 
     variables = environ if given.home else _variables(given)
     async with Calls() as calls:
         installation = ChaosInstallation(home, variables, environ, calls)
+        hosts: Hosts | None = None
         try:
             if given.home:
                 await installation.join()
             else:
                 screen.say(f"starting an installation in {home}")
                 await installation.start()
-            clean = await _break(given, installation, screen)
+            if given.hosts > 1 and not given.home:
+                hosts = Hosts(installation, given.hosts, environ, calls)
+                screen.say(f"starting {', '.join(hosts.names)}")
+                await hosts.start()
+            clean = await _break(given, installation, screen, hosts)
         finally:
+            if hosts is not None:
+                await hosts.stop()
             await installation.stop()
             if not given.home and not given.keep:
                 # a file that a dying process still writes must not fail a clean run
@@ -198,7 +214,7 @@ async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> 
     return ExitCode.OK if clean else _UNCLEAN
 
 
-async def _break(given: Namespace, installation: ChaosInstallation, screen: Screen) -> bool:
+async def _break(given: Namespace, installation: ChaosInstallation, screen: Screen, hosts: Hosts | None) -> bool:
     if given.browser:
         await link(installation)
     mark = new_mark()
@@ -230,13 +246,16 @@ async def _break(given: Namespace, installation: ChaosInstallation, screen: Scre
             screen.say("subscribing to webhooks")
             await subscribers.subscribe()
         # after the subscriptions: their kind runs only since then
-        steps = _steps(given, installation.slots(), orchestrator=installation.is_ours)
+        steps = _steps(
+            given, [*installation.slots(), *(hosts.names if hosts else ())], orchestrator=installation.is_ours
+        )
         run = Run(
             installation,
             load,
             steps,
             mark=mark,
             subscribers=subscribers,
+            hosts=hosts,
             seed=given.seed,
             settle_s=given.settle,
             show=screen.show,
@@ -257,6 +276,7 @@ async def _break(given: Namespace, installation: ChaosInstallation, screen: Scre
             "browser": given.browser,
             "varied": varied,
             "policy": given.policy,
+            "hosts": given.hosts,
         }
         given.json.write_text(json.dumps(report.as_json(outcome, **about), indent=2) + "\n")
     return outcome.is_clean and outcome.settled
@@ -264,6 +284,7 @@ async def _break(given: Namespace, installation: ChaosInstallation, screen: Scre
 
 def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True) -> list[PlanStep]:
     # without load on the session, its faults would test nothing and cost CPU
+    slots = [*slots, *(OTHER_HOSTS[: given.hosts - 1] if given.show_plan else ())]
     slots = [slot for slot in slots if given.browser or not slot.startswith("webdriver")]
     ours = (*ORCHESTRATOR, *MACHINE) if orchestrator else ()
     targets = [*slots, *PROVIDER, *ours, *(PAGE if given.browser else ()), *OUTSIDERS, *DOORS, *PROOF, *SUBSCRIBERS]
@@ -274,6 +295,7 @@ def _variables(given: Namespace) -> dict[str, str]:
     return {
         **OWN_INSTALLATION,
         **SETTINGS.get(given.plan, {}),
+        **({**HOST_SETTINGS, "BULKHEAD_HOST": "host-1"} if given.hosts > 1 else {}),
         **free_ports(),
         "ONLY": "" if given.browser else WITHOUT_BROWSER,
         "CRASH_POINTS": armed(given.crash_points),

@@ -56,6 +56,7 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
             "events": outcome.hooks.events,
             **{name: dict(found) for name, found in outcome.hooks.faults.items()},
         },
+        "reclaimed_s": [round(seconds, 2) for seconds in outcome.reclaimed_s],
         "clean": outcome.is_clean,
     }
 
@@ -92,6 +93,7 @@ def table(outcome: Outcome) -> str:
         ("followed up", sum(outcome.followed_up.values()), _counts(outcome.followed_up)),
         ("settled", "yes" if outcome.settled else "NO", f"{outcome.settle_s:.1f} s after the last fault"),
         *([] if outcome.hooks is None else _hooks(outcome.hooks)),
+        *([("hosts away", len(outcome.reclaimed_s), _reclaims(outcome.reclaimed_s))] if outcome.reclaimed_s else []),
         ("sender kills", len(result.recoveries), _recoveries([seconds for _, seconds in result.recoveries])),
     ]
     width = max(len(name) for name, _, _ in rows)
@@ -136,6 +138,13 @@ def _again(reasons: Mapping[str, int]) -> str:
 def _some(names: Iterable[str]) -> str:
     named = list(names)
     return "; ".join(named[:_NAMED]) + (f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else "")
+
+
+def _reclaims(seconds: Sequence[float]) -> str:
+    return (
+        f"nothing of them in hand after their lease's end: median {statistics.median(seconds):.1f} s, longest "
+        f"{max(seconds):.1f} s"
+    )
 
 
 def _recoveries(seconds: Sequence[float]) -> str:

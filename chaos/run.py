@@ -14,6 +14,7 @@ from chaos.doors import Doors
 from chaos.fault_actions import FaultInjector
 from chaos.follow_up import FollowUp
 from chaos.hook_judge import HookResult
+from chaos.hosts import Hosts
 from chaos.installation import ChaosInstallation, NeverHappened
 from chaos.judge import PARKED, AcceptedMessage, ReportedState, RunResult, judge
 from chaos.ledger import LedgerReader
@@ -61,7 +62,7 @@ class Outcome:
         done, left_out: faults by name. at_provider: sends and webhooks that a fault of the provider affected, by its
             name there.
         at_subscribers: bad answers of subscribers of webhooks, by name. hooks: what subscribers received; None: there
-            were none.
+            were none. reclaimed_s: see `Hosts`.
         crash_points: those that fired, with how often. followed_up: decisions of the operator, see `FollowUp`. settled:
             whether every accepted message reached a final state before the deadline, and every subscriber had its
             events. settle_s: seconds from the last fault until then.
@@ -81,6 +82,7 @@ class Outcome:
     reported: Mapping[str, ReportedState] = field(default_factory=dict)
     at_subscribers: Mapping[str, int] = field(default_factory=dict)
     hooks: HookResult | None = None
+    reclaimed_s: Sequence[float] = ()
 
     @property
     def faults(self) -> int:
@@ -102,9 +104,9 @@ class Run:
     """Executes load and faults against one installation.
 
     Args:
-        steps: the faults. load: the client. subscribers: of webhooks, subscribed; None: there are none. seed: for what
-            the schedule leaves open. settle_s: longest time in seconds until every message is in a final state after
-            the last fault. show: called with the progress, about four times a second.
+        steps: the faults. load: the client. subscribers: of webhooks, subscribed; hosts: further ones; None: there are
+            none. seed: for what the schedule leaves open. settle_s: longest time in seconds until every message is in a
+            final state after the last fault. show: called with the progress, about four times a second.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class Run:
         *,
         mark: str,
         subscribers: Subscribers | None = None,
+        hosts: Hosts | None = None,
         seed: int = 0,
         settle_s: float = 120.0,
         show: Callable[[Progress], None] = lambda _: None,
@@ -128,12 +131,12 @@ class Run:
             settle_s,
             show,
         )
-        self._lead_s, self._tail_s, self._subscribers = lead_s, tail_s, subscribers
+        self._lead_s, self._tail_s, self._subscribers, self._hosts = lead_s, tail_s, subscribers, hosts
         self._ledger = LedgerReader(installation, mark, load.names)
         self._follow_up = FollowUp(installation, load, self._ledger)
         outsiders = Outsiders(installation, load, self._ledger, self._follow_up, seed)
         doors = Doors(installation, load, self._ledger, seed)
-        self.injector = FaultInjector(installation, seed, outsiders, doors, subscribers)
+        self.injector = FaultInjector(installation, seed, outsiders, doors, subscribers=subscribers, hosts=hosts)
         self._view = ApiView(installation, load)
         self._doing = "load"
         self._began = monotonic()
@@ -193,6 +196,7 @@ class Run:
             at_provider=dict(self._ledger.faults),
             at_subscribers={} if self._subscribers is None else self._subscribers.bad_answers,
             hooks=hooks,
+            reclaimed_s=() if self._hosts is None else tuple(self._hosts.reclaimed_s),
             crash_points=crash_points_of(self._installation),
             followed_up=dict(self._follow_up.done),
             settled=settled,
