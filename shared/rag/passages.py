@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from shared.logs import logger
-from shared.rag.embedding import DimensionsDiffer, Embedder, EmbeddingFailed, normalised
+from shared.rag.embedding import DimensionsDiffer, Embedder, EmbeddingFailed, SimilarityScale, normalised
 from shared.rag.fusion import FusionKind, LegScores, fused
 from shared.rag.vectors import PostgresVectors, VectorQuery, VectorStore
 from shared.store import documents
@@ -22,6 +22,10 @@ QUESTION_MOST: Final = 1000
 """Characters of a question that are searched for."""
 _OF_EACH: Final = 10
 """Passages that each search finds before they are joined; as many as are wanted, if those are more."""
+_WORDS_SCALE: Final = SimilarityScale(none=0.0, same=0.45)
+"""Of the share of a question's words: questions have words that no answer repeats. By `bench.retrieval` a threshold of
+0.7 on the plain share left three of four questions without an answer where only words are searched.
+"""
 _COMMON: Final = 2000
 """Passages with a word beyond which it finds none by itself: each costs a look at a row."""
 
@@ -163,7 +167,12 @@ def _legs(
     if rag.keyword_weight or embedder is None:
         names.append("keyword")
         # without the other one its weight, which may be 0, says nothing
-        made.append(LegScores(weight=rag.keyword_weight or 1.0, scores={chunk.id: chunk.share for chunk in chunks}))
+        made.append(
+            LegScores(
+                weight=rag.keyword_weight or 1.0,
+                scores={chunk.id: _WORDS_SCALE.similarity(chunk.share) for chunk in chunks},
+            )
+        )
     if embedder is not None:
         names.append("vector")
         scale = embedder.scale
