@@ -10,7 +10,7 @@ import pytest
 
 from tests.control_room.conftest import HOSTILE, Room
 from tests.support.browser import PHONE, WIDE, Tab
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, patience_s
 
 PAGES = {
     "now": "Now",
@@ -79,7 +79,8 @@ def test_a_killed_process_turns_within_two_seconds(room: Room, signed_in: Tab) -
     killed_at = signed_in.eval("() => Date.now()")
     room.kill("meta", signal.SIGKILL)
     turned_at = signed_in.until("() => window.turned", "meta-0 turns")
-    assert turned_at - killed_at < 2000
+    # longer where others use the machine; alone, it is two seconds
+    assert (turned_at - killed_at) / 1000 < patience_s(2.0)
     signed_in.go("#/now", "Now")
     signed_in.sees("process exited meta-0")
     room.wait_ready("meta")

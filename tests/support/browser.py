@@ -183,9 +183,17 @@ class Tab:
         if not self.eval("() => 'axe' in window"):
             # as the debugger does it: the page's own policy lets no script in
             self.eval(f"() => {{ {AXE.read_text()} }}")
-        found = self.eval("async () => JSON.stringify((await axe.run(document)).violations)")
+        found = json.loads(
+            self.eval(
+                "async () => { const { violations, passes } = await axe.run(document); "
+                "return JSON.stringify({ violations, passes: passes.map((one) => one.id) }); }"
+            )
+        )
+        assert {"color-contrast", "heading-order", "landmark-one-main"} <= set(found["passes"]), (
+            "axe looked at the page"
+        )
         return [
             f"{one['id']}: {node['html'][:200]} {node.get('failureSummary', '')[:200]}"
-            for one in json.loads(found)
+            for one in found["violations"]
             for node in one["nodes"]
         ]

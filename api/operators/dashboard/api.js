@@ -36,9 +36,18 @@ export async function request(method, path, { body, headers = {}, signal = Abort
   if (body !== undefined) all["Content-Type"] = "application/json";
   let response;
   try {
-    response = await fetch(path, { method, headers: all, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store", signal, referrerPolicy: "no-referrer" });
+    response = await fetch(path, {
+      method,
+      headers: all,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: "no-store",
+      signal,
+      referrerPolicy: "no-referrer",
+    });
   } catch (error) {
-    throw new Refusal(0, { detail: error.name === "TimeoutError" ? "The API did not answer in time." : "The API does not answer." });
+    throw new Refusal(0, {
+      detail: error.name === "TimeoutError" ? "The API did not answer in time." : "The API does not answer.",
+    });
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
@@ -58,7 +67,8 @@ export function address(path, query = {}) {
 }
 
 /** A path of texts, each escaped: `path("api/v2/messages", company, chat)`. */
-export const path = (beginning, ...parts) => `/${[beginning, ...parts.map((part) => encodeURIComponent(part))].join("/")}`;
+export const path = (beginning, ...parts) =>
+  `/${[beginning, ...parts.map((part) => encodeURIComponent(part))].join("/")}`;
 
 /** Learn what the kept key may do. Throws `Refusal`. */
 export async function signIn() {
@@ -77,7 +87,9 @@ export async function follow(path_, take, signal) {
     const frames = text.split("\n\n");
     text = frames.pop();
     for (const frame of frames) {
-      const fields = Object.fromEntries(frame.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
+      const fields = Object.fromEntries(
+        frame.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]),
+      );
       if (fields.data) take(fields.event ?? "message", JSON.parse(fields.data));
     }
   }

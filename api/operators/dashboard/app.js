@@ -28,7 +28,12 @@ let current = null;
 function readRoute() {
   const [path, query = ""] = (location.hash.slice(1) || "/now").split("?");
   const parts = path.split("/").filter(Boolean).map(decodeURIComponent);
-  return { path, name: parts[0] ?? "now", parts: parts.slice(1), query: Object.fromEntries(new URLSearchParams(query)) };
+  return {
+    path,
+    name: parts[0] ?? "now",
+    parts: parts.slice(1),
+    query: Object.fromEntries(new URLSearchParams(query)),
+  };
 }
 
 class View {
@@ -88,7 +93,9 @@ class View {
     const context = { route: this.route, reload: this.reload, after: () => this.reload() };
     const parts = [el("h1", { tabindex: "-1" }, title)];
     if (this.error) {
-      const since = this.loadedAt ? [" Shown is what was known at ", clock(new Date(this.loadedAt).toISOString()), "."] : "";
+      const since = this.loadedAt
+        ? [" Shown is what was known at ", clock(new Date(this.loadedAt).toISOString()), "."]
+        : "";
       parts.push(el("p", { className: "note is-bad", role: "alert" }, this.error.message, since));
     }
     if (this.data !== undefined) parts.push(...[this.page.view(this.data, context)].flat());
@@ -129,22 +136,60 @@ function refuse(page) {
   const first = PAGES.find((one) => one.allowed());
   byId("content").replaceChildren(
     el("h1", { tabindex: "-1" }, page ? page.title({ parts: [], query: {} }) : "Bulkhead"),
-    el("p", { className: "note" }, first ? "The key of this tab may not see this page." : "The key of this tab may see none of these pages: it has only the scopes ", first ? "" : el("code", {}, own.scopes.join(", ")), first ? " " : ".", first && el("a", { href: href(`/${first.name}`) }, "Open what it may see")),
+    el(
+      "p",
+      { className: "note" },
+      first
+        ? "The key of this tab may not see this page."
+        : "The key of this tab may see none of these pages: it has only the scopes ",
+      first ? "" : el("code", {}, own.scopes.join(", ")),
+      first ? " " : ".",
+      first && el("a", { href: href(`/${first.name}`) }, "Open what it may see"),
+    ),
   );
   nav();
 }
 
 function nav() {
   const shown = PAGES.filter((page) => page.allowed());
-  show(byId("nav"),
-    el("ul", {}, shown.map((page) => el("li", {}, el("a", { href: href(`/${page.name}`), "aria-current": current?.page === page ? "page" : undefined, "data-key": page.name },
-      page.title({ parts: [], query: {} }))))));
+  show(
+    byId("nav"),
+    el(
+      "ul",
+      {},
+      shown.map((page) =>
+        el(
+          "li",
+          {},
+          el(
+            "a",
+            {
+              href: href(`/${page.name}`),
+              "aria-current": current?.page === page ? "page" : undefined,
+              "data-key": page.name,
+            },
+            page.title({ parts: [], query: {} }),
+          ),
+        ),
+      ),
+    ),
+  );
   byId("nav").hidden = byId("menu").hidden = false;
   closeMenu();
   const foot = byId("foot");
   foot.hidden = false;
-  show(foot, "Signed in as ", el("strong", {}, own.name), own.companyId ? [" of ", own.companyId] : "", " (", own.scopes.join(", "), ") · ",
-    el("a", { href: "/docs" }, "API"), " · ", button("Forget the key", () => leave(""), { className: "plain" }));
+  show(
+    foot,
+    "Signed in as ",
+    el("strong", {}, own.name),
+    own.companyId ? [" of ", own.companyId] : "",
+    " (",
+    own.scopes.join(", "),
+    ") · ",
+    el("a", { href: "/docs" }, "API"),
+    " · ",
+    button("Forget the key", () => leave(""), { className: "plain" }),
+  );
 }
 
 function closeMenu() {
@@ -156,7 +201,7 @@ function closeMenu() {
 
 let lastStatus = "";
 function top(what) {
-  const status = live.broken ? "" : live.health?.status ?? live.company?.status ?? "";
+  const status = live.broken ? "" : (live.health?.status ?? live.company?.status ?? "");
   const overall = byId("overall");
   overall.className = `pill is-${live.broken ? "bad" : looks(status)}`;
   overall.textContent = live.broken ? "no answer" : words(status);
@@ -164,7 +209,9 @@ function top(what) {
   byId("stream").textContent = live.broken ? "" : live.health || live.company ? "live" : "";
   const stale = byId("stale");
   stale.hidden = !live.broken;
-  stale.textContent = !live.broken ? "" : `${live.broken} What is shown is ${span(age)} old, of ${new Date(live.at).toLocaleTimeString()}. It is tried again all the time.`;
+  stale.textContent = !live.broken
+    ? ""
+    : `${live.broken} What is shown is ${span(age)} old, of ${new Date(live.at).toLocaleTimeString()}. It is tried again all the time.`;
   const heard = live.broken ? "no answer" : status;
   if (what !== "tick" && heard && heard !== lastStatus) {
     if (lastStatus) announce(live.broken ? live.broken : `The installation is ${words(status)}`);
@@ -191,14 +238,31 @@ function askForKey(refusal) {
   byId("overall").textContent = byId("stream").textContent = "";
   byId("stale").hidden = true;
   document.title = "Sign in – Bulkhead";
-  const input = el("input", { id: "key", type: "password", autocomplete: "off", required: true, "aria-describedby": "key-hint" });
+  const input = el("input", {
+    id: "key",
+    type: "password",
+    autocomplete: "off",
+    required: true,
+    "aria-describedby": "key-hint",
+  });
   const problem = el("p", { id: "refused", className: "bad", role: "alert" }, refusal);
-  const form = el("form", { id: "sign-in", className: "card" },
+  const form = el(
+    "form",
+    { id: "sign-in", className: "card" },
     el("h1", {}, "Sign in"),
     el("p", {}, el("label", { for: "key" }, "API key"), input),
-    el("p", { id: "key-hint", className: "quiet" }, "The content of ", el("code", {}, "BULKHEAD_HOME/api_key"), ", or a key made by ", el("code", {}, "bulkhead keys add"), ". Its scopes decide what is shown. It is kept in this tab until you close it or forget it."),
+    el(
+      "p",
+      { id: "key-hint", className: "quiet" },
+      "The content of ",
+      el("code", {}, "BULKHEAD_HOME/api_key"),
+      ", or a key made by ",
+      el("code", {}, "bulkhead keys add"),
+      ". Its scopes decide what is shown. It is kept in this tab until you close it or forget it.",
+    ),
     problem,
-    el("p", { className: "buttons" }, el("button", { type: "submit", className: "primary" }, "Sign in")));
+    el("p", { className: "buttons" }, el("button", { type: "submit", className: "primary" }, "Sign in")),
+  );
   form.onsubmit = async (event) => {
     event.preventDefault();
     keep(input.value.trim());
@@ -220,7 +284,10 @@ async function enter(problem = null) {
     if (refused) forget();
     // an API that is away must not cost the key: it is tried again
     if (!problem && !refused) {
-      byId("content").replaceChildren(el("h1", {}, "Bulkhead"), el("p", { className: "note is-bad", role: "alert" }, `${said} It is tried again in a moment.`));
+      byId("content").replaceChildren(
+        el("h1", {}, "Bulkhead"),
+        el("p", { className: "note is-bad", role: "alert" }, `${said} It is tried again in a moment.`),
+      );
       setTimeout(enter, 2000);
       return;
     }
@@ -254,4 +321,5 @@ addEventListener("keydown", (event) => {
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) current?.reload();
 });
-if (hasKey()) enter(); else askForKey("");
+if (hasKey()) enter();
+else askForKey("");

@@ -13,12 +13,16 @@ function nice(most) {
 }
 
 function paths(points, top) {
-  const at = (value, index) => `${((index + 0.5) * WIDTH) / points.length} ${HEIGHT - (Math.max(0, value) * HEIGHT) / top}`;
+  const at = (value, index) =>
+    `${((index + 0.5) * WIDTH) / points.length} ${HEIGHT - (Math.max(0, value) * HEIGHT) / top}`;
   let path = "";
   let drawing = false;
   const dots = [];
   points.forEach((value, index) => {
-    if (value === null) { drawing = false; return; }
+    if (value === null) {
+      drawing = false;
+      return;
+    }
     path += `${drawing ? "L" : "M"}${at(value, index)}`;
     // a point between two gaps would be no line
     if (!drawing && (points[index + 1] ?? null) === null) dots.push(at(value, index).split(" "));
@@ -34,7 +38,13 @@ function paths(points, top) {
  */
 export function chart({ name, unit = "", series, since, until, format = number }) {
   const drawn = series.filter((one) => one.points.some((value) => value !== null));
-  if (!drawn.length) return el("figure", { className: "chart" }, el("figcaption", {}, name), el("p", { className: "empty" }, "Nothing was written in this time."));
+  if (!drawn.length)
+    return el(
+      "figure",
+      { className: "chart" },
+      el("figcaption", {}, name),
+      el("p", { className: "empty" }, "Nothing was written in this time."),
+    );
   const all = drawn.flatMap((one) => one.points.filter((value) => value !== null));
   const top = nice(Math.max(...all));
   const shown = (value) => `${format(value)}${unit ? ` ${unit}` : ""}`;
@@ -44,18 +54,69 @@ export function chart({ name, unit = "", series, since, until, format = number }
   });
   const lines = drawn.map((one, at) => {
     const { path, dots } = paths(one.points, top);
-    return svg("g", { class: `series s${at % 6}` }, svg("path", { d: path, "vector-effect": "non-scaling-stroke" }),
-      dots.map(([x, y]) => svg("circle", { cx: x, cy: y, r: 2 })));
+    return svg(
+      "g",
+      { class: `series s${at % 6}` },
+      svg("path", { d: path, "vector-effect": "non-scaling-stroke" }),
+      dots.map(([x, y]) => svg("circle", { cx: x, cy: y, r: 2 })),
+    );
   });
-  const grid = [0, 0.5, 1].map((part) => svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: HEIGHT * part, y2: HEIGHT * part, "vector-effect": "non-scaling-stroke" }));
-  return el("figure", { className: "chart" },
-    el("figcaption", {}, name, drawn.length > 1 || drawn[0].name !== name
-      ? el("span", { className: "legend" }, drawn.map((one, at) => el("span", {}, el("i", { className: `swatch s${at % 6}`, "aria-hidden": "true" }), `${one.name} `, el("b", {}, shown(one.points.filter((value) => value !== null).at(-1))))))
-      : ""),
-    el("div", { className: "plot" },
+  const grid = [0, 0.5, 1].map((part) =>
+    svg("line", {
+      class: "grid",
+      x1: 0,
+      x2: WIDTH,
+      y1: HEIGHT * part,
+      y2: HEIGHT * part,
+      "vector-effect": "non-scaling-stroke",
+    }),
+  );
+  return el(
+    "figure",
+    { className: "chart" },
+    el(
+      "figcaption",
+      {},
+      name,
+      drawn.length > 1 || drawn[0].name !== name
+        ? el(
+            "span",
+            { className: "legend" },
+            drawn.map((one, at) =>
+              el(
+                "span",
+                {},
+                el("i", { className: `swatch s${at % 6}`, "aria-hidden": "true" }),
+                `${one.name} `,
+                el("b", {}, shown(one.points.filter((value) => value !== null).at(-1))),
+              ),
+            ),
+          )
+        : "",
+    ),
+    el(
+      "div",
+      { className: "plot" },
       el("span", { className: "most", "aria-hidden": "true" }, shown(top)),
-      svg("svg", { viewBox: `0 -3 ${WIDTH} ${HEIGHT + 6}`, preserveAspectRatio: "none", role: "img", "aria-label": `${name}. ${said.join("; ")}` }, grid, lines)),
-    el("div", { className: "axis", "aria-hidden": "true" }, el("span", {}, shortTime(since)), el("span", {}, shortTime(until))));
+      svg(
+        "svg",
+        {
+          viewBox: `0 -3 ${WIDTH} ${HEIGHT + 6}`,
+          preserveAspectRatio: "none",
+          role: "img",
+          "aria-label": `${name}. ${said.join("; ")}`,
+        },
+        grid,
+        lines,
+      ),
+    ),
+    el(
+      "div",
+      { className: "axis", "aria-hidden": "true" },
+      el("span", {}, shortTime(since)),
+      el("span", {}, shortTime(until)),
+    ),
+  );
 }
 
 /** What a slot was over time, as a bar: [{state, from, until}]; before the first one it was `before`. */
@@ -63,17 +124,40 @@ export function timeline({ name, states, since, until, before = "unknown" }) {
   const from = Date.parse(since);
   const length = Date.parse(until) - from;
   const first = states.length ? Date.parse(states[0].from) : Date.parse(until);
-  const all = [{ state: before, from: since, until: new Date(first).toISOString() }, ...states].filter((one) => Date.parse(one.until) > Date.parse(one.from));
+  const all = [{ state: before, from: since, until: new Date(first).toISOString() }, ...states].filter(
+    (one) => Date.parse(one.until) > Date.parse(one.from),
+  );
   const total = {};
-  for (const one of all) total[one.state] = (total[one.state] ?? 0) + (Date.parse(one.until) - Date.parse(one.from)) / 1000;
-  const said = Object.entries(total).map(([state, seconds]) => `${words(state)} for ${span(seconds)}`).join(", ");
+  for (const one of all)
+    total[one.state] = (total[one.state] ?? 0) + (Date.parse(one.until) - Date.parse(one.from)) / 1000;
+  const said = Object.entries(total)
+    .map(([state, seconds]) => `${words(state)} for ${span(seconds)}`)
+    .join(", ");
   const bars = all.map((one) => {
     const x = ((Date.parse(one.from) - from) * WIDTH) / length;
     // what lasted for a moment is still seen
     const width = Math.max(3, ((Date.parse(one.until) - Date.parse(one.from)) * WIDTH) / length);
     const look = looks(one.state);
     const height = look === "good" ? 6 : 20;
-    return svg("rect", { class: `t-${look}`, x: Math.min(x, WIDTH - 3), y: 20 - height, width, height }, svg("title", {}, `${words(one.state)} from ${shortTime(one.from)} for ${span((Date.parse(one.until) - Date.parse(one.from)) / 1000)}`));
+    return svg(
+      "rect",
+      { class: `t-${look}`, x: Math.min(x, WIDTH - 3), y: 20 - height, width, height },
+      svg(
+        "title",
+        {},
+        `${words(one.state)} from ${shortTime(one.from)} for ${span((Date.parse(one.until) - Date.parse(one.from)) / 1000)}`,
+      ),
+    );
   });
-  return svg("svg", { class: "timeline", viewBox: `0 0 ${WIDTH} 20`, preserveAspectRatio: "none", role: "img", "aria-label": `${name}: ${said}` }, bars);
+  return svg(
+    "svg",
+    {
+      class: "timeline",
+      viewBox: `0 0 ${WIDTH} 20`,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": `${name}: ${said}`,
+    },
+    bars,
+  );
 }

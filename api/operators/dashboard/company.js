@@ -20,7 +20,11 @@ async function ids() {
 /** Return {company, ids, more} for a route; company is empty when there is none. */
 export async function companyOf(route) {
   const listed = await ids();
-  const company = own.companyId ?? route.query.company ?? (listed.ids.includes(sessionStorage.getItem(CHOSEN)) ? sessionStorage.getItem(CHOSEN) : listed.ids[0]) ?? "";
+  const company =
+    own.companyId ??
+    route.query.company ??
+    (listed.ids.includes(sessionStorage.getItem(CHOSEN)) ? sessionStorage.getItem(CHOSEN) : listed.ids[0]) ??
+    "";
   if (company) sessionStorage.setItem(CHOSEN, company);
   return { company, ...listed };
 }
@@ -28,14 +32,45 @@ export async function companyOf(route) {
 /** The choice of a company, as a part of a page. */
 export function companyChoice(route, { company, ids: listed, more }) {
   if (own.companyId) return null;
-  const go = (value) => { location.hash = href(route.path, { company: value }); };
+  const go = (value) => {
+    location.hash = href(route.path, { company: value });
+  };
   const options = listed.includes(company) || !company ? listed : [company, ...listed];
   if (!more) {
-    return el("p", { className: "choice", "data-keep": `company-${company}-${listed.length}` }, el("label", {}, "Company ",
-      el("select", { onchange: (event) => go(event.target.value) }, options.map((one) => el("option", { value: one, selected: one === company }, one)))));
+    return el(
+      "p",
+      { className: "choice", "data-keep": `company-${company}-${listed.length}` },
+      el(
+        "label",
+        {},
+        "Company ",
+        el(
+          "select",
+          { onchange: (event) => go(event.target.value) },
+          options.map((one) => el("option", { value: one, selected: one === company }, one)),
+        ),
+      ),
+    );
   }
-  const form = el("form", { className: "choice", "data-keep": `company-${company}` }, el("label", {}, "Company ", el("input", { name: "company", value: company, list: "companies", autocomplete: "off" })),
-    el("datalist", { id: "companies" }, options.map((one) => el("option", { value: one }))), el("button", { type: "submit" }, "Open"));
-  form.onsubmit = (event) => { event.preventDefault(); go(new FormData(form).get("company").trim()); };
+  const form = el(
+    "form",
+    { className: "choice", "data-keep": `company-${company}` },
+    el(
+      "label",
+      {},
+      "Company ",
+      el("input", { name: "company", value: company, list: "companies", autocomplete: "off" }),
+    ),
+    el(
+      "datalist",
+      { id: "companies" },
+      options.map((one) => el("option", { value: one })),
+    ),
+    el("button", { type: "submit" }, "Open"),
+  );
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    go(new FormData(form).get("company").trim());
+  };
   return form;
 }

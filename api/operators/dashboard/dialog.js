@@ -19,16 +19,47 @@ function field(one, at) {
   const common = { id, name: one.name, required: one.required, "aria-describedby": hint };
   let input;
   if (one.options) {
-    input = el("select", common, one.options.map(([value, label]) => el("option", { value, selected: value === one.value }, label)));
+    input = el(
+      "select",
+      common,
+      one.options.map(([value, label]) => el("option", { value, selected: value === one.value }, label)),
+    );
   } else if (one.type === "textarea") {
     input = el("textarea", { ...common, rows: one.rows ?? 6, spellcheck: "false" }, one.value ?? "");
   } else if (one.type === "checks") {
-    return el("fieldset", {}, el("legend", {}, one.label), one.choices.map(([value, label]) => el("label", { className: "check" },
-      el("input", { type: "checkbox", name: one.name, value, checked: (one.value ?? []).includes(value) }), label)));
+    return el(
+      "fieldset",
+      {},
+      el("legend", {}, one.label),
+      one.choices.map(([value, label]) =>
+        el(
+          "label",
+          { className: "check" },
+          el("input", { type: "checkbox", name: one.name, value, checked: (one.value ?? []).includes(value) }),
+          label,
+        ),
+      ),
+    );
   } else {
-    input = el("input", { ...common, type: one.type ?? "text", value: one.value, autocomplete: "off", maxlength: one.longest, min: one.low, max: one.high, pattern: one.pattern, title: one.rule });
+    input = el("input", {
+      ...common,
+      type: one.type ?? "text",
+      value: one.value,
+      autocomplete: "off",
+      maxlength: one.longest,
+      min: one.low,
+      max: one.high,
+      pattern: one.pattern,
+      title: one.rule,
+    });
   }
-  return el("p", { className: "field" }, el("label", { for: id }, one.label), input, hint && el("small", { id: hint, className: "quiet" }, one.hint));
+  return el(
+    "p",
+    { className: "field" },
+    el("label", { for: id }, one.label),
+    input,
+    hint && el("small", { id: hint, className: "quiet" }, one.hint),
+  );
 }
 
 /**
@@ -37,30 +68,64 @@ function field(one, at) {
  *   typed first. run(values, progress): does it and returns what is announced, or a function that shows the result.
  *   after: called when it is done.
  */
-export function ask({ title, text, fields = [], action, danger = false, match = "", run, after = () => {}, wide = false }) {
-  const all = match ? [...fields, { name: "_match", label: `Type ${match} to confirm`, required: true, pattern: match.replace(/[^A-Za-z0-9]/g, "\\$&"), rule: match }] : fields;
+export function ask({
+  title,
+  text,
+  fields = [],
+  action,
+  danger = false,
+  match = "",
+  run,
+  after = () => {},
+  wide = false,
+}) {
+  const all = match
+    ? [
+        ...fields,
+        {
+          name: "_match",
+          label: `Type ${match} to confirm`,
+          required: true,
+          pattern: match.replace(/[^A-Za-z0-9]/g, "\\$&"),
+          rule: match,
+        },
+      ]
+    : fields;
   const problem = el("p", { className: "bad", role: "alert" });
   const progress = el("p", { className: "quiet", role: "status" });
   const go = el("button", { type: "submit", className: danger ? "danger" : "primary" }, action);
   const no = button("Cancel", () => box.close());
-  const form = el("form", { method: "dialog" }, text && (typeof text === "string" ? el("p", {}, text) : text), all.map(field), problem, progress,
-    el("p", { className: "buttons" }, no, go));
+  const form = el(
+    "form",
+    { method: "dialog" },
+    text && (typeof text === "string" ? el("p", {}, text) : text),
+    all.map(field),
+    problem,
+    progress,
+    el("p", { className: "buttons" }, no, go),
+  );
   form.onsubmit = async (event) => {
     event.preventDefault();
     const data = new FormData(form);
     const values = {};
-    for (const one of fields) values[one.name] = one.type === "checks" ? data.getAll(one.name) : data.get(one.name)?.toString() ?? "";
+    for (const one of fields)
+      values[one.name] = one.type === "checks" ? data.getAll(one.name) : (data.get(one.name)?.toString() ?? "");
     go.disabled = true;
     problem.textContent = "";
     try {
-      const said = await run(values, (words) => { progress.textContent = words; });
+      const said = await run(values, (words) => {
+        progress.textContent = words;
+      });
       box.close();
       // what is shown once comes in place of the question
       if (typeof said === "function") return said();
       if (said) announce(said);
       after();
     } catch (error) {
-      problem.textContent = [error.message, ...(error.problem?.errors ?? []).map((one) => `${one.pointer} ${one.reason}`)].join(" ");
+      problem.textContent = [
+        error.message,
+        ...(error.problem?.errors ?? []).map((one) => `${one.pointer} ${one.reason}`),
+      ].join(" ");
       go.disabled = false;
       go.focus();
     }
@@ -84,7 +149,16 @@ export function reveal(title, text, secret, after = () => {}) {
       getSelection().selectAllChildren(output);
     }
   });
-  const box = opened(title, [el("p", {}, text), output, el("p", { className: "buttons" }, copy, button("Done", () => box.close(), { className: "primary" }))]);
+  const box = opened(title, [
+    el("p", {}, text),
+    output,
+    el(
+      "p",
+      { className: "buttons" },
+      copy,
+      button("Done", () => box.close(), { className: "primary" }),
+    ),
+  ]);
   box.addEventListener("close", () => after());
   output.focus();
 }

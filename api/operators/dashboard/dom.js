@@ -9,13 +9,18 @@ function made(node, attributes, children) {
     if (LISTENERS.includes(name)) node[name] = value;
     else node.setAttribute(name === "className" ? "class" : name, value === true ? "" : value);
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== "" && child !== false));
+  node.append(
+    ...children
+      .flat(Infinity)
+      .filter((child) => child !== null && child !== undefined && child !== "" && child !== false),
+  );
   return node;
 }
 
 /** An element: attributes by name (`className` is `class`), listeners as `onclick`, children as texts and nodes. */
 export const el = (tag, attributes = {}, ...children) => made(document.createElement(tag), attributes, children);
-export const svg = (tag, attributes = {}, ...children) => made(document.createElementNS(SVG, tag), attributes, children);
+export const svg = (tag, attributes = {}, ...children) =>
+  made(document.createElementNS(SVG, tag), attributes, children);
 export const byId = (id) => document.getElementById(id);
 
 const keyOf = (node) => node.dataset?.key ?? "";
@@ -27,8 +32,10 @@ function update(old, fresh) {
   }
   // a form that somebody fills in, or a part that draws itself
   if (old.dataset.keep !== undefined && fresh.dataset.keep === old.dataset.keep) return;
-  for (const { name } of [...old.attributes]) if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
-  for (const { name, value } of [...fresh.attributes]) if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const { name } of [...old.attributes])
+    if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of [...fresh.attributes])
+    if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);
   for (const name of LISTENERS) old[name] = fresh[name];
   morph(old, fresh);
 }
@@ -73,4 +80,5 @@ export function href(path, query = {}) {
 }
 
 export const link = (path, query, ...children) => el("a", { href: href(path, query) }, ...children);
-export const button = (label, onclick, attributes = {}) => el("button", { type: "button", onclick, ...attributes }, label);
+export const button = (label, onclick, attributes = {}) =>
+  el("button", { type: "button", onclick, ...attributes }, label);

@@ -34,21 +34,33 @@ function fail(reason) {
   tell("broken");
 }
 
-const wait = (ms, signal) => new Promise((resolve) => {
-  const timer = setTimeout(resolve, ms);
-  signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
-});
+const wait = (ms, signal) =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
+  });
 
 async function streamOnce(signal) {
   // a stream that hangs is ended and opened again
   const silent = new AbortController();
   let timer = setTimeout(() => silent.abort(), SILENT_MS);
   try {
-    await follow("/health/all", (name, data) => {
-      clearTimeout(timer);
-      timer = setTimeout(() => silent.abort(), SILENT_MS);
-      take(name, data);
-    }, AbortSignal.any([signal, silent.signal]));
+    await follow(
+      "/health/all",
+      (name, data) => {
+        clearTimeout(timer);
+        timer = setTimeout(() => silent.abort(), SILENT_MS);
+        take(name, data);
+      },
+      AbortSignal.any([signal, silent.signal]),
+    );
   } finally {
     clearTimeout(timer);
   }
@@ -72,7 +84,10 @@ async function run(signal) {
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Refusal && error.status === 401) { tell("refused"); return; }
+      if (error instanceof Refusal && error.status === 401) {
+        tell("refused");
+        return;
+      }
       fail(error instanceof Refusal && error.status ? error.message : "The API does not answer.");
     }
     // a stream ends whenever the process that answers is replaced: the next one is asked at once
@@ -97,6 +112,7 @@ export function stop() {
 
 // also while a request hangs, or the browser slowed this tab down
 setInterval(() => {
-  if (stopped && !live.broken && Date.now() - live.at > SILENT_MS + 1500 && !document.hidden) fail("Nothing came from the API lately.");
+  if (stopped && !live.broken && Date.now() - live.at > SILENT_MS + 1500 && !document.hidden)
+    fail("Nothing came from the API lately.");
   if (stopped) tell("tick");
 }, 1000);

@@ -14,7 +14,13 @@ async function load(route) {
   if (route.parts[0] === "received") return loadReceived(route);
   if (route.parts.length === 2) {
     const [company, id] = route.parts;
-    const [hook, page] = await Promise.all([get(path("api/v2/hooks", company, id)), get(path("api/v2/hooks", company, id, "deliveries"), { outcome: route.query.outcome, cursor: route.query.cursor })]);
+    const [hook, page] = await Promise.all([
+      get(path("api/v2/hooks", company, id)),
+      get(path("api/v2/hooks", company, id, "deliveries"), {
+        outcome: route.query.outcome,
+        cursor: route.query.cursor,
+      }),
+    ]);
     return { company, hook, page };
   }
   const chosen = await companyOf(route);
@@ -39,8 +45,18 @@ function add(company, context) {
     ],
     action: "Add",
     run: async ({ url, types, phoneIndexes }) => {
-      const made = await send("POST", path("api/v2/hooks", company), { url, types: list_(types), phoneIndexes: list_(phoneIndexes).map(Number) });
-      return () => reveal("Secret of the webhook", "Deliveries are signed with it. It is shown this once.", made.secret, context.after);
+      const made = await send("POST", path("api/v2/hooks", company), {
+        url,
+        types: list_(types),
+        phoneIndexes: list_(phoneIndexes).map(Number),
+      });
+      return () =>
+        reveal(
+          "Secret of the webhook",
+          "Deliveries are signed with it. It is shown this once.",
+          made.secret,
+          context.after,
+        );
     },
   });
 }
@@ -48,23 +64,85 @@ function add(company, context) {
 function acts(company, one, context) {
   const place = ["api/v2/hooks", company, one.id];
   return [
-    button("Test", () => ask({ title: `Test webhook ${one.id}`, text: `A test event is delivered to ${one.url}.`, action: "Deliver a test", run: async () => { await send("POST", path(...place, "test")); return "The test is delivered"; }, after: context.after }), { "aria-label": `Test webhook ${one.id}` }),
+    button(
+      "Test",
+      () =>
+        ask({
+          title: `Test webhook ${one.id}`,
+          text: `A test event is delivered to ${one.url}.`,
+          action: "Deliver a test",
+          run: async () => {
+            await send("POST", path(...place, "test"));
+            return "The test is delivered";
+          },
+          after: context.after,
+        }),
+      { "aria-label": `Test webhook ${one.id}` },
+    ),
     one.state === "active"
-      ? button("Pause", () => ask({ title: `Pause webhook ${one.id}`, text: "Events wait until it is active again.", action: "Pause", run: async () => { await send("PATCH", path(...place), { state: "paused" }); return "It is paused"; }, after: context.after }), { "aria-label": `Pause webhook ${one.id}`, className: "quietly" })
-      : button("Activate", () => ask({ title: `Activate webhook ${one.id}`, text: "It gets what waits, then what comes.", action: "Activate", run: async () => { await send("PATCH", path(...place), { state: "active" }); return "It is active"; }, after: context.after }), { "aria-label": `Activate webhook ${one.id}` }),
+      ? button(
+          "Pause",
+          () =>
+            ask({
+              title: `Pause webhook ${one.id}`,
+              text: "Events wait until it is active again.",
+              action: "Pause",
+              run: async () => {
+                await send("PATCH", path(...place), { state: "paused" });
+                return "It is paused";
+              },
+              after: context.after,
+            }),
+          { "aria-label": `Pause webhook ${one.id}`, className: "quietly" },
+        )
+      : button(
+          "Activate",
+          () =>
+            ask({
+              title: `Activate webhook ${one.id}`,
+              text: "It gets what waits, then what comes.",
+              action: "Activate",
+              run: async () => {
+                await send("PATCH", path(...place), { state: "active" });
+                return "It is active";
+              },
+              after: context.after,
+            }),
+          { "aria-label": `Activate webhook ${one.id}` },
+        ),
   ];
 }
 
-const tabs = (route, received) => may("operate", true) && el("p", { className: "choices" },
-  el("a", { href: href("/hooks"), "aria-current": received ? undefined : "true" }, "to subscribers"), el("a", { href: href("/hooks/received"), "aria-current": received ? "true" : undefined }, "received from providers"));
+const tabs = (route, received) =>
+  may("operate", true) &&
+  el(
+    "p",
+    { className: "choices" },
+    el("a", { href: href("/hooks"), "aria-current": received ? undefined : "true" }, "to subscribers"),
+    el(
+      "a",
+      { href: href("/hooks/received"), "aria-current": received ? "true" : undefined },
+      "received from providers",
+    ),
+  );
 
 function list({ chosen, hooks: rows }, context) {
   const { company } = chosen;
   return [
-    tabs(context.route, false), companyChoice(context.route, chosen),
-    company ? el("p", {}, button("Add a webhook", () => add(company, context))) : null,
+    tabs(context.route, false),
+    companyChoice(context.route, chosen),
+    company
+      ? el(
+          "p",
+          {},
+          button("Add a webhook", () => add(company, context)),
+        )
+      : null,
     table({
-      name: "Webhooks", rows, key: (one) => one.id, empty: "The company has no webhook.",
+      name: "Webhooks",
+      rows,
+      key: (one) => one.id,
+      empty: "The company has no webhook.",
       columns: [
         ["webhook", (one) => link(placeOf(company, one.id), {}, one.id), "lead narrow"],
         ["state", (one) => pill(stateOf(one)), "lead"],
@@ -82,16 +160,30 @@ function list({ chosen, hooks: rows }, context) {
 
 function replay(company, one, context) {
   ask({
-    title: `Replay to webhook ${one.id}`, text: "The subscriber gets these events once more, with the same ids.",
+    title: `Replay to webhook ${one.id}`,
+    text: "The subscriber gets these events once more, with the same ids.",
     fields: [
-      { name: "what", label: "What", options: [["deadLetters", `what was given up (${one.deadLetters})`], ["since", "everything since an instant"]] },
+      {
+        name: "what",
+        label: "What",
+        options: [
+          ["deadLetters", `what was given up (${one.deadLetters})`],
+          ["since", "everything since an instant"],
+        ],
+      },
       { name: "since", label: "Since", type: "datetime-local" },
     ],
     action: "Replay",
     run: async ({ what, since }) => {
       if (what === "since" && !since) throw new Error("Choose the instant.");
-      const answer = await send("POST", path("api/v2/hooks", company, one.id, "replay"), what === "since" ? { since: new Date(since).toISOString() } : { deadLetters: true });
-      return answer.events === null ? "It goes back and delivers from there" : `${number(answer.events)} events are delivered again`;
+      const answer = await send(
+        "POST",
+        path("api/v2/hooks", company, one.id, "replay"),
+        what === "since" ? { since: new Date(since).toISOString() } : { deadLetters: true },
+      );
+      return answer.events === null
+        ? "It goes back and delivers from there"
+        : `${number(answer.events)} events are delivered again`;
     },
     after: context.after,
   });
@@ -103,15 +195,76 @@ function single({ company, hook: one, page }, context) {
   const chosen = route.query.outcome ?? "";
   return [
     el("p", {}, link("/hooks", { company }, "All webhooks")),
-    el("p", { className: "big" }, pill(stateOf(one)), " ", acts(company, one, context), button("Replay", () => replay(company, one, context)),
-      button("New secret", () => ask({ title: `New secret for webhook ${one.id}`, text: "For a day the one before also signs.", action: "Make it", run: async () => { const made = await send("POST", path(...place, "rotate")); return () => reveal("Secret of the webhook", "It is shown this once.", made.secret, context.after); } })),
-      button("Remove", () => ask({ title: `Remove webhook ${one.id}`, danger: true, action: "Remove", text: "It gets nothing any more; what waits for it is dropped.", match: one.id, run: async () => { await send("DELETE", path(...place)); location.hash = href("/hooks", { company }); return "It is removed"; }, after: context.after }), { className: "quietly" })),
+    el(
+      "p",
+      { className: "big" },
+      pill(stateOf(one)),
+      " ",
+      acts(company, one, context),
+      button("Replay", () => replay(company, one, context)),
+      button("New secret", () =>
+        ask({
+          title: `New secret for webhook ${one.id}`,
+          text: "For a day the one before also signs.",
+          action: "Make it",
+          run: async () => {
+            const made = await send("POST", path(...place, "rotate"));
+            return () => reveal("Secret of the webhook", "It is shown this once.", made.secret, context.after);
+          },
+        }),
+      ),
+      button(
+        "Remove",
+        () =>
+          ask({
+            title: `Remove webhook ${one.id}`,
+            danger: true,
+            action: "Remove",
+            text: "It gets nothing any more; what waits for it is dropped.",
+            match: one.id,
+            run: async () => {
+              await send("DELETE", path(...place));
+              location.hash = href("/hooks", { company });
+              return "It is removed";
+            },
+            after: context.after,
+          }),
+        { className: "quietly" },
+      ),
+    ),
     one.stateReason ? el("p", { className: "note" }, one.stateReason) : null,
-    factList([["address", one.url], ["types", one.types.join(", ") || "all"], ["connections", one.phoneIndexes.join(", ") || "all"], ["headers", one.headers.join(", ")], ["waiting", number(one.waiting)], ["given up", number(one.deadLetters)], ["fails since", one.failingSince && clock(one.failingSince)], ["former secret until", one.formerSecretUntil && clock(one.formerSecretUntil)]]),
+    factList([
+      ["address", one.url],
+      ["types", one.types.join(", ") || "all"],
+      ["connections", one.phoneIndexes.join(", ") || "all"],
+      ["headers", one.headers.join(", ")],
+      ["waiting", number(one.waiting)],
+      ["given up", number(one.deadLetters)],
+      ["fails since", one.failingSince && clock(one.failingSince)],
+      ["former secret until", one.formerSecretUntil && clock(one.formerSecretUntil)],
+    ]),
     el("h2", {}, "Attempts"),
-    el("p", { className: "choices" }, [["", "all"], ["taken", "taken"], ["failed", "failed"], ["dead", "given up"]].map(([value, label]) => el("a", { href: href(route.path, { outcome: value }), "aria-current": value === chosen ? "true" : undefined }, label))),
+    el(
+      "p",
+      { className: "choices" },
+      [
+        ["", "all"],
+        ["taken", "taken"],
+        ["failed", "failed"],
+        ["dead", "given up"],
+      ].map(([value, label]) =>
+        el(
+          "a",
+          { href: href(route.path, { outcome: value }), "aria-current": value === chosen ? "true" : undefined },
+          label,
+        ),
+      ),
+    ),
     table({
-      name: "Attempts of deliveries", rows: page.deliveries, key: (row, at) => `${row.eventId}-${row.attempt}-${at}`, empty: "None.",
+      name: "Attempts of deliveries",
+      rows: page.deliveries,
+      key: (row, at) => `${row.eventId}-${row.attempt}-${at}`,
+      empty: "None.",
       columns: [
         ["at", (row) => clock(row.at), "narrow lead"],
         ["outcome", (row) => pill(row.outcome), "lead"],
@@ -120,7 +273,25 @@ function single({ company, hook: one, page }, context) {
         ["answer", (row) => (row.statusCode === null ? "" : String(row.statusCode)), "number"],
         ["took", (row) => (row.tookMs === null ? "" : `${row.tookMs} ms`), "number narrow"],
         ["error", (row) => quiet(row.error), "seldom"],
-        ["", (row) => (row.outcome === "taken" ? null : button("Deliver again", () => ask({ title: `Deliver ${row.eventId} again`, text: `To ${one.url}.`, action: "Deliver", run: async () => { await send("POST", path(...place, "replay"), { eventIds: [row.eventId] }); return "It is delivered again"; }, after: context.after }))), "acts"],
+        [
+          "",
+          (row) =>
+            row.outcome === "taken"
+              ? null
+              : button("Deliver again", () =>
+                  ask({
+                    title: `Deliver ${row.eventId} again`,
+                    text: `To ${one.url}.`,
+                    action: "Deliver",
+                    run: async () => {
+                      await send("POST", path(...place, "replay"), { eventIds: [row.eventId] });
+                      return "It is delivered again";
+                    },
+                    after: context.after,
+                  }),
+                ),
+          "acts",
+        ],
       ],
     }),
     pager(route, page.next),
@@ -129,12 +300,17 @@ function single({ company, hook: one, page }, context) {
 
 function again(context, count) {
   ask({
-    title: "Process failed webhooks again", text: `What is already known does not change.${count ? ` At least ${count} failed.` : ""}`, action: "Process them again",
+    title: "Process failed webhooks again",
+    text: `What is already known does not change.${count ? ` At least ${count} failed.` : ""}`,
+    action: "Process them again",
     run: async (_, progress) => {
       let done = 0;
       let before = null;
       do {
-        const answer = await send("POST", "/api/v2/raw-events/replay", { chosen: "failed", ...(before ? { before } : {}) });
+        const answer = await send("POST", "/api/v2/raw-events/replay", {
+          chosen: "failed",
+          ...(before ? { before } : {}),
+        });
         done += answer.replayed;
         before = answer.next;
         progress(`${number(done)} wait to be processed`);
@@ -150,13 +326,45 @@ function received({ received: page }, context) {
   const chosen = route.query.chosen ?? "";
   return [
     tabs(route, true),
-    el("p", { className: "choices" }, [["", "all"], ["failed", "failed"], ["named", "not fully understood"], ["waiting", "waiting"]].map(([value, label]) => el("a", { href: href(route.path, { chosen: value }), "aria-current": value === chosen ? "true" : undefined }, label))),
-    chosen === "failed" && page.events.length ? el("p", {}, button("Process all that failed again", () => again(context, page.events.length))) : null,
+    el(
+      "p",
+      { className: "choices" },
+      [
+        ["", "all"],
+        ["failed", "failed"],
+        ["named", "not fully understood"],
+        ["waiting", "waiting"],
+      ].map(([value, label]) =>
+        el(
+          "a",
+          { href: href(route.path, { chosen: value }), "aria-current": value === chosen ? "true" : undefined },
+          label,
+        ),
+      ),
+    ),
+    chosen === "failed" && page.events.length
+      ? el(
+          "p",
+          {},
+          button("Process all that failed again", () => again(context, page.events.length)),
+        )
+      : null,
     table({
-      name: "Webhooks received", rows: page.events, key: (one) => one.id, empty: "None.",
+      name: "Webhooks received",
+      rows: page.events,
+      key: (one) => one.id,
+      empty: "None.",
       columns: [
         ["event", (one) => link(`/hooks/received/${one.id}`, {}, one.id), "lead narrow"],
-        ["state", (one) => pill(one.processedAt === null ? "queued" : one.outcome?.startsWith("failed") ? "failed" : "done", one.processedAt === null ? "waiting" : undefined), "lead"],
+        [
+          "state",
+          (one) =>
+            pill(
+              one.processedAt === null ? "queued" : one.outcome?.startsWith("failed") ? "failed" : "done",
+              one.processedAt === null ? "waiting" : undefined,
+            ),
+          "lead",
+        ],
         ["from", (one) => one.source],
         ["received", (one) => clock(one.receivedAt), "narrow"],
         ["attempts", (one) => String(one.attempts), "number"],
@@ -170,11 +378,36 @@ function received({ received: page }, context) {
 
 function rawEvent({ raw: one }, context) {
   let body = one.body;
-  try { body = JSON.stringify(JSON.parse(one.body), null, 2); } catch { /* shown as it came */ }
+  try {
+    body = JSON.stringify(JSON.parse(one.body), null, 2);
+  } catch {
+    /* shown as it came */
+  }
   return [
     el("p", {}, link("/hooks/received", {}, "All that were received")),
-    el("p", { className: "big" }, button("Process it again", () => ask({ title: `Process ${one.id} again`, text: "What is already known does not change.", action: "Process it", run: async () => { await send("POST", path("api/v2/raw-events", one.id, "replay")); return "It is processed again"; }, after: context.after }))),
-    factList([["from", one.source], ["received", clock(one.receivedAt)], ["processed", one.processedAt && clock(one.processedAt)], ["attempts", String(one.attempts)], ["outcome", one.outcome]]),
+    el(
+      "p",
+      { className: "big" },
+      button("Process it again", () =>
+        ask({
+          title: `Process ${one.id} again`,
+          text: "What is already known does not change.",
+          action: "Process it",
+          run: async () => {
+            await send("POST", path("api/v2/raw-events", one.id, "replay"));
+            return "It is processed again";
+          },
+          after: context.after,
+        }),
+      ),
+    ),
+    factList([
+      ["from", one.source],
+      ["received", clock(one.receivedAt)],
+      ["processed", one.processedAt && clock(one.processedAt)],
+      ["attempts", String(one.attempts)],
+      ["outcome", one.outcome],
+    ]),
     el("pre", { tabindex: "0", "aria-label": "Body" }, body),
   ];
 }
@@ -187,7 +420,14 @@ function view(data, context) {
 
 export const hooks = {
   name: "hooks",
-  title: (route) => (route.parts?.[0] === "received" ? `Received ${route.parts[1] ?? "webhooks"}` : route.parts?.length === 2 ? `Webhook ${route.parts[1]} of ${route.parts[0]}` : "Webhooks"),
+  title: (route) =>
+    route.parts?.[0] === "received"
+      ? `Received ${route.parts[1] ?? "webhooks"}`
+      : route.parts?.length === 2
+        ? `Webhook ${route.parts[1]} of ${route.parts[0]}`
+        : "Webhooks",
   allowed: () => may("manage"),
-  load, view, every: 6000,
+  load,
+  view,
+  every: 6000,
 };

@@ -9,7 +9,8 @@ import { clock, cut, pill, quiet, words } from "/dashboard/words.js";
 import { letterActs } from "/dashboard/page_letters.js";
 
 const STATES = ["queued", "sending", "in_doubt", "sent", "delivered", "read", "failed", "deleted", "received"];
-const placeOf = (company, one) => `/messages/${encodeURIComponent(company)}/${encodeURIComponent(one.chatId)}/${encodeURIComponent(one.id)}`;
+const placeOf = (company, one) =>
+  `/messages/${encodeURIComponent(company)}/${encodeURIComponent(one.chatId)}/${encodeURIComponent(one.id)}`;
 
 /** What a message says, in one line. */
 export function gist(one) {
@@ -24,10 +25,22 @@ async function load(route) {
   if (!chosen.company) return { chosen, page: { messages: [], next: null } };
   const { q, status, direction, phoneIndex, chatId, cursor } = route.query;
   try {
-    return { chosen, page: await get(path("api/v2/messages", chosen.company), { q, status, direction, phoneIndex, chatId, cursor, limit: 50 }) };
+    return {
+      chosen,
+      page: await get(path("api/v2/messages", chosen.company), {
+        q,
+        status,
+        direction,
+        phoneIndex,
+        chatId,
+        cursor,
+        limit: 50,
+      }),
+    };
   } catch (error) {
     // a search for what is no word, or for a chat that is none, has an answer: the reason
-    if (error.status === 400 || error.status === 422 || error.status === 404) return { chosen, page: { messages: [], next: null }, refused: error.message };
+    if (error.status === 400 || error.status === 422 || error.status === 404)
+      return { chosen, page: { messages: [], next: null }, refused: error.message };
     throw error;
   }
 }
@@ -37,23 +50,64 @@ async function loadOne(route) {
   const place = path("api/v2/messages", company, chatId, id);
   const message = await get(place);
   // what came in has the raw event of the provider; a company's key does not see it, since others may stand in it
-  const raw = message.direction === "in" && may("operate", true) ? await get(`${place}/raw`).catch((error) => ({ refused: error.message })) : null;
+  const raw =
+    message.direction === "in" && may("operate", true)
+      ? await get(`${place}/raw`).catch((error) => ({ refused: error.message }))
+      : null;
   return { company, message, raw };
 }
 
 function filters(route, chosen) {
   const { q = "", status = "", direction = "", chatId = "", phoneIndex = "" } = route.query;
   const option = (value, label, now) => el("option", { value, selected: value === now }, label);
-  const form = el("form", { className: "filters", role: "search", "data-keep": `filters-${JSON.stringify(route.query)}` },
+  const form = el(
+    "form",
+    { className: "filters", role: "search", "data-keep": `filters-${JSON.stringify(route.query)}` },
     el("label", {}, "Words ", el("input", { name: "q", type: "search", value: q })),
     el("label", {}, "Chat ", el("input", { name: "chatId", value: chatId, placeholder: "number or id" })),
-    el("label", {}, "State ", el("select", { name: "status" }, option("", "any", status), STATES.map((one) => option(one, words(one), status)))),
-    el("label", {}, "Direction ", el("select", { name: "direction" }, option("", "both", direction), option("in", "in", direction), option("out", "out", direction))),
-    el("label", {}, "Connection ", el("input", { name: "phoneIndex", value: phoneIndex, inputmode: "numeric", pattern: "[0-9]{0,4}", className: "short" })),
-    el("button", { type: "submit", className: "primary" }, "Search"));
+    el(
+      "label",
+      {},
+      "State ",
+      el(
+        "select",
+        { name: "status" },
+        option("", "any", status),
+        STATES.map((one) => option(one, words(one), status)),
+      ),
+    ),
+    el(
+      "label",
+      {},
+      "Direction ",
+      el(
+        "select",
+        { name: "direction" },
+        option("", "both", direction),
+        option("in", "in", direction),
+        option("out", "out", direction),
+      ),
+    ),
+    el(
+      "label",
+      {},
+      "Connection ",
+      el("input", {
+        name: "phoneIndex",
+        value: phoneIndex,
+        inputmode: "numeric",
+        pattern: "[0-9]{0,4}",
+        className: "short",
+      }),
+    ),
+    el("button", { type: "submit", className: "primary" }, "Search"),
+  );
   form.onsubmit = (event) => {
     event.preventDefault();
-    location.hash = href("/messages", { company: chosen.company, ...Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim()])) });
+    location.hash = href("/messages", {
+      company: chosen.company,
+      ...Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim()])),
+    });
   };
   return form;
 }
@@ -62,11 +116,22 @@ function list({ chosen, page, refused }, context) {
   const { route } = context;
   const { company } = chosen;
   return [
-    companyChoice(route, chosen), filters(route, chosen),
-    el("p", { className: "choices" }, may("send") && company ? button("Send a text", () => write(company, context)) : null, link("/messages", { company, status: "queued" }, "Waiting"), link("/messages", { company, status: "failed" }, "Failed"), link("/messages", { company, status: "in_doubt" }, "In doubt")),
+    companyChoice(route, chosen),
+    filters(route, chosen),
+    el(
+      "p",
+      { className: "choices" },
+      may("send") && company ? button("Send a text", () => write(company, context)) : null,
+      link("/messages", { company, status: "queued" }, "Waiting"),
+      link("/messages", { company, status: "failed" }, "Failed"),
+      link("/messages", { company, status: "in_doubt" }, "In doubt"),
+    ),
     refused ? el("p", { className: "note" }, refused) : null,
     table({
-      name: "Messages", rows: page.messages, key: (one) => one.id, empty: page.next ? "None on this page; go on." : "No message is like that.",
+      name: "Messages",
+      rows: page.messages,
+      key: (one) => one.id,
+      empty: page.next ? "None on this page; go on." : "No message is like that.",
       columns: [
         ["message", (one) => link(placeOf(company, one), {}, one.id), "narrow lead"],
         ["state", (one) => [one.direction === "in" ? quiet("in ") : "", pill(one.status)], "lead narrow"],
@@ -91,7 +156,12 @@ function write(company, context) {
     ],
     action: "Send",
     run: async ({ chatId, phoneIndex, message }) => {
-      const sent = await send("POST", path("api/v2/messages/text", company, chatId), { message, phoneIndex: Number(phoneIndex) }, { "Idempotency-Key": crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` });
+      const sent = await send(
+        "POST",
+        path("api/v2/messages/text", company, chatId),
+        { message, phoneIndex: Number(phoneIndex) },
+        { "Idempotency-Key": crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` },
+      );
       location.hash = `#${placeOf(company, sent)}`;
       return `Message ${sent.id} is ${words(sent.status)}`;
     },
@@ -100,36 +170,153 @@ function write(company, context) {
 }
 
 function step(one) {
-  const extra = Object.entries(one.extra ?? {}).map(([name, value]) => `${words(name)} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ");
-  return el("li", { className: "change" }, clock(one.at), " ", pill(one.state), " ",
-    quiet([one.attempt ? `attempt ${one.attempt}` : "", one.code, one.detail, one.incarnation && `by ${one.incarnation}`, one.providerAt && `provider's clock ${new Date(one.providerAt).toLocaleTimeString()}`, extra].filter(Boolean).join(", ")));
+  const extra = Object.entries(one.extra ?? {})
+    .map(([name, value]) => `${words(name)} ${typeof value === "object" ? JSON.stringify(value) : value}`)
+    .join(", ");
+  return el(
+    "li",
+    { className: "change" },
+    clock(one.at),
+    " ",
+    pill(one.state),
+    " ",
+    quiet(
+      [
+        one.attempt ? `attempt ${one.attempt}` : "",
+        one.code,
+        one.detail,
+        one.incarnation && `by ${one.incarnation}`,
+        one.providerAt && `provider's clock ${new Date(one.providerAt).toLocaleTimeString()}`,
+        extra,
+      ]
+        .filter(Boolean)
+        .join(", "),
+    ),
+  );
 }
 
-const HIDDEN = new Set(["history", "id", "direction", "status", "companyId", "chatId", "phoneIndex", "connectionType", "type", "attempt", "sender", "senderName", "senderUsername", "providerMessageId", "error", "sendAt", "notBefore", "inDoubtPolicy", "heldForHumanAt", "createdAt", "sentAt", "updatedAt", "requestId", "traceparent", "held"]);
+const HIDDEN = new Set([
+  "history",
+  "id",
+  "direction",
+  "status",
+  "companyId",
+  "chatId",
+  "phoneIndex",
+  "connectionType",
+  "type",
+  "attempt",
+  "sender",
+  "senderName",
+  "senderUsername",
+  "providerMessageId",
+  "error",
+  "sendAt",
+  "notBefore",
+  "inDoubtPolicy",
+  "heldForHumanAt",
+  "createdAt",
+  "sentAt",
+  "updatedAt",
+  "requestId",
+  "traceparent",
+  "held",
+]);
 
 function single({ company, message, raw }, context) {
-  const content = Object.fromEntries(Object.entries(message).filter(([name, value]) => !HIDDEN.has(name) && value !== null && value !== false));
+  const content = Object.fromEntries(
+    Object.entries(message).filter(([name, value]) => !HIDDEN.has(name) && value !== null && value !== false),
+  );
   const after = context.after;
-  const cancel = message.status === "queued" && may("send") ? button("Cancel", () => ask({
-    title: `Cancel message ${message.id}`, text: "It is not sent, ever.", action: "Cancel the message", danger: true,
-    run: async () => { await send("DELETE", path("api/v2/messages", company, message.chatId, message.id)); return `Message ${message.id} is cancelled`; }, after,
-  }), { className: "danger" }) : null;
-  const choices = message.status === "failed" ? ["redrive"] : message.heldForHumanAt ? ["sent", "resend", "failed"] : [];
+  const cancel =
+    message.status === "queued" && may("send")
+      ? button(
+          "Cancel",
+          () =>
+            ask({
+              title: `Cancel message ${message.id}`,
+              text: "It is not sent, ever.",
+              action: "Cancel the message",
+              danger: true,
+              run: async () => {
+                await send("DELETE", path("api/v2/messages", company, message.chatId, message.id));
+                return `Message ${message.id} is cancelled`;
+              },
+              after,
+            }),
+          { className: "danger" },
+        )
+      : null;
+  const choices =
+    message.status === "failed" ? ["redrive"] : message.heldForHumanAt ? ["sent", "resend", "failed"] : [];
   return [
-    el("p", {}, link("/messages", { company }, "All messages"), " · ", link("/messages", { company, chatId: message.chatId }, "This chat")),
-    el("p", { className: "big" }, pill(message.status), " ", message.held ? pill("held", "waits: paused") : "", message.heldForHumanAt ? pill("held", "a person decides") : "", " ", cancel, may("operate") ? letterActs(company, { ...message, choices }, after) : null),
-    message.error ? el("p", { className: "note is-bad" }, el("code", {}, message.error.code), " ", message.error.detail) : null,
+    el(
+      "p",
+      {},
+      link("/messages", { company }, "All messages"),
+      " · ",
+      link("/messages", { company, chatId: message.chatId }, "This chat"),
+    ),
+    el(
+      "p",
+      { className: "big" },
+      pill(message.status),
+      " ",
+      message.held ? pill("held", "waits: paused") : "",
+      message.heldForHumanAt ? pill("held", "a person decides") : "",
+      " ",
+      cancel,
+      may("operate") ? letterActs(company, { ...message, choices }, after) : null,
+    ),
+    message.error
+      ? el("p", { className: "note is-bad" }, el("code", {}, message.error.code), " ", message.error.detail)
+      : null,
     el("h2", {}, "Content"),
     message.message !== undefined ? el("blockquote", {}, message.message) : null,
-    Object.keys(content).some((name) => name !== "message") ? el("pre", { tabindex: "0", "aria-label": "Content" }, JSON.stringify(content, null, 2)) : null,
+    Object.keys(content).some((name) => name !== "message")
+      ? el("pre", { tabindex: "0", "aria-label": "Content" }, JSON.stringify(content, null, 2))
+      : null,
     factList([
-      ["chat", message.chatId], ["from", [message.sender, message.senderName].filter(Boolean).join(", ")], ["direction", message.direction], ["type", words(message.type)], ["connection", link(`/connections/${encodeURIComponent(company)}/${message.phoneIndex}`, {}, `${company} ${message.phoneIndex} (${message.connectionType})`)],
-      ["provider's id", message.providerMessageId], ["attempts", String(message.attempt)], ["accepted", clock(message.createdAt)], ["sent", message.sentAt && clock(message.sentAt)], ["to be sent at", message.sendAt && clock(message.sendAt)],
-      ["next attempt", message.notBefore && clock(message.notBefore)], ["in doubt", message.inDoubtPolicy], ["held since", message.heldForHumanAt && clock(message.heldForHumanAt)], ["request", message.requestId],
+      ["chat", message.chatId],
+      ["from", [message.sender, message.senderName].filter(Boolean).join(", ")],
+      ["direction", message.direction],
+      ["type", words(message.type)],
+      [
+        "connection",
+        link(
+          `/connections/${encodeURIComponent(company)}/${message.phoneIndex}`,
+          {},
+          `${company} ${message.phoneIndex} (${message.connectionType})`,
+        ),
+      ],
+      ["provider's id", message.providerMessageId],
+      ["attempts", String(message.attempt)],
+      ["accepted", clock(message.createdAt)],
+      ["sent", message.sentAt && clock(message.sentAt)],
+      ["to be sent at", message.sendAt && clock(message.sendAt)],
+      ["next attempt", message.notBefore && clock(message.notBefore)],
+      ["in doubt", message.inDoubtPolicy],
+      ["held since", message.heldForHumanAt && clock(message.heldForHumanAt)],
+      ["request", message.requestId],
     ]),
-    message.history.length ? [el("h2", {}, "History"), el("ol", { className: "changes" }, message.history.map(step))] : null,
-    raw ? [el("h2", {}, "Raw event"), raw.refused ? el("p", { className: "quiet" }, raw.refused) : [
-      factList([["from", raw.source], ["received", clock(raw.receivedAt)], ["outcome", raw.outcome]]), el("pre", { tabindex: "0", "aria-label": "Raw event" }, raw.body)]] : null,
+    message.history.length
+      ? [el("h2", {}, "History"), el("ol", { className: "changes" }, message.history.map(step))]
+      : null,
+    raw
+      ? [
+          el("h2", {}, "Raw event"),
+          raw.refused
+            ? el("p", { className: "quiet" }, raw.refused)
+            : [
+                factList([
+                  ["from", raw.source],
+                  ["received", clock(raw.receivedAt)],
+                  ["outcome", raw.outcome],
+                ]),
+                el("pre", { tabindex: "0", "aria-label": "Raw event" }, raw.body),
+              ],
+        ]
+      : null,
   ];
 }
 
@@ -141,5 +328,7 @@ export const messages = {
   name: "messages",
   title: (route) => (route.parts?.length === 3 ? `Message ${route.parts[2]}` : "Messages"),
   allowed: () => may("read"),
-  load, view, every: 5000,
+  load,
+  view,
+  every: 5000,
 };

@@ -12,8 +12,10 @@ import { troubleCard } from "/dashboard/page_now.js";
 const nameOf = (one) => `${one.process}-${one.instance}`;
 
 const SAID = {
-  restart: (target) => `Replace ${target}? It finishes what it has in hand, and a new process takes over. Of a kind with several processes one is replaced after the other; connections and accepted messages are kept.`,
-  drain: (target) => `Drain ${target}? It finishes what it has in hand and stays stopped until it is restarted. What only it does waits until then.`,
+  restart: (target) =>
+    `Replace ${target}? It finishes what it has in hand, and a new process takes over. Of a kind with several processes one is replaced after the other; connections and accepted messages are kept.`,
+  drain: (target) =>
+    `Drain ${target}? It finishes what it has in hand and stays stopped until it is restarted. What only it does waits until then.`,
 };
 
 function command(name, target, after) {
@@ -30,14 +32,29 @@ function command(name, target, after) {
   });
 }
 
-const acts = (target, context) => may("operate", true) && [
-  button("Restart", () => command("restart", target, context.after), { "aria-label": `Restart ${target}` }),
-  button("Drain", () => command("drain", target, context.after), { "aria-label": `Drain ${target}`, className: "quietly" }),
-];
+const acts = (target, context) =>
+  may("operate", true) && [
+    button("Restart", () => command("restart", target, context.after), { "aria-label": `Restart ${target}` }),
+    button("Drain", () => command("drain", target, context.after), {
+      "aria-label": `Drain ${target}`,
+      className: "quietly",
+    }),
+  ];
 
 function spans(route) {
   const chosen = route.query.span === "day" ? "day" : "hour";
-  return el("p", { className: "choices" }, "Last ", ["hour", "day"].map((one) => el("a", { href: href(route.path, { ...route.query, span: one }), "aria-current": one === chosen ? "true" : undefined }, one)));
+  return el(
+    "p",
+    { className: "choices" },
+    "Last ",
+    ["hour", "day"].map((one) =>
+      el(
+        "a",
+        { href: href(route.path, { ...route.query, span: one }), "aria-current": one === chosen ? "true" : undefined },
+        one,
+      ),
+    ),
+  );
 }
 
 async function load(route) {
@@ -45,7 +62,9 @@ async function load(route) {
   const [slot] = route.parts;
   const [history, log] = await Promise.allSettled([
     get("/api/v2/processes/history", { span: span_ }),
-    slot && may("operate", true) ? get(path("api/v2/processes", slot, "log"), { stream: route.query.stream ?? "err", limit: 200 }) : Promise.resolve(null),
+    slot && may("operate", true)
+      ? get(path("api/v2/processes", slot, "log"), { stream: route.query.stream ?? "err", limit: 200 })
+      : Promise.resolve(null),
   ]);
   const known = slot && slot.includes("-");
   if (known && log.reason) throw log.reason;
@@ -54,7 +73,15 @@ async function load(route) {
 
 const bar = (history, name, current) => {
   const seen = history?.slots.find((one) => one.slot === name);
-  return history ? timeline({ name, states: seen?.states ?? [], since: history.since, until: history.until, before: seen?.states.length ? "unknown" : current ?? "unknown" }) : "";
+  return history
+    ? timeline({
+        name,
+        states: seen?.states ?? [],
+        since: history.since,
+        until: history.until,
+        before: seen?.states.length ? "unknown" : (current ?? "unknown"),
+      })
+    : "";
 };
 
 function all(data, context) {
@@ -62,11 +89,16 @@ function all(data, context) {
   if (!health) return el("p", { className: "quiet" }, live.broken || "Asking for the processes…");
   const rows = health.processes;
   const kinds = [...new Set(rows.map((one) => one.process))];
-  const exits = (data.history?.slots ?? []).flatMap((one) => one.exits.map((exit) => ({ ...exit, slot: one.slot }))).sort((a, b) => b.at.localeCompare(a.at));
+  const exits = (data.history?.slots ?? [])
+    .flatMap((one) => one.exits.map((exit) => ({ ...exit, slot: one.slot })))
+    .sort((a, b) => b.at.localeCompare(a.at));
   return [
     spans(context.route),
     table({
-      name: "Processes", rows, key: nameOf, empty: "Nothing is known about any process.",
+      name: "Processes",
+      rows,
+      key: nameOf,
+      empty: "Nothing is known about any process.",
       columns: [
         ["process", (one) => link(`/processes/${nameOf(one)}`, {}, nameOf(one)), "narrow lead"],
         ["status", (one) => pill(one.status, one.state && one.status !== "healthy" ? one.state : one.status), "lead"],
@@ -79,16 +111,49 @@ function all(data, context) {
         ["", (one) => acts(nameOf(one), context), "acts"],
       ],
     }),
-    kinds.length && may("operate", true) ? el("p", { className: "choices" }, "Replace all processes of a kind: ", kinds.map((kind) => button(kind, () => command("restart", kind, context.after), { "aria-label": `Restart all ${kind}`, className: "quietly" }))) : null,
-    data.history ? [
-      el("h2", {}, "Memory"),
-      chart({ name: "Memory of each process", unit: "MB", series: data.history.slots.map((one) => ({ name: one.slot, points: one.memoryMb })), since: data.history.since, until: data.history.until, format: (value) => number(Math.round(value)) }),
-      el("h2", {}, "What ended without being asked to"),
-      table({
-        name: "Exits", rows: exits.slice(0, 50), key: (one) => `${one.slot}${one.at}`, empty: "Nothing did in this time.",
-        columns: [["at", (one) => clock(one.at), "narrow"], ["process", (one) => one.slot, "lead narrow"], ["event", (one) => words(one.event)], ["reason", (one) => quiet(one.reason)]],
-      }),
-    ] : el("p", { className: "note" }, "The history cannot be read while PostgreSQL does not answer. What is shown comes from the orchestrator."),
+    kinds.length && may("operate", true)
+      ? el(
+          "p",
+          { className: "choices" },
+          "Replace all processes of a kind: ",
+          kinds.map((kind) =>
+            button(kind, () => command("restart", kind, context.after), {
+              "aria-label": `Restart all ${kind}`,
+              className: "quietly",
+            }),
+          ),
+        )
+      : null,
+    data.history
+      ? [
+          el("h2", {}, "Memory"),
+          chart({
+            name: "Memory of each process",
+            unit: "MB",
+            series: data.history.slots.map((one) => ({ name: one.slot, points: one.memoryMb })),
+            since: data.history.since,
+            until: data.history.until,
+            format: (value) => number(Math.round(value)),
+          }),
+          el("h2", {}, "What ended without being asked to"),
+          table({
+            name: "Exits",
+            rows: exits.slice(0, 50),
+            key: (one) => `${one.slot}${one.at}`,
+            empty: "Nothing did in this time.",
+            columns: [
+              ["at", (one) => clock(one.at), "narrow"],
+              ["process", (one) => one.slot, "lead narrow"],
+              ["event", (one) => words(one.event)],
+              ["reason", (one) => quiet(one.reason)],
+            ],
+          }),
+        ]
+      : el(
+          "p",
+          { className: "note" },
+          "The history cannot be read while PostgreSQL does not answer. What is shown comes from the orchestrator.",
+        ),
   ];
 }
 
@@ -97,8 +162,19 @@ function logLine(text) {
   try {
     const { at, level, event, logger, ...rest } = JSON.parse(text);
     for (const name of ["process", "process_name", "instance", "incarnation"]) delete rest[name];
-    return el("li", { className: level === "error" || level === "critical" ? "is-error" : "" }, clock(at), " ", el("b", {}, words(event)), " ",
-      quiet(Object.entries(rest).map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`).join(" ")));
+    return el(
+      "li",
+      { className: level === "error" || level === "critical" ? "is-error" : "" },
+      clock(at),
+      " ",
+      el("b", {}, words(event)),
+      " ",
+      quiet(
+        Object.entries(rest)
+          .map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`)
+          .join(" "),
+      ),
+    );
   } catch {
     return el("li", {}, text);
   }
@@ -108,34 +184,109 @@ function one(name, data, context) {
   const { route } = context;
   const seen = live.health?.processes.find((row) => nameOf(row) === name);
   const past = data.history?.slots.find((row) => row.slot === name);
-  const troubles = (live.health?.troubles ?? []).filter((row) => row.process === name || (seen && row.process === seen.process));
+  const troubles = (live.health?.troubles ?? []).filter(
+    (row) => row.process === name || (seen && row.process === seen.process),
+  );
   const stream = route.query.stream ?? "err";
   const { since, until } = data.history ?? {};
   const figure = (title, unit, points) => chart({ name: title, unit, series: [{ name: title, points }], since, until });
   return [
     el("p", {}, link("/processes", {}, "All processes")),
     troubles.length ? el("ul", { className: "troubles" }, troubles.map(troubleCard)) : null,
-    seen ? [
-      el("p", { className: "big" }, pill(seen.status), " ", seen.state && pill(seen.state), " ", acts(name, context)),
-      factList([
-        ["why", seen.reason], ["up for", span(seen.uptimeSeconds)], ["in this state for", span(seen.stateSeconds)], ["restarts", number(seen.restarts)],
-        ["memory", seen.memoryMb === null ? "" : `${megabytes(seen.memoryMb)}${seen.memoryLimitMb ? ` of ${megabytes(seen.memoryLimitMb)}` : ""}`],
-        ["errors", number(seen.errorCount)], ["last error", seen.lastError], ["process id", seen.pid && String(seen.pid)], ["host", seen.host],
-        ["last heartbeat", seen.lastHeartbeatAt && clock(seen.lastHeartbeatAt)], ["known from", seen.sources.join(", ")],
-      ]),
-    ] : live.health && name.includes("-") ? el("p", { className: "note" }, "No such process is listed now.") : null,
-    past ? [
-      el("h2", {}, "Over time"), spans(route), bar(data.history, name, seen?.state),
-      el("div", { className: "charts" }, figure("Memory", "MB", past.memoryMb), figure("Sent", "", past.sent), figure("Received", "", past.received), figure("Errors", "", past.errors)),
-      past.exits.length ? el("ul", { className: "changes" }, past.exits.map((exit) => el("li", { className: "change is-dot-bad", "data-key": exit.at }, clock(exit.at), " ", el("strong", {}, words(exit.event)), " ", quiet(exit.reason)))) : null,
-    ] : null,
-    data.log ? [
-      el("h2", {}, "Log"),
-      el("p", { className: "choices" }, [["err", "warnings and errors"], ["out", "everything else"]].map(([key, label]) => el("a", { href: href(route.path, { ...route.query, stream: key }), "aria-current": key === stream ? "true" : undefined }, label))),
-      data.log.lines.length
-        ? el("ol", { className: "log", tabindex: "0", "aria-label": `Log of ${name}` }, data.log.lines.map(logLine).reverse())
-        : el("p", { className: "empty" }, "Nothing was written there."),
-    ] : null,
+    seen
+      ? [
+          el(
+            "p",
+            { className: "big" },
+            pill(seen.status),
+            " ",
+            seen.state && pill(seen.state),
+            " ",
+            acts(name, context),
+          ),
+          factList([
+            ["why", seen.reason],
+            ["up for", span(seen.uptimeSeconds)],
+            ["in this state for", span(seen.stateSeconds)],
+            ["restarts", number(seen.restarts)],
+            [
+              "memory",
+              seen.memoryMb === null
+                ? ""
+                : `${megabytes(seen.memoryMb)}${seen.memoryLimitMb ? ` of ${megabytes(seen.memoryLimitMb)}` : ""}`,
+            ],
+            ["errors", number(seen.errorCount)],
+            ["last error", seen.lastError],
+            ["process id", seen.pid && String(seen.pid)],
+            ["host", seen.host],
+            ["last heartbeat", seen.lastHeartbeatAt && clock(seen.lastHeartbeatAt)],
+            ["known from", seen.sources.join(", ")],
+          ]),
+        ]
+      : live.health && name.includes("-")
+        ? el("p", { className: "note" }, "No such process is listed now.")
+        : null,
+    past
+      ? [
+          el("h2", {}, "Over time"),
+          spans(route),
+          bar(data.history, name, seen?.state),
+          el(
+            "div",
+            { className: "charts" },
+            figure("Memory", "MB", past.memoryMb),
+            figure("Sent", "", past.sent),
+            figure("Received", "", past.received),
+            figure("Errors", "", past.errors),
+          ),
+          past.exits.length
+            ? el(
+                "ul",
+                { className: "changes" },
+                past.exits.map((exit) =>
+                  el(
+                    "li",
+                    { className: "change is-dot-bad", "data-key": exit.at },
+                    clock(exit.at),
+                    " ",
+                    el("strong", {}, words(exit.event)),
+                    " ",
+                    quiet(exit.reason),
+                  ),
+                ),
+              )
+            : null,
+        ]
+      : null,
+    data.log
+      ? [
+          el("h2", {}, "Log"),
+          el(
+            "p",
+            { className: "choices" },
+            [
+              ["err", "warnings and errors"],
+              ["out", "everything else"],
+            ].map(([key, label]) =>
+              el(
+                "a",
+                {
+                  href: href(route.path, { ...route.query, stream: key }),
+                  "aria-current": key === stream ? "true" : undefined,
+                },
+                label,
+              ),
+            ),
+          ),
+          data.log.lines.length
+            ? el(
+                "ol",
+                { className: "log", tabindex: "0", "aria-label": `Log of ${name}` },
+                data.log.lines.map(logLine).reverse(),
+              )
+            : el("p", { className: "empty" }, "Nothing was written there."),
+        ]
+      : null,
   ];
 }
 
@@ -148,5 +299,8 @@ export const processes = {
   name: "processes",
   title: (route) => (route.parts?.[0] ? `Process ${route.parts[0]}` : "Processes"),
   allowed: () => may("monitor", true),
-  load, view, every: 5000, live: true,
+  load,
+  view,
+  every: 5000,
+  live: true,
 };

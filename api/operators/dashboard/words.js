@@ -3,20 +3,63 @@
 import { el } from "/dashboard/dom.js";
 
 const LOOKS = {
-  healthy: "good", ready: "good", active: "good", running: "good", reachable: "good", sent: "good", connected: "good",
-  delivered: "good", read: "good", taken: "good", received: "good", done: "good", linked: "good", ended: "good",
-  degraded: "warn", starting: "warn", unready: "warn", draining: "warn", paused: "warn", needs_link: "warn", syncing: "warn",
-  stale: "warn", stopping: "warn", in_doubt: "warn", backing_off: "warn", offline: "warn", warning: "warn", queued: "warn",
-  suspended: "warn", held: "warn", notice: "idle", deleting: "bad", failing: "bad",
-  down: "bad", missing: "bad", unknown: "bad", backoff: "bad", quarantined: "bad", misconfigured: "bad", killing: "bad",
-  conflict: "bad", logged_out: "bad", unreachable: "bad", failed: "bad", critical: "bad", on: "bad", dead: "bad",
-  disabled: "bad", revoked: "idle", expired: "idle",
+  healthy: "good",
+  ready: "good",
+  active: "good",
+  running: "good",
+  reachable: "good",
+  sent: "good",
+  connected: "good",
+  delivered: "good",
+  read: "good",
+  taken: "good",
+  received: "good",
+  done: "good",
+  linked: "good",
+  ended: "good",
+  degraded: "warn",
+  starting: "warn",
+  unready: "warn",
+  draining: "warn",
+  paused: "warn",
+  needs_link: "warn",
+  syncing: "warn",
+  stale: "warn",
+  stopping: "warn",
+  in_doubt: "warn",
+  backing_off: "warn",
+  offline: "warn",
+  warning: "warn",
+  queued: "warn",
+  suspended: "warn",
+  held: "warn",
+  notice: "idle",
+  deleting: "bad",
+  failing: "bad",
+  down: "bad",
+  missing: "bad",
+  unknown: "bad",
+  backoff: "bad",
+  quarantined: "bad",
+  misconfigured: "bad",
+  killing: "bad",
+  conflict: "bad",
+  logged_out: "bad",
+  unreachable: "bad",
+  failed: "bad",
+  critical: "bad",
+  on: "bad",
+  dead: "bad",
+  disabled: "bad",
+  revoked: "idle",
+  expired: "idle",
 };
 
 export const words = (text) => String(text ?? "").replaceAll("_", " ");
 
 /** A state as a word with a colour; the word alone says it too. */
-export const pill = (state, shown = state) => (state ? el("span", { className: `pill is-${LOOKS[state] ?? "idle"}` }, words(shown)) : "");
+export const pill = (state, shown = state) =>
+  state ? el("span", { className: `pill is-${LOOKS[state] ?? "idle"}` }, words(shown)) : "";
 export const looks = (state) => LOOKS[state] ?? "idle";
 export const quiet = (text) => (text || text === 0 ? el("span", { className: "quiet" }, String(text)) : "");
 export const code = (text) => (text || text === 0 ? el("code", {}, String(text)) : "");
@@ -80,6 +123,12 @@ export function facts(detail) {
     .filter(([, value]) => value !== null && value !== "" && value !== false && typeof value !== "object")
     .map(([name, value]) => [name, readable(value)])
     .filter(([, value]) => value !== "")
-    .map(([name, value]) => (name.endsWith("_s") ? `${words(name.slice(0, -2))} ${value} s` : value === true ? words(name) : `${words(name)} ${value}`))
+    .map(([name, value]) =>
+      name.endsWith("_s")
+        ? `${words(name.slice(0, -2))} ${value} s`
+        : value === true
+          ? words(name)
+          : `${words(name)} ${value}`,
+    )
     .join(", ");
 }
