@@ -39,7 +39,7 @@ def installation() -> Iterator[Bulkhead]:
         **{name: str(first + next_admin_offset() + offset) for offset, name in enumerate(public)},
         "API_KEY": "pictures-" + os.urandom(8).hex(),
         "SECRET_ENCRYPTION_KEY": base64.b64encode(os.urandom(32)).decode(),
-        "HEARTBEAT_S": "2",
+        "HEARTBEAT_S": "1",
         "META_RESTART_INTENSITY": "2",
     }
     program = Bulkhead(home, variables)
@@ -104,9 +104,20 @@ class Scene:
             self.tab.picture(self._folder / f"{name}-dark.png", whole=whole)
             self.tab.media("light")
         if phone:
+            # a phone loads the page anew
             self.tab.size(PHONE)
+            self._settled()
             self.tab.picture(self._folder / f"{name}-phone.png")
             self.tab.size(WIDE)
+            self._settled()
+
+    def _settled(self) -> None:
+        self.tab.until(
+            "() => document.querySelector('#stream').textContent === 'live'"
+            " && !/Loading|Asking/.test(document.querySelector('main').textContent)",
+            "the page is live again",
+            within_s=SOON_S,
+        )
 
     def go(self, path: str, heading: str) -> None:
         """Go to a page that has loaded everything."""
@@ -154,6 +165,7 @@ def killed(scene: Scene) -> None:
 
     eventually(kill, SOON_S, "meta-0 is in quarantine", poll_s=0.3)
     scene.sees("ended too often")
+    scene.sees("process quarantined")
     scene.take("now-killed", dark=True, phone=True)
     scene.go("#/processes/meta-0", "Process meta-0")
     scene.take("process-killed", whole=True)

@@ -123,6 +123,8 @@ def _exits(events: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _reason(detail: Mapping[str, Any]) -> str | None:
     given = detail.get("reason") or detail.get("error")
+    # what the journal writes where the orchestrator did not end it
+    given = None if given == "none" else given
     if not given and detail.get("signal"):
         given = f"signal {detail['signal']}"
     if not given and detail.get("code") is not None:

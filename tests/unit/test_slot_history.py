@@ -33,7 +33,7 @@ def one_slot(events: list[dict[str, Any]], points: list[dict[str, Any]]) -> dict
 
 def test_states_follow_each_other_and_the_one_before_is_inferred() -> None:
     events = [
-        event(10, "exited", signal=9, expected=False),
+        event(10, "exited", signal=9, expected=False, reason="none"),
         event(10.1, "restarting"),
         event(11, "started"),
         event(12, "ready"),

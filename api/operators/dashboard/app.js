@@ -23,6 +23,7 @@ import { queues } from "/dashboard/page_queues.js";
  *   live: whether it is also shown again with each change of health. */
 const PAGES = [now, processes, queues, connections, messages, letters, companies, keys, hooks, alerts, audit];
 
+const CHANGED_MS = 1200;
 let current = null;
 
 function readRoute() {
@@ -223,7 +224,10 @@ function top(what) {
 onLive((what) => {
   if (what === "refused") return leave("This key is not valid any more.");
   top(what);
-  if (what !== "tick" && current?.page.live) current.render();
+  if (what === "tick" || !current?.page.live) return;
+  current.render();
+  // what changed is written by the recorder a moment later
+  if (what === "processes") setTimeout(current.reload, CHANGED_MS);
 });
 
 // ---- sign-in

@@ -58,7 +58,8 @@ export function chart({ name, unit = "", series, since, until, format = number }
       "g",
       { class: `series s${at % 6}` },
       svg("path", { d: path, "vector-effect": "non-scaling-stroke" }),
-      dots.map(([x, y]) => svg("circle", { cx: x, cy: y, r: 2 })),
+      // round caps of a line without length: a circle would be stretched with the drawing
+      dots.map(([x, y]) => svg("path", { class: "dot", d: `M${x} ${y}h0.01`, "vector-effect": "non-scaling-stroke" })),
     );
   });
   const grid = [0, 0.5, 1].map((part) =>

@@ -32,8 +32,11 @@ function command(name, target, after) {
   });
 }
 
+// the orchestrator is replaced by what keeps it running
+const isOurs = (name) => !name.startsWith("orchestrator");
 const acts = (target, context) =>
-  may("operate", true) && [
+  may("operate", true) &&
+  isOurs(target) && [
     button("Restart", () => command("restart", target, context.after), { "aria-label": `Restart ${target}` }),
     button("Drain", () => command("drain", target, context.after), {
       "aria-label": `Drain ${target}`,
@@ -88,7 +91,7 @@ function all(data, context) {
   const health = live.health;
   if (!health) return el("p", { className: "quiet" }, live.broken || "Asking for the processes…");
   const rows = health.processes;
-  const kinds = [...new Set(rows.map((one) => one.process))];
+  const kinds = [...new Set(rows.map((one) => one.process))].filter(isOurs);
   const exits = (data.history?.slots ?? [])
     .flatMap((one) => one.exits.map((exit) => ({ ...exit, slot: one.slot })))
     .sort((a, b) => b.at.localeCompare(a.at));
@@ -111,6 +114,11 @@ function all(data, context) {
         ["", (one) => acts(nameOf(one), context), "acts"],
       ],
     }),
+    el(
+      "p",
+      { className: "quiet" },
+      "Timeline: low and green is ready; high is amber while it starts or drains, red while it is down, grey where nothing is known or nothing runs.",
+    ),
     kinds.length && may("operate", true)
       ? el(
           "p",
