@@ -164,26 +164,32 @@ function view(data) {
   ];
 }
 
+/** Troubles of processes that lack the database, while it is known to be away: they say nothing new. */
+function consequences(troubles) {
+  if (!troubles.some((one) => one.code === "database_unavailable")) return [];
+  return troubles.filter((one) => one.about === "process" && one.sentence.includes("database"));
+}
+
 function section(title, troubles, health) {
-  if (!troubles.length)
-    return el(
-      "p",
-      { className: "calm" },
-      pill("healthy", "all is well"),
-      " Nothing is wrong",
-      health ? [": messages are accepted and sent. ", quiet(`Seen by ${health.answeredBy}.`)] : ".",
-    );
+  if (!troubles.length) {
+    const said = health ? [": messages are accepted and sent. ", quiet(`Seen by ${health.answeredBy}.`)] : ".";
+    return el("p", { className: "calm" }, pill("healthy", "all is well"), " Nothing is wrong", said);
+  }
+  const follows = consequences(troubles);
+  const count = `(${troubles.length}${health?.troublesLeftOff ? ` and ${health.troublesLeftOff} more` : ""})`;
   return el(
     "section",
     { "aria-label": title },
-    el(
-      "h2",
-      { className: "first" },
-      title,
-      " ",
-      quiet(`(${troubles.length}${health?.troublesLeftOff ? ` and ${health.troublesLeftOff} more` : ""})`),
-    ),
-    el("ul", { className: "troubles" }, troubles.map(troubleCard)),
+    el("h2", { className: "first" }, title, " ", quiet(count)),
+    el("ul", { className: "troubles" }, troubles.filter((one) => !follows.includes(one)).map(troubleCard)),
+    follows.length
+      ? el(
+          "details",
+          {},
+          el("summary", {}, `What follows from it (${follows.length})`),
+          el("ul", { className: "troubles" }, follows.map(troubleCard)),
+        )
+      : null,
   );
 }
 
