@@ -7,8 +7,8 @@ const POLL_MS = 4000;
 const FIRST_WAIT_MS = 300;
 const LONGEST_WAIT_MS = 5000;
 
-/** `health`: of `GET /health/all`, or null. `at`: when something came last (ms). `broken`: why nothing comes; empty: it does. */
-export const live = { health: null, at: 0, broken: "", company: null };
+/** `health`: of `GET /health/all`, or null. `processes`: those of it, or null. `at`: when something came last (ms). `broken`: why nothing comes; empty: it does. */
+export const live = { health: null, processes: null, at: 0, broken: "", company: null };
 const listeners = new Set();
 let stopped = null;
 
@@ -22,6 +22,8 @@ const tell = (what) => listeners.forEach((listener) => listener(what));
 function take(name, data) {
   live.at = Date.now();
   live.broken = "";
+  // the first ones come before health, which takes seconds while PostgreSQL is away
+  if (name === "processes" || name === "health") live.processes = data.processes;
   if (name === "processes" && live.health) live.health = { ...live.health, ...data };
   if (name === "health") live.health = data;
   if (name === "company") live.company = data;
@@ -99,7 +101,7 @@ async function run(signal) {
 export function start() {
   stop();
   stopped = new AbortController();
-  live.health = live.company = null;
+  live.health = live.processes = live.company = null;
   live.at = Date.now();
   live.broken = "";
   run(stopped.signal);

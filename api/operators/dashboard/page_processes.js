@@ -88,9 +88,8 @@ const bar = (history, name, current) => {
 };
 
 function all(data, context) {
-  const health = live.health;
-  if (!health) return el("p", { className: "quiet" }, live.broken || "Asking for the processes…");
-  const rows = health.processes;
+  if (!live.processes) return el("p", { className: "quiet" }, live.broken || "Asking for the processes…");
+  const rows = live.processes;
   const kinds = [...new Set(rows.map((one) => one.process))].filter(isOurs);
   const exits = (data.history?.slots ?? [])
     .flatMap((one) => one.exits.map((exit) => ({ ...exit, slot: one.slot })))
@@ -190,7 +189,7 @@ function logLine(text) {
 
 function one(name, data, context) {
   const { route } = context;
-  const seen = live.health?.processes.find((row) => nameOf(row) === name);
+  const seen = live.processes?.find((row) => nameOf(row) === name);
   const past = data.history?.slots.find((row) => row.slot === name);
   const troubles = (live.health?.troubles ?? []).filter(
     (row) => row.process === name || (seen && row.process === seen.process),
@@ -231,7 +230,7 @@ function one(name, data, context) {
             ["known from", seen.sources.join(", ")],
           ]),
         ]
-      : live.health && name.includes("-")
+      : live.processes && name.includes("-")
         ? el("p", { className: "note" }, "No such process is listed now.")
         : null,
     past
