@@ -206,7 +206,7 @@ def link_lost(scene: Scene) -> None:
     scene.sees("lost its link")
     scene.take("now-link", phone=True)
     scene.go("#/connections/demo/1", "Connection demo 1")
-    scene.tab.until("() => !!document.querySelector('.link img')", "the code is drawn", within_s=SOON_S)
+    scene.tab.until("() => !!document.querySelector('.link img')", "the code is drawn", within_s=2 * SOON_S)
     scene.take("session-link", phone=True)
     scene.scan()
 

@@ -189,9 +189,7 @@ class Tab:
                 "return JSON.stringify({ violations, passes: passes.map((one) => one.id) }); }"
             )
         )
-        assert {"color-contrast", "heading-order", "landmark-one-main"} <= set(found["passes"]), (
-            "axe looked at the page"
-        )
+        assert {"color-contrast", "heading-order"} <= set(found["passes"]), "axe looked at the page"
         return [
             f"{one['id']}: {node['html'][:200]} {node.get('failureSummary', '')[:200]}"
             for one in found["violations"]

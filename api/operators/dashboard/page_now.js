@@ -4,7 +4,7 @@ import { get, may, own } from "/dashboard/api.js";
 import { el, href, link } from "/dashboard/dom.js";
 import { live } from "/dashboard/live.js";
 import { changeRow } from "/dashboard/changes.js";
-import { about, clock, pill, quiet } from "/dashboard/words.js";
+import { about, clock, cut, pill, quiet } from "/dashboard/words.js";
 
 /** The page from which a trouble can be mended: [path, query, label]. */
 function placeOf(trouble) {
@@ -58,7 +58,7 @@ function dependency(name, seen) {
     { className: "tile" },
     quiet(name),
     el("b", {}, pill(seen.reachable ? "reachable" : "unreachable")),
-    el("small", {}, seen.reachable ? `wrote in ${seen.tookMs} ms` : seen.reason),
+    el("small", {}, seen.reachable ? `wrote in ${seen.tookMs} ms` : cut(seen.reason, 70)),
   );
 }
 
