@@ -1291,7 +1291,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "commit-that-rolls-back": Mutation(
         "a commit that PostgreSQL turned into a rollback is an error",
-        (Edit("shared/store/roles.py", " != statements()[_COMMIT]:", ' == "":'),),
+        (Edit("shared/store/roles.py", ' != statements()["commit_transaction"]:', ' == "":'),),
         "tests/store/test_pool.py",
     ),
     "begins-with-the-first-statement": Mutation(
