@@ -99,7 +99,7 @@ def test_no_file_names_a_package_index() -> None:
 def test_each_extra_is_installed_by_script_run_or_belongs_to_no_kind_that_runs() -> None:
     extras = locks.extras()
     collected = {line.removeprefix("bulkhead[").removesuffix("]") for line in extras["all"]}
-    assert set(extras) - collected == {"all", "ai"}
+    assert set(extras) - collected == {"all"}
 
 
 def test_a_source_archive_has_what_operators_read_copy_and_run() -> None:
