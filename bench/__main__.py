@@ -24,6 +24,7 @@ from bench import (
     recovery,
     sessions,
     throughput,
+    turns,
     workers,
 )
 from bench.figures import as_json, draw, show
@@ -36,6 +37,7 @@ COMMANDS: Final = {
     "bystander": bystander,
     "hooks": hooks,
     "compare": compare,
+    "turns": turns,
     "queue": workers,
     "memory": memory,
     "ingress": ingress,

@@ -279,9 +279,9 @@ def running(
     try:
         bulkhead.start()
         kinds = [kind for kind in only.split(",") if kind] or ["recorder", "api", "meta", "webdriver"]
-        # the other kinds start only after the embedded servers (`after` in shared/kinds.py), and hooks only with a
-        # subscriber
-        bulkhead.wait_ready(*[kind for kind in kinds if kind not in ("postgres", "redis", "hooks")])
+        # the other kinds start only after the embedded servers (`after` in shared/kinds.py), hooks only with a
+        # subscriber, and ai only with an assistant
+        bulkhead.wait_ready(*[kind for kind in kinds if kind not in ("postgres", "redis", "hooks", "ai")])
         yield Installation(bulkhead)
     finally:
         try:

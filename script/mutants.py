@@ -43,6 +43,7 @@ _READING: Final = "tests/store/test_reading.py"
 _READING_SQL: Final = "shared/store/queries/reading.sql"
 _CLIENT: Final = "tests/client/test_decisions.py"
 _VERIFYING: Final = "tests/client/test_webhooks.py"
+_TURNS: Final = "tests/ai/test_turns.py"
 _KEYS_SQL: Final = "shared/store/queries/keys.sql"
 _CONVERSATIONS: Final = "migrations/0120.conversations.sql"
 _CONVERSATIONS_SQL: Final = "shared/conversations/queries/conversations.sql"
@@ -2138,6 +2139,90 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "a shadow that sends to real providers gets no copy of a request",
         (Edit("moving/shadow.py", "                if live:\n", "                if False:\n"),),
         "tests/moving/test_shadow.py",
+    ),
+    "turn-state-read-again": Mutation(
+        "an answer is not sent when a human has taken over while it was being written",
+        (Edit("ai/answers.py", "if state is not ConversationState.BOT:", "if state is None:"),),
+        f"{_TURNS}::test_a_human_who_takes_over_while_the_model_thinks_is_not_talked_over",
+    ),
+    "turn-share-of-a-company": Mutation(
+        "one company does not take all turns",
+        (Edit("ai/queries/turns.sql", "WHERE place <= %(each)s ORDER", "WHERE place <= 1000 + %(each)s ORDER"),),
+        f"{_TURNS}::test_many_conversations_of_one_company_leave_room_for_another",
+    ),
+    "turn-reclaim": Mutation(
+        "what a dead process was answering is given back with the proof of its death",
+        (Edit("shared/kinds.py", 'reclaims=("reclaim_turns",)', "reclaims=()"),),
+        "tests/ai/test_rows.py::test_what_a_dead_process_had_in_hand_is_claimed_first",
+    ),
+    "turn-fence": Mutation(
+        "a process whose turn is another's by now asks no model for it",
+        (Edit("ai/runs.py", "        run.fence(transaction)\n        used", "        used"),),
+        "tests/ai/test_rows.py::test_a_lost_turn_asks_no_model",
+    ),
+    "model-budget": Mutation(
+        "money is checked before the call",
+        (
+            Edit(
+                "ai/queries/model_calls.sql",
+                "OR s.spent_micros + s.reserved_micros + excluded.reserved_micros <= %(budget)s",
+                "OR s.spent_micros >= 0",
+            ),
+        ),
+        f"{_TURNS}::test_money_is_checked_before_the_call",
+    ),
+    "model-answers-replayed": Mutation(
+        "what a model has answered is not asked again after a death",
+        (Edit("ai/talking.py", "if iteration < len(answers):", "if iteration < 0:"),),
+        "tests/ai/test_crashes.py::test_a_kill_at_each_point[tool.done]",
+    ),
+    "tool-called-once": Mutation(
+        "a call of a function with effects that may have been carried out is not repeated",
+        (Edit("ai/talking.py", "tool.outside is not None and not tool.is_repeatable:", "False:"),),
+        "tests/ai/test_crashes.py::test_a_kill_at_each_point[tool.called]",
+    ),
+    "model-retries-known": Mutation(
+        "the client library of models repeats nothing by itself",
+        (Edit("shared/llm/provider.py", "max_retries=0,", "max_retries=2,"),),
+        "tests/ai/test_failures.py::test_a_model_that_fails_is_bounded_and_the_customer_gets_an_apology[error]",
+    ),
+    "model-addresses-of-companies": Mutation(
+        "where a company's model is served is decided where the socket is made",
+        (
+            Edit(
+                "shared/llm/provider.py",
+                "ModelPool(Reach.PRIVATE), ModelPool(reach)",
+                "ModelPool(Reach.PRIVATE), ModelPool(Reach.PRIVATE)",
+            ),
+        ),
+        "tests/llm/test_provider.py::test_a_companys_address_is_decided_where_it_is_connected_to",
+    ),
+    "model-key-of-the-installation": Mutation(
+        "the installation's key does not go to an address that a company chose",
+        (
+            Edit(
+                "ai/models.py",
+                'config.base_url.rstrip("/"), own_key, False',
+                'config.base_url.rstrip("/"), own_key or self._key, False',
+            ),
+        ),
+        "tests/ai/test_models.py",
+    ),
+    "redacted-before-it-leaves": Mutation(
+        "customers' numbers and mail addresses do not leave to a model",
+        (Edit("ai/talking.py", "[said[0], *redactor.hide(said[1:])] if config.redacts else said", "said"),),
+        f"{_TURNS}::test_numbers_and_mails_do_not_leave_and_come_back_in_the_answer",
+    ),
+    "history-in-exchanges": Mutation(
+        "a cut of the history parts no call of a tool from its result",
+        (
+            Edit(
+                "ai/context.py",
+                'if message["role"] == "user" and current and current[-1]["role"] != "user":',
+                "if current:",
+            ),
+        ),
+        "tests/ai/test_context.py",
     ),
 }
 

@@ -640,6 +640,85 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         memory_hard_mb=3000,
         oom_score_adj=500,
     ),
+    ProcessKind(
+        name="ai",
+        entry="proc_ai.py",
+        extra="ai",
+        needed="rows",
+        needed_when="ai_needed",
+        after=("postgres", "redis", "recorder"),
+        instances_most=10,
+        admin_offset=80,
+        pool_size=10,
+        settings=("secret_key_id", "whatsapp_web_url", *_DATABASE, *_REDIS, *_MEDIA, *_WORLDS),
+        variables=(
+            Variable(
+                name="OPENAI_API_KEY",
+                default="",
+                secret=True,
+                purpose="Key of the assistant's model, for companies without one of their own.",
+            ),
+            Variable(
+                name="OPENAI_BASE_URL",
+                default="",
+                schemes=("https", "http"),
+                purpose="OpenAI-compatible API of the assistant's model; empty: OpenAI's with a key, or the sandbox's.",
+            ),
+            Variable(
+                name="LLM_MODEL",
+                default="",
+                purpose="Model of companies that name none; empty: the sandbox's with its API, else none.",
+            ),
+            Variable(
+                name="LLM_PRICES",
+                default="",
+                purpose="Prices of further models as JSON: dollars for a million tokens in and out, by name.",
+            ),
+            Variable(name="LLM_CALL_S", default=25.0, low=0.1, high=600, purpose="Time for one call of a model."),
+            Variable(
+                name="AI_TURN_S",
+                default=60.0,
+                low=1,
+                high=600,
+                purpose="Time for one answer; then the customer gets what the company has set for a failure.",
+            ),
+            Variable(
+                name="AI_ITERATIONS",
+                default=5,
+                low=1,
+                high=50,
+                purpose="Calls of the model for one answer, with tools.",
+            ),
+            Variable(
+                name="AI_TURN_TOKENS",
+                default=60_000,
+                low=100,
+                high=10_000_000,
+                purpose="Tokens that one answer may use.",
+            ),
+            Variable(
+                name="AI_TURN_DOLLARS", default=0.25, low=0, high=1000, purpose="US dollars that one answer may cost."
+            ),
+            Variable(name="AI_TURNS", default=32, low=1, high=500, purpose="Answers at once in one process."),
+            Variable(
+                name="AI_COMPANY_TURNS",
+                default=8,
+                low=1,
+                high=500,
+                purpose="Answers at once for one company, all processes.",
+            ),
+        ),
+        secrets=("media_s3_secret", *_SERVERS, *_VAULT),
+        retention=(
+            RetentionRule(table="turns", statement="prune_turns"),
+            RetentionRule(table="model_calls", statement="prune_model_calls"),
+        ),
+        reclaims=("reclaim_turns",),
+        # answers wait for a model, and must not take CPU from the API and the senders
+        nice=5,
+        memory_soft_mb=600,
+        memory_hard_mb=800,
+    ),
 )
 
 _BY_NAME: Final = {kind.name: kind for kind in KINDS}

@@ -93,6 +93,11 @@ class Acceptor:
         """
         return await self._commits.submit(message)
 
+    def hint(self, kind_name: str, row_id: int) -> None:
+        """Hint a row that was committed elsewhere, in another transaction than this class makes."""
+        self._unhinted.setdefault(kind_name, []).append(row_id)
+        self._hintable.set()
+
     async def close(self) -> None:
         """Stop; messages that are still waiting get `StoreUnavailable`."""
         await self._commits.close()

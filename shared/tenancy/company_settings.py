@@ -14,6 +14,7 @@ from shared.fields import Field, FieldsInvalid, wrong_fields
 from shared.states import CompanyState
 from shared.store import companies
 from shared.store.pool import Transaction
+from shared.tenancy.assistant_settings import ASSISTANT, AssistantConfig
 
 _BLANK: Final = "must not be blank"
 _WEIGHTS: Final = (
@@ -124,6 +125,13 @@ SETTINGS: Final = (
         "After which a conversation with the assistant in which the customer wrote nothing is closed; 0: never.",
     ),
     Field(name="ragConfig", kind=dict, title="RagConfig", fields=_RAG, purpose="How documents are cut and searched."),
+    Field(
+        name="assistantConfig",
+        kind=dict,
+        title="AssistantConfig",
+        fields=ASSISTANT,
+        purpose="Which model the assistant asks, what it may cost, and what customers get when there is no answer.",
+    ),
 )
 """The fields, as clients write them."""
 
@@ -134,7 +142,7 @@ class CompanySettings:
 
     Attributes:
         assists: whether there is an assistant. answer_delay_s: seconds. Timeouts of None: never.
-        rag: `ragConfig`, complete.
+        rag: `ragConfig`, complete. assistant: `assistantConfig`.
     """
 
     brand_name: str
@@ -149,6 +157,7 @@ class CompanySettings:
     hands_off: bool
     handoff_keywords: tuple[str, ...]
     rag: Mapping[str, Any]
+    assistant: AssistantConfig
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> CompanySettings:
@@ -167,6 +176,7 @@ class CompanySettings:
             hands_off=full["enableHumanHandoff"],
             handoff_keywords=tuple(full["humanHandoffKeywords"]),
             rag=full["ragConfig"],
+            assistant=AssistantConfig.read(full["assistantConfig"]),
         )
 
 

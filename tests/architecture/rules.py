@@ -29,6 +29,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "shared.conversations": (LEAVES, "shared.channels", "shared.store", "shared.tenancy"),
     # the journal of what comes in, for every channel
     "shared.inbound": (LEAVES, "shared.store", "shared.process", "shared.conversations"),
+    # models behind OpenAI's API
+    "shared.llm": (LEAVES, "shared.media", "shared.http_client", "shared.process"),
     "shared.queues": (LEAVES, "shared.channels", "shared.store", "shared.process"),
     "shared.delivery": (
         LEAVES,
@@ -74,6 +76,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
             "shared.compose",
             "shared.tenancy",
             "shared.rag",
+            "shared.llm",
         ),
     ),
     # the servers and the stand-ins for providers know nothing of the database
@@ -114,6 +117,10 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     # loaded only with AMQP_URL; aio-pika does not pass on all errors of the library below it
     "aio_pika": ("hooks.amqp",),
     "aiormq": ("hooks.amqp",),
+    # the client of models, and the HTTP library below it, of which its transport is ours
+    "openai": ("shared.llm.provider",),
+    "httpx2": ("shared.llm.provider", "shared.llm.transport"),
+    "pydantic": ("ai.tools",),
     "aiohttp": (
         "meta.graph",
         "sandbox.webhooks",
@@ -171,6 +178,8 @@ LONG_TESTS: Mapping[str, str] = {
 
 OF_ONE_KIND = (
     "openai",
+    "httpx2",
+    "pydantic",
     "numpy",
     "httpx",
     "requests",

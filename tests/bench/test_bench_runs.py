@@ -65,6 +65,13 @@ def test_throughput(tmp_path: Path) -> None:
     assert_nothing_lost(figures["outcome in the ledger"])
 
 
+def test_turns(tmp_path: Path) -> None:
+    figures = bench("turns", tmp_path)
+    assert figures["kills"] == 3 and figures["questions"] > 0
+    assert figures["answered once"] == figures["questions"], figures
+    assert figures["money still reserved"] == 0
+
+
 @pytest.mark.long
 def test_latency(tmp_path: Path) -> None:
     for figures in bench("latency", tmp_path).values():

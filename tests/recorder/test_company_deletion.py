@@ -87,6 +87,23 @@ FILL = """
     INSERT INTO chunk_vectors (chunk_id, company_id, document_id, generation, model, dimensions, embedding)
     SELECT id, company_id, document_id, 1, 'm', 1, '{1}' FROM document_chunks WHERE company_id = %(company)s;
     INSERT INTO search_questions (company_id, question, most) VALUES (%(company)s, 'q', 5);
+    INSERT INTO functions (company_id, name, description, url) VALUES (%(company)s, 'f', 'f', 'https://example.com');
+    INSERT INTO model_spend (company_id, month) VALUES (%(company)s, '2026-11-01');
+    WITH asked AS (
+        INSERT INTO model_calls (company_id, run, model, month, reserved_micros)
+        VALUES (%(company)s, 'turn-1', 'm', '2026-11-01', 0) RETURNING id
+    )
+    INSERT INTO tool_calls (company_id, run, model_call_id, position, name, state, digest)
+    SELECT %(company)s, 'turn-1', id, 0, 't', 'done', '' FROM asked;
+    WITH service AS (
+        INSERT INTO services (company_id, name) VALUES (%(company)s, 's') RETURNING id
+    ), slot AS (
+        INSERT INTO slots (company_id, service_id, starts_at, ends_at)
+        SELECT %(company)s, id, now(), now() + interval '1 hour' FROM service RETURNING id, service_id
+    )
+    INSERT INTO bookings (company_id, slot_id, place, state, held_until, customer)
+    SELECT %(company)s, id, int8range(service_id * 8589934592, service_id * 8589934592 + 1), 'held', now(), 'c'
+    FROM slot;
     INSERT INTO environment_seeds (company_id, phone_index, digest, written) VALUES (%(company)s, 0, '', '');
     INSERT INTO events (subject, type, company_id) VALUES ('audit', 'audit.x', %(company)s);
 """

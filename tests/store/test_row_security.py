@@ -42,6 +42,11 @@ TENANT_MAY: Final[Mapping[str, str]] = {
     "hooks": "SELECT, INSERT, UPDATE, DELETE",
     "conversations": "SELECT, UPDATE, DELETE",
     "turns": "SELECT, UPDATE",
+    "functions": "SELECT, INSERT, UPDATE, DELETE",
+    "services": "SELECT, INSERT, UPDATE, DELETE",
+    "slots": "SELECT, INSERT, UPDATE, DELETE",
+    "bookings": "SELECT",
+    "model_spend": "SELECT",
     "events": "SELECT, INSERT",
     "events_messages": "SELECT, INSERT",
     "events_others": "SELECT, INSERT",
@@ -86,6 +91,9 @@ RUNTIME_ONLY: Final = frozenset(
         "page_positions",
         "environment_seeds",
         "limit_buckets",
+        # what models and tools were asked in an answer that is being made
+        "model_calls",
+        "tool_calls",
         # of the installation
         "alerts",
         "alert_silences",

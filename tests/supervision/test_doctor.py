@@ -95,6 +95,7 @@ def patient(home: Path, servers: Servers, doctored_database: tuple[str, str], re
             database_pool_webdriver_max=2,
             database_pool_recorder_max=2,
             database_pool_hooks_max=2,
+            database_pool_ai_max=2,
         )
         yield made
 

@@ -66,6 +66,7 @@ def test_everything_is_completed_for_a_newcomer(home: Path) -> None:
         "redis": 1,
         "hooks": 1,
         "index": 1,
+        "ai": 1,
     }
     assert load(to_environ(settings)) == settings
 

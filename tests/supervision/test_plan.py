@@ -38,7 +38,7 @@ def test_the_registry_is_sound_and_stops_in_the_reverse_order() -> None:
     check(KINDS)
     order = start_order(KINDS)
     assert all(order.index(before) < order.index(row.name) for row in KINDS for before in row.after)
-    assert followers(KINDS, "postgres") == {"recorder", "api", "meta", "webdriver", "hooks", "index"}
+    assert followers(KINDS, "postgres") == {"recorder", "api", "meta", "webdriver", "hooks", "index", "ai"}
     assert followers(KINDS, "api") == frozenset()
 
 
@@ -56,6 +56,7 @@ def test_what_runs_follows_from_the_settings() -> None:
         "redis": 0,
         "hooks": 1,
         "index": 1,
+        "ai": 1,
     }
     only = desired_slots(KINDS, Settings(only="api"))
     assert only == {
@@ -68,6 +69,7 @@ def test_what_runs_follows_from_the_settings() -> None:
         "redis": 1,
         "hooks": 0,
         "index": 0,
+        "ai": 0,
     }
     with pytest.raises(KindUnknown, match="apo"):
         desired_slots(KINDS, Settings(only="apo"))

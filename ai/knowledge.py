@@ -1,0 +1,37 @@
+"""What a company's documents say about a question, and how long it takes to find it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ai.runs import AnswerRun
+from shared.clock import monotonic
+from shared.process.metrics import Metrics
+from shared.rag.embedding import Embedder
+from shared.rag.passages import Passage, RagConfig, retrieve
+from shared.store.store import Store
+
+
+class DocumentLibrarian:
+    """Finds passages (`ai.steps.Librarian`).
+
+    Args:
+        embedder: None: words alone are searched.
+    """
+
+    def __init__(self, store: Store, embedder: Embedder | None, metrics: Metrics) -> None:
+        self._store, self._embedder = store, embedder
+        self._seconds = metrics.histogram("retrieval_seconds", "Time to find passages for a question.")
+        self._found = metrics.counter(
+            "retrievals", "Searches for passages; empty: nothing was similar enough.", ("outcome", "legs")
+        )
+
+    async def find(self, run: AnswerRun, question: str) -> Sequence[Passage]:
+        """Return the passages that answer a question. Raises `StoreUnavailable`."""
+        began = monotonic()
+        found = await retrieve(
+            self._store, run.company_id, question, rag=RagConfig.of(run.settings), embedder=self._embedder
+        )
+        self._seconds.labels().observe(monotonic() - began)
+        self._found.labels("found" if found.passages else "empty", "+".join(found.legs)).inc()
+        return found.passages

@@ -1,0 +1,75 @@
+"""Claims, fences and reclaims of turns against the database, without any process."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ai import rows
+from ai.rows import AssistantTurn, TurnLost
+from ai.runs import AnswerRun, Caps, RunSpending
+from shared.delivery.reclaim import reclaim
+from shared.llm.asking import ModelMetrics
+from shared.llm.prices import PRICES
+from shared.llm.questions import ModelTarget, Question
+from shared.process.metrics import Metrics
+from shared.tenancy.company_settings import CompanySettings
+from tests.ai.env import AiEnv
+from tests.store.env import query, side_by_side
+
+_CHAT = "15550100200"
+_CAPS = Caps(iterations=5, tokens=1000, micros=1_000_000, wall_s=60)
+
+
+def _claim(ai: AiEnv, incarnation: str) -> list[AssistantTurn]:
+    return ai.store.store.run(rows.claim, incarnation=incarnation, most=10, each=10)
+
+
+def test_two_processes_never_have_one_turn(ai: AiEnv) -> None:
+    for number in range(20):
+        ai.write(f"1555010{number:04}", "hello")
+    both = side_by_side(lambda: _claim(ai, "ai-0.a"), lambda: _claim(ai, "ai-1.b"))
+    ids = [turn.id for found in both for turn in found]
+    assert len(ids) == len(set(ids))
+
+
+def test_what_a_dead_process_had_in_hand_is_claimed_first(ai: AiEnv, tmp_path: Path) -> None:
+    ai.write(_CHAT, "hello")
+    (turn,) = _claim(ai, "ai-0.a")
+    # the next turn of the conversation is open meanwhile, and waits
+    ai.write(_CHAT, "are you there?")
+    assert not _claim(ai, "ai-1.b")
+    ai.store.store.run(reclaim, tmp_path, "ai-0.a", why="test")
+    (again,) = _claim(ai, "ai-1.b")
+    assert (again.id, again.attempts) == (turn.id, 2)
+    ai.store.store.run(rows.end, again, incarnation="ai-1.b", state="answered")
+    (following,) = _claim(ai, "ai-1.b")
+    assert following.id > turn.id
+
+
+def test_a_lost_turn_asks_no_model(ai: AiEnv) -> None:
+    ai.write(_CHAT, "hello")
+    (turn,) = _claim(ai, "ai-0.a")
+    run = AnswerRun(
+        company_id="acme",
+        name=turn.run,
+        turn_id=turn.id,
+        settings=CompanySettings.read({}),
+        fence=lambda transaction: rows.hold(transaction, turn.id, incarnation="ai-0.a"),
+    )
+    spending = RunSpending(ai.store.store, run, _CAPS, PRICES, ModelMetrics(Metrics()))
+    target = ModelTarget(model="gpt-4o", base_url="http://model.test", key="", is_ours=True)
+    question = Question(company_id="acme", messages=[{"role": "user", "content": "hello"}], most_tokens=100)
+    number = asyncio.run(spending.reserve(target, question))
+    assert ai.spent()["reserved"] > 0
+    query(ai.store.url, "UPDATE turns SET incarnation_id = 'ai-1.b'")
+    with pytest.raises(TurnLost):
+        asyncio.run(spending.reserve(target, question))
+    # what it had asked for is settled once, by the first that comes
+    ai.store.store.run(rows.settle_lost, "acme", turn.run, turn_id=turn.id)
+    with pytest.raises(TurnLost):
+        asyncio.run(spending.settle(number, None, None, 1.0))
+    spent = ai.spent()
+    assert spent["reserved"] == 0 and spent["calls"] == 1 and spent["spent"] > 0
