@@ -11,6 +11,9 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.answers.appointments import AppointmentOperations
+from api.answers.functions import FunctionOperations
+from api.answers.process_message import ProcessMessageOperations
 from api.connections.connection_tasks import ConnectionTaskOperations
 from api.connections.connections import ConnectionOperations
 from api.connections.credentials import Credentials
@@ -176,6 +179,9 @@ def build_app(
         FeedOperations(directory, child.store, tail),
         HookOperations(directory, child.store, vault),
         tasks,
+        ProcessMessageOperations(directory, child.store, tasks),
+        FunctionOperations(directory, child.store),
+        AppointmentOperations(directory, child.store),
         AlertOperations(child.store),
         FigureOperations(child.settings.bulkhead_home),
         health,

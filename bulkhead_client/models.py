@@ -36,6 +36,9 @@ AnyMessageStatus = Literal[
 ]
 
 
+AssistantFailure = Literal["handoff", "apology", "silence"]
+
+
 class Capability(TypedDict):
     """`Capability` of the OpenAPI document."""
 
@@ -161,6 +164,25 @@ class CompanySettings(TypedDict):
     waitingLimitMinutes: int
     conversationTimeoutMinutes: int
     ragConfig: CompanySettingsRagConfig
+    assistantConfig: CompanySettingsAssistantConfig
+
+
+class CompanySettingsAssistantConfig(TypedDict):
+    """`CompanySettingsAssistantConfig` of the OpenAPI document."""
+
+    model: str
+    fallbackModels: list[str]
+    baseUrl: str
+    prompt: str
+    maxTokens: int
+    temperature: float
+    historyMessages: int
+    monthlyBudget: float
+    onFailure: AssistantFailure
+    apology: str
+    handoffText: str
+    redact: bool
+    functionHosts: list[str]
 
 
 class CompanySettingsRagConfig(TypedDict):

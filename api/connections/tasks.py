@@ -99,12 +99,22 @@ class TaskOperations:
         """
         # RFC 7240: the header may occur several times, each with several preferences
         preferences = [one.strip().lower() for value in request.headers.getlist("prefer") for one in value.split(",")]
-        row = await self._until_ended(
+        row = await self.ended(
             company_id,
             task_id,
             # `wait` with `respond-async` means: wait that long, then answer 202 (RFC 7240 4.3)
             read_wait_s(request.headers) or (0 if "respond-async" in preferences else WAIT_S),
         )
+        location = {"Location": f"/api/v2/tasks/{company_id}/{task_id}"}
+        return JSONResponse(task_json(row), status_code=200 if row["state"] == "done" else 202, headers=location)
+
+    async def ended(self, company_id: str, task_id: int, wait_s: float) -> Row:
+        """Return a task when it has ended, or as it is after `wait_s` seconds.
+
+        Raises:
+            Problem: it failed.
+        """
+        row = await self._until_ended(company_id, task_id, wait_s)
         if row["state"] == "failed":
             raise Problem(
                 # a code that is not in the table comes from a newer version, while the processes are replaced
@@ -113,8 +123,7 @@ class TaskOperations:
                 taskId=str(task_id),
                 **(row["result"] or {}),
             )
-        location = {"Location": f"/api/v2/tasks/{company_id}/{task_id}"}
-        return JSONResponse(task_json(row), status_code=200 if row["state"] == "done" else 202, headers=location)
+        return row
 
     async def _until_ended(self, company_id: str, task_id: int, wait_s: float) -> Row:
         by = monotonic() + wait_s

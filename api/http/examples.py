@@ -75,6 +75,17 @@ _CONNECTION: Final = {
     "observedAt": _AT,
     "capabilities": {"text": {"supported": True, "limits": {"characters": 65536}}},
 }
+_FUNCTION: Final = {
+    "name": "order_status",
+    "description": "Looks up where an order is.",
+    "parameters": [{"name": "order_number", "type": "string", "required": True}],
+    "url": "https://shop.example.com/functions/order-status",
+    "hasEffects": False,
+    "secret": None,
+    "createdAt": _AT,
+    "updatedAt": _AT,
+}
+_SERVICE: Final = {"id": "1", "name": "Haircut", "freeSlots": 4, "createdAt": _AT}
 _COMPANY: Final = {
     "companyId": "demo",
     "name": "Demo",
@@ -605,6 +616,31 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "legs": ["keyword", "vector"],
         "why": None,
     },
+    "ProcessedMessage": {
+        "success": True,
+        "response": {"content": "Returns are accepted within 30 days. (Source: terms.pdf, page 3)", "toolCalls": []},
+    },
+    "Function": _FUNCTION,
+    "Functions": {"companyId": "demo", "functions": [_FUNCTION]},
+    "Service": _SERVICE,
+    "Services": {"companyId": "demo", "services": [_SERVICE]},
+    "Slots": {"serviceId": "1", "slots": [{"id": "12", "startsAt": _AT, "endsAt": _AT}]},
+    "Bookings": {
+        "bookings": [
+            {
+                "id": "5",
+                "service": "Haircut",
+                "slotId": "12",
+                "startsAt": _AT,
+                "endsAt": _AT,
+                "state": "confirmed",
+                "heldUntil": _AT,
+                "chatId": "15550100200",
+                "createdAt": _AT,
+            }
+        ],
+        "next": None,
+    },
     "Task": {
         "id": "7",
         "operation": "test_connection",
@@ -632,6 +668,7 @@ PARAMETER_EXAMPLES: Final[Mapping[str, Any]] = {
     "contactId": "p17",
     "conversationId": "12",
     "taskId": "7",
+    "serviceId": "1",
     "name": "parcel_sent",
     "rawEventId": "17",
     "process": "meta",

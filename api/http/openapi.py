@@ -30,11 +30,12 @@ _PURPOSES: Final = {
     "silenceId": "Id of the silence.",
     "exportId": "Id of the export, from the task that made it.",
     "documentId": "A document, as its upload or the list named it.",
+    "serviceId": "Id of the service.",
     "taskId": "Id of the task, from the `Location` header of the answer that began it.",
-    "name": "Name of the template, or of the secret.",
     "process": "A process kind, or where a single process is meant its slot (`meta-0`).",
     "file": "Name of the file.",
     "rawEventId": "Id of the raw event.",
+    "name": "Name of the template, the secret or the function.",
     "sha256": "The file's SHA-256 in lower hex.",
 }
 # 18 digits fit PostgreSQL's bigint, whatever they are
@@ -49,6 +50,7 @@ _FORMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "hookId": _ID,
     "silenceId": _ID,
     "rawEventId": _ID,
+    "serviceId": _ID,
     "phoneIndex": {"type": "integer", "minimum": 0, "maximum": 9999},
     "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 }

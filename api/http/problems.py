@@ -101,6 +101,16 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Task not found",
         remedy="Use the path in the `Location` header of the response that created it; tasks are kept for 7 days.",
     ),
+    "function_unknown": ProblemType(
+        status=404,
+        title="Function not found",
+        remedy="GET /api/v2/companies/{companyId}/functions lists the names.",
+    ),
+    "service_unknown": ProblemType(
+        status=404,
+        title="Service not found",
+        remedy="GET /api/v2/companies/{companyId}/services lists them.",
+    ),
     "template_unknown": ProblemType(
         status=404,
         title="Template not found",
@@ -221,6 +231,12 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
     ),
     "too_many_secrets": ProblemType(
         status=409, title="Company has too many secrets", remedy="Remove those that nothing uses any more."
+    ),
+    "too_many_functions": ProblemType(
+        status=409, title="Company has too many functions", remedy="Remove those that the assistant does not need."
+    ),
+    "too_many_services": ProblemType(
+        status=409, title="Company has too many services", remedy="Use one service for several kinds of appointments."
     ),
     "company_exists": ProblemType(
         status=409, title="Company already exists", remedy="Use it, or choose another `companyId`."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, get_args
 
+from api.http.answer_schemas import ANSWER_SCHEMAS
 from api.http.company_schemas import COMPANY_SCHEMAS
 from api.http.conversation_schemas import CONVERSATION_SCHEMAS
 from api.http.key_schemas import KEY_SCHEMAS
@@ -114,6 +115,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
     **COMPANY_SCHEMAS,
     **CONVERSATION_SCHEMAS,
     **KNOWLEDGE_SCHEMAS,
+    **ANSWER_SCHEMAS,
     **KEY_SCHEMAS,
     **PROBLEM_SCHEMAS,
     **PROCESS_SCHEMAS,

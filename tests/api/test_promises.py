@@ -31,7 +31,7 @@ QUICK = settings(
 )
 OF_THE_DAY: Final = {"internal_error"}
 """Problems that cannot be provoked from outside."""
-NOT_FUZZED: Final = re.compile(r"/api/v2/(connections|signup|templates|sessions|tasks)\b")
+NOT_FUZZED: Final = re.compile(r"/api/(v2/(connections|signup|templates|sessions|tasks)|v1/ai)\b")
 """Operations that would change the environment of other tests, or wait for processes that are not here; they
 have tests of their own.
 """

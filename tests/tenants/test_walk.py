@@ -41,6 +41,7 @@ class Walked:
             hookId=999_999,
             silenceId=999_999,
             rawEventId=999_999,
+            serviceId=999_999,
             exportId=999_999,
             contactId="p999999",
             conversationId=999_999,

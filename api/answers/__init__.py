@@ -1,0 +1,1 @@
+"""The assistant: questions to it, the functions that it may call, and appointments."""
