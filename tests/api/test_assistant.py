@@ -110,8 +110,24 @@ def test_functions_are_defined_listed_and_removed(api_env: ApiEnv) -> None:
     listed = api_env.call("GET", FUNCTIONS).json()["functions"]
     assert [one["name"] for one in listed] == ["order_status"]
     assert api_env.call("DELETE", f"{FUNCTIONS}/order_status").status_code == 200
-    assert api_env.call("DELETE", f"{FUNCTIONS}/order_status").status_code == 404
+    gone = api_env.call("DELETE", f"{FUNCTIONS}/order_status")
+    assert problem(gone)["type"].endswith("function_unknown")
     assert api_env.call("PUT", f"{FUNCTIONS}/9lives", json=FUNCTION).status_code == 404
+
+
+def test_a_company_has_no_more_functions_and_services_than_a_model_reads(api_env: ApiEnv) -> None:
+    api_env.sql(
+        "INSERT INTO functions (company_id, name, description, url) "
+        "SELECT 'beta', 'f' || n, 'f', 'https://example.com' FROM generate_series(1, 30) n"
+    )
+    api_env.sql("INSERT INTO services (company_id, name) SELECT 'beta', 's' || n FROM generate_series(1, 100) n")
+    beta = "/api/v2/companies/beta"
+    # one that is there already may be changed
+    assert api_env.call("PUT", f"{beta}/functions/f1", json=FUNCTION).status_code == 200
+    refused = api_env.call("PUT", f"{beta}/functions/another", json=FUNCTION)
+    assert problem(refused)["type"].endswith("too_many_functions")
+    refused = api_env.call("POST", f"{beta}/services", json={"name": "another"})
+    assert problem(refused)["type"].endswith("too_many_services")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +152,7 @@ def test_services_and_their_slots(api_env: ApiEnv) -> None:
     assert [slot["startsAt"] for slot in slots] == ["2100-12-24T09:00:00.000Z", "2100-12-24T09:30:00.000Z"]
     assert api_env.call("POST", f"{SERVICES}/{service['id']}/slots", json=times).json()["slots"] == []
     assert api_env.call("GET", SERVICES).json()["services"][0]["freeSlots"] == 2
-    assert api_env.call("POST", f"{SERVICES}/999999/slots", json=times).status_code == 404
+    assert problem(api_env.call("POST", f"{SERVICES}/999999/slots", json=times))["type"].endswith("service_unknown")
     wrong = api_env.call("POST", f"{SERVICES}/{service['id']}/slots", json={"startsAt": ["tomorrow"]})
     assert problem(wrong)["errors"][0]["pointer"] == "/startsAt/0"
     assert api_env.call("GET", "/api/v2/companies/alpha/bookings").json() == {"bookings": [], "next": None}

@@ -197,6 +197,9 @@ def test_whatever_the_document_calls_right_is_answered(
             phoneIndex=1,
             keyId=1,
             hookId=1,
+            conversationId=1,
+            documentId=1,
+            serviceId=1,
             name="fuzzed",
         )
         answer = api_env.call(
