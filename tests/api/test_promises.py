@@ -193,7 +193,6 @@ def test_whatever_the_document_calls_right_is_answered(
             chatId=CHAT,
             messageId=1,
             contactId=CHAT,
-            conversationId=1,
             phoneIndex=1,
             keyId=1,
             hookId=1,

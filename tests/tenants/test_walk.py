@@ -42,7 +42,6 @@ class Walked:
             silenceId=999_999,
             rawEventId=999_999,
             serviceId=999_999,
-            documentId=999_999,
             exportId=999_999,
             contactId="p999999",
             conversationId=999_999,
