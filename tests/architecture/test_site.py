@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from shared.alert_rules import ALERT_RULES
 from tests.support import environment
 
 
+@pytest.mark.timeout(300)
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     target = tmp_path / "site"
     program = (
@@ -20,7 +23,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
         cwd=environment.REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr
