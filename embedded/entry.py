@@ -80,7 +80,7 @@ def run_server(kind: str, prepare: Prepare) -> int:
     # SIGUSR1 shows where a wrapper stands. This process has one thread, so walking the frames from C is safe here.
     faulthandler.register(signal.SIGUSR1)
     try:
-        line = Supervised.from_environment(identity, settings.bulkhead_home, host=settings.bulkhead_host)
+        line = Supervised.from_environment(identity, settings.bulkhead_home, host=settings.host)
     # An earlier wrapper, or a process of its server, still lives: two servers must not work on one data directory.
     except SlotTaken as taken:
         log.error("slot_taken", slot=identity.slot, reason=str(taken))

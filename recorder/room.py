@@ -111,7 +111,7 @@ class RecorderService:
             child.store,
             child.metrics,
             child.settings.bulkhead_home,
-            host=child.settings.bulkhead_host,
+            host=child.settings.host,
             factor=float(child.settings.own("ALERT_TIME_FACTOR")),
         )
         self._storage = open_storage(child.settings)
@@ -282,7 +282,7 @@ class RecorderService:
 
     async def _reclaim_proved_dead(self) -> None:
         """Reclaim rows whose claim by a dead incarnation was committed after its reclaim."""
-        for incarnation in await self._store.call(processes.proved_dead, self._settings.bulkhead_host):
+        for incarnation in await self._store.call(processes.proved_dead, self._settings.host):
             await self._reclaim(incarnation, "slot_free")
 
     async def _reclaim_silent(self) -> None:
@@ -297,7 +297,7 @@ class RecorderService:
 
     def _lives_here(self, life: SilentLife) -> bool:
         """Whether a life holds the lock of its slot in this home."""
-        if life.host != self._settings.bulkhead_host or not life.slot:
+        if life.host != self._settings.host or not life.slot:
             return False
         path = runtime.slot_lock_file(self._settings.bulkhead_home, life.slot)
         holder = read_holder(path)
@@ -354,7 +354,7 @@ class RecorderService:
                 memory_mb=float(snapshot.get("memory_mb", 0.0)),
                 connections=0,
                 pid=int(snapshot.get("pid", 0)),
-                host=self._settings.bulkhead_host,
+                host=self._settings.host,
                 incarnation=str(snapshot.get("boot", "")),
                 lease_s=BEATS * self._settings.heartbeat_s,
                 home_id=self._child.heartbeat.home_id,

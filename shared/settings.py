@@ -308,6 +308,11 @@ class Settings:
                 else f"no setting {name!r}"
             )
 
+    @property
+    def host(self) -> str:
+        """Name of this host among those that share one PostgreSQL."""
+        return self.bulkhead_host or socket.gethostname()
+
     def path(self, *parts: str) -> Path:
         """Return a path below BULKHEAD_HOME, absolute."""
         return self.bulkhead_home.joinpath(*parts)
@@ -433,7 +438,6 @@ def load(environ: Mapping[str, str] | None = None, rows: Sequence[ProcessKind] =
         raise SettingsInvalid(reader.problems)
     kinds = tuple(replace(row, needed="always") if own.get(row.needed_by) else row for row in kinds)
     # absolute from here on: children must not depend on the working directory of the shell that started the program
-    values["bulkhead_host"] = values.get("bulkhead_host") or socket.gethostname()
     settings = Settings(**values, bulkhead_home=home.expanduser().absolute(), kinds=kinds, values=own)
     # a child sees only some of the settings; its orchestrator has checked what they must fulfil together
     if not environ.get(_CHILD_FIELDS["process_incarnation"].name) and (
@@ -457,9 +461,9 @@ def _rules(settings: Settings) -> list[str]:
             f"BULKHEAD_HOME is {len(os.fsencode(home))} bytes long; at most {_HOME_MOST} leave room for PostgreSQL's "
             f"files"
         )
-    if not _HOST.fullmatch(settings.bulkhead_host):
+    if not _HOST.fullmatch(settings.host):
         problems.append(
-            f"BULKHEAD_HOST={settings.bulkhead_host!r} (by default the machine's host name) is not 1 to 63 letters, "
+            f"BULKHEAD_HOST={settings.host!r} (by default the machine's host name) is not 1 to 63 letters, "
             f"digits, dots, - and _; set another"
         )
     if 0 < len(settings.api_key) < _API_KEY_LEAST:

@@ -147,7 +147,7 @@ class Supervisor:
         self._event_journal = EventJournal(JournalWriter(self._home, self._boot))
         self._children = Children(
             home=self._home,
-            host=self._configuration.settings.bulkhead_host,
+            host=self._configuration.settings.host,
             entries=self._entries,
             trees=self._trees,
             logs=self._logs,

@@ -92,7 +92,7 @@ class InstallationObserver:
         self._child, self._dependencies, self._clock = child, dependencies, clock
         self._status_file = runtime.status_file(child.settings.bulkhead_home)
         # the name in heartbeat rows, by which rows of this host are recognised
-        self._host = child.settings.bulkhead_host
+        self._host = child.settings.host
         self._worlds = worlds(child.settings)
         self._senders = tuple(row.name for row in child.settings.kinds if row.in_flight)
         self._last: InstallationHealth | None = None

@@ -86,7 +86,7 @@ class Consumer:
             lease_covers=child.heartbeat.lease.covers,
         )
         self._pacer = Pacer(child.store, settings, kind=kind.name)
-        self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name, host=settings.bulkhead_host)
+        self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name, host=settings.host)
         # the settings table allows just these words
         policy: Policy = settings.in_doubt_policy  # type: ignore[assignment]
         self._reconciler = Reconciler(
@@ -95,7 +95,7 @@ class Consumer:
             child.metrics,
             kind=kind.name,
             incarnation=incarnation,
-            host=settings.bulkhead_host,
+            host=settings.host,
             policy=policy,
             window_s=settings.in_doubt_window_s,
             attempts=settings.send_attempts,

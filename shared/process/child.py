@@ -99,7 +99,7 @@ def run_child(kind_name: str, open_service: OpenService) -> int:
     )
     try:
         supervised = Supervised.from_environment(
-            identity, settings.bulkhead_home, settings.bind_address, host=settings.bulkhead_host
+            identity, settings.bulkhead_home, settings.bind_address, host=settings.host
         )
     # Before anything that other processes can see was done: the holder of the slot is not disturbed.
     except SlotTaken as error:
@@ -201,7 +201,7 @@ class _Life:
             store,
             self._identity,
             metrics,
-            host=self._settings.bulkhead_host,
+            host=self._settings.host,
             interval_s=self._settings.heartbeat_s,
             send_s=self._kind.send_s,
             status=self._state,

@@ -80,7 +80,7 @@ def child_without_slot(kind: ProcessKind, settings: Settings, identity: ChildEnv
             store,
             identity,
             metrics,
-            host=settings.bulkhead_host,
+            host=settings.host,
             interval_s=settings.heartbeat_s,
             status=lambda: "",
         ),

@@ -75,7 +75,7 @@ class StartChecks:
         # files, possibly on a disk of another machine
         heartbeat.home_id = await asyncio.to_thread(place.home_id, settings.bulkhead_home)
         heartbeat.shared_facts = await asyncio.to_thread(place.shared_facts, settings)
-        own = HostPlace(host=settings.bulkhead_host, home_id=heartbeat.home_id, shared_facts=heartbeat.shared_facts)
+        own = HostPlace(host=settings.host, home_id=heartbeat.home_id, shared_facts=heartbeat.shared_facts)
         waited = False
 
         def wait(left_s: float) -> None:

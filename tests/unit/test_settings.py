@@ -240,6 +240,7 @@ BOUND_TO_OTHERS = (
     "crash_points",
     "api_key",
     "company_id",
+    "bulkhead_host",
     "bulkhead_home",
     "media_storage",
     "media_s3_key_id",
