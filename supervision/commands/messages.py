@@ -36,7 +36,7 @@ def command() -> None:
 @click.option("--direction", type=click.Choice(("in", "out")), default=None, help="Only received or sent ones.")
 @click.option("--type", "type", default="", metavar="TYPE", help="Only this type, for example image.")
 @click.option(
-    "--status", default="", metavar="STATUS", help="Only in this state: queued, failed, in_doubt, received, …"
+    "--state", "status", default="", metavar="STATE", help="Only in this state: queued, failed, in_doubt, received, …"
 )
 @click.option("--since", type=INSTANT, default=None, metavar="WHEN", help="Only since then: 30m, 2h, or an instant.")
 @click.option("--until", type=INSTANT, default=None, metavar="WHEN", help="Only before then.")

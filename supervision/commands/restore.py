@@ -73,7 +73,7 @@ def command(context: Context, file: Path, without_key: bool) -> int:
     if done["paused"]:
         screen.warn(
             f"{done['paused']} connections are paused: what waits there may have been sent after the backup. Look "
-            "(bulkhead messages search --company all --status queued), then: bulkhead connections resume"
+            "(bulkhead messages search --company all --state queued), then: bulkhead connections resume"
         )
     if done["mediaElsewhere"]:
         screen.warn("Files of messages were in S3 (MEDIA_STORAGE); set the same bucket.")

@@ -410,6 +410,6 @@ def test_without_useradd_the_server_shares_a_system_user_and_logs_it(
 
 
 def test_missing_wheel_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    monkeypatch.setattr(postgres, "find_spec", lambda _: None)
+    monkeypatch.setattr(addresses, "find_spec", lambda _: None)
     with pytest.raises(ServerUnusable, match="DATABASE_URL"):
         postgres.open_cluster(Settings(bulkhead_home=home), {})

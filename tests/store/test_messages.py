@@ -231,7 +231,7 @@ class TestClaim:
             """CREATE FUNCTION wait_here(state text) RETURNS text LANGUAGE plpgsql AS
                $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN state; END $$;
                CREATE VIEW waiting_configs AS
-                   SELECT id, company_id, wait_here(status) AS status, connection_type, account_id
+                   SELECT id, company_id, wait_here(status) AS status, connection_type, account_id, session_host
                    FROM phone_configs;
                GRANT SELECT ON waiting_configs TO PUBLIC;""",
         )

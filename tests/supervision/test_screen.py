@@ -81,7 +81,12 @@ class TerminalProgram:
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self.process = subprocess.Popen(
             [sys.executable, str(PROGRAM), *words],
-            env=environment.clean(**{**env.variables, "TERM": "xterm", **variables}),
+            # the terminal has a size, and the variables of another one would count more
+            env={
+                name: value
+                for name, value in environment.clean(**{**env.variables, "TERM": "xterm", **variables}).items()
+                if name not in ("COLUMNS", "LINES")
+            },
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
