@@ -30,7 +30,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     index = (target / "searchindex.js").read_text()
     assert all(word in index for word in ("quarantin", "webhook", "backup"))
     assert all((target / "docs" / "runbook" / f"{rule.name}.html").exists() for rule in ALERT_RULES)
-    assert (target / "docs" / "pictures" / "dashboard.png").exists()
+    assert (target / "docs" / "pictures" / "now-killed.png").exists()
     # nothing is loaded from elsewhere: it works from a disk without a network
     page = (target / "docs" / "index.html").read_text()
     assert 'src="http' not in page
