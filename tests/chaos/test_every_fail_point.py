@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 from chaos.installation import ChaosInstallation
@@ -177,9 +179,11 @@ async def has_in_hand(installation: ChaosInstallation, slot: str) -> bool:
                  AND incarnation LIKE %(slot)s || '.%%' AND claimed_at > now() - interval '1 s'"""
     by = monotonic() + patience_s(10.0)
     while left(by) > 0:
-        (found,) = await asyncio.to_thread(query, installation.settings.database_url, claimed, slot=slot)
-        if found["rows"]:
-            return True
+        # the database is one of those that die
+        with suppress(psycopg2.OperationalError):
+            (found,) = await asyncio.to_thread(query, installation.settings.database_url, claimed, slot=slot)
+            if found["rows"]:
+                return True
         await asyncio.sleep(0.05)
     return False
 
