@@ -18,7 +18,7 @@ from tests.store.env import StoreEnv, query
 from tests.support.waiting import eventually
 
 _CHAT = "15550100200"
-_POINTS = sorted(name for name in FAIL_POINTS if name.startswith(("turn.", "tool.")))
+OF_TURNS = sorted(name for name in FAIL_POINTS if name.startswith(("turn.", "tool.")))
 
 
 class Shop:
@@ -79,7 +79,7 @@ def _prepare(ai: AiEnv, shop: Shop) -> None:
     ai.behave("answer", text="Done.", count=None)
 
 
-@pytest.mark.parametrize("point", _POINTS)
+@pytest.mark.parametrize("point", OF_TURNS)
 def test_a_kill_at_each_point(home: Path, env: StoreEnv, model: SandboxEnv, shop: Shop, point: str) -> None:
     ai = AiEnv(home, env, model, crash_points=f"ai:{point}=kill@1", media_fetch_private="on")
     _prepare(ai, shop)

@@ -21,6 +21,7 @@ from chaos.report import table
 from chaos.run import Run, crash_points_of
 from shared.clock import left, monotonic
 from shared.fail_points import FAIL_POINTS
+from tests.ai.test_crashes import OF_TURNS
 from tests.chaos.env import BROWSER, ChaosEnv, DyingEnv, open_env
 from tests.hooks.test_fail_points import OF_HOOKS
 from tests.index.test_program import OF_INDEX
@@ -111,7 +112,7 @@ def _armed(point: str) -> str:
 
 
 def test_the_table_has_every_point() -> None:
-    elsewhere = {*OF_ORCHESTRATOR, *OF_HOOKS, *OF_INDEX, *OF_DELETION, *OF_IMPORT}
+    elsewhere = {*OF_ORCHESTRATOR, *OF_HOOKS, *OF_INDEX, *OF_TURNS, *OF_DELETION, *OF_IMPORT}
     assert {name for names in WHERE.values() for name in names} | elsewhere == set(FAIL_POINTS)
 
 
