@@ -1141,7 +1141,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "what waited at the time of a backup is not sent again without a human",
         (
             Edit(
-                "shared/store/queries/dumps.sql",
+                "shared/store/dumps.sql",
                 "WHERE status = 'active';",
                 "WHERE status = 'active' AND false;",
             ),

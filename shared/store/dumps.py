@@ -18,8 +18,10 @@ import psycopg2
 from psycopg2 import extensions
 
 from shared.errors import BulkheadError, StoreUnavailable
-from shared.store.statements import statements
+from shared.store.statements import parse
 
+_SQL: Final = parse(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"), "dumps.sql")
+"""Statements that only the owner of the tables runs."""
 _MAJOR: Final = re.compile(r"\b(\d+)(?:\.\d+)*\b")
 _LEFT_OUT: Final = ("POLICY", "ROW SECURITY")
 """Entries that name roles: policies, which the migrations make for the roles of this server."""
@@ -82,25 +84,25 @@ def finish_load(database_url: str, *, position: int, reason: str) -> int:
         How many connections were paused.
     """
     with closing(_connected(database_url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statements()["forget_row_security"])
-        cursor.execute(statements()["continue_event_positions"], {"last": position})
-        cursor.execute(statements()["pause_restored_connections"], {"reason": reason})
+        cursor.execute(_SQL["forget_row_security"])
+        cursor.execute(_SQL["continue_event_positions"], {"last": position})
+        cursor.execute(_SQL["pause_restored_connections"], {"reason": reason})
         return int(cursor.rowcount)
 
 
 def one(database_url: str, statement: str) -> Mapping[str, Any]:
-    """Return the one row of a named statement without parameters, as the user that signs in. Raises
+    """Return the one row of a statement of `dumps.sql` without parameters, as the user that signs in. Raises
     `StoreUnavailable`."""
     with closing(_connected(database_url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statements()[statement])
+        cursor.execute(_SQL[statement])
         names = [column.name for column in cursor.description or ()]
         return dict(zip(names, cursor.fetchone() or (), strict=True))
 
 
 def column(database_url: str, statement: str) -> list[Any]:
-    """Return the first column of a named statement without parameters. Raises `StoreUnavailable`."""
+    """Return the first column of a statement of `dumps.sql` without parameters. Raises `StoreUnavailable`."""
     with closing(_connected(database_url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statements()[statement])
+        cursor.execute(_SQL[statement])
         return [row[0] for row in cursor.fetchall()]
 
 

@@ -30,6 +30,7 @@ from shared.clock import monotonic
 from shared.errors import MigrationRefused, StoreUnavailable
 from shared.logs import logger
 from shared.store.migration_losses import Loss, losses
+from shared.store.old_server import OldTablesUnknown, chosen_columns
 from shared.store.pool import deadline
 from shared.store.sqlstates import Trouble, trouble
 from shared.store.statements import parse, statements
@@ -87,11 +88,17 @@ def _backend(database_url: str) -> Iterator[Any]:
 def _with_schema(database_url: str, cursor: Any) -> str:
     """Return the address with the schema `bulkhead_tables` first in its search path, where that path leads to the
     single-process server's tables; the schema is made. Else the address as it is.
+
+    Raises:
+        MigrationRefused: a right is missing, or the table of that name is no such server's.
     """
     cursor.execute(_SQL["places"])
-    has_ours, has_schema, old_schema, old_owner, may_alter, may_make, user, path = cursor.fetchone()
+    has_ours, has_schema, old_schema, old_owner, may_alter, may_make, user, path, columns = cursor.fetchone()
     if has_ours or not (has_schema or old_schema):
         return database_url
+    # an administrator who has made the schema knows whose table it is
+    if not has_schema:
+        _require_old_server(old_schema, columns)
     if not has_schema and not may_make:
         raise MigrationRefused(
             f"the table phone_configs in schema {old_schema} is another program's, and the database user {user} "
@@ -112,6 +119,16 @@ def _with_schema(database_url: str, cursor: Any) -> str:
         log.info("schema_made_beside_old_server", old_schema=old_schema)
     # the library's own tables too: nothing of ours among the server's
     return f"{database_url}{'&' if '?' in database_url else '?'}schema={quote(f'bulkhead_tables, {path}')}"
+
+
+def _require_old_server(old_schema: str, columns: Sequence[str]) -> None:
+    try:
+        chosen_columns("numbers", columns, {})
+    except OldTablesUnknown as error:
+        raise MigrationRefused(
+            f"migration 0001.schema cannot be applied: the table phone_configs in schema {old_schema} is no "
+            f"single-process server's ({str(error).partition(';')[0]}): {_FOREIGN}"
+        ) from error
 
 
 def _digest(migration: Any) -> str:

@@ -1,12 +1,14 @@
 -- places --
 -- Where tables are: whether the search path leads to ours, whether there is the schema `bulkhead_tables`, and the table
--- `phone_configs` of the single-process server that the path leads to.
+-- `phone_configs` that the path leads to, with its columns.
 SELECT to_regclass('connection_types') IS NOT NULL AS has_ours,
        to_regnamespace('bulkhead_tables') IS NOT NULL AS has_schema,
        c.relnamespace::regnamespace::text AS old_schema, pg_get_userbyid(c.relowner) AS old_owner,
        pg_has_role(c.relowner, 'USAGE') AS may_alter,
        has_database_privilege(current_database(), 'CREATE') AS may_make_schemas, current_user AS user_name,
-       current_setting('search_path') AS path
+       current_setting('search_path') AS path,
+       ARRAY(SELECT attname::text FROM pg_attribute
+             WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum) AS old_columns
 FROM (SELECT) here LEFT JOIN pg_class c ON c.oid = to_regclass('phone_configs');
 
 -- make_schema --

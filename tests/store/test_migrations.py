@@ -157,6 +157,18 @@ class TestBesideTheOldServer:
         finally:
             query(old_url, sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))
 
+    def test_a_table_that_is_no_such_servers_is_refused_until_an_administrator_has_made_the_schema(
+        self, old_url: str
+    ) -> None:
+        query(old_url, "ALTER TABLE phone_configs RENAME COLUMN company_id TO keeper")
+        columns = query(old_url, COLUMNS)
+        with pytest.raises(MigrationRefused, match=r"no single-process server's \(numbers: no column for company_id\)"):
+            migrate.apply(old_url)
+        assert query(old_url, "SELECT to_regnamespace('bulkhead_tables') AS made") == [{"made": None}]
+        assert query(old_url, COLUMNS) == columns
+        query(old_url, "CREATE SCHEMA bulkhead_tables")
+        assert migrate.apply(old_url) == NAMES
+
 
 class TestEdited:
     @pytest.fixture

@@ -14,7 +14,7 @@ from shared.kinds import KINDS
 from shared.store.pool import storable
 from shared.store.sealed import SEALINGS
 from shared.store.statements import parse, statements
-from tests.store.env import StoreEnv
+from tests.store.env import StoreEnv, query
 from tests.support import environment
 
 SQL = "-- one --\n-- Says one.\nSELECT 1;\n\n-- two --\n-- Says two,\n-- at length.\nSELECT 2\n-- aside\nFROM t;\n"
@@ -91,6 +91,27 @@ def test_the_server_understands_it(env: StoreEnv, name: str) -> None:
         sql = re.sub(r"%\(\w+\)s", "NULL", statements()[name]).replace("%%", "%")
         # what has no plan is no query either: it is run, in a transaction that ends here
         transaction._cursor.execute(sql if re.match("SET |BEGIN|COMMIT|ROLLBACK", sql) else f"EXPLAIN {sql}")
+
+
+DUMPS = parse((STORE / "dumps.sql").read_text(), "dumps.sql")
+"""What the owner of the tables runs: the role of the processes may not."""
+
+
+def test_every_statement_about_dumps_is_used() -> None:
+    places = (STORE / "dumps.py", environment.REPOSITORY / "recorder/backup.py")
+    texts = {
+        node.value
+        for path in places
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert sorted(DUMPS.keys() - texts) == []
+
+
+@pytest.mark.parametrize("name", sorted(DUMPS))
+def test_the_server_understands_it_from_the_owner(env: StoreEnv, name: str) -> None:
+    statement = re.sub(r"%\(\w+\)s", "NULL", DUMPS[name])
+    query(env.url, f"EXPLAIN {statement}")
 
 
 def test_what_the_database_cannot_hold_is_replaced() -> None:

@@ -22,3 +22,15 @@ def api_env(servers: Servers) -> Iterator[ApiEnv]:
         yield started.seed().start()
     servers.drop_database(name)
     shutil.rmtree(home)
+
+
+@pytest.fixture
+def second(api_env: ApiEnv, redis_url: str) -> Iterator[ApiEnv]:
+    """Another process of the API over the same database: on a host of its own, to which the first one's folder of files
+    is mounted.
+    """
+    home = Path(tempfile.mkdtemp(prefix="bh-"))
+    (home / "media").symlink_to(api_env.entry.home / "media")
+    with ApiEnv(home, api_env.database_url, redis_url, bulkhead_host="second") as started:
+        yield started.start()
+    shutil.rmtree(home)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,15 +27,6 @@ OWN = "/api/v2/companies/own"
 def own(api_env: ApiEnv) -> None:
     """A company of this module."""
     assert api_env.call("POST", "/api/v2/companies", json={"companyId": "own", "name": "Own"}).status_code == 201
-
-
-@pytest.fixture
-def second(api_env: ApiEnv, redis_url: str) -> Iterator[ApiEnv]:
-    """Another process of the API over the same database."""
-    home = Path(tempfile.mkdtemp(prefix="bh-"))
-    with ApiEnv(home, api_env.database_url, redis_url) as started:
-        yield started.start()
-    shutil.rmtree(home)
 
 
 def wrong(settings: dict[str, Any]) -> list[tuple[str, str]]:

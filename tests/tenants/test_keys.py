@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,15 +19,6 @@ from tests.support.waiting import eventually, patience_s
 from tests.tenants.making import in_seconds, new_key
 
 CONNECTIONS = "/api/v2/connections/alpha"
-
-
-@pytest.fixture
-def second(api_env: ApiEnv, redis_url: str) -> Iterator[ApiEnv]:
-    """Another process of the API over the same database."""
-    home = Path(tempfile.mkdtemp(prefix="bh-"))
-    with ApiEnv(home, api_env.database_url, redis_url) as started:
-        yield started.start()
-    shutil.rmtree(home)
 
 
 def status(api_env: ApiEnv, key: str, path: str = CONNECTIONS) -> int:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPResponse
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,15 +27,6 @@ CONNECTIONS = "/api/v2/connections/alpha"
 
 class NoStore:
     """A store that nothing asks."""
-
-
-@pytest.fixture
-def second(api_env: ApiEnv, redis_url: str) -> Iterator[ApiEnv]:
-    """Another process of the API over the same database."""
-    home = Path(tempfile.mkdtemp(prefix="bh-"))
-    with ApiEnv(home, api_env.database_url, redis_url) as started:
-        yield started.start()
-    shutil.rmtree(home)
 
 
 def limited(api_env: ApiEnv, company: str | None = "alpha", **limits: float) -> dict[str, Any]:
