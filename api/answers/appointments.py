@@ -37,7 +37,7 @@ _SLOTS: Final = (
         name="startsAt",
         kind=list,
         required=True,
-        items=Field(kind=str, shortest=1, longest=40),
+        items=Field(kind=str, shortest=1, longest=40, documented=(("format", "date-time"),)),
         fewest=1,
         most=_SLOTS_MOST,
         purpose="Instants of ISO 8601 with a time zone.",

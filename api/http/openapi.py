@@ -196,6 +196,7 @@ def _operation(operation: Operation, components: Components) -> dict[str, Any]:
         {
             "name": parameter.name,
             "in": parameter.place,
+            **({"required": True} if parameter.required else {}),
             "description": parameter.purpose,
             "schema": components.lifted(_documented(parameter), name + capitalized(parameter.name)),
             **({"example": PARAMETER_EXAMPLES[parameter.name]} if parameter.name in PARAMETER_EXAMPLES else {}),

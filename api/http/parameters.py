@@ -27,6 +27,7 @@ class Parameter:
 
     Attributes:
         place: `header` or `query`. rule: requirement on the value, for refusals; empty: derived from the schema.
+        required: a request without it is refused; only for the query.
     """
 
     name: str
@@ -34,19 +35,24 @@ class Parameter:
     purpose: str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     rule: str = ""
+    required: bool = False
 
     @property
     def may_be_empty(self) -> bool:
         """Whether an empty value means none: clients that page send an empty cursor first."""
-        return self.schema["type"] == "string" and "enum" not in self.schema
+        return self.schema["type"] == "string" and "enum" not in self.schema and not self.required
 
     def value(self, text: str) -> Any:
         """Return the value of a text. Raises `Problem` when it does not fit the schema."""
         value = _READERS[self.schema["type"]](text, self.schema)
         if value is None:
-            further = {"limit": self.schema["maximum"]} if "maximum" in self.schema else {}
-            raise query_invalid(self.name, f"{self.name} must be {self.rule or _rule(self.schema)}.", **further)
+            raise self.refusal()
         return value
+
+    def refusal(self) -> Problem:
+        """Return the refusal of a value that does not fit, or is missing."""
+        further = {"limit": self.schema["maximum"]} if "maximum" in self.schema else {}
+        return query_invalid(self.name, f"{self.name} must be {self.rule or _rule(self.schema)}.", **further)
 
 
 def cursor(pattern: str = "^[0-9]{1,18}$") -> Parameter:
@@ -75,11 +81,12 @@ class QueryReader:
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
         self._known = {parameter.name: parameter for parameter in parameters if parameter.place == "query"}
+        self._required = [parameter for parameter in self._known.values() if parameter.required]
         self._defaults = {name: parameter.schema.get("default") for name, parameter in self._known.items()}
 
     def read(self, request: Request) -> None:
-        """Read the query of one request. Raises `Problem` when a name is unknown or stands twice, or a value does not
-        fit its schema.
+        """Read the query of one request. Raises `Problem` when a name is unknown, stands twice or is missing, or a
+        value does not fit its schema.
         """
         values = dict(self._defaults)
         seen = set()
@@ -95,6 +102,9 @@ class QueryReader:
             seen.add(name)
             if text or not parameter.may_be_empty:
                 values[name] = parameter.value(text)
+        for parameter in self._required:
+            if parameter.name not in seen:
+                raise parameter.refusal()
         request.scope[_QUERY] = values
 
 
@@ -123,7 +133,7 @@ def _boolean(text: str, _: Mapping[str, Any]) -> bool | None:
 
 def _text(text: str, schema: Mapping[str, Any]) -> str | None:
     # PostgreSQL's texts hold no NUL, and its driver refuses one
-    if "\0" in text or len(text) > schema.get("maxLength", _LONGEST):
+    if "\0" in text or not schema.get("minLength", 0) <= len(text) <= schema.get("maxLength", _LONGEST):
         return None
     if text not in schema.get("enum", (text,)):
         return None

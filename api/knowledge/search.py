@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.http.operations import Operation
-from api.http.parameters import Parameter, query_invalid, query_of
+from api.http.parameters import Parameter, query_of
 from shared.clock import left, monotonic
 from shared.compose.directory import Directory
 from shared.rag.passages import QUESTION_MOST, RagConfig, retrieve
@@ -26,6 +26,7 @@ _WAIT_S: Final = 3.0
 """Seconds for kind `index` to answer: a search takes some hundredths of one, and a start of the process a second."""
 _LOOK_S: Final = 0.02
 _MOST: Final = 50
+_NOT_BLANK: Final = r"\S[\s\S]*$"
 _LATE: Final = "kind index did not answer in time; only words were searched"
 _FULL: Final = "too many searches of the company wait; only words were searched"
 
@@ -52,8 +53,9 @@ class DocumentSearchOperations:
                         name="q",
                         place="query",
                         purpose="The question, or words.",
-                        schema={"type": "string", "minLength": 1, "maxLength": QUESTION_MOST},
-                        rule=f"a text of 1 to {QUESTION_MOST} characters",
+                        schema={"type": "string", "pattern": _NOT_BLANK, "minLength": 1, "maxLength": QUESTION_MOST},
+                        rule=f"a question, or words, of 1 to {QUESTION_MOST} characters",
+                        required=True,
                     ),
                     Parameter(
                         name="k",
@@ -71,9 +73,7 @@ class DocumentSearchOperations:
         """Answer with passages."""
         company_id, query = request.path_params["companyId"], query_of(request)
         await self._directory.require_company(company_id)
-        question = (query["q"] or "").strip()
-        if not question:
-            raise query_invalid("q", "q must be a question, or words.")
+        question = query["q"].strip()
         own = self._store.as_company(company_id)
         company = await own.call(read_company, company_id)
         if company is None:

@@ -65,6 +65,7 @@ def test_the_router_takes_what_the_document_says_and_nothing_else(api_env: ApiEn
             contactId="p1",
             conversationId=1,
             documentId=1,
+            serviceId=1,
             name="hello",
             sha256="0" * 64,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import pytest
@@ -26,9 +27,9 @@ PARAMETERS: Final = (
 DEFAULTS: Final = {"limit": 50, "cursor": None, "held": None, "for": "everyone", "code": None}
 
 
-def read(query: str) -> dict[str, Any]:
+def read(query: str, parameters: Iterable[Parameter] = PARAMETERS) -> dict[str, Any]:
     request = Request({"type": "http", "query_string": query.encode(), "headers": []})
-    QueryReader(PARAMETERS).read(request)
+    QueryReader(parameters).read(request)
     return dict(query_of(request))
 
 
@@ -80,3 +81,14 @@ def test_refusals(query: str, name: str) -> None:
         read(query)
     assert (refused.value.name, refused.value.members["parameter"]) == ("query_invalid", name)
     assert len(refused.value.detail) < 200
+
+
+@pytest.mark.parametrize("query", ["", "q=", "limit=1"])
+def test_one_that_must_be_there(query: str) -> None:
+    text = {"type": "string", "minLength": 1}
+    must = Parameter(name="q", place="query", purpose="A question.", schema=text, rule="a question", required=True)
+    parameters = (limit("How many.", default=50, most=200), must)
+    assert read("q=x", parameters) == {"limit": 50, "q": "x"}
+    with pytest.raises(Problem) as refused:
+        read(query, parameters)
+    assert refused.value.detail == "q must be a question."
