@@ -12,6 +12,8 @@ import pytest
 
 from shared.fail_points import LOG_NAME
 from shared.process import runtime
+from shared.store import companies
+from shared.store.documents import DOCUMENTS_MOST
 from tests.api.api_env import ApiEnv, problem
 from tests.index import files
 from tests.store.env import query
@@ -160,6 +162,22 @@ def test_documents_are_listed_shown_reindexed_and_removed(api: ApiEnv) -> None:
     assert api.call("GET", "/api/v2/documents/beta").json() == {"documents": [], "next": None}
     assert problem(api.call("GET", "/api/v2/documents/nobody"))["type"] == "company_unknown"
     assert problem(api.call("GET", f"/api/v2/documents/alpha/{ids[0]}"))["type"] == "document_unknown"
+
+
+def test_the_refusal_of_a_full_company_names_the_limit(api: ApiEnv) -> None:
+    api.run(companies.ensure, "full")
+    query(
+        api.database_url,
+        """INSERT INTO documents (company_id, sha256, title, mimetype, size, state)
+           SELECT 'full', lpad(n::text, 64, '0'), 'a.txt', 'text/plain', 1, 'indexed'
+           FROM generate_series(1, %(most)s) n""",
+        most=DOCUMENTS_MOST,
+    )
+    answer = api.call("POST", "/api/v2/documents/full", files={"file": ("a.txt", b"Text.")})
+    refused = problem(answer)
+    assert (answer.status_code, refused["type"], refused["limit"]) == (409, "too_many_documents", DOCUMENTS_MOST)
+    query(api.database_url, "DELETE FROM documents WHERE company_id = 'full'")
+    upload(api, b"Text.", "a.txt", "/api/v2/documents/full")
 
 
 @pytest.mark.parametrize(
