@@ -36,8 +36,8 @@ SCENARIO_S = 90.0
 
 
 def run(scenario: Coroutine[Any, Any, _T]) -> _T:
-    """Run a scenario on uvloop, as the product does. It fails when nobody awaited an error, and when it does not end: a
-    signal of pytest's own limit does not reach a test whose loop waits.
+    """Run a scenario on uvloop, as the product does. It fails when an error was not awaited, and when it does not end:
+    a signal of pytest's own limit does not reach a test whose loop waits.
     """
 
     async def watched() -> _T:
