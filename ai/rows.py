@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from shared.errors import Fenced
-from shared.store.pool import Row, Transaction, json, storable
+from shared.store.pool import Row, Transaction, json
+from shared.store.texts import all_storable, storable
 
 
 class TurnLost(Fenced):
@@ -169,7 +170,7 @@ def end_call(
         tokens_in=tokens_in,
         tokens_out=tokens_out,
         took_ms=took_ms,
-        answer=None if answer is None else json(_storable(answer)),
+        answer=None if answer is None else json(all_storable(answer)),
     )
     return row is not None
 
@@ -224,12 +225,3 @@ def end_tool(transaction: Transaction, *, model_call_id: int, position: int, sta
 def forget(transaction: Transaction, company_id: str, run: str) -> None:
     """Remove what was said in a run."""
     transaction.execute("forget_run", company_id=company_id, run=run)
-
-
-def _storable(value: Any) -> Any:
-    """Return a JSON value with texts that PostgreSQL can hold: a model may say anything."""
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, Mapping):
-        return {name: _storable(item) for name, item in value.items()}
-    return [_storable(item) for item in value] if isinstance(value, Sequence) else value

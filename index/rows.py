@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from index.chunks import Chunk
 from index.reasons import IndexingFailed
-from shared.store.pool import Row, Transaction, json, records, storable
+from shared.store.pool import Row, Transaction, json, records
+from shared.store.texts import storable
 
 TRIES: Final = 3
 """Tries of the same bytes; an operator who asks for a new index gives as many again."""

@@ -31,8 +31,9 @@ from shared.settings import Settings
 from shared.store import companies, connections, contacts, inbound, reading, sessions
 from shared.store.contacts import Imported, Noted, Taken
 from shared.store.old_server import TABLES, OldServerTables, OldTablesUnknown, open_tables
-from shared.store.pool import Transaction, storable
+from shared.store.pool import Transaction
 from shared.store.store import Store
+from shared.store.texts import storable
 
 PAUSED: Final = "moving_in: the single-process server still serves it"
 """Reason of the pause of an imported connection."""

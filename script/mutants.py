@@ -2155,6 +2155,17 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("shared/kinds.py", 'reclaims=("reclaim_turns",)', "reclaims=()"),),
         "tests/ai/test_rows.py::test_what_a_dead_process_had_in_hand_is_claimed_first",
     ),
+    "turn-of-another-host": Mutation(
+        "a new life of a slot takes no turn of another host's slot of the same name",
+        (
+            Edit(
+                "ai/queries/turns.sql",
+                "AND split_part(incarnation_id, '@', 2) = split_part(%(living)s, '@', 2) END",
+                "END",
+            ),
+        ),
+        "tests/ai/test_rows.py::test_a_new_life_of_a_slot_takes_nothing_from_another_host",
+    ),
     "turn-fence": Mutation(
         "a process whose turn is another's by now asks no model for it",
         (Edit("ai/runs.py", "        run.fence(transaction)\n        used", "        used"),),

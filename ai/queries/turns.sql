@@ -64,13 +64,10 @@ WHERE id = %(turn_id)s AND state = 'running' AND incarnation_id = %(incarnation)
 SELECT state, message_id FROM turns WHERE id = %(turn_id)s AND company_id = %(company_id)s;
 
 -- end_turn --
--- Write how a turn ended, and forget what was said for it.
-WITH ended AS (
-    UPDATE turns SET state = %(state)s, reason = %(reason)s, message_id = %(message_id)s, ended_at = now()
-    WHERE id = %(turn_id)s AND state = 'running' AND incarnation_id = %(incarnation)s
-    RETURNING id
-)
-SELECT id FROM ended;
+-- Write how a turn ended; no row: it is another incarnation's, or ended before.
+UPDATE turns SET state = %(state)s, reason = %(reason)s, message_id = %(message_id)s, ended_at = now()
+WHERE id = %(turn_id)s AND state = 'running' AND incarnation_id = %(incarnation)s
+RETURNING id;
 
 -- turn_chat --
 -- What a conversation is about: its state, its connection, and the chat as the customer wrote last.

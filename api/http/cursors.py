@@ -11,7 +11,7 @@ from typing import Any, Final
 from api.http.parameters import query_invalid
 from api.http.problems import Problem
 from shared.clock import read_timestamp
-from shared.store.pool import storable
+from shared.store.texts import storable
 
 PATTERN: Final = "^[A-Za-z0-9_-]{1,600}$"
 """An instant, a chat id (160 characters at most, some of four bytes) and a number, in base64."""

@@ -21,8 +21,9 @@ from shared.compose.directory import require_possible
 from shared.fields import Field, FieldsInvalid, checked, json_schema
 from shared.states import CompanyState
 from shared.store import companies, tasks
-from shared.store.pool import Row, Transaction, storable
+from shared.store.pool import Row, Transaction
 from shared.store.store import Store
+from shared.store.texts import storable
 from shared.tenancy.audit import Act, key_facts, recorded
 from shared.tenancy.company_settings import SETTINGS, complete, merged, require_consistent
 from shared.tenancy.known_companies import company_unknown

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from shared.states import COMPANY_TRANSITIONS, CompanyState, require_transition
-from shared.store.pool import Row, Transaction, json, storable
+from shared.store.pool import Row, Transaction, json
+from shared.store.texts import storable
 
 DELETION: Final = "delete_company"
 """Operation of the task of a deletion."""

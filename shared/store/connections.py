@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from shared.kinds import KINDS
 from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
-from shared.store.pool import Row, Transaction, json, storable
+from shared.store.pool import Row, Transaction, json
+from shared.store.texts import storable
 
 CREDENTIAL_CODES: Final = ("0", "104", "190", "http_401", "360dialog_401")
 """Codes before the colon of a pause's reason that mean: the provider did not accept the credentials. 0, 104 and 190 are

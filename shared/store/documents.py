@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shared.store.pool import Row, Transaction, records, storable
+from shared.store.pool import Row, Transaction, records
+from shared.store.texts import storable
 
 DOCUMENTS_MOST: Final = 1000
 """Documents of one company."""

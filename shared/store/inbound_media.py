@@ -11,7 +11,8 @@ from typing import Any, Final
 from shared.filenames import with_clean_names
 from shared.inbound_events import MediaSource
 from shared.store import media
-from shared.store.pool import Row, Transaction, records, storable
+from shared.store.pool import Row, Transaction, records
+from shared.store.texts import storable
 
 _REASON_MOST: Final = 300
 """Characters of a reason that are kept: it is for a list that people read, and may quote a server's answer."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from shared.store.pool import Row, Transaction, storable
+from shared.store.pool import Row, Transaction
+from shared.store.texts import storable
 
 UPLOAD_DAYS: Final = 29
 """Days for which an upload is used again. Meta keeps it for 30, and a message that names it may still wait for

@@ -26,6 +26,7 @@ from shared.store import roles, waiting
 from shared.store.address import options_of
 from shared.store.sqlstates import Trouble, outage, trouble
 from shared.store.statements import prepared, statements
+from shared.store.texts import all_storable
 from shared.store.waiting import DeadlinePassed
 
 log = logger(__name__)
@@ -113,12 +114,6 @@ class Transaction:
         self._cursor.execute(hot.execute, parameters)
 
 
-def storable(text: str) -> str:
-    """Return `text` with what PostgreSQL cannot hold (NUL, half of a surrogate pair) replaced by U+FFFD."""
-    # The way over UTF-16 joins two halves of a pair to one character, and replaces a half that stands alone.
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def json(value: Any) -> Any:
     """Wrap a mapping or list for a `jsonb` parameter. A text in it that PostgreSQL cannot hold fails the statement."""
     return extras.Json(value)
@@ -132,15 +127,7 @@ def records(rows: Sequence[Mapping[str, Any]]) -> Any:
 def _dumps_storable(value: Any) -> str:
     dumped = dumps(value)
     # the escapes of what may be unstorable; rare, so that the common case costs one search
-    return dumps(_all_storable(value)) if "\\u0000" in dumped or "\\ud" in dumped else dumped
-
-
-def _all_storable(value: Any) -> Any:
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, Mapping):
-        return {_all_storable(key): _all_storable(item) for key, item in value.items()}
-    return [_all_storable(item) for item in value] if isinstance(value, list | tuple) else value
+    return dumps(all_storable(value)) if "\\u0000" in dumped or "\\ud" in dumped else dumped
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from shared.store.pool import Row, Transaction, storable
+from shared.store.pool import Row, Transaction
+from shared.store.texts import storable
 
 _NEWEST: Final = 2**62
 """Above every id of an event, within `bigint`: a page that begins here begins with the newest."""

@@ -15,8 +15,9 @@ from typing import Any, Final
 from shared.errors import BulkheadError
 from shared.logs import scrub
 from shared.secrets import Sealed, Vault
-from shared.store.pool import Row, Transaction, storable
+from shared.store.pool import Row, Transaction
 from shared.store.pool import json as stored_json
+from shared.store.texts import all_storable, storable
 
 MOST_ATTEMPTS: Final = 3
 """Incarnations that may begin a repeatable task. After that it is failed, so that a task that kills its process does
@@ -169,21 +170,12 @@ def _end(
         id=task_id,
         incarnation=incarnation,
         state=state,
-        result=None if result is None else stored_json(_storable(result)),
+        result=None if result is None else stored_json(all_storable(result)),
         code=code,
         # the text may be a provider's: with a phone number in it, or a character that PostgreSQL cannot hold
         problem=storable(scrub(problem)),
     )
     return row is not None
-
-
-def _storable(value: Any) -> Any:
-    """Return `value` with texts that PostgreSQL can hold."""
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, Mapping):
-        return {storable(str(key)): _storable(item) for key, item in value.items()}
-    return [_storable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def by_id(transaction: Transaction, *, company_id: str, task_id: int, installations: bool = False) -> Row | None:

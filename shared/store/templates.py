@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from shared.store.pool import Row, Transaction, records, storable
+from shared.store.pool import Row, Transaction, records
+from shared.store.texts import storable
 
 SENDABLE: Final = frozenset({"APPROVED", "FLAGGED", "LIMIT_EXCEEDED"})
 """Statuses in which the provider still accepts a template (Meta, message template status). FLAGGED and LIMIT_EXCEEDED

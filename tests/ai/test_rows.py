@@ -49,6 +49,17 @@ def test_what_a_dead_process_had_in_hand_is_claimed_first(ai: AiEnv, tmp_path: P
     assert following.id > turn.id
 
 
+def test_a_new_life_of_a_slot_takes_nothing_from_another_host(ai: AiEnv) -> None:
+    ai.write(_CHAT, "hello")
+    ai.write("15550100201", "hello")
+    here, there = (
+        ai.store.store.run(rows.claim, incarnation=one, most=1, each=10)[0] for one in ("ai-0.a@here", "ai-0.b@there")
+    )
+    assert ai.store.store.run(rows.release_earlier_lives, slot="ai-0", living="ai-0.c@here") == 1
+    assert [turn.id for turn in _claim(ai, "ai-0.c@here")] == [here.id]
+    ai.store.store.run(rows.hold, there.id, incarnation="ai-0.b@there")
+
+
 def test_a_lost_turn_asks_no_model(ai: AiEnv) -> None:
     ai.write(_CHAT, "hello")
     (turn,) = _claim(ai, "ai-0.a")

@@ -11,9 +11,9 @@ import pytest
 from recorder.company_export import PARTS
 from shared.clock import monotonic
 from shared.kinds import KINDS
-from shared.store.pool import storable
 from shared.store.sealed import SEALINGS
 from shared.store.statements import parse, statements
+from shared.store.texts import storable
 from tests.store.env import StoreEnv, query
 from tests.support import environment
 
