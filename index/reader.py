@@ -3,7 +3,9 @@
 Started by `index.reading` for each file and ended with it, so that whatever a file does to it is done to nothing else.
 It has no settings, no secrets and no descriptor but its three streams.
 
-    python -m index.reader MIMETYPE SIZE OVERLAP CPU_S MEMORY_MB
+    python -m index.reader OWNER MIMETYPE SIZE OVERLAP CPU_S MEMORY_MB
+
+OWNER is the pid of the process that reads the result.
 """
 
 from __future__ import annotations
@@ -20,14 +22,19 @@ from index.chunks import cut
 from index.formats import FileFacts, FileRefused, blocks
 
 _PR_SET_PDEATHSIG: Final = 1
+_OWNER_GONE: Final = 75
+"""EX_TEMPFAIL of sysexits.h."""
 _DEPTH: Final = 2000
 """Levels of calls: nested pages and objects are followed by calls."""
 
 
-def limit(cpu_s: int, memory_mb: int) -> None:
-    """Bound this process: CPU, memory, no writing of files; it ends with its parent."""
+def limit(owner: int, cpu_s: int, memory_mb: int) -> None:
+    """Bound this process: CPU, memory, no writing of files; it ends with its parent, whose pid is `owner`."""
     # the parent may be killed: nothing would read the result
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # a parent that ended before that line sends no signal any more, and another process has become ours
+    if os.getppid() != owner:
+        os._exit(_OWNER_GONE)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -40,8 +47,9 @@ def limit(cpu_s: int, memory_mb: int) -> None:
 
 def main(arguments: list[str]) -> int:
     """Read one file. Returns 0 when its last line says how it went, whatever that is."""
-    mimetype, (size, overlap, cpu_s, memory_mb) = arguments[0], map(int, arguments[1:])
-    limit(cpu_s, memory_mb)
+    owner, mimetype, numbers = int(arguments[0]), arguments[1], arguments[2:]
+    size, overlap, cpu_s, memory_mb = map(int, numbers)
+    limit(owner, cpu_s, memory_mb)
     content = sys.stdin.buffer.read()
     facts = FileFacts()
     try:

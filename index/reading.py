@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -48,7 +48,7 @@ class ReadFile:
 
 
 async def read_file(
-    source: AsyncIterator[bytes],
+    source: AsyncGenerator[bytes, None],
     mimetype: str,
     *,
     size: int,
@@ -68,6 +68,7 @@ async def read_file(
         sys.executable,
         "-m",
         "index.reader",
+        str(os.getpid()),
         mimetype,
         *(str(number) for number in (size, overlap, limits.cpu_s, limits.memory_mb)),
         stdin=asyncio.subprocess.PIPE,
@@ -98,11 +99,12 @@ async def read_file(
         await asyncio.wait({feeding, collecting})
 
 
-async def _feed(stdin: asyncio.StreamWriter, source: AsyncIterator[bytes]) -> None:
+async def _feed(stdin: asyncio.StreamWriter, source: AsyncGenerator[bytes, None]) -> None:
     try:
-        async for piece in source:
-            stdin.write(piece)
-            await stdin.drain()
+        async with aclosing(source) as pieces:
+            async for piece in pieces:
+                stdin.write(piece)
+                await stdin.drain()
         stdin.close()
         await stdin.wait_closed()
     # it died, or wants no more: `_collect` knows why

@@ -12,6 +12,7 @@ DECLARE
                        -- not another installation's
                        AND NOT EXISTS (SELECT FROM pg_class o WHERE o.relname = 'connection_types' AND o.relnamespace = n.oid)
                      ORDER BY array_position(current_schemas(false), n.nspname) LIMIT 1);
+    give_up timestamptz := clock_timestamp() + interval '5 seconds';
     one     text;
     found   text[];
     configs text[];
@@ -22,8 +23,24 @@ BEGIN
     IF place IS NULL THEN
         RETURN;
     END IF;
-    -- behind a transaction that holds one of the tables, every statement of the server would wait for this one
-    PERFORM set_config('lock_timeout', '5s', true);
+    -- Behind a transaction that holds one of the tables, every statement of the server would wait for this one. A
+    -- transaction of the server may also hold one table and wait for the other, which is ours: this migration gives way,
+    -- before the database ends one of the two (after deadlock_timeout, a second), and tries again.
+    PERFORM set_config('lock_timeout', '100ms', true);
+    LOOP
+        BEGIN
+            FOREACH one IN ARRAY ARRAY['phone_configs', 'phone_status'] LOOP
+                CONTINUE WHEN to_regclass(format('%I.%I', place, one)) IS NULL;
+                EXECUTE format('LOCK TABLE %I.%I', place, one);
+            END LOOP;
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            IF clock_timestamp() > give_up THEN
+                RAISE;
+            END IF;
+        END;
+        PERFORM pg_sleep(0.05 * random());
+    END LOOP;
     SELECT array_agg(attname::text) INTO configs FROM pg_attribute
     WHERE attrelid = format('%I.phone_configs', place)::regclass AND attnum > 0 AND NOT attisdropped;
     FOREACH one IN ARRAY ARRAY['phone_configs', 'phone_status'] LOOP

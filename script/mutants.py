@@ -103,6 +103,21 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("index/reader.py", "prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)", "prctl(_PR_SET_PDEATHSIG, 0)"),),
         "tests/index/test_program.py::test_a_killed_process_takes_its_reader_along",
     ),
+    "reader-of-nobody": Mutation(
+        "a reader whose owner ended before it asked for the kernel's signal reads nothing",
+        (Edit("index/reader.py", "if os.getppid() != owner:", "if False:"),),
+        "tests/index/test_reading.py::test_a_reader_whose_owner_is_gone_already_reads_nothing",
+    ),
+    "pipe-half-open": Mutation(
+        "a start of Chromium that is cancelled between the two ends of its pipe leaves none open",
+        (Edit("webdriver/chromium/pipe.py", "            reading.close()\n            raise", "            raise"),),
+        "tests/webdriver/test_pipe.py::test_a_cancelled_connect_leaves_nothing_open",
+    ),
+    "opened-for-nobody": Mutation(
+        "a file that a thread opens after the cancellation is closed",
+        (Edit("shared/opening.py", "        opening.add_done_callback(_close)\n", ""),),
+        "tests/unit/test_opening.py::test_what_is_opened_after_the_cancellation_is_closed",
+    ),
     "reader-clock": Mutation(
         "a file that takes too long is given up",
         (Edit("index/reading.py", "timeout=limits.wall_s, return_when", "timeout=None, return_when"),),

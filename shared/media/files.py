@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
@@ -47,7 +47,7 @@ class Storage(Protocol):
     async def read(self, company_id: str, sha256: str) -> bytes:
         """Return a whole file. Raises `MediaUnknown`, `StorageUnavailable`."""
 
-    def stream(self, company_id: str, sha256: str) -> AsyncIterator[bytes]:
+    def stream(self, company_id: str, sha256: str) -> AsyncGenerator[bytes, None]:
         """Return a file in pieces. The first piece raises `MediaUnknown` or `StorageUnavailable`; a later one the
         latter.
         """

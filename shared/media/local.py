@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import IO, Final, ParamSpec, TypeVar
 from shared.errors import Outage
 from shared.media.errors import MediaTooLarge, MediaUnknown, StorageUnavailable
 from shared.media.files import CHUNK_BYTES, HEAD_BYTES, Stored, place
+from shared.opening import opened
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -53,7 +54,10 @@ class LocalStorage:
         arriving = await _there(self._begin, company_id)
         try:
             # unbuffered: a full disk is reported by the write that meets it, and closing has nothing left to fail on
-            file = await _there(arriving.open, "wb", 0)
+            try:
+                file = await opened(arriving.open, "wb", 0)
+            except OSError as error:
+                raise _unavailable(error) from error
             try:
                 stored = await spool(source, file, most=most)
                 # before the file gets its name: after a power loss a name must not lead to missing bytes
@@ -76,13 +80,15 @@ class LocalStorage:
         except FileNotFoundError:
             raise _unknown() from None
 
-    async def stream(self, company_id: str, sha256: str) -> AsyncIterator[bytes]:
+    async def stream(self, company_id: str, sha256: str) -> AsyncGenerator[bytes, None]:
         """See `Storage.stream`."""
         try:
             # an open file stays readable when it is deleted meanwhile
-            file = await _thread(self._path(company_id, sha256).open, "rb")
+            file = await opened(self._path(company_id, sha256).open, "rb")
         except FileNotFoundError:
             raise _unknown() from None
+        except OSError as error:
+            raise _unavailable(error) from error
         with file:
             while piece := await _thread(file.read, CHUNK_BYTES):
                 yield piece

@@ -5,7 +5,7 @@ MEDIA_STORAGE.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -68,7 +68,7 @@ class BucketStorage:
         """See `Storage.read`."""
         return b"".join([piece async for piece in self.stream(company_id, sha256)])
 
-    async def stream(self, company_id: str, sha256: str) -> AsyncIterator[bytes]:
+    async def stream(self, company_id: str, sha256: str) -> AsyncGenerator[bytes, None]:
         """See `Storage.stream`."""
         try:
             found = await obstore.get_async(self._bucket, _name(company_id, sha256))

@@ -5,7 +5,7 @@ leaves.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -188,7 +188,7 @@ def test_who_lost_its_lease_writes_nothing(there: IndexEnv) -> None:
 
 def test_what_is_no_fault_of_the_document_costs_no_try(there: IndexEnv) -> None:
     class Away(LocalStorage):
-        async def stream(self, company_id: str, sha256: str) -> AsyncIterator[bytes]:
+        async def stream(self, company_id: str, sha256: str) -> AsyncGenerator[bytes, None]:
             yield b""
             raise StorageUnavailable("away", outage="away")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ SMALL = ReadingLimits(cpu_s=5, wall_s=40.0, memory_mb=400)
 
 
 def read(content: bytes, mimetype: str, limits: ReadingLimits = SMALL, size: int = 512) -> ReadFile:
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
         for start in range(0, len(content), 65536):
             yield content[start : start + 65536]
 
@@ -124,7 +126,7 @@ def test_a_file_that_takes_too_long_is_given_up_by_the_clock_too() -> None:
 
 
 def test_a_storage_that_fails_half_way_is_no_fault_of_the_file() -> None:
-    async def broken() -> AsyncIterator[bytes]:
+    async def broken() -> AsyncGenerator[bytes, None]:
         yield b"half of a text"
         raise StorageUnavailable("gone", outage="away")
 
@@ -167,3 +169,11 @@ def test_the_process_has_no_secret_and_is_gone_afterwards(monkeypatch: pytest.Mo
 )
 def test_content_decides_the_type(head: bytes, name: str, found: str | None) -> None:
     assert document_type(head, name) == found
+
+
+def test_a_reader_whose_owner_is_gone_already_reads_nothing() -> None:
+    """The kernel's signal is asked for by the reader itself: an owner that ended before sends none."""
+    no_process = "999999999"
+    command = [sys.executable, "-m", "index.reader", no_process, "text/plain", "512", "64", "10", "512"]
+    ended = subprocess.run(command, input=b"some text", capture_output=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout) == (75, b"")

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,36 @@ class TestBesideTheOldServer:
         assert query(old_url, OBJECTS) == objects
         assert query(old_url, CONFIGS) == configs
         assert migrate.apply(old_url) == NAMES
+
+    @pytest.mark.parametrize("tables", [("phone_status", "phone_configs"), ("phone_configs", "phone_status")])
+    def test_a_transaction_of_it_that_holds_one_table_gets_the_other(
+        self, old_url: str, tables: tuple[str, str]
+    ) -> None:
+        """Without that, the database ends one of the two for a deadlock: the server's write, or the migration."""
+
+        def waits_for_a_table() -> bool:
+            waiting = """SELECT 1 FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+                         WHERE NOT l.granted AND c.relname IN ('phone_configs', 'phone_status')"""
+            return bool(query(old_url, waiting))
+
+        def undo_all() -> None:
+            migrate.undo(old_url, [one.name for one in migrate.rollbacks(old_url, len(NAMES))])
+
+        steps: list[Callable[[], object]] = [lambda: migrate.apply(old_url), undo_all]
+        for step in steps:
+            with (
+                closing(psycopg2.connect(old_url)) as connection,
+                connection,
+                connection.cursor() as cursor,
+                ThreadPoolExecutor(1) as pool,
+            ):
+                # what each write takes first; one that is whole has read the other table by the trigger
+                cursor.execute(f"LOCK TABLE {tables[0]} IN ROW EXCLUSIVE MODE")
+                migrating = pool.submit(step)
+                eventually(waits_for_a_table, JOIN_S)
+                cursor.execute(f"UPDATE {tables[1]} SET company_id = company_id")
+                connection.commit()
+                migrating.result(JOIN_S)
 
     def test_what_the_server_changes_later_fails_no_write_of_it(self, old_url: str) -> None:
         migrate.apply(old_url)

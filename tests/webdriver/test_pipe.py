@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from tests.webdriver.env import run
 from webdriver.chromium.pipe import DebuggingPipe
@@ -46,3 +49,25 @@ def test_each_descriptor_is_closed_once() -> None:
             other.join()
     assert lost == []
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 10, "descriptors were not closed at all"
+
+
+@pytest.mark.parametrize("rounds", range(1, 6))
+def test_a_cancelled_connect_leaves_nothing_open(rounds: int) -> None:
+    """The loop opens the two ends one after the other: a session that is stopped between them has none of them."""
+
+    async def scenario() -> list[str]:
+        (our_input, its_output), (its_input, our_output) = os.pipe(), os.pipe()
+        connecting = asyncio.create_task(DebuggingPipe.connect(our_input, our_output))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        with suppress(asyncio.CancelledError):
+            (await connecting).close()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        left = [str(end) for end in (our_input, our_output) if Path(f"/proc/self/fd/{end}").exists()]
+        os.close(its_output)
+        os.close(its_input)
+        return left
+
+    assert run(scenario()) == []

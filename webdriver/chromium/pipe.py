@@ -46,8 +46,17 @@ class DebuggingPipe:
         # what another thread has opened in between under the same number.
         read_file = os.fdopen(read_fd, "rb", buffering=0, closefd=False)
         write_file = os.fdopen(write_fd, "wb", buffering=0, closefd=False)
-        reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), read_file)
-        writing, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, write_file)
+        try:
+            reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), read_file)
+        except BaseException:
+            # also on cancellation: the loop has closed the one that it was given, and knows nothing of the other
+            os.close(write_fd)
+            raise
+        try:
+            writing, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, write_file)
+        except BaseException:
+            reading.close()
+            raise
         return cls(reader, reading, writing)
 
     def send(self, message: Mapping[str, Any]) -> None:

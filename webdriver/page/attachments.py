@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from shared.media.fetch import fetch
 from shared.media.reach import Reach
 from shared.media.storage import Storage
 from shared.messages import Dead, OutboundMessage, Retry
+from shared.opening import opened
 from webdriver.chromium import profile
 
 _AGAIN_S: Final = 2.0
@@ -104,7 +105,8 @@ class Attachments:
         # again at the send: the size behind an address is known only now, and the connection's type may have changed
         files.check(message.connection_type, message.type, mimetype, size)
         # Chromium reads it by itself, under its own user
-        with await asyncio.to_thread(profile.open_staged, path) as file:
-            async for piece in self._storage.stream(message.company_id, sha256):
-                await asyncio.to_thread(file.write, piece)
+        with await opened(profile.open_staged, path) as file:
+            async with aclosing(self._storage.stream(message.company_id, sha256)) as pieces:
+                async for piece in pieces:
+                    await asyncio.to_thread(file.write, piece)
         return Attachment(path, mimetype, filename or message.type + (mimetypes.guess_extension(mimetype) or ""))
