@@ -110,7 +110,13 @@ def test_a_killed_process_takes_its_reader_along(api: ApiEnv) -> None:
                 if folder.name.isdecimal() and b"index.reader" in _command(folder)
             ]
 
-        eventually(lambda: bool(reader()), 30.0, lambda: f"a reader runs\n{index.log.read_text()}")
+        # with its limits in force, the kernel's signal among them
+        eventually(
+            lambda: any(Path(f"/proc/{pid}/oom_score_adj").read_text() == "900\n" for pid in reader()),
+            30.0,
+            lambda: f"a reader runs\n{index.log.read_text()}",
+            ignoring=(OSError,),
+        )
         os.kill(index.process.pid, signal.SIGKILL)
         index.process.wait(10)
         eventually(lambda: not reader(), 10.0, "it ends with the process")
