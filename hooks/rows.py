@@ -68,6 +68,14 @@ class SubscriberSettlement:
     failed: bool = False
     gone: bool = False
 
+    def include(self, later: SubscriberSettlement) -> None:
+        """Add what is written about later events of the same subscriber; the position stays."""
+        self.attempts += later.attempts
+        self.kept += later.kept
+        self.done += later.done
+        self.taken, self.failed = self.taken or later.taken, self.failed or later.failed
+        self.gone = self.gone or later.gone
+
     @property
     def weight(self) -> int:
         """Rows that it writes, about."""

@@ -5,8 +5,8 @@ conversation, and keeps what was not taken.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
@@ -17,6 +17,7 @@ from hooks.rows import SubscriberSettlement
 from hooks.schedule import DOWN_AFTER, wait_s
 from hooks.sending import DeliveryResult, Poster
 from hooks.signature import keys_of, signature
+from hooks.window import DeliveryWindow, WindowEntry
 from shared.clock import monotonic, utc_now
 from shared.events import public
 from shared.events.catalogue import TEST_TYPE, Selection
@@ -37,7 +38,12 @@ from shared.store.store import Store
 log = logger(__name__)
 
 PAGE: Final = 100
-"""Events read at once: what may be delivered again after the death of the process."""
+"""Events read at once."""
+WINDOW: Final = 200
+"""Events that were read and are not written, from which on no page more is read: how far other conversations get ahead
+of a slow delivery. These and a page may be delivered again after the death of the process."""
+_GATHER_S: Final = 0.1
+"""Time in which deliveries are gathered that are written together."""
 SIDE_BY_SIDE: Final = 20
 """Deliveries to one subscriber at once."""
 _WAIT_S: Final = 10.0
@@ -116,6 +122,10 @@ class SubscriberLoop:
         # Events that wait, by conversation: a later one of the same is kept behind them. Counted when it is decided,
         # before it is written, so that no event of the conversation passes meanwhile.
         self._waiting: Counter[str] = Counter()
+        self._window = DeliveryWindow(WINDOW)
+        # what is to be delivered next, by conversation, and the task that delivers it
+        self._next: dict[str, deque[tuple[WindowEntry, PublicEvent]]] = {}
+        self._chains: dict[str, asyncio.Task[None]] = {}
         self._failures = DOWN_AFTER if subscriber.failing_since else 0
         self._drains = False
         self._look_by = 0.0
@@ -135,47 +145,92 @@ class SubscriberLoop:
     async def run(self) -> None:
         """Serve it. Raises nothing but bugs."""
         self._waiting = await until_available("hook-waiting", lambda: self._store.call(rows.waiting, self._one.id))
-        retries = asyncio.create_task(self._retry(), name=f"hook-retries-{self._one.id}")
-        settling: asyncio.Task[None] | None = None
+        retries = self._start(self._retry(), "retries")
+        writing = self._start(self._write_finished(), "positions")
         try:
             with self._tail.following():
                 while not self.stop.is_set():
                     if self._is_full or (self.is_down and self._waiting.total()):
                         await wait_for_event(self.stop, _RETRIES_S)
-                        continue
-                    settlement = await self._next_page()
-                    # one page is written while the next is delivered
-                    if settling is not None:
-                        await settling
-                    settling = None if settlement is None else asyncio.create_task(self._settle(settlement))
+                    elif await wait_for_event(self._window.room, _RETRIES_S):
+                        await self._read_page()
         finally:
             # first what is under way there: its outcome is worth a second delivery less
             self.stop.set()
-            await asyncio.gather(retries, *([] if settling is None else [settling]))
+            try:
+                await asyncio.gather(retries, *self._chains.values())
+            finally:
+                self._window.close()
+                await writing
 
-    async def _next_page(self) -> SubscriberSettlement | None:
-        """Read and deliver a page. Returns what is to be written about it; None: nothing was read."""
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start a task, whose bug ends the loop."""
+        task = asyncio.create_task(work, name=f"hook-{name}-{self._one.id}")
+        task.add_done_callback(self._stop_after_bug)
+        return task
+
+    def _stop_after_bug(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            self.stop.set()
+
+    async def _read_page(self) -> None:
+        """Read a page, and let its events be delivered."""
         try:
             page = await until_available("hook-events", self._read)
         except PositionExpired:
             log.warning("hook_events_expired", hook_id=self._one.id)
             self._position = Position()
-            return None
+            return
         except PositionUnknown:
             # a database that was restored to an earlier state: from its end on
             self._position = Position((await until_available("hook-horizon", self._horizon)).oldest)
-            return None
-        settlement = self._settlement(page.position)
-        by_conversation: dict[str, list[PublicEvent]] = {}
+            return
         for event in page.events:
             if self._is_chosen(event):
-                by_conversation.setdefault(event.conversation, []).append(event)
-        await asyncio.gather(*(self._in_order(one, settlement) for one in by_conversation.values()))
+                self._deliver(event)
+        # the others are passed with it
+        self._window.add(WindowEntry(page.position, self._settlement()))
         self._position = page.position
-        return settlement
 
-    def _settlement(self, position: Position | None = None) -> SubscriberSettlement:
-        return SubscriberSettlement(hook_id=self._one.id, version=self._one.version, position=position)
+    def _deliver(self, event: PublicEvent) -> None:
+        """Let an event be delivered after those of its conversation."""
+        entry = WindowEntry(event.position)
+        self._window.add(entry)
+        self._next.setdefault(event.conversation, deque()).append((entry, event))
+        if event.conversation not in self._chains:
+            chain = self._start(self._in_order(event.conversation), "conversation")
+            self._chains[event.conversation] = chain
+
+    async def _in_order(self, conversation: str) -> None:
+        """Deliver events of one conversation, one after the other; what is not taken is kept, with all behind it."""
+        following = self._next[conversation]
+        while following and not self.stop.is_set():
+            entry, event = following.popleft()
+            settlement = self._settlement()
+            async with self._places:
+                if self.stop.is_set():
+                    break
+                if self._waiting[conversation] > 0 or self.is_down:
+                    self._keep(settlement, event)
+                else:
+                    await self._try(event, conversation, settlement, attempts=0, first_at=None)
+            self._window.finish(entry, settlement)
+        # with no await since the last look: nothing is added to a chain that has ended
+        del self._next[conversation], self._chains[conversation]
+
+    async def _write_finished(self) -> None:
+        """Write what is finished, together with what finishes soon after it, until the window is closed and empty."""
+        while True:
+            await self._window.finished.wait()
+            await wait_for_event(self.stop, _GATHER_S)
+            settlement = self._window.take()
+            if settlement is None:
+                return
+            await self._settle(settlement)
+            self._window.written()
+
+    def _settlement(self) -> SubscriberSettlement:
+        return SubscriberSettlement(hook_id=self._one.id, version=self._one.version)
 
     async def _read(self) -> public.PublicPage:
         return await self._tail.page(self._one.selection, self._position, most=PAGE, wait_by=monotonic() + _WAIT_S)
@@ -188,15 +243,6 @@ class SubscriberLoop:
         if event.type == TEST_TYPE:
             return False
         return not self._one.phone_indexes or event.phone_index in self._one.phone_indexes
-
-    async def _in_order(self, found: Sequence[PublicEvent], settlement: SubscriberSettlement) -> None:
-        """Deliver events of one conversation, one after the other; what is not taken is kept, with all behind it."""
-        for event in found:
-            async with self._places:
-                if self._waiting[event.conversation] > 0 or self.is_down:
-                    self._keep(settlement, event)
-                else:
-                    await self._try(event, event.conversation, settlement, attempts=0, first_at=None)
 
     async def _retry(self) -> None:
         """Deliver again what is due, until the stop."""

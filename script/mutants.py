@@ -261,7 +261,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
     ),
     "hooks-order": Mutation(
         "a webhook gets no later event of a conversation while one of it waits",
-        (Edit("hooks/subscriber.py", "self._waiting[event.conversation] > 0 or self.is_down", "self.is_down"),),
+        (Edit("hooks/subscriber.py", "self._waiting[conversation] > 0 or self.is_down", "self.is_down"),),
         "tests/hooks/test_delivery.py::test_what_is_not_taken_waits_with_all_behind_it_and_no_other_chat_waits",
     ),
     "hooks-redirects": Mutation(
@@ -283,12 +283,26 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "a position is written after what lies before it was delivered or kept",
         (
             Edit(
-                "hooks/subscriber.py",
-                "        await asyncio.gather(*(self._in_order(",
-                "        await self._settle(settlement)\n        await asyncio.gather(*(self._in_order(",
+                "hooks/window.py",
+                "            taken.position = self._entries.popleft().position\n",
+                "            taken.position = self._entries[-1].position\n            self._entries.popleft()\n",
             ),
         ),
-        "tests/hooks/test_fail_points.py",
+        "tests/hooks/test_window.py",
+    ),
+    "hooks-window": Mutation(
+        "a delivery that takes long does not hold up other conversations",
+        (Edit("hooks/subscriber.py", "WINDOW: Final = 200", "WINDOW: Final = 1"),),
+        "tests/hooks/test_delivery.py::test_a_chat_whose_delivery_takes_long_lets_others_go_on",
+    ),
+    "hooks-window-places": Mutation(
+        "what a death may deliver again is bounded, also while it is being written",
+        (
+            Edit(
+                "hooks/window.py", "len(self._entries) + self._writing < self._most", "len(self._entries) < self._most"
+            ),
+        ),
+        "tests/hooks/test_window.py",
     ),
     "hooks-first-of-conversation": Mutation(
         "a conversation is tried again when its first event is due",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hooks.signature import keys_of, signature
-from hooks.subscriber import OPEN_MOST
+from hooks.subscriber import OPEN_MOST, PAGE
 from tests.hooks.env import SECRET, Delivery, HooksEnv
 from tests.store.env import StoreEnv, query
 from tests.support.waiting import eventually
@@ -66,6 +66,32 @@ def test_what_is_not_taken_waits_with_all_behind_it_and_no_other_chat_waits(hook
     in_order(receiver.texts(), CHATS[:2], 4)
     ids = {delivery.id for delivery in receiver.got if delivery.text == f"{CHATS[0]} 0"}
     assert len(ids) == 1, "every attempt has the same id"
+
+
+def test_a_chat_whose_delivery_takes_long_lets_others_go_on(hooks: HooksEnv) -> None:
+    """By more than a page; the position stays before what is under way, so that a death loses nothing of it."""
+    may_end = threading.Event()
+    each = 2 * PAGE // 4 - 1
+
+    def answer(delivery: Delivery, _: BaseHTTPRequestHandler) -> int:
+        if delivery.text == f"{CHATS[0]} 0":
+            may_end.wait(60)
+        return 200
+
+    receiver = hooks.receiver(answer)
+    hook = hooks.subscribe(receiver.url)
+    before = hooks.hook(hook)["event_id"]
+    hooks.receive((CHATS[0], "0"))
+    hooks.receive(*[(chat, str(number)) for number in range(each) for chat in CHATS[1:]])
+    hooks.start()
+    try:
+        eventually(lambda: len(receiver.got) == 1 + 4 * each, 10.0, lambda: f"all the others: {len(receiver.got)}")
+        assert hooks.hook(hook)["event_id"] == before
+        assert hooks.attempts(hook) == []
+    finally:
+        may_end.set()
+    eventually(lambda: len(hooks.attempts(hook)) == 1 + 4 * each, 10.0, "the log of all")
+    in_order(receiver.texts(), CHATS[1:], each)
 
 
 def test_many_that_wait_are_delivered_in_order(hooks: HooksEnv) -> None:
