@@ -45,12 +45,12 @@ class DeliveryWindow:
     def add(self, entry: WindowEntry) -> None:
         """Add the newest entry."""
         self._entries.append(entry)
-        self._tell()
+        self._show()
 
     def finish(self, entry: WindowEntry, settlement: SubscriberSettlement) -> None:
         """Note what is to be written about an entry."""
         entry.settlement = settlement
-        self._tell()
+        self._show()
 
     def take(self) -> SubscriberSettlement | None:
         """Return what is to be written about all entries before the first unfinished one, with the position up to
@@ -64,20 +64,20 @@ class DeliveryWindow:
                 taken.include(settlement)
             taken.position = self._entries.popleft().position
             self._writing += 1
-        self._tell()
+        self._show()
         return taken
 
     def written(self) -> None:
         """Give back the places of what was taken."""
         self._writing = 0
-        self._tell()
+        self._show()
 
     def close(self) -> None:
         """Let `finished` be set: what is unfinished will not be finished any more."""
         self._closed = True
-        self._tell()
+        self._show()
 
-    def _tell(self) -> None:
+    def _show(self) -> None:
         first_is_finished = bool(self._entries) and self._entries[0].settlement is not None
         for event, holds in (
             (self.finished, self._closed or first_is_finished),
