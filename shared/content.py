@@ -50,7 +50,11 @@ LINES: Final = frozenset({"call", "system"})
 OPERATIONS: Final = frozenset({EDIT, DELETE, REACTION, READ})
 """Types that change or answer another message of the chat."""
 
-HARMLESS_TWICE: Final = frozenset({READ, TYPING})
+MARKS: Final = frozenset({READ, TYPING})
+"""Types that show the other side something and say nothing: no lines of a chat, and in no list unless their type is
+asked for. Each is still a message, with an id, states and a history."""
+
+HARMLESS_TWICE: Final = MARKS
 """Types whose effect is the same when they are carried out twice: an unknown outcome is tried again instead of being
 in doubt."""
 

@@ -9,6 +9,7 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from shared.content import MARKS
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Policy, Retry, Sent
 from shared.origin import Origin
 from shared.states import MESSAGE_TRANSITIONS, MessageState, require_transition
@@ -552,10 +553,16 @@ def chat_page(
     transaction: Transaction, *, company_id: str, chat_id: str, before: tuple[datetime, int], most: int
 ) -> list[Row]:
     """Return both directions of a chat under all its names, newest first by `at`, strictly before the cursor (at,
-    id).
+    id). Read and typing marks are no lines of it.
     """
     return transaction.rows(
-        "chat_page", company_id=company_id, chat_id=chat_id, before_at=before[0], before_id=before[1], most=most
+        "chat_page",
+        company_id=company_id,
+        chat_id=chat_id,
+        before_at=before[0],
+        before_id=before[1],
+        marks=sorted(MARKS),
+        most=most,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from shared.content import DELETE, EDIT, READ, TYPING
+from shared.content import DELETE, EDIT, MARKS
 from shared.store import contacts, events, inbound
 from shared.store.pool import Row, Transaction, records
 from shared.store.targets import ACTING
@@ -18,7 +18,7 @@ _LONGEST_TRANSACTION: Final = timedelta(minutes=10)
 """No transaction lasts so long: what comes after a position was written since then."""
 _IDLE: Final = 1000
 """Transactions by which the position may stay behind while no message has changed."""
-UNCOUNTED: Final = sorted({READ, TYPING, EDIT, DELETE})
+UNCOUNTED: Final = sorted({*MARKS, EDIT, DELETE})
 """Types that are left out of figures unless they are asked for: they are no messages to the person who gets them."""
 
 
@@ -237,6 +237,8 @@ class MessageFilter:
 
 _WALK: Final = 5000
 """Rows of the index that one page looks at when it is filtered: a few milliseconds, however few of them match."""
+_OF_THEM: Final = 3
+"""Rows for each one of a page that is not filtered: beside an answer, an assistant sends two marks."""
 
 
 def listed(
@@ -262,8 +264,8 @@ def listed(
         rows = transaction.rows("messages_found", words=selection.words, **parameters)
         looked, last = 0, None
     else:
-        walk = _WALK if selection.selects else most + 1
-        rows = transaction.rows("messages_listed", walk=walk, **parameters)
+        walk = _WALK if selection.selects else _OF_THEM * (most + 1)
+        rows = transaction.rows("messages_listed", walk=walk, marks=sorted(MARKS), **parameters)
         looked = rows[0]["looked"] - walk
         last = (rows[0]["last_at"], rows[0]["last_id"]) if looked >= 0 else None
     found = [(row["at"], row["message_id"]) for row in rows if row["message_id"] is not None]

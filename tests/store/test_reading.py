@@ -13,7 +13,7 @@ import pytest
 from shared.clock import monotonic
 from shared.messages import InboundMessage, Receipt
 from shared.states import MessageState
-from shared.store import contacts, inbound, interventions, people, reading
+from shared.store import contacts, inbound, interventions, messages, people, reading
 from shared.store.people import OnePerson
 from shared.store.reading import ChatPosition, FigureFilter, MessageFilter
 from tests.store.env import StoreEnv, query
@@ -412,6 +412,21 @@ def test_messages_are_listed_by_any_filter_in_pages_of_any_length(env: StoreEnv)
     advance(env)
     of_a_word = [row["id"] for row in rows if (row["content"] or {}).get("body") == "word1"]
     assert listed(env, most=3, words="word1") == of_a_word
+
+
+def test_marks_are_no_lines_unless_they_are_asked_for(env: StoreEnv) -> None:
+    asked = came(env, "a", "wamid.asked")
+    read, typing = env.accept("a", "a", type="read", content={"target": "wamid.asked"}), env.accept("a", type="typing")
+    (answer,) = env.accept("a")
+    for _ in range(2):
+        page = env.store.run(messages.chat_page, company_id="acme", chat_id="a", before=NEWEST, most=2)
+        assert [row["id"] for row in page] == [answer, asked]
+        assert listed(env) == [answer, asked]
+        assert listed(env, type="read") == read[::-1] and listed(env, type="typing") == typing
+        assert facts(env)["a"]["message_id"] == answer
+        # once as rows that the copies lack, and once from the copies
+        advance(env)
+    assert {key[3] for key in rolled_up(env)[0]} == {"text"}
 
 
 def test_messages_from_before_are_indexed_by_steps(own_env: StoreEnv) -> None:

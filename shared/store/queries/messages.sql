@@ -764,7 +764,7 @@ FROM (
                 '{}'::jsonb AS context, false AS came_in, m.created_at AS at, m.created_at
          FROM messages m
          WHERE m.company_id = %(company_id)s AND m.chat_id = names.alias
-           AND (m.created_at, m.id) < (%(before_at)s, %(before_id)s)
+           AND (m.created_at, m.id) < (%(before_at)s, %(before_id)s) AND m.type <> ALL(%(marks)s::text[])
          ORDER BY m.created_at DESC, m.id DESC LIMIT %(most)s)
         UNION ALL
         (SELECT i.id, CASE WHEN i.from_me THEN 'out' ELSE 'in' END, i.connection_id, i.type, i.content, i.state,

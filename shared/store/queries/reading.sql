@@ -277,7 +277,7 @@ WITH added AS MATERIALIZED (
     SELECT message_id, at FROM found
     WHERE (%(connection_id)s::bigint IS NULL OR connection_id = %(connection_id)s)
       AND (%(direction)s::text IS NULL OR direction = %(direction)s)
-      AND (%(type)s::text IS NULL OR type = %(type)s)
+      AND (%(type)s::text IS NULL AND type <> ALL(%(marks)s::text[]) OR type = %(type)s)
       AND (%(state)s::text IS NULL OR state = %(state)s)
       -- in a subquery: evaluated once, not for each row
       AND (%(chat_id)s::text IS NULL
