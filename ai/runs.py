@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ai import rows
+from ai.answer_time import AnswerTime
 from ai.rows import TurnLost
 from shared.fail_points import hit
 from shared.llm.asking import ModelMetrics
@@ -61,9 +62,17 @@ class RunSpending:
     """
 
     def __init__(
-        self, store: Store, run: AnswerRun, caps: Caps, prices: Mapping[str, Price], metrics: ModelMetrics
+        self,
+        store: Store,
+        run: AnswerRun,
+        caps: Caps,
+        *,
+        prices: Mapping[str, Price],
+        metrics: ModelMetrics,
+        time: AnswerTime,
     ) -> None:
         self._store, self._run, self._caps, self._prices, self._metrics = store, run, caps, prices, metrics
+        self._time = time
         self.answered = 0
 
     async def reserve(self, target: ModelTarget, question: Question) -> int:
@@ -97,9 +106,10 @@ class RunSpending:
         """See `Spending`. Raises `TurnLost` when another process has given the call up."""
         hit("turn.asked")
         # what was paid for is written, however long the database is away
-        is_ours = await until_available(
-            "model_call_end", lambda: self._store.call(self._settle, number, answer, failure, round(took_s * 1000))
-        )
+        with self._time.stopped():
+            is_ours = await until_available(
+                "model_call_end", lambda: self._store.call(self._settle, number, answer, failure, round(took_s * 1000))
+            )
         hit("turn.answer_kept")
         if not is_ours:
             raise TurnLost("the call was given up")

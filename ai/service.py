@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from ai import rows
+from ai.answer_time import AnswerTime
 from ai.answers import TurnAcceptor
 from ai.knowledge import DocumentLibrarian
 from ai.models import ModelTargets
@@ -20,20 +21,21 @@ from ai.tools.booking import BookingTools
 from ai.tools.functions import FunctionTools
 from ai.tools.registry import ToolBox
 from shared.channels.worlds import worlds
-from shared.clock import left, monotonic, utc_now
+from shared.clock import utc_now
 from shared.compose.composer import Composer
 from shared.compose.files import Files
 from shared.conversations.states import TurnState
 from shared.delivery.accept import Acceptor
 from shared.errors import QueueUnavailable, Refused, StoreUnavailable
 from shared.fail_points import hit
+from shared.llm.cache import CachingAsker
 from shared.llm.prices import read_prices
 from shared.llm.provider import ModelProvider
 from shared.logs import correlation_id, logger
 from shared.media.reach import reach_of
 from shared.media.storage import open_storage
 from shared.process.leased_work import Intervals, LeasedRows, LeasedWork
-from shared.process.periodic import AWAY_S, repeat
+from shared.process.periodic import repeat
 from shared.process.service import Child, Service, Severity
 from shared.process.tasks import TaskRunner
 from shared.queues.hints import Hints
@@ -77,7 +79,8 @@ class AiService:
         )
         self._storage = open_storage(settings)
         composer = Composer(store, self._acceptor, Files(store, self._storage), child.metrics, reach=reach_of(settings))
-        talker = Talker(store, self._provider, prices, caps, child.metrics, call_s=float(settings.own("LLM_CALL_S")))
+        asker = CachingAsker(self._provider)
+        talker = Talker(store, asker, prices, caps, child.metrics, call_s=float(settings.own("LLM_CALL_S")))
         secrets = SecretService(store, Vault.from_settings(settings))
         targets = ModelTargets(settings, secrets)
         embedder, why = open_embedder(settings)
@@ -99,7 +102,7 @@ class AiService:
             )
         )
         processor = MessageProcessor(store, talker, targets, tools, librarian)
-        self._tasks = TaskRunner(child, {PROCESS_MESSAGE: processor.answer}, at_once=16)
+        self._tasks = TaskRunner(child, {PROCESS_MESSAGE: processor.answer}, at_once=int(settings.own("AI_TURNS")))
         self._turns: LeasedWork[AssistantTurn] = LeasedWork(
             child,
             "turns",
@@ -182,26 +185,25 @@ class AiService:
 
     async def _answer(self, turn: AssistantTurn) -> None:
         correlation_id.set(turn.run)
-        work = TurnWork(turn=turn, by=monotonic() + self._wall_s)
-        while True:
-            try:
-                ended = await self._outcome(work)
-                await self._conclude(work, ended)
-            except TurnLost as lost:
-                log.info("turn_lost", turn_id=turn.id, reason=str(lost))
-            except StoreUnavailable as error:
-                # all of it may be done again: what was answered and done is in rows
-                log.warning("turn_delayed", turn_id=turn.id, reason=str(error))
-                await asyncio.sleep(AWAY_S)
-                continue
-            else:
-                self._seconds.labels().observe((utc_now() - turn.opened_at).total_seconds())
-                log.info("turn_ended", turn_id=turn.id, state=ended.state, reason=ended.reason)
+        work = TurnWork(turn=turn, time=AnswerTime(self._wall_s))
+
+        def delayed(error: StoreUnavailable) -> None:
+            log.warning("turn_delayed", turn_id=turn.id, reason=str(error))
+
+        # all of it may be done again: what was answered and done is in rows
+        through = partial(work.time.through_outages, query_s=self._store.query_s, delayed=delayed)
+        try:
+            ended = await through(partial(self._outcome, work))
+            await through(partial(self._conclude, work, ended))
+        except TurnLost as lost:
+            log.info("turn_lost", turn_id=turn.id, reason=str(lost))
             return
+        self._seconds.labels().observe((utc_now() - turn.opened_at).total_seconds())
+        log.info("turn_ended", turn_id=turn.id, state=ended.state, reason=ended.reason)
 
     async def _outcome(self, work: TurnWork) -> Ended:
         try:
-            async with asyncio.timeout(left(work.by)):
+            async with work.time.limit():
                 for step in self._steps.in_order:
                     if (ended := await step(work)) is not None:
                         return ended

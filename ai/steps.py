@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from ai import context, rows
+from ai.answer_time import AnswerTime
 from ai.answers import Conclusion, TurnAcceptor
 from ai.context import KnownPassage
 from ai.models import ModelTargets
@@ -63,11 +64,11 @@ class TurnWork:
     """A turn while it is worked on; each step adds what it found.
 
     Attributes:
-        by: monotonic instant of its end.
+        time: how long it may take.
     """
 
     turn: AssistantTurn
-    by: float
+    time: AnswerTime
     run: AnswerRun | None = None
     chat: TurnChat | None = None
     connection: Connection | None = None
@@ -221,7 +222,7 @@ class Steps:
                     tools=await self._tools.of(run.settings, run.company_id, is_chat=True),
                     targets=await self._targets.of(run.settings, run.company_id),
                     context=tool_context,
-                    by=work.by,
+                    time=work.time,
                 ),
             )
         except ModelFailed as failure:

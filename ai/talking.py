@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from ai import rows
+from ai.answer_time import AnswerTime
 from ai.runs import AnswerRun, Caps, RunSpending
 from ai.tools.tool import Tool, ToolContext, ToolFailed, as_text, digest
-from shared.clock import left
 from shared.fail_points import hit
 from shared.llm.asking import Asker, ModelMetrics, ask
 from shared.llm.failures import ModelFailed
@@ -43,14 +43,14 @@ class Talk:
 
     Attributes:
         messages: instructions and the chat. tools: what the model may call. targets: models in their order. context:
-            makes the context of a tool's call from its key. by: monotonic instant of the end.
+            makes the context of a tool's call from its key. time: that is left.
     """
 
     messages: Sequence[ChatMessage] = field(repr=False)
     tools: Mapping[str, Tool]
     targets: Sequence[ModelTarget]
     context: Callable[[str], ToolContext]
-    by: float
+    time: AnswerTime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +75,7 @@ def _usable(talk: Talk, key: _CallKey, tool: Tool | None) -> tuple[Tool, Any]:
     """Return a tool and its arguments. Raises `ToolFailed` with what the model should know, `ModelFailed` when the time
     is over.
     """
-    if left(talk.by) <= 0:
+    if talk.time.left_s() <= 0:
         raise ModelFailed("deadline")
     if key.position >= CALLS_MOST:
         raise ToolFailed(f"only {CALLS_MOST} calls are made for one answer")
@@ -115,16 +115,11 @@ class Talker:
             ModelFailed: no model answered, or a limit was reached. TurnLost: it is not ours any more.
             StoreUnavailable: the database is away.
         """
-        # what earlier lives asked for in vain is settled first: it counts against the budget
-        await self._store.call(self._settle_lost, run)
-        answers = await self._store.call(rows.calls, run.company_id, run.name)
-        known = {
-            (row["model_call_id"], row["position"]): row
-            for row in await self._store.call(rows.tools, run.company_id, run.name)
-        }
+        answers, results = await self._store.call(self._remembered, run)
+        known = {(row["model_call_id"], row["position"]): row for row in results}
         said, redactor, called = [*talk.messages], Redactor(), list[Mapping[str, Any]]()
         digests: dict[str, str] = {}
-        spending = RunSpending(self._store, run, self._caps, self._prices, self._metrics)
+        spending = RunSpending(self._store, run, self._caps, prices=self._prices, metrics=self._metrics, time=talk.time)
         for iteration in range(self._caps.iterations):
             if iteration < len(answers):
                 number, answer = answers[iteration]["id"], _answer_of(answers[iteration])
@@ -145,9 +140,12 @@ class Talker:
                     return TalkEnd(hands_over=True, called=called)
         raise ModelFailed("iterations", f"no answer after {self._caps.iterations} calls")
 
-    def _settle_lost(self, transaction: Transaction, run: AnswerRun) -> None:
+    def _remembered(self, transaction: Transaction, run: AnswerRun) -> tuple[list[Row], list[Row]]:
+        """Return what models and tools answered in earlier lives."""
         run.fence(transaction)
+        # what they asked for in vain is settled first: it counts against the budget
         rows.settle_lost(transaction, run.company_id, run.name, turn_id=run.turn_id)
+        return rows.calls(transaction, run.company_id, run.name), rows.tools(transaction, run.company_id, run.name)
 
     async def _ask(
         self, run: AnswerRun, talk: Talk, said: Sequence[ChatMessage], redactor: Redactor, spending: RunSpending
@@ -161,10 +159,17 @@ class Talker:
             most_tokens=config.most_tokens,
             temperature=config.temperature,
             request_id=run.name,
+            cache_s=config.cache_s,
         )
         shown = _Shown(self._asker, redactor)
         return await ask(
-            shown, talk.targets, question, spending, by=talk.by, call_s=self._call_s, metrics=self._metrics
+            shown,
+            talk.targets,
+            question,
+            spending,
+            left_s=talk.time.left_s,
+            call_s=self._call_s,
+            metrics=self._metrics,
         )
 
     async def _tool(
@@ -270,6 +275,7 @@ class _Shown:
             tokens_in=answer.tokens_in,
             tokens_out=answer.tokens_out,
             has_usage=answer.has_usage,
+            is_cached=answer.is_cached,
         )
 
 

@@ -177,6 +177,7 @@ class CompanySettingsAssistantConfig(TypedDict):
     maxTokens: int
     temperature: float
     historyMessages: int
+    cacheSeconds: int
     monthlyBudget: float
     onFailure: AssistantFailure
     apology: str

@@ -44,6 +44,7 @@ _READING_SQL: Final = "shared/store/queries/reading.sql"
 _CLIENT: Final = "tests/client/test_decisions.py"
 _VERIFYING: Final = "tests/client/test_webhooks.py"
 _TURNS: Final = "tests/ai/test_turns.py"
+_TASKS: Final = "tests/process/test_tasks.py"
 _KEYS_SQL: Final = "shared/store/queries/keys.sql"
 _CONVERSATIONS: Final = "migrations/0120.conversations.sql"
 _CONVERSATIONS_SQL: Final = "shared/conversations/queries/conversations.sql"
@@ -2178,6 +2179,56 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "one company does not take all turns",
         (Edit("ai/queries/turns.sql", "WHERE place <= %(each)s ORDER", "WHERE place <= 1000 + %(each)s ORDER"),),
         f"{_TURNS}::test_many_conversations_of_one_company_leave_room_for_another",
+    ),
+    "task-share-of-a-company": Mutation(
+        "one company's tasks do not take all places of a process",
+        (Edit("shared/store/queries/tasks.sql", "place - 1 < %(most)s - (taken - 1)", "taken <= %(most)s"),),
+        f"{_TASKS}::test_one_company_whose_tasks_hang_leaves_places_to_the_next",
+    ),
+    "tasks-of-companies-in-turn": Mutation(
+        "where one task is done at a time, companies take turns",
+        (
+            Edit(
+                "shared/store/queries/tasks.sql",
+                "next_company_with_tasks(%(kind)s, %(after)s) AS owner",
+                "next_company_with_tasks(%(kind)s, '') AS owner",
+            ),
+        ),
+        f"{_TASKS}::test_companies_take_turns_where_there_is_one_place",
+    ),
+    "outage-is-not-the-answers-time": Mutation(
+        "an answer is not given up because the database is away",
+        (Edit("ai/runs.py", "        with self._time.stopped():\n", "        if True:\n"),),
+        "tests/ai/test_answer_time.py::test_an_answer_that_has_come_is_stored_after_the_outage_whatever_time_was_left",
+    ),
+    "outage-is-given-back": Mutation(
+        "a turn that goes on after an outage has the time that it had before",
+        (Edit("ai/answer_time.py", "self._by += min(self._clock() - began, query_s)", "self._by += 0"),),
+        "tests/ai/test_answer_time.py::test_an_outage_does_not_count_and_what_was_done_before_it_does",
+    ),
+    "marks-are-no-lines": Mutation(
+        "a read or typing mark is no line of a chat",
+        (Edit("shared/store/queries/messages.sql", " AND m.type <> ALL(%(marks)s::text[])", ""),),
+        f"{_READING}::test_marks_are_no_lines_unless_they_are_asked_for",
+    ),
+    "cache-of-one-company": Mutation(
+        "an answer that was given to one company is never given to another",
+        (
+            Edit("shared/llm/cache.py", "self._find(question.company_id, key", 'self._find("", key'),
+            Edit("shared/llm/cache.py", "self._keep(question.company_id, key", 'self._keep("", key'),
+        ),
+        "tests/llm/test_cache.py::test_whatever_decides_an_answer_is_part_of_the_question",
+    ),
+    "question-answered-once": Mutation(
+        "a message that a gateway hands over twice is one question to the model",
+        (
+            Edit(
+                "shared/store/queries/tasks.sql",
+                "%(arguments)s, %(once)s, %(about)s,",
+                "%(arguments)s, NULL, %(about)s,",
+            ),
+        ),
+        "tests/api/test_assistant.py::test_the_same_message_is_asked_once",
     ),
     "turn-reclaim": Mutation(
         "what a dead process was answering is given back with the proof of its death",

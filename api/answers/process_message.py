@@ -28,7 +28,15 @@ _GRACE_S: Final = 2.5
 """Seconds more for which the outcome is waited for: a process ends a task at its deadline, and writes that."""
 _BODY_LIMIT: Final = 256 * 1024
 _FIELDS: Final = (
-    Field(name="messageId", kind=str, required=True, shortest=1, longest=255, purpose="The platform's id of it."),
+    Field(
+        name="messageId",
+        kind=str,
+        required=True,
+        shortest=1,
+        longest=255,
+        purpose="The platform's id of it. The same message of the same sender is answered once: a repetition gets the "
+        "same answer, for a week.",
+    ),
     Field(
         name="platform",
         kind=str,
@@ -89,7 +97,7 @@ class ProcessMessageOperations:
                 body=json_schema(_FIELDS),
                 examples=(_EXAMPLE,),
                 answers={200: ("The answer.", "ProcessedMessage")},
-                problems=(*BODY_PROBLEMS, "company_unknown", "task_unknown", *TASK_PROBLEMS),
+                problems=(*BODY_PROBLEMS, "company_unknown", "task_unknown", "message_id_reused", *TASK_PROBLEMS),
             )
         ]
 
@@ -102,8 +110,8 @@ class ProcessMessageOperations:
         await self._directory.require_company(company_id)
         files = len(given["attachments"] or ())
         content = given["content"] + (f"\n[{files} attachments]" if files else "")
-        task_id = await self._store.as_company(company_id).call(
-            tasks.add,
+        task = await self._store.as_company(company_id).call(
+            tasks.add_once,
             company_id=company_id,
             kind="ai",
             operation=OPERATION,
@@ -113,8 +121,16 @@ class ProcessMessageOperations:
                 "senderId": given["senderId"],
                 "content": content,
             },
+            # a gateway may number the messages of each sender
+            once=(given["platform"], given["senderId"], given["messageId"]),
+            about=(given["platform"], given["senderId"]),
             expires_in_s=ANSWER_S,
         )
+        task_id = int(task["id"])
+        if not task["is_same"]:
+            raise Problem(
+                "message_id_reused", "The sender has a message of this id with another content.", taskId=str(task_id)
+            )
         row = await self._asked.ended(company_id, task_id, ANSWER_S + _GRACE_S)
         if row["state"] != "done":
             raise Problem("task_expired", "The assistant did not answer in time.", taskId=str(task_id))

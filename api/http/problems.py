@@ -198,6 +198,11 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         title="Idempotency key reused for another request",
         remedy="Use a new key for each message; `messageId` is the earlier one.",
     ),
+    "message_id_reused": ProblemType(
+        status=409,
+        title="Message id reused for another message",
+        remedy="Give each message of a sender an id of its own; the task `taskId` answers the earlier one.",
+    ),
     "message_not_queued": ProblemType(
         status=409,
         title="Message is no longer queued",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from shared.backoff import BackoffPolicy
-from shared.clock import Monotonic, left, monotonic
+from shared.clock import Monotonic, monotonic
 from shared.llm.failures import CALL_FAILURES, ModelFailed, Next
 from shared.llm.questions import ModelAnswer, ModelTarget, Question
 from shared.logs import logger
@@ -73,7 +73,7 @@ class ModelMetrics:
             buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60),
         )
         self.calls = metrics.counter(
-            "model_calls", "Calls of language models, by how they ended.", ("model", "outcome")
+            "model_calls", "Calls of language models, by how they ended; cached: none was made.", ("model", "outcome")
         )
         self.tokens = metrics.counter(
             "model_tokens", "Tokens of language models, as they are charged.", ("model", "way")
@@ -92,7 +92,7 @@ async def ask(
     question: Question,
     spending: Spending,
     *,
-    by: float,
+    left_s: Callable[[], float],
     call_s: float,
     metrics: ModelMetrics,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -101,26 +101,29 @@ async def ask(
     """Return the answer of the first model that gives one.
 
     Args:
-        targets: in the order in which they are tried. by: monotonic instant after which nothing is begun. call_s: time
-            for one call.
+        targets: in the order in which they are tried. left_s: returns the seconds that are left; at 0 nothing is
+            begun. call_s: time for one call.
     Raises:
         ModelFailed: none answered; the code of the last failure, `budget`, `deadline`, or `no_model`.
     """
     last = ModelFailed("no_model")
     for target in targets:
         for tries in range(1, TRIES + 1):
-            if not left(by, clock()):
+            if not left_s():
                 raise ModelFailed("deadline", last.code)
             number = await spending.reserve(target, question)
             began = clock()
             answer: ModelAnswer | None = None
             failure: ModelFailed | None = None
             try:
-                answer = await asker.ask(target, question, min(call_s, left(by, began)))
+                answer = await asker.ask(target, question, min(call_s, left_s()))
             except ModelFailed as error:
                 failure = last = error
             took_s = clock() - began
             await spending.settle(number, answer, failure, took_s)
+            if answer is not None and answer.is_cached:
+                metrics.calls.labels(target.model, "cached").inc()
+                return answer
             metrics.seconds.labels(target.model).observe(took_s)
             metrics.calls.labels(target.model, failure.code if failure else "answered").inc()
             if answer is not None:
@@ -133,7 +136,7 @@ async def ask(
             log.warning("model_call_failed", model=target.model, code=failure.code, attempt=tries)
             if following.is_last:
                 raise failure
-            if following.wait_s is None or following.wait_s >= left(by, clock()):
+            if following.wait_s is None or following.wait_s >= left_s():
                 break
             await sleep(following.wait_s)
     raise last

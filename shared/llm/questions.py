@@ -35,7 +35,8 @@ class Question:
     """One call's content.
 
     Attributes:
-        company_id: whose share of connections it takes. request_id: names the call in the provider's records.
+        company_id: whose share of connections it takes. request_id: names the call in the provider's records. cache_s:
+            an answer may be as old, in seconds (`cache.py`); 0: the model is asked.
     """
 
     company_id: str
@@ -44,6 +45,7 @@ class Question:
     most_tokens: int
     temperature: float = 0.2
     request_id: str = ""
+    cache_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,9 @@ class ToolCall:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelAnswer:
-    """What a model said: a text, or calls of tools. `has_usage`: the token counts are the provider's, and possible."""
+    """What a model said: a text, or calls of tools. `has_usage`: the token counts are the provider's, and possible.
+    `is_cached`: it was said before, and costs nothing.
+    """
 
     model: str
     text: str = field(repr=False)
@@ -65,6 +69,7 @@ class ModelAnswer:
     tokens_in: int
     tokens_out: int
     has_usage: bool = True
+    is_cached: bool = False
 
     def as_message(self) -> dict[str, Any]:
         """Return the answer as a message for the next call."""

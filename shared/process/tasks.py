@@ -30,8 +30,8 @@ BUSY_S: Final = 0.2
 """Time between two queries for tasks while there was one lately."""
 IDLE_S: Final = 1.0
 """Time between two queries otherwise: an operator's task starts within a second."""
-AT_ONCE: Final = 8
-"""Tasks that one process runs at once, beside its messages."""
+AT_ONCE: Final = 16
+"""Tasks that one process runs at once, beside its messages; those of one company are half of them at most."""
 _BEAT_LIMIT_S: Final = 20.0
 """Seconds without a query for tasks after which the process counts as stalled."""
 _TIDY_S: Final = 5.0
@@ -44,8 +44,8 @@ class TaskRunner:
     """The tasks of one process.
 
     Args:
-        child: of the process. handlers: by operation. at_once: most tasks in hand. name: of the loop. beside: another
-            runner of this process, with other operations; both count together.
+        child: of the process. handlers: by operation. at_once: most tasks in hand, of one company about half of them.
+            name: of the loop. beside: another runner of this process, with other operations; both count together.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class TaskRunner:
         )
         self._child = child
         self._tidy_at = 0.0
+        self._after = ""
         self._work = LeasedWork(
             child,
             name,
@@ -106,9 +107,16 @@ class TaskRunner:
             self._tidy_at = monotonic() + _TIDY_S
         if not capacity:
             return ()
-        return await self._store.call(
-            tasks.take, kind=self._kind, incarnation=self._incarnation, operations=sorted(self._handlers), most=capacity
+        taken = await self._store.call(
+            tasks.take,
+            kind=self._kind,
+            incarnation=self._incarnation,
+            operations=sorted(self._handlers),
+            most=capacity,
+            after=self._after,
         )
+        self._after = tasks.last_company(taken, self._after)
+        return taken
 
     async def _do(self, task: Task) -> None:
         correlation_id.set(f"task-{task.id}")

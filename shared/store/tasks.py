@@ -6,13 +6,14 @@ that one alone. What it must not show in the table (tokens, PINs) is sealed, and
 
 from __future__ import annotations
 
+import hashlib
 import json as text_json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from shared.errors import BulkheadError
+from shared.errors import BulkheadError, StoreUnavailable
 from shared.logs import scrub
 from shared.secrets import Sealed, Vault
 from shared.store.pool import Row, Transaction
@@ -130,11 +131,79 @@ def add(
     return int(row["id"])
 
 
-def take(transaction: Transaction, *, kind: str, incarnation: str, operations: Sequence[str], most: int) -> list[Task]:
-    """Make `incarnation` the owner of tasks that wait, at most `most`, oldest first."""
-    rows = transaction.rows("take_tasks", kind=kind, incarnation=incarnation, operations=list(operations), most=most)
-    # RETURNING promises no order, whatever the inner SELECT has.
+_ONCE_TRIES: Final = 3
+"""Looks for a task with a key; it may fail between two statements, and then a new one is made."""
+
+
+def add_once(
+    transaction: Transaction,
+    *,
+    company_id: str,
+    kind: str,
+    operation: str,
+    arguments: Mapping[str, Any],
+    once: Sequence[str],
+    about: Sequence[str],
+    expires_in_s: float,
+) -> Row:
+    """Ask for something that the company may have asked for before; the same is one task until it fails.
+
+    Args:
+        once: what names it among those of this operation. about: whom it is about: see `before`. Others as for `add`.
+
+    Returns:
+        (id, is_same) of the task; is_same: it has these arguments.
+    """
+    key, kept = _digest(once), stored_json(dict(arguments))
+    for _ in range(_ONCE_TRIES):
+        row = transaction.row(
+            "add_task_once",
+            company_id=company_id,
+            kind=kind,
+            operation=operation,
+            arguments=kept,
+            once=key,
+            about=_digest(about),
+            expires_in_s=expires_in_s,
+        ) or transaction.row("task_of_key", company_id=company_id, operation=operation, once=key, arguments=kept)
+        if row is not None:
+            return row
+    raise StoreUnavailable("a task with this key is made and fails again and again", outage="busy")
+
+
+def before(transaction: Transaction, task: Task, *, most: int) -> list[Row]:
+    """Return the newest tasks about the same person as `task`, oldest first: (id, state, arguments, result)."""
+    rows = transaction.rows("tasks_before", company_id=task.company_id, operation=task.operation, id=task.id, most=most)
+    return rows[::-1]
+
+
+def _digest(words: Sequence[str]) -> str:
+    # as a list: ("a", "bc") is another key than ("ab", "c")
+    return hashlib.sha256(text_json.dumps(list(words)).encode()).hexdigest()
+
+
+def take(
+    transaction: Transaction, *, kind: str, incarnation: str, operations: Sequence[str], most: int, after: str = ""
+) -> list[Task]:
+    """Make `incarnation` the owner of tasks that wait, of companies in turn.
+
+    Args:
+        most: places that are free. One company gets a further one only while it holds fewer than stay free: of tasks
+            that one company has, at most half as many are taken. after: the company whose turn was last
+            (`last_company`).
+    """
+    rows = transaction.rows(
+        "take_tasks", kind=kind, incarnation=incarnation, operations=list(operations), most=most, after=after
+    )
+    # RETURNING promises no order
     return sorted((Task(**row) for row in rows), key=lambda task: task.id)
+
+
+def last_company(taken: Sequence[Task], after: str) -> str:
+    """Return the company whose turn was last among tasks that were taken with this `after`; the next one's turn comes
+    first the next time. The installation counts as a company.
+    """
+    return max((task.company_id or "" for task in taken), key=lambda one: (one <= after, one), default=after)
 
 
 def finish(transaction: Transaction, *, task_id: int, incarnation: str, result: Mapping[str, Any]) -> bool:

@@ -51,6 +51,15 @@ ASSISTANT: Final = (
         purpose="Newest messages of the chat that it reads.",
     ),
     Field(
+        name="cacheSeconds",
+        kind=int,
+        default=0,
+        low=0,
+        high=86_400,
+        purpose="For how long an answer is given again to the very same question: the same instructions, passages and "
+        "chat. Seconds; 0: never. The model then reads the day, and not the time.",
+    ),
+    Field(
         name="monthlyBudget",
         kind=float,
         default=0.0,
@@ -110,6 +119,7 @@ class AssistantConfig:
     most_tokens: int
     temperature: float
     history: int
+    cache_s: int
     budget_micros: int | None
     on_failure: Literal["handoff", "apology", "silence"]
     apology: str
@@ -128,6 +138,7 @@ class AssistantConfig:
             most_tokens=full["maxTokens"],
             temperature=full["temperature"],
             history=full["historyMessages"],
+            cache_s=full["cacheSeconds"],
             budget_micros=round(full["monthlyBudget"] * 1_000_000) or None,
             on_failure=full["onFailure"],
             apology=full["apology"],

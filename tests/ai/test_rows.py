@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ai import rows
+from ai.answer_time import AnswerTime
 from ai.rows import AssistantTurn, TurnLost
 from ai.runs import AnswerRun, Caps, RunSpending
 from shared.delivery.reclaim import reclaim
@@ -70,7 +71,9 @@ def test_a_lost_turn_asks_no_model(ai: AiEnv) -> None:
         settings=CompanySettings.read({}),
         fence=lambda transaction: rows.hold(transaction, turn.id, incarnation="ai-0.a"),
     )
-    spending = RunSpending(ai.store.store, run, _CAPS, PRICES, ModelMetrics(Metrics()))
+    spending = RunSpending(
+        ai.store.store, run, _CAPS, prices=PRICES, metrics=ModelMetrics(Metrics()), time=AnswerTime(60.0)
+    )
     target = ModelTarget(model="gpt-4o", base_url="http://model.test", key="", is_ours=True)
     question = Question(company_id="acme", messages=[{"role": "user", "content": "hello"}], most_tokens=100)
     number = asyncio.run(spending.reserve(target, question))

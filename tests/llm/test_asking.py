@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 
+from shared.clock import left
 from shared.errors import SettingsInvalid
 from shared.llm.asking import LONGEST_WAIT_S, TRIES, ModelMetrics, ask, next_try
 from shared.llm.failures import CALL_FAILURES, ModelFailed, Next
@@ -47,6 +49,9 @@ class _Scripted:
         self.waits.append(for_s)
         self.now += for_s
 
+    def _left_s(self, by: float) -> float:
+        return left(by, self.now)
+
     def run(self, targets: Sequence[ModelTarget] = (_FIRST, _SECOND), for_s: float = 60.0) -> ModelAnswer:
         return asyncio.run(
             ask(
@@ -54,7 +59,7 @@ class _Scripted:
                 targets,
                 _QUESTION,
                 self,
-                by=self.now + for_s,
+                left_s=partial(self._left_s, self.now + for_s),
                 call_s=20.0,
                 metrics=ModelMetrics(Metrics()),
                 sleep=self.sleep,

@@ -22,6 +22,7 @@ from shared.process.tasks import Handler, TaskRunner
 from shared.secrets import Sealed, SecretUnreadable, Vault
 from shared.settings import ChildEnvironment, Settings
 from shared.store import tasks
+from shared.store.pool import Transaction
 from shared.store.store import Store
 from shared.store.tasks import Task, TaskFailed
 from tests.delivery.env import run, soon
@@ -114,10 +115,68 @@ async def ended(env: StoreEnv, task_id: int) -> Mapping[str, Any]:
 
 def test_two_processes_never_take_the_same(env: StoreEnv) -> None:
     ids = {add(env) for _ in range(40)}
+    # with room enough for one company to have all of them
     taken = side_by_side(
-        *((lambda name=name: take(env, name, most=40)) for name in ("meta-0.a", "meta-1.a", "meta-0.b"))
+        *((lambda name=name: take(env, name, most=80)) for name in ("meta-0.a", "meta-1.a", "meta-0.b"))
     )
     assert sorted(task.id for some in taken for task in some) == sorted(ids)
+
+
+def of(env: StoreEnv, company_id: str | None, *, many: int = 1) -> list[int]:
+    """Add tasks of a company, or of the installation, and return their ids."""
+    rows = query(
+        env.url,
+        """INSERT INTO tasks (company_id, process_name, operation, expires_at)
+           SELECT %(company_id)s, 'meta', 'test', now() + interval '1 minute' FROM generate_series(1, %(many)s)
+           RETURNING id""",
+        company_id=company_id,
+        many=many,
+    )
+    return [row["id"] for row in rows]
+
+
+def test_one_company_whose_tasks_hang_leaves_places_to_the_next(env: StoreEnv) -> None:
+    env.connect("globex")
+    hanging = of(env, "acme", many=40)
+    assert [task.id for task in take(env, most=16)] == hanging[:8], "half of the places, the oldest first"
+    # none of them ends, and another look finds no place for more
+    assert take(env, most=8) == []
+    others = of(env, "globex", many=8) + of(env, None)
+    assert sorted(task.id for task in take(env, most=8)) == sorted([*others[:4], others[-1]])
+    # what another process runs is its own matter
+    assert len(take(env, "meta-1.a", most=16)) > 8
+
+
+def test_companies_take_turns_where_there_is_one_place(env: StoreEnv) -> None:
+    env.connect("globex")
+    of(env, "acme", many=3)
+    of(env, "globex", many=2)
+    of(env, None, many=1)
+    after, served = "", list[str | None]()
+    while taken := env.store.run(
+        tasks.take, kind="meta", incarnation=f"meta-0.{len(served)}", operations=["test"], most=1, after=after
+    ):
+        after = tasks.last_company(taken, after)
+        served.append(taken[0].company_id)
+    assert served == ["acme", "globex", None, "acme", "globex", "acme"]
+
+
+def test_a_look_costs_what_it_takes_and_not_what_waits(env: StoreEnv) -> None:
+    env.connect("globex")
+    of(env, "acme", many=20_000)
+    other = of(env, "globex")
+
+    def looked(transaction: Transaction) -> tuple[list[Task], int]:
+        found = tasks.take(transaction, kind="meta", incarnation="meta-0.a", operations=["test"], most=16)
+        pages = """SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM pg_class
+                   WHERE oid = 'tasks'::regclass
+                     OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = 'tasks'::regclass)"""
+        transaction._cursor.execute(pages)
+        return found, int(transaction._cursor.fetchone()[0])
+
+    found, pages = env.store.run(looked)
+    assert len(found) == 9 and other[0] in {task.id for task in found}
+    assert pages < 600, "twenty thousand rows have many more"
 
 
 def test_only_its_owner_ends_a_task_and_only_once(env: StoreEnv) -> None:
@@ -227,8 +286,8 @@ def test_a_runner_leaves_other_operations_and_takes_no_more_than_it_has_room_for
     async def scenario() -> None:
         ids = [add(env) for _ in range(5)]
         other = add(env, "unknown")
-        async with Process(env.store, {"test": counted}, at_once=2):
-            await soon(lambda: inside == 2, "two run")
+        async with Process(env.store, {"test": counted}, at_once=4):
+            await soon(lambda: inside == 2, "half of the places are one company's")
             go.set()
             for task_id in ids:
                 await ended(env, task_id)

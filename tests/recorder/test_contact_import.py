@@ -54,7 +54,7 @@ def begin(env: StoreEnv, content: str, form: str = "csv") -> int:
 
 
 def take(env: StoreEnv) -> Task:
-    (task,) = env.store.run(tasks.take, kind="recorder", incarnation=INCARNATION, operations=[IMPORT], most=1)
+    (task,) = env.store.run(tasks.take, kind="recorder", incarnation=INCARNATION, operations=[IMPORT], most=9)
     return task
 
 
