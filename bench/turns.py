@@ -1,13 +1,19 @@
-"""`turns`: kill -9 of the assistant under load: each question is answered once, judged by the ledger alone."""
+"""`turns`: kill -9 of the assistant under load: each question is answered once, judged by the ledger alone, and what an
+answer does at a company's server is done once.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from bench.figures import Figures, spread_ms
@@ -24,6 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=float, default=1.5, help="least seconds between kills")
     parser.add_argument("--rate", type=float, default=5.0, help="questions a second, each of another customer")
     parser.add_argument("--latency-ms", type=float, default=400.0, help="the model's latency")
+    parser.add_argument("--seed", type=int, default=1, help="of the choice of the process that is killed")
 
 
 def quick(given: argparse.Namespace) -> None:
@@ -34,58 +41,119 @@ def quick(given: argparse.Namespace) -> None:
 def run(given: argparse.Namespace) -> Figures:
     """Measure: questions come in, processes are killed, everything is answered in the end."""
     figures = Figures(command="turns", parameters=vars(given), axes=("question", "seconds to its answer"))
+    dice = random.Random(given.seed)
     # the restart policy would slow down the many restarts, and is not part of the measurement
-    with running(TenderBulkhead, only=f"{WITHOUT_BROWSERS},ai", ai_instances=2) as installation:
-        answer = installation.bulkhead.api(
-            "PATCH",
-            "/api/v2/companies/demo",
-            json={
-                "settings": {
-                    "enableAssistant": True,
-                    "answerDelaySeconds": 0,
-                    # a turn that was in hand at three deaths is given up, with an apology
-                    "assistantConfig": {"onFailure": "apology", "apology": "Sorry."},
-                }
-            },
+    with (
+        _shop() as (address, orders),
+        running(
+            TenderBulkhead, only=f"{WITHOUT_BROWSERS},ai", ai_instances=2, media_fetch_private="on"
+        ) as installation,
+    ):
+        _set_up(installation, address)
+        # first a call of the company's function, with effects, then the answer
+        control(
+            installation,
+            "model",
+            behaviour="tool_calls",
+            calls=[{"name": "order", "arguments": {}}],
+            results=0,
+            count=None,
         )
-        answer.raise_for_status()
-        _control(installation, "model", behaviour="slow", latency_ms=given.latency_ms, count=None)
-        eventually(lambda: _ai_pids(installation), 60.0, "kind ai runs")
+        control(installation, "model", behaviour="slow", latency_ms=given.latency_ms, count=None)
+        eventually(lambda: len(_ai_pids(installation)) == 2, 60.0, "kind ai runs")
         stop = threading.Event()
         asked: dict[str, float] = {}
-        writer = threading.Thread(target=_write, args=(installation, given.rate, stop, asked))
+        writer = threading.Thread(target=write_questions, args=(installation, given.rate, stop, asked))
         writer.start()
         try:
             for _ in range(given.kills):
                 time.sleep(given.every)
-                eventually(lambda: _ai_pids(installation), 60.0, "kind ai is back")
-                os.kill(_ai_pids(installation)[0], signal.SIGKILL)
+                pids = eventually(lambda: _ai_pids(installation), 60.0, "kind ai is back")
+                os.kill(dice.choice(pids), signal.SIGKILL)
         finally:
             stop.set()
             writer.join()
-        open_turns = "SELECT count(*) FROM turns WHERE ended_at IS NULL"
-        eventually(lambda: installation.rows(open_turns)[0][0] == 0, 180.0, "every turn ends", poll_s=0.2)
+        wait_for_turns(installation)
         installation.wait_idle()
-        _judge(installation, figures, asked, given.kills)
+        _judge(installation, figures, asked, orders)
+        figures.values = {"kills": given.kills, **figures.values}
     return figures
 
 
-def _control(installation: Installation, path: str, **body: Any) -> None:
+def control(installation: Installation, path: str, **body: Any) -> None:
+    """Change what the sandbox does."""
     installation.bulkhead.sandbox("POST", f"/control/{path}", json=body).raise_for_status()
+
+
+def write_questions(
+    installation: Installation,
+    rate: float,
+    stop: threading.Event,
+    asked: dict[str, float],
+    first_chat: int = _FIRST_CHAT,
+) -> None:
+    """Let customers ask until `stop` is set, each once; adds the instant of each question to `asked`, by chat."""
+    while not stop.wait(1 / rate):
+        chat = str(first_chat + len(asked))
+        asked[chat] = time.time()
+        control(installation, "inbound", phone_number_id=_NUMBER, **{"from": f"+{chat}"}, text="What is your policy?")
+
+
+def wait_for_turns(installation: Installation, within_s: float = 180.0) -> None:
+    """Wait until every turn has ended."""
+    open_turns = "SELECT count(*) FROM turns WHERE ended_at IS NULL"
+    eventually(lambda: installation.rows(open_turns)[0][0] == 0, within_s, "every turn ends", poll_s=0.2)
+
+
+@contextmanager
+def _shop() -> Iterator[tuple[str, list[str]]]:
+    """Run a company's server; yields the address of its function, and the keys of the calls that it gets."""
+    orders: list[str] = []
+
+    class Shop(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            orders.append(self.headers["Idempotency-Key"])
+            body = b'{"message": "It is on its way."}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Shop)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/order", orders
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _set_up(installation: Installation, address: str) -> None:
+    """Give the company an assistant and a function with effects."""
+    settings = {
+        "enableAssistant": True,
+        "answerDelaySeconds": 0,
+        "enableFunctionCalling": True,
+        # a turn that was in hand at three deaths is given up, with an apology
+        "assistantConfig": {"onFailure": "apology", "apology": "Sorry.", "functionHosts": ["127.0.0.1"]},
+    }
+    installation.bulkhead.api("PATCH", "/api/v2/companies/demo", json={"settings": settings}).raise_for_status()
+    function = {"description": "Orders a parcel.", "url": address, "hasEffects": True}
+    path = "/api/v2/companies/demo/functions/order"
+    installation.bulkhead.api("PUT", path, json=function).raise_for_status()
 
 
 def _ai_pids(installation: Installation) -> list[int]:
     return [pid for slot, pid in sorted(installation.slot_pids().items()) if slot.startswith("ai-")]
 
 
-def _write(installation: Installation, rate: float, stop: threading.Event, asked: dict[str, float]) -> None:
-    while not stop.wait(1 / rate):
-        chat = str(_FIRST_CHAT + len(asked))
-        asked[chat] = time.time()
-        _control(installation, "inbound", phone_number_id=_NUMBER, **{"from": f"+{chat}"}, text="What is your policy?")
-
-
-def _judge(installation: Installation, figures: Figures, asked: dict[str, float], kills: int) -> None:
+def _judge(installation: Installation, figures: Figures, asked: dict[str, float], orders: list[str]) -> None:
     answers: Counter[str] = Counter()
     took: list[float] = []
     for entry in _texts(installation):
@@ -94,17 +162,27 @@ def _judge(installation: Installation, figures: Figures, asked: dict[str, float]
             answers[chat] += 1
             took.append(entry["at"] - asked[chat])
     outcomes = installation.rows("SELECT state || ' ' || reason, count(*) FROM turns GROUP BY 1")
+    # a key is that of a turn, the model's call and its place: a turn may have several, and orders once
+    of_turn = Counter(key.rsplit("-", 2)[0] for key in orders)
+    unclear = "SELECT count(*) FROM tool_calls WHERE state = 'unclear'"
     figures.values |= {
-        "kills": kills,
         "questions": len(asked),
         "answered once": sum(answers[chat] == 1 for chat in asked),
         "not answered": sum(answers[chat] == 0 for chat in asked),
         "answered twice": sum(answers[chat] > 1 for chat in asked),
+        "ordered once": sum(many == 1 for many in of_turn.values()),
+        "ordered twice": sum(many > 1 for many in of_turn.values()),
+        "orders of which the model learnt that their outcome is not known": int(installation.rows(unclear)[0][0]),
         "turns": {str(name).strip(): int(count) for name, count in outcomes},
+        "turns by lives": {
+            str(lives): int(count)
+            for lives, count in installation.rows("SELECT attempts, count(*) FROM turns GROUP BY 1 ORDER BY 1")
+        },
         "question to answer at the provider": spread_ms(took),
         "money still reserved": int(
             installation.rows("SELECT coalesce(sum(reserved_micros), 0) FROM model_spend")[0][0]
         ),
+        "load average at the end": round(os.getloadavg()[0], 1),
     }
     figures.series["answered"] = [(float(number), seconds) for number, seconds in enumerate(sorted(took))]
 
