@@ -9,6 +9,7 @@ from shared.clock import monotonic
 from shared.process.metrics import Metrics
 from shared.rag.embedding import Embedder
 from shared.rag.passages import Passage, RagConfig, retrieve
+from shared.rag.retrieval_metrics import RetrievalMetrics
 from shared.store.store import Store
 
 
@@ -21,10 +22,7 @@ class DocumentLibrarian:
 
     def __init__(self, store: Store, embedder: Embedder | None, metrics: Metrics) -> None:
         self._store, self._embedder = store, embedder
-        self._seconds = metrics.histogram("retrieval_seconds", "Time to find passages for a question.")
-        self._found = metrics.counter(
-            "retrievals", "Searches for passages; empty: nothing was similar enough.", ("outcome", "legs")
-        )
+        self._metrics = RetrievalMetrics(metrics)
 
     async def find(self, run: AnswerRun, question: str) -> Sequence[Passage]:
         """Return the passages that answer a question. Raises `StoreUnavailable`."""
@@ -32,6 +30,5 @@ class DocumentLibrarian:
         found = await retrieve(
             self._store, run.company_id, question, rag=RagConfig.of(run.settings), embedder=self._embedder
         )
-        self._seconds.labels().observe(monotonic() - began)
-        self._found.labels("found" if found.passages else "empty", "+".join(found.legs)).inc()
+        self._metrics.note(found, monotonic() - began)
         return found.passages

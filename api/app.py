@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.answers.appointments import AppointmentOperations
 from api.answers.functions import FunctionOperations
 from api.answers.process_message import ProcessMessageOperations
+from api.answers.spending import SpendingOperations
 from api.connections.connection_tasks import ConnectionTaskOperations
 from api.connections.connections import ConnectionOperations
 from api.connections.credentials import Credentials
@@ -182,6 +183,7 @@ def build_app(
         ProcessMessageOperations(directory, child.store, tasks),
         FunctionOperations(directory, child.store),
         AppointmentOperations(directory, child.store),
+        SpendingOperations(directory, child.store),
         AlertOperations(child.store),
         FigureOperations(child.settings.bulkhead_home),
         health,

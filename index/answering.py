@@ -10,7 +10,8 @@ from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.process.metrics import Metrics
 from shared.rag.embedding import Embedder
-from shared.rag.passages import RagConfig, Retrieved, retrieve
+from shared.rag.passages import RagConfig, retrieve
+from shared.rag.retrieval_metrics import RetrievalMetrics
 from shared.rag.vectors import VectorStore
 from shared.store.pool import Row
 from shared.store.store import Store
@@ -20,23 +21,6 @@ log = logger(__name__)
 
 LEASE_S: Final = 5.0
 """Seconds after which another process may answer: longer than a search, shorter than a client waits."""
-
-
-class RetrievalMetrics:
-    """Counts searches."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._searches = metrics.counter(
-            "retrievals",
-            "Searches of documents, by the searches made and whether anything was found.",
-            ("legs", "found"),
-        )
-        self._seconds = metrics.histogram("retrieval_seconds", "Time of a search of documents.")
-
-    def note(self, found: Retrieved, took_s: float) -> None:
-        """Count one."""
-        self._searches.labels("+".join(found.legs), "yes" if found.passages else "no").inc()
-        self._seconds.observe(took_s)
 
 
 class Answering:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from api.http.shapes import AT, COUNT, TEXT, TEXT_OR_NULL, Schema, array, choice, closed_object, named_object, ref
+from api.http.shapes import (
+    AT,
+    COUNT,
+    NUMBER,
+    TEXT,
+    TEXT_OR_NULL,
+    Schema,
+    array,
+    choice,
+    closed_object,
+    named_object,
+    ref,
+)
 
 _FUNCTION_PARAMETER: Final = named_object(
     "FunctionParameterDefinition",
@@ -47,6 +59,25 @@ ANSWER_SCHEMAS: Final[Mapping[str, Schema]] = {
         }
     ),
     "Functions": closed_object({"companyId": TEXT, "functions": array(ref("Function"))}),
+    "ModelSpend": closed_object(
+        {
+            "companyId": TEXT,
+            "monthlyBudget": {"type": ["number", "null"], "description": "US dollars; null: no limit."},
+            "months": array(
+                named_object(
+                    "ModelSpendMonth",
+                    {
+                        "month": {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}$"},
+                        "spent": {**NUMBER, "description": "US dollars."},
+                        "reserved": {**NUMBER, "description": "US dollars that calls under way may cost."},
+                        "calls": COUNT,
+                        "tokensIn": COUNT,
+                        "tokensOut": COUNT,
+                    },
+                )
+            ),
+        }
+    ),
     "Service": closed_object({"id": TEXT, "name": TEXT, "freeSlots": COUNT, "createdAt": AT}),
     "Services": closed_object({"companyId": TEXT, "services": array(ref("Service"))}),
     "Slots": closed_object(

@@ -622,6 +622,20 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     },
     "Function": _FUNCTION,
     "Functions": {"companyId": "demo", "functions": [_FUNCTION]},
+    "ModelSpend": {
+        "companyId": "demo",
+        "monthlyBudget": 50.0,
+        "months": [
+            {
+                "month": "2026-11",
+                "spent": 4.2,
+                "reserved": 0.001,
+                "calls": 5210,
+                "tokensIn": 9120400,
+                "tokensOut": 412300,
+            }
+        ],
+    },
     "Service": _SERVICE,
     "Services": {"companyId": "demo", "services": [_SERVICE]},
     "Slots": {"serviceId": "1", "slots": [{"id": "12", "startsAt": _AT, "endsAt": _AT}]},
@@ -690,6 +704,7 @@ _MEMBERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "body_too_large": {"limit": 1048576},
     "limit_exceeded": {"policy": "key-requests"},
     "idempotency_key_reused": {"messageId": "41"},
+    "message_id_reused": {"taskId": "17"},
     "message_not_queued": {"state": "sent"},
     "database_unavailable": {"reason": "unreachable"},
 }

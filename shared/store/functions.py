@@ -75,6 +75,13 @@ def add_slots(
     )
 
 
+def spending(transaction: Transaction, company_id: str, *, most: int) -> list[Row]:
+    """Return what the assistant has cost by month, the last first: (month, spent_micros, reserved_micros, calls,
+    tokens_in, tokens_out).
+    """
+    return transaction.rows("spending_of_company", company_id=company_id, most=most)
+
+
 def bookings(transaction: Transaction, company_id: str, *, after: int, most: int) -> list[Row]:
     """Return bookings by number, those beyond `after`."""
     return transaction.rows("bookings_of_company", company_id=company_id, after=after, most=most)

@@ -48,6 +48,12 @@ def _as_ai(env: ApiEnv, end: Callable[[Task], Any]) -> threading.Thread:
     return thread
 
 
+@pytest.fixture(autouse=True)
+def _nothing_asked(api_env: ApiEnv) -> None:
+    # the same message is asked once, also by two tests
+    api_env.sql("DELETE FROM tasks")
+
+
 def test_a_question_is_a_row_that_is_waited_for(api_env: ApiEnv) -> None:
     seen: list[Task] = []
 
@@ -84,6 +90,30 @@ def test_a_question_without_an_answer(api_env: ApiEnv, code: str, status: int) -
     answer = api_env.call("POST", ASK, json=ASKED)
     thread.join()
     assert answer.status_code == status and problem(answer)["taskId"]
+
+
+def test_the_same_message_is_asked_once(api_env: ApiEnv) -> None:
+    def answer_with(text: str) -> Callable[[Task], Any]:
+        result = {"content": text, "toolCalls": []}
+        return lambda task: api_env.run(tasks.finish, task_id=task.id, incarnation="ai-0.a", result=result)
+
+    thread = _as_ai(api_env, answer_with("30 days."))
+    first = api_env.call("POST", ASK, json=ASKED)
+    thread.join()
+    # no one takes a task any more
+    again = api_env.call("POST", ASK, json={**ASKED, "timestamp": 1796040009})
+    assert again.status_code == 200 and again.json() == first.json()
+    changed = api_env.call("POST", ASK, json={**ASKED, "content": "And shipping?"})
+    assert changed.status_code == 409 and problem(changed)["type"].endswith("message_id_reused")
+    # another sender's message may have the same id
+    thread = _as_ai(api_env, answer_with("Yes."))
+    assert api_env.call("POST", ASK, json={**ASKED, "senderId": "7200"}).json()["response"]["content"] == "Yes."
+    thread.join()
+    # one that found no answer may be asked again
+    api_env.sql("UPDATE tasks SET state = 'failed', problem_code = 'unreachable'")
+    thread = _as_ai(api_env, answer_with("14 days."))
+    assert api_env.call("POST", ASK, json=ASKED).json()["response"]["content"] == "14 days."
+    thread.join()
 
 
 @pytest.mark.parametrize(
@@ -156,3 +186,22 @@ def test_services_and_their_slots(api_env: ApiEnv) -> None:
     wrong = api_env.call("POST", f"{SERVICES}/{service['id']}/slots", json={"startsAt": ["tomorrow"]})
     assert problem(wrong)["errors"][0]["pointer"] == "/startsAt/0"
     assert api_env.call("GET", "/api/v2/companies/alpha/bookings").json() == {"bookings": [], "next": None}
+
+
+def test_what_the_assistant_has_cost(api_env: ApiEnv) -> None:
+    path = "/api/v2/companies/alpha/model-spend"
+    assert api_env.call("GET", path).json() == {"companyId": "alpha", "monthlyBudget": None, "months": []}
+    api_env.sql(
+        "INSERT INTO model_spend VALUES ('alpha', '2026-10-01', 2500000, 0, 7, 100, 20), "
+        "('alpha', '2026-11-01', 1, 500000, 1, 3, 4), ('beta', '2026-11-01', 9, 9, 9, 9, 9)"
+    )
+    months = api_env.call("GET", path).json()["months"]
+    assert months[0] == {
+        "month": "2026-11",
+        "spent": 0.000001,
+        "reserved": 0.5,
+        "calls": 1,
+        "tokensIn": 3,
+        "tokensOut": 4,
+    }
+    assert [(one["month"], one["spent"]) for one in months[1:]] == [("2026-10", 2.5)]

@@ -52,7 +52,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "shared.tenancy",
     ),
     # finds passages of documents: by kinds index and ai, and by words alone for the API
-    "shared.rag": (LEAVES, "shared.store", "shared.tenancy"),
+    "shared.rag": (LEAVES, "shared.store", "shared.tenancy", "shared.process"),
     # the orchestrator and the embedded servers need neither PostgreSQL nor Redis to do their work
     "supervision": (LEAVES, "shared.channels", "shared.process"),
     # drives a running copy from outside; cuts its connections to both stores

@@ -46,6 +46,11 @@ FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS s(starts_at, 
 ON CONFLICT (service_id, starts_at) DO NOTHING
 RETURNING id, starts_at, ends_at;
 
+-- spending_of_company --
+-- What a company's assistant has cost, by month.
+SELECT month, spent_micros, reserved_micros, calls, tokens_in, tokens_out FROM model_spend
+WHERE company_id = %(company_id)s ORDER BY month DESC LIMIT %(most)s;
+
 -- bookings_of_company --
 -- Bookings of a company by number.
 SELECT b.id, v.name AS service, s.id AS slot_id, s.starts_at, s.ends_at, b.state, b.held_until, b.customer, b.created_at
