@@ -39,6 +39,7 @@ from shared.process.periodic import repeat
 from shared.process.service import Child, Service, Severity
 from shared.process.tasks import TaskRunner
 from shared.queues.hints import Hints
+from shared.queues.installation import own_hints
 from shared.rag.embedders import open_embedder
 from shared.secrets import Vault
 from shared.tenancy.tenant_secrets import SecretService
@@ -127,6 +128,7 @@ class AiService:
 
     async def start(self) -> None:
         """Begin to answer, even while the database or Redis is unavailable."""
+        await own_hints(self._child, self._hints)
         await self._plain_acceptor.start()
         self._turns.start()
         self._tasks.start()

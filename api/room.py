@@ -21,6 +21,7 @@ from shared.media.storage import open_storage
 from shared.process.periodic import repeat
 from shared.process.service import Child, Service, Severity
 from shared.queues.hints import Hints
+from shared.queues.installation import own_hints
 from shared.tenancy.known_keys import USE_NOTED_S, KnownKeys
 from shared.tenancy.limits import SHARED_S, LimitRules, Limits
 
@@ -48,6 +49,7 @@ class ApiService:
 
     async def start(self) -> None:
         """Start to accept, even while the database or Redis is unavailable."""
+        await own_hints(self._child, self._hints)
         await self._acceptor.start()
         # `GET /health` shows the last check, since it must not wait for Redis
         self._child.spawn(self._dependencies.watch_redis(), "redis-watch")

@@ -78,7 +78,7 @@ def _guarded(check: Callable[[], list[Diagnosis]], name: str) -> list[Diagnosis]
 
 def _database(settings: Settings, pools: int) -> list[Diagnosis]:
     try:
-        facts = of_postgres.server_facts(settings.database_url)
+        facts = of_postgres.server_facts(settings.database_url, settings.host)
     except StoreUnavailable as error:
         said = scrub(str(error))
         mend = next((mend for words, mend in _MENDS.items() if words in said), "Correct DATABASE_URL.")
@@ -120,16 +120,17 @@ def _database(settings: Settings, pools: int) -> list[Diagnosis]:
         )
     )
     limits = [facts[one] for one in ("most_connections", "role_limit", "database_limit") if facts[one] >= 0]
-    least, needed = min(limits), pools + _SPARE
+    least, needed = min(limits), pools + facts["of_other_hosts"] + _SPARE
     free = min(least, facts["most_connections"] - facts["used_by_others"])
-    finding = f"{needed} connections at most here, {free} can be had"
+    others = f", {facts['of_other_hosts']} on {', '.join(facts['other_hosts'])}" if facts["other_hosts"] else ""
+    finding = f"{needed} connections at most ({pools} here{others}, {_SPARE} to spare), {free} can be had"
     found.append(
         ok("database connections", finding)
         if needed <= free
         else warn(
             "database connections",
             finding,
-            "Raise max_connections (or the role's limit), or lower DATABASE_POOL_<KIND>_MAX. Other hosts count too.",
+            "Raise max_connections (or the role's limit), or lower DATABASE_POOL_<KIND>_MAX.",
         )
     )
     behind_s = time.time() - facts["clock"]

@@ -49,7 +49,7 @@ def _read(path: Path, call: ast.Call, maker: str) -> DeclaredMetric:
         labels = tuple(_literal(arguments["labels"])) if "labels" in arguments else ()
     except (KeyError, ValueError):
         raise ValueError(f"{place}:{call.lineno}: name, purpose and labels of a metric must be literals") from None
-    if clash := {"kind", "slot"} & {*labels}:
+    if clash := {"host", "kind", "slot"} & {*labels}:
         raise ValueError(
             f"{place}:{call.lineno}: {', '.join(clash)} of the process would be replaced; name it otherwise"
         )
@@ -77,7 +77,7 @@ def _of_the_orchestrator() -> list[DeclaredMetric]:
             name=family.name,
             type=family.type,
             purpose=family.purpose,
-            labels=tuple(label for label in family.samples[0].labels if label not in ("kind", "slot", "le")),
+            labels=tuple(label for label in family.samples[0].labels if label not in ("host", "kind", "slot", "le")),
             where="orchestrator",
         )
         for family in orchestrator_families(snapshot)

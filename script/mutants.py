@@ -445,7 +445,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (
             Edit(
                 "supervision/environment.py",
-                "if name in MACHINE or name.startswith(_MACHINE_PREFIXES)",
+                "if name in names or name.startswith(_MACHINE_PREFIXES)",
                 "if not name.startswith(_MACHINE_PREFIXES)",
             ),
         ),
@@ -715,6 +715,59 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         "a clock of the database that jumps makes no process dead",
         (Edit("recorder/dead_hosts.py", "(life.incarnation, life.beat) for life", '(life.incarnation, "") for life'),),
         "tests/recorder/test_dead_hosts.py",
+    ),
+    "hints-of-one-installation": Mutation(
+        "two installations on one Redis never take each other's hints",
+        (Edit("shared/queues/stock_rq.py", 'return f"{kind.name}-{self._installation}"', "return kind.name"),),
+        "tests/queues/test_hints.py::TestJobs::test_two_installations_on_one_redis_take_their_own",
+    ),
+    "old-hints-of-the-living": Mutation(
+        "hints of the version before stay while a worker listens to them",
+        (
+            Edit(
+                "shared/queues/stock_rq.py",
+                "if redis.call('EXISTS', worker) == 1 then return 0 end",
+                "",
+            ),
+        ),
+        "tests/queues/test_hints.py::TestHintsOfTheVersionBefore",
+    ),
+    "share-of-each-server": Mutation(
+        "behind a server that is silent, the next one of the address is tried in time",
+        (
+            Edit(
+                "shared/store/address.py",
+                "share_s = left(by, monotonic()) / (len(servers) - number + 1)",
+                "share_s = left(by, monotonic())",
+            ),
+        ),
+        "tests/store/test_several_servers.py::test_behind_a_silent_one_the_next_is_tried_in_time",
+    ),
+    "waits-for-own-connections": Mutation(
+        "at the server's limit, callers wait for connections of their own process",
+        (Edit("shared/store/pool.py", "if not is_full or self._in_use == 1:", "if True:"),),
+        "tests/store/test_database_troubles.py::test_at_the_servers_limit_callers_wait_for_connections_of_their_own",
+    ),
+    "late-claims-of-turns": Mutation(
+        "a turn that was claimed after its process was found dead is given back",
+        (Edit("shared/kinds.py", 'holders=("turn_holders",),', ""),),
+        "tests/ai/test_rows.py::TestLateClaims",
+    ),
+    "elders-stay": Mutation(
+        "of two hosts that do not fit, the one that came later leaves",
+        (Edit("shared/process/place.py", "if other.uptime_s > uptime_s + _TOGETHER_S", "if True"),),
+        "tests/process/test_place.py::TestLater",
+    ),
+    "places-compared-later": Mutation(
+        "hosts are compared also after the start",
+        (
+            Edit(
+                "shared/process/place.py",
+                "if found := problems_with_elders(place, uptime_s(), others):",
+                "if found := []:",
+            ),
+        ),
+        "tests/process/test_place.py::TestName::test_a_host_with_another_key_that_comes_back_is_seen",
     ),
     "sessions-of-living-hosts": Mutation(
         "a browser session is not taken from a host that lives",

@@ -315,7 +315,9 @@ def _aggregated(how: str, measure: Measure, metric: str) -> str:
     series = f"bulkhead_{metric}" + (f"{{{chosen}}}" if chosen else "")
     if measure.within_s:
         series = f"increase({series}[{measure.within_s:g}s])"
-    return f"{how} by ({', '.join(measure.by)}) ({series})" if measure.by else f"{how}({series})"
+    # ours are decided on each host for its own slots, Prometheus sees those of all
+    by = ("host", *measure.by) if "slot" in measure.by else measure.by
+    return f"{how} by ({', '.join(by)}) ({series})" if by else f"{how}({series})"
 
 
 def prometheus_rules() -> str:

@@ -115,6 +115,9 @@ class ProcessKind:
     reclaims: tuple[str, ...] = ()
     """Named statements that give back what a dead incarnation had leased, and return one row for each; parameter:
     `incarnation`."""
+    holders: tuple[str, ...] = ()
+    """Named statements about leases that end with their holder alone, and not by themselves: return (incarnation,
+    since), since when it has held one. A claim may be committed after its process was found dead."""
     reads_journal: bool = False
     """Whether the kind is notified when the orchestrator has appended to its journal."""
     restart_base_s: float = 1.0
@@ -714,6 +717,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
             RetentionRule(table="model_calls", statement="prune_model_calls"),
         ),
         reclaims=("reclaim_turns",),
+        holders=("turn_holders",),
         # answers wait for a model, and must not take CPU from the API and the senders
         nice=5,
         memory_soft_mb=600,

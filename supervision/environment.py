@@ -84,6 +84,16 @@ MACHINE: Final = frozenset(
 )
 """Variables of the machine that children receive; whatever else the operator's shell exports (other programs' secrets,
 `PG*`) stays here."""
+OF_A_CHAOS_RUN: Final = frozenset(
+    {
+        "LD_PRELOAD",
+        "FAKETIME_TIMESTAMP_FILE",
+        "FAKETIME_CACHE_DURATION",
+        "FAKETIME_DONT_FAKE_MONOTONIC",
+        "NO_FAKE_STAT",
+    }
+)
+"""Variables that children receive with CHAOS=on alone: they set the clock of a whole host wrong (`chaos.clocks`)."""
 # Locale categories and desktop directories; Chromium reads both.
 _MACHINE_PREFIXES: Final = ("LC_", "XDG_")
 
@@ -252,9 +262,8 @@ def child_environ(
         config: of all children. row: the child's kind. identity: the part about this child.
         inherited: the orchestrator's own environment.
     """
-    machine = {
-        name: value for name, value in inherited.items() if name in MACHINE or name.startswith(_MACHINE_PREFIXES)
-    }
+    names = MACHINE | OF_A_CHAOS_RUN if config.settings.chaos == "on" else MACHINE
+    machine = {name: value for name, value in inherited.items() if name in names or name.startswith(_MACHINE_PREFIXES)}
     # From the first instruction on: a traceback when it is aborted, and no line held back when it is killed.
     machine |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
     # In this order: nothing of the operator's shell can replace a setting or the identity of a child.

@@ -81,6 +81,7 @@ class StatusPublisher:
         return {
             "pid": os.getpid(),
             "boot_id": boot_id(),
+            "host": settings.host,
             "admin_port": self._configuration.admin_port,
             **self._facts,
             "uptime_s": round(monotonic() - self._began_at, 1),

@@ -42,6 +42,11 @@ RETURNING t.id, t.company_id, t.conversation_id, t.first_inbound_id, t.last_inbo
 UPDATE turns SET incarnation_id = NULL, due_at = now() WHERE state = 'running' AND incarnation_id = %(incarnation)s
 RETURNING id;
 
+-- turn_holders --
+-- Who answers turns, and since when at the latest: a turn waits for its holder, however long that takes.
+SELECT incarnation_id AS incarnation, max(claimed_at) AS since FROM turns
+WHERE state = 'running' AND incarnation_id IS NOT NULL GROUP BY incarnation_id;
+
 -- release_turns --
 -- Give back what earlier lives of a slot were answering, or what this one had no time for, which is no failed attempt.
 UPDATE turns SET incarnation_id = NULL, due_at = now(),

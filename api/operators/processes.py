@@ -106,7 +106,7 @@ class ProcessOperations:
                 scope="monitor",
                 owner="installation",
                 group="Processes",
-                summary="States, memory and figures of every process over the last hour or day",
+                summary="States, memory and figures of this host's processes over the last hour or day",
                 handler=self.show_history,
                 parameters=(
                     Parameter(
@@ -170,7 +170,7 @@ class ProcessOperations:
         span = _SPANS[query_of(request)["span"] or "hour"]
         until = utc_now()
         since = until - span.length
-        events, points = await self._store.call(_read, span=span, since=since)
+        events, points = await self._store.call(_read, host=self._settings.host, span=span, since=since)
         body = {
             "since": iso(since),
             "until": iso(until),
@@ -211,11 +211,12 @@ def last_lines(path: Path, most: int) -> list[str]:
 _CONTROL: Final = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f]")
 
 
-def _read(transaction: Transaction, *, span: Span, since: Any) -> tuple[list[Row], list[Row]]:
-    events = processes.slot_events(transaction, since=since, types=list(STATES), most=_EVENTS_MOST)
+def _read(transaction: Transaction, *, host: str, span: Span, since: Any) -> tuple[list[Row], list[Row]]:
+    events = processes.slot_events(transaction, host=host, since=since, types=list(STATES), most=_EVENTS_MOST)
     # one span more: counters are shown by what they grew
     points = processes.metric_points(
         transaction,
+        host=host,
         since=since - span.step,
         steps=span.steps + 1,
         step_s=span.step.total_seconds(),

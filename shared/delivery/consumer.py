@@ -27,6 +27,7 @@ from shared.messages import Policy
 from shared.process import runtime
 from shared.process.service import Child
 from shared.queues.hints import Hints
+from shared.queues.installation import own_hints_later
 from shared.queues.worker import HintWorker
 
 log = logger(__name__)
@@ -106,6 +107,7 @@ class Consumer:
         self._loop = asyncio.get_running_loop()
         self._worker: HintWorker | None = None
         self._thread: threading.Thread | None = None
+        self._delivers = self._drains = False
         self._problem = ""
 
     def _offer_from_thread(self, ids: list[int]) -> None:
@@ -138,6 +140,20 @@ class Consumer:
         self._deliver()
 
     def _deliver(self) -> None:
+        self._delivers = True
+        self._dispatcher.start()
+        for task in self._dispatcher.loops():
+            self._child.watch(task)
+        self._child.spawn(self._relay.run(), "relay")
+        self._child.spawn(self._reconciler.run(), "reconciler")
+        # last: everything that a hint wakes runs by now
+        self._child.spawn(self._take_hints(), "hint-queue")
+
+    async def _take_hints(self) -> None:
+        """Take hints as soon as the database has said whose."""
+        await own_hints_later(self._child.store, self._hints)
+        if self._drains:
+            return
         settings = self._child.settings
         self._worker = HintWorker(
             self._hints,
@@ -149,12 +165,6 @@ class Consumer:
         )
         # daemon: a read from a frozen Redis must not keep the process alive after its drain
         self._thread = threading.Thread(target=self._worker.work, name="hints", daemon=True)
-        self._dispatcher.start()
-        for task in self._dispatcher.loops():
-            self._child.watch(task)
-        self._child.spawn(self._relay.run(), "relay")
-        self._child.spawn(self._reconciler.run(), "reconciler")
-        # last: everything that a hint wakes runs by now
         self._thread.start()
 
     async def _reclaim_leftovers(self) -> None:
@@ -178,18 +188,22 @@ class Consumer:
     async def drain(self, by: float) -> bool:
         """Accept nothing new, finish what is in flight until the monotonic instant `by`. Returns whether nothing is
         left."""
-        if self._worker is None or self._thread is None:
+        self._drains = True
+        if not self._delivers:
             return True
         # before the dispatcher drains: hints taken from now on would only be dropped
-        self._worker.stop()
+        if self._worker is not None:
+            self._worker.stop()
         drained = await self._dispatcher.drain(by)
-        # a frozen Redis must not delay the exit: the thread takes nothing any more
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join, min(left(by), _HINTS_END_S))
+        if self._thread is not None:
+            # a frozen Redis must not delay the exit: the thread takes nothing any more
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join, min(left(by), _HINTS_END_S))
         self._child.beats.forget("hints")
         return drained
 
     async def close(self) -> None:
         """Stop at once; rows that are still in flight are reclaimed by the reader of the in-flight journal."""
+        self._drains = True
         if self._worker is not None:
             self._worker.stop()
             self._child.beats.forget("hints")

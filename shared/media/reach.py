@@ -6,7 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, TypeAlias
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from shared.media.errors import FetchFailed
 from shared.settings import Settings
@@ -63,15 +63,22 @@ def own_ports(settings: Settings) -> frozenset[int]:
     """Return the ports of this machine that are ours: those of kinds, of slots, and of the servers that we use. A
     request to one would come from this machine, which some of them trust.
     """
-    database = urlsplit(settings.database_url)
     return frozenset(
         {
             *(row.port for row in settings.kinds if row.port),
             *range(settings.admin_port, settings.admin_port + _SLOT_PORTS),
             *_SERVER_PORTS,
-            *([database.port] if database.port else []),
+            *_ports_named_in(settings.database_url),
         }
     )
+
+
+def _ports_named_in(address: str) -> list[int]:
+    """Return the ports that an address of PostgreSQL names: of each of its hosts, in its list or as a parameter."""
+    parts = urlsplit(address)
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    named = [*(host.rpartition(":")[2] for host in hosts if ":" in host), *parse_qs(parts.query).get("port", [])]
+    return [int(port) for one in named for port in one.split(",") if port.isdigit()]
 
 
 def checked(url: str, reach: Reach) -> SplitResult:

@@ -190,7 +190,7 @@ class _Life:
     async def run(self, open_service: OpenService) -> ExitCode:
         loop = asyncio.get_running_loop()
         metrics, beats = (
-            Metrics({"kind": self._kind.name, "slot": self._identity.slot}),
+            Metrics({"host": self._settings.host, "kind": self._kind.name, "slot": self._identity.slot}),
             Beats(),
         )
         # A kind without a database gets a store without an address: it may not know where the database is.

@@ -107,6 +107,7 @@ class Heartbeat:
                 lease_s=self.lease.for_s,
                 home_id=self.home_id,
                 shared_facts=self.shared_facts,
+                detail={"connectionsMost": self._store.stats.limit},
                 new_errors=new_errors,
                 last_error=self._last_error,
                 metrics=self._metrics.snapshot(),

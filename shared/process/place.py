@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from shared.clock import Monotonic, monotonic
 from shared.errors import SettingsInvalid, StoreUnavailable
@@ -32,6 +32,10 @@ _LONGEST_S: Final = 2.0
 """Seconds for one look: a start does not wait longer for a database that is frozen, and the check follows."""
 _AGAIN_S: Final = 1.0
 """Seconds between two looks at a name that another home has a lease on, or at a database that is away."""
+_LATER_S: Final = 30.0
+"""Seconds between two looks at the others once this process runs."""
+_TOGETHER_S: Final = 1.0
+"""Two processes whose ages differ by less count as equally old: heartbeats carry an age that is as exact."""
 _SECRETS: Final = ("api_key", "meta_app_secret", "meta_verify_token")
 """Secrets that must be equal on all hosts: a message or webhook may reach any of them. The encryption key has a check
 of its own (`shared.process.key_check`), which also knows older keys."""
@@ -104,6 +108,19 @@ def problems(own: Mapping[str, str], others: Sequence[OtherHome]) -> list[str]:
     return list(found.values())
 
 
+def problems_with_elders(place: HostPlace, uptime_s: float, others: Sequence[OtherHome]) -> list[str]:
+    """Return why this process may not live on beside others that lived before it; pure. What started together is
+    decided by the names of the hosts: of two that do not fit, one stays.
+    """
+    elders = [
+        other
+        for other in others
+        if other.uptime_s > uptime_s + _TOGETHER_S
+        or (abs(other.uptime_s - uptime_s) <= _TOGETHER_S and other.host < place.host)
+    ]
+    return problems(place.shared_facts, elders)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HostPlace:
     """Where a process lives. Attributes: home_id: identity of its home. shared_facts: as in `HeartbeatRow`."""
@@ -161,3 +178,25 @@ async def require_place_later(store: Store, place: HostPlace) -> None:
             await asyncio.sleep(_AGAIN_S)
             continue
         return
+
+
+async def watch_place(
+    store: Store, place: HostPlace, uptime_s: Callable[[], float], *, every_s: float = _LATER_S
+) -> NoReturn:
+    """Go on to compare this process with those of other hosts: when it started, one of them may have been cut off from
+    the database, and so not have been seen.
+
+    Args:
+        uptime_s: returns for how long this process has lived.
+    Raises:
+        SettingsInvalid: it may not live on beside one that lived before it; one sentence for each reason.
+    """
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            others = await store.call_by(monotonic() + _LONGEST_S, processes.other_homes, place.home_id)
+        # the next look compares as well
+        except StoreUnavailable:
+            continue
+        if found := problems_with_elders(place, uptime_s(), others):
+            raise SettingsInvalid(found)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from shared.clock import utc_now
-from shared.process.exposition import Family, FamilyType, Figure
+from shared.process.exposition import Family, FamilyType, Figure, labelled
 from shared.process.metrics import histogram_samples
 from shared.states import SlotState
 
@@ -84,7 +84,9 @@ def orchestrator_families(snapshot: Mapping[str, Any] | None) -> list[Family]:
             for name, kind, purpose, read in _SLOT
         ),
     ]  # fmt: skip
-    return [*families, _recoveries(snapshot.get("recoveries", {}))]
+    families.append(_recoveries(snapshot.get("recoveries", {})))
+    # an orchestrator of the version before writes none
+    return labelled(families, {"host": str(snapshot["host"])}) if "host" in snapshot else families
 
 
 def _recoveries(found: Mapping[str, Mapping[str, Any]]) -> Family:

@@ -83,16 +83,21 @@ class StartChecks:
             waited = True
             child.supervised.extend(left_s + _PLACE_S, "start: waits for another home's lease of this host's name")
 
+        needed_later = False
         try:
             await place.require_place(child.store, own, wait)
         except StoreUnavailable:
-            child.spawn(self._check_place_later(own), "place")
+            needed_later = True
         finally:
             if waited:
                 child.supervised.extend(0.0, "")
+        child.spawn(self._check_place_later(own, needed=needed_later), "place")
 
-    async def _check_place_later(self, own: HostPlace) -> None:
+    async def _check_place_later(self, own: HostPlace, *, needed: bool) -> None:
+        """Compare with hosts that come, or come back, later; first as at a start, where that is still `needed`."""
         try:
-            await place.require_place_later(self._child.store, own)
+            if needed:
+                await place.require_place_later(self._child.store, own)
+            await place.watch_place(self._child.store, own, lambda: self._child.heartbeat.uptime_s)
         except SettingsInvalid as error:
             self._refuse(error)

@@ -7,6 +7,7 @@ from typing import Final
 
 from rq import Queue
 
+from shared.errors import QueueUnavailable
 from shared.kinds import ProcessKind
 from shared.logs import logger
 from shared.queues.connection import connect, redis_errors
@@ -28,15 +29,27 @@ class Hints:
     """Writes and takes hints.
 
     Args:
-        url: Redis address. timeout_s: longest wait for one answer.
+        url: Redis address. timeout_s: longest wait for one answer. installation: whose hints; empty: it is not known
+            yet (`belong_to`), and until then none are given or taken.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, installation: str = "") -> None:
         self.client, self.timeout_s = connect(url, timeout_s), timeout_s
-        self._jobs = Jobs(self.client)
+        self._known = Jobs(self.client, installation) if installation else None
+
+    def belong_to(self, installation: str) -> None:
+        """Write and take the hints of this installation from now on: two on one Redis never take each other's."""
+        self._known = Jobs(self.client, installation)
+
+    @property
+    def _jobs(self) -> Jobs:
+        if self._known is None:
+            raise QueueUnavailable("the database has not said yet which installation's hints these are")
+        return self._known
 
     def queue(self, kind: ProcessKind) -> Queue:
-        """Return the kind's RQ queue, as `rq info` sees it."""
+        """Return the kind's RQ queue, as `rq info` sees it. Raises `QueueUnavailable` while the installation is
+        unknown."""
         return self._jobs.queue(kind)
 
     def give(self, kind: ProcessKind, ids: Sequence[int]) -> None:
@@ -73,7 +86,14 @@ class Hints:
     def depth(self, kind: ProcessKind) -> int:
         """Return how many hints wait. Raises `QueueUnavailable`."""
         with redis_errors():
-            return int(self.client.llen(Jobs.key(kind)))
+            return int(self.client.llen(self._jobs.key(kind)))
+
+    def drop_old(self, kind: ProcessKind) -> int:
+        """Drop the hints that a version without installations' names has left, once nothing listens to them: their rows
+        are found by the relay. Returns how many. Raises `QueueUnavailable`.
+        """
+        with redis_errors():
+            return self._jobs.drop_old(kind, at_once=GIVE_AT_ONCE)
 
     def close(self) -> None:
         """Close the connections."""

@@ -20,6 +20,7 @@ import redis
 from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from shared import logs
 from shared.backoff import BackoffPolicy
@@ -46,15 +47,15 @@ HINT_TTL_S: Final = 24 * 3600
 """Seconds after which Redis drops a hint that was not taken, so that jobs of a queue without workers do not
 stay for ever; the row is found by the relay."""
 
-# Writes jobs that differ only in id, data and description, and puts them at the queue's end. ARGV: ttl, number of
-# shared fields, the shared fields and their values, then row ids, each with its data. RQ's own enqueue_many writes the
-# same, but spends 90 µs of Python on each job.
+# Writes jobs that differ only in id, data and description, and puts them at the queue's end. ARGV: ttl, beginning of
+# the jobs' ids, number of shared fields, the shared fields and their values, then row ids, each with its data. RQ's own
+# enqueue_many writes the same, but spends 90 µs of Python on each job.
 _GIVE: Final = """
 local shared = {}
-for i = 3, 2 + ARGV[2] * 2 do shared[#shared + 1] = ARGV[i] end
+for i = 4, 3 + ARGV[3] * 2 do shared[#shared + 1] = ARGV[i] end
 local ids = {}
-for i = 3 + ARGV[2] * 2, #ARGV, 2 do
-    local id = 'm-' .. ARGV[i]
+for i = 4 + ARGV[3] * 2, #ARGV, 2 do
+    local id = ARGV[2] .. ARGV[i]
     local key = 'rq:job:' .. id
     redis.call('HSET', key, 'data', ARGV[i + 1], 'description', 'row ' .. ARGV[i], unpack(shared))
     redis.call('EXPIRE', key, ARGV[1])
@@ -80,6 +81,22 @@ for i, id in ipairs(ids) do
 end
 return taken
 """
+# Removes up to ARGV[1] of the jobs of a version whose queues had the kind's bare name, from the head on: while no
+# worker listens there, and none of another program's. Returns how many.
+_DROP_OLD: Final = """
+for _, worker in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+    if redis.call('EXISTS', worker) == 1 then return 0 end
+end
+local dropped = 0
+for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)) do
+    if not id:match('^m%-%d+$') then break end
+    redis.call('DEL', 'rq:job:' .. id)
+    redis.call('LPOP', KEYS[1])
+    dropped = dropped + 1
+end
+if dropped > 0 and redis.call('EXISTS', KEYS[1]) == 0 then redis.call('SREM', KEYS[3], KEYS[1]) end
+return dropped
+"""
 _MAX_DATA_BYTES: Final = 4096
 """Of one job's data, also when it is decompressed; a hint has about 60."""
 _MAX_ROW_ID: Final = (1 << 63) - 1
@@ -87,22 +104,32 @@ _MAX_ROW_ID: Final = (1 << 63) - 1
 
 
 class Jobs:
-    """Writes and takes RQ jobs whose only argument is a row id. Redis' errors pass through."""
+    """Writes and takes RQ jobs whose only argument is a row id. Redis' errors pass through.
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._client = client
+    Args:
+        installation: name that the queues and jobs of one installation have, and of no other one on the same Redis.
+    """
+
+    def __init__(self, client: redis.Redis, installation: str) -> None:
+        self._client, self._installation = client, installation
         self._give, self._take = client.register_script(_GIVE), client.register_script(_TAKE)
+        self._drop_old = client.register_script(_DROP_OLD)
         self._queues: dict[str, Queue] = {}
 
-    @staticmethod
-    def key(kind: ProcessKind) -> str:
+    def name(self, kind: ProcessKind) -> str:
+        """Return the name of the kind's queue."""
+        return f"{kind.name}-{self._installation}"
+
+    def key(self, kind: ProcessKind) -> str:
         """Return the Redis key of the list of the kind's job ids."""
-        return f"{Queue.redis_queue_namespace_prefix}{kind.name}"
+        return f"{Queue.redis_queue_namespace_prefix}{self.name(kind)}"
 
     def queue(self, kind: ProcessKind) -> Queue:
         """Return the kind's RQ queue, as `rq info` sees it."""
         # kept, since each new Queue object asks the server for its version once
-        return self._queues.setdefault(kind.name, Queue(kind.name, connection=self._client, serializer=JSONSerializer))
+        return self._queues.setdefault(
+            kind.name, Queue(self.name(kind), connection=self._client, serializer=JSONSerializer)
+        )
 
     def give(self, kind: ProcessKind, ids: Sequence[int], *, at_once: int) -> None:
         """Enqueue one job for each row id, in one round trip for each `at_once`."""
@@ -113,12 +140,25 @@ class Jobs:
                 # compressed as RQ has it, with the least effort
                 each += (row_id, zlib.compress(JSONSerializer.dumps((kind.job, None, (row_id,), {})), 0))
             self._give(
-                keys=[self.key(kind), Queue.redis_queues_keys], args=[HINT_TTL_S, len(shared) // 2, *shared, *each]
+                keys=[self.key(kind), Queue.redis_queues_keys],
+                args=[HINT_TTL_S, f"m-{self._installation}-", len(shared) // 2, *shared, *each],
             )
 
     def take(self, kind: ProcessKind, most: int) -> list[int | None]:
         """Take up to `most` jobs off the kind's queue. Returns the row id of each; None for one that is not a hint."""
         return [_row_id(data) for data in self._take(keys=[self.key(kind)], args=[most, _MAX_DATA_BYTES])]
+
+    def drop_old(self, kind: ProcessKind, *, at_once: int) -> int:
+        """Drop the jobs that a version without installations' names has left for the kind, unless a worker listens to
+        them. Returns how many.
+        """
+        old = f"{Queue.redis_queue_namespace_prefix}{kind.name}"
+        dropped = 0
+        while part := int(
+            self._drop_old(keys=[old, WORKERS_BY_QUEUE_KEY % kind.name, Queue.redis_queues_keys], args=[at_once])
+        ):
+            dropped += part
+        return dropped
 
     def _shared_fields(self, kind: ProcessKind) -> list[Any]:
         """Return what all jobs of this moment have in common, as RQ itself writes it: names and values in turn."""

@@ -28,6 +28,8 @@ fault."""
 _TAKES_APART_S: Final = 0.008
 """Seconds between a take that emptied the queue and the next: the first hint is immediate, and under load each round
 trip brings many."""
+_OLD_APART_S: Final = 10.0
+"""Seconds between two looks for hints of an older version; their rows are found without them."""
 _RETRY_S: Final = 0.25
 """Seconds between attempts to reach Redis; meanwhile the relay finds the rows."""
 
@@ -58,6 +60,7 @@ class HintWorker(RegisteredWorker):
         self._wait_s = min(WAIT_S, hints.timeout_s / 2)
         self._took_at = float("-inf")
         self._loss_logged = False
+        self._dropped_old_at = float("-inf")
         self.is_connected = False
         super().__init__(hints.queue(kind), name=name, client=hints.client, clock=clock)
 
@@ -68,6 +71,7 @@ class HintWorker(RegisteredWorker):
             try:
                 self._register()
                 self._connected()
+                self._drop_old()
                 self._round()
             except QueueUnavailable as error:
                 self._disconnected(error)
@@ -101,6 +105,15 @@ class HintWorker(RegisteredWorker):
         if len(ids) < capacity:
             self._took_at = self._clock()
         self._offer(ids)
+
+    def _drop_old(self) -> None:
+        """Drop what an older version has left, which it may do until its last process has ended."""
+        now = self._clock()
+        if left(self._dropped_old_at + _OLD_APART_S, now) > 0:
+            return
+        self._dropped_old_at = now
+        if dropped := self._hints.drop_old(self._kind):
+            log.info("old_hints_dropped", queue=self._kind.name, jobs=dropped)
 
     def _connected(self) -> None:
         if not self.is_connected:

@@ -17,14 +17,19 @@ from typing import Any, Final
 import psycopg2
 from psycopg2 import extensions
 
+from shared.clock import monotonic
 from shared.errors import BulkheadError, StoreUnavailable
+from shared.store.address import connected
 from shared.store.statements import parse
+from shared.store.waiting import DeadlinePassed
 
 _SQL: Final = parse(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"), "dumps.sql")
 """Statements that only the owner of the tables runs."""
 _MAJOR: Final = re.compile(r"\b(\d+)(?:\.\d+)*\b")
 _LEFT_OUT: Final = ("POLICY", "ROW SECURITY")
 """Entries that name roles: policies, which the migrations make for the roles of this server."""
+_CONNECT_S: Final = 15.0
+"""Seconds for a connection, all servers of the address together."""
 _SAID: Final = 2000
 """Characters of what a program of PostgreSQL said that are repeated."""
 
@@ -137,7 +142,9 @@ def _is_left_out(line: str) -> bool:
 
 def _connected(database_url: str) -> Any:
     try:
-        return psycopg2.connect(database_url, application_name="bulkhead/backup")
+        return connected(database_url, monotonic() + _CONNECT_S, application_name="bulkhead/backup")[0]
+    except DeadlinePassed as error:
+        raise StoreUnavailable("PostgreSQL did not answer in time", outage="slow") from error
     except psycopg2.OperationalError as error:
         raise StoreUnavailable(f"PostgreSQL: {str(error).strip()}") from error
 

@@ -20,20 +20,24 @@ from enum import StrEnum, auto
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import psycopg2
 import yoyo
+from yoyo.backends.core.postgresql import PostgresqlBackend
+from yoyo.connections import DatabaseURI
+from yoyo.migrations import default_migration_table
 
 from shared.channels.registry import CHANNELS
 from shared.clock import monotonic
 from shared.errors import MigrationRefused, StoreUnavailable
 from shared.logs import logger
+from shared.store.address import connected, parts_of
 from shared.store.migration_losses import Loss, losses
 from shared.store.old_server import OldTablesUnknown, chosen_columns
 from shared.store.pool import deadline
 from shared.store.sqlstates import Trouble, trouble
 from shared.store.statements import parse, statements
+from shared.store.waiting import DeadlinePassed
 
 log = logger(__name__)
 
@@ -41,6 +45,8 @@ _SQL: Final = parse(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8
 """Statements about the library's notes and about schemas, which only the owner of the tables runs."""
 _ADVISORY_LOCK: Final = 0x62756C6B
 """Key of the advisory lock, used for nothing else: "bulk"."""
+_CONNECT_S: Final = 10.0
+"""Seconds for the connection that holds the lock, all servers of the address together."""
 _LIMIT_S: Final = 120.0
 """Seconds for everything, the wait for another process's migrations included: a migration may have to rewrite large
 tables.
@@ -62,32 +68,41 @@ def _backend(database_url: str) -> Iterator[Any]:
     # yoyo logs each migration by itself, in a form that is not ours; `apply` returns the names.
     logging.getLogger("yoyo").setLevel(logging.WARNING)
     try:
+        connection, server = connected(database_url, monotonic() + _CONNECT_S, application_name="bulkhead/migrate")
         with (
             # One deadline over all: `_LIMIT_S` bounds the wait for the lock, the migrations and the registry's copy
             # together.
             deadline(monotonic() + _LIMIT_S),
-            closing(psycopg2.connect(database_url, application_name="bulkhead/migrate")) as guard,
+            closing(connection) as guard,
             guard.cursor() as cursor,
         ):
             # Its own connection, whose transaction stays open to the end of the block: the lock ends with it, also by
             # kill -9.
             cursor.execute(statements()["lock_migrations"], {"key": _ADVISORY_LOCK})
-            backend = yoyo.get_backend(_with_schema(database_url, cursor))
+            # The very server that we are on, and its address read by libpq: the library has a parser of its own, which
+            # knows no lists of hosts.
+            place = parts_of(server) | _with_schema(server, cursor)
+            backend = PostgresqlBackend(
+                DatabaseURI("postgresql", None, None, None, None, None, place), default_migration_table
+            )
+            backend.init_database()
             try:
                 # we are alone, so this is what a killed process left
                 backend.break_lock()
                 yield backend
             finally:
                 backend.connection.close()
+    except DeadlinePassed as error:
+        raise StoreUnavailable("PostgreSQL did not answer in time", outage="slow") from error
     except psycopg2.Error as error:
         if trouble(error) in (Trouble.DATABASE, Trouble.SESSION):
             raise StoreUnavailable(f"PostgreSQL: {str(error).strip()}") from error
         raise
 
 
-def _with_schema(database_url: str, cursor: Any) -> str:
-    """Return the address with the schema `bulkhead_tables` first in its search path, where that path leads to the
-    single-process server's tables; the schema is made. Else the address as it is.
+def _with_schema(server: str, cursor: Any) -> dict[str, str]:
+    """Return the search path for the library's connection, as the parameter `schema`: `bulkhead_tables` first, where
+    the path leads to the single-process server's tables; the schema is made. Else nothing.
 
     Raises:
         MigrationRefused: a right is missing, or the table of that name is no such server's.
@@ -95,7 +110,7 @@ def _with_schema(database_url: str, cursor: Any) -> str:
     cursor.execute(_SQL["places"])
     has_ours, has_schema, old_schema, old_owner, may_alter, may_make, user, path, columns = cursor.fetchone()
     if has_ours or not (has_schema or old_schema):
-        return database_url
+        return {}
     # an administrator who has made the schema knows whose table it is
     if not has_schema:
         _require_old_server(old_schema, columns)
@@ -112,13 +127,13 @@ def _with_schema(database_url: str, cursor: Any) -> str:
         )
     if not has_schema:
         # its own connection: our transaction ends with the lock, and the library's connection has to see the schema
-        with closing(psycopg2.connect(database_url, application_name="bulkhead/migrate")) as maker:
+        with closing(psycopg2.connect(server, application_name="bulkhead/migrate")) as maker:
             maker.autocommit = True
             with maker.cursor() as making:
                 making.execute(_SQL["make_schema"])
         log.info("schema_made_beside_old_server", old_schema=old_schema)
     # the library's own tables too: nothing of ours among the server's
-    return f"{database_url}{'&' if '?' in database_url else '?'}schema={quote(f'bulkhead_tables, {path}')}"
+    return {"schema": f"bulkhead_tables, {path}"}
 
 
 def _require_old_server(old_schema: str, columns: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from shared.clock import Monotonic, monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.store import roles, waiting
-from shared.store.address import options_of
+from shared.store.address import connected, options_of
 from shared.store.sqlstates import Trouble, outage, trouble
 from shared.store.statements import prepared, statements
 from shared.store.texts import all_storable
@@ -41,6 +41,8 @@ _POOLER_STATES: Final = frozenset({"26000", "42P05"})
 """A statement that this connection prepared is unknown, or one that it did not prepare is known: another session's
 server process answered.
 """
+_GRANTED_S: Final = 5.0
+"""Seconds for which callers wait for connections of this process, once the server has refused a further one."""
 _PLANS_S: Final = 30.0
 """Seconds for which a plan is used: tables may grow a hundredfold before statistics are taken again."""
 
@@ -186,6 +188,8 @@ class Pool:
         # connection would stop every thread.
         self._free = threading.Lock()
         self._in_use = self._opened = self._discarded = self._deadlines_passed = 0
+        # how many connections the server has let us have when it refused one, and until when that counts (monotonic)
+        self._granted, self._granted_until = 0, float("-inf")
         self._closed = False
 
     @property
@@ -300,18 +304,23 @@ class Pool:
     def _take(self, by: float) -> Any:
         # A caller with a long deadline still learns early that there is no connection.
         by = min(by, self._clock() + self._connect_s)
-        connection = self._take_place(by)
-        if connection is not None:
-            return connection
-        try:
-            # Outside of the lock: connecting takes a round trip, or the whole deadline. Not on the event loop, which
-            # would wait for libpq while that resolves a host's name.
-            return waiting.aside(lambda: self._open(by))
-        # The place is given up again, or the limit would shrink by one with each failed connection.
-        except BaseException:
-            with self._free:
-                self._give_place(None)
-            raise
+        while (connection := self._take_place(by)) is None:
+            try:
+                # Outside of the lock: connecting takes a round trip, or the whole deadline. Not on the event loop,
+                # which would wait for libpq while that resolves a host's name.
+                return waiting.aside(lambda: self._open(by))
+            # The place is given up again, or the limit would shrink by one with each failed connection.
+            except BaseException as error:
+                with self._free:
+                    is_full = isinstance(error, StoreUnavailable) and error.outage == "full"
+                    if not is_full or self._in_use == 1:
+                        self._give_place(None)
+                        raise
+                    # The server has no more for us, and this process has some: one of those comes free. Not to the
+                    # next caller that waits, who would be refused as well.
+                    self._in_use -= 1
+                    self._granted, self._granted_until = self._in_use, self._clock() + _GRANTED_S
+        return connection
 
     def _take_place(self, by: float) -> Any | None:
         """Take one of `limit` places; returns its connection, None when one has to be opened."""
@@ -320,7 +329,8 @@ class Pool:
                 raise StoreUnavailable("the database pool is closed", outage="stopping")
             # Counted before the connection exists, so that no other caller opens one beyond the limit while this one
             # connects.
-            if self._in_use < self._limit:
+            granted = self._granted if self._clock() < self._granted_until else self._limit
+            if self._in_use < granted:
                 self._in_use += 1
                 return self._idle_one()
             turn = waiting.Turn()
@@ -369,8 +379,7 @@ class Pool:
             self._idle.append((connection, self._clock()))
 
     def _open(self, by: float) -> Any:
-        with waiting.deadline(by):
-            connection = self._connect()
+        connection = self._connect(by)
         connection.prepared, connection.plans_by = set(), self._clock() + _PLANS_S
         with self._free:
             self._opened += 1
@@ -383,12 +392,13 @@ class Pool:
             raise
         return connection
 
-    def _connect(self) -> Any:
+    def _connect(self, by: float) -> Any:
         try:
             # keepalives and tcp_user_timeout end connections whose peer is gone; the session's own limits end what a
             # lost client left behind
-            return psycopg2.connect(
+            return connected(
                 self._dsn,
+                by,
                 connection_factory=_Connection,
                 application_name=self._application_name,
                 # Seconds: a silent peer is gone after 5 + 3 × 2 s, and unacknowledged data ends the connection after 5
@@ -408,7 +418,7 @@ class Pool:
                 options=f"{options_of(self._dsn)} -c idle_in_transaction_session_timeout=30s -c timezone=UTC"
                 " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
                 f" -c statement_timeout={round(self._statement_s * 1000)}ms",
-            )
+            )[0]
         except (psycopg2.Error, DeadlinePassed) as error:
             # PgBouncer's own refusal of `options` has no SQLSTATE, so its text decides. Without the settings nothing
             # would end what a dead client left behind.

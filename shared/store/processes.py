@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from shared.kinds import KINDS
 from shared.store.pool import Row, Transaction, json, records
 
 
@@ -76,13 +77,15 @@ class OtherHome:
     """A process of another home whose lease lasts.
 
     Attributes:
-        beat: its last sign of life. lease_left_s: how long its lease lasts. shared_facts: as in `HeartbeatRow`.
+        beat: its last sign of life. lease_left_s: how long its lease lasts. uptime_s: for how long it has lived.
+        shared_facts: as in `HeartbeatRow`.
     """
 
     host: str
     slot: str
     beat: str
     lease_left_s: float
+    uptime_s: float
     shared_facts: Mapping[str, str]
 
 
@@ -94,6 +97,7 @@ def other_homes(transaction: Transaction, home_id: str) -> list[OtherHome]:
             slot=row["slot"],
             beat=row["beat"],
             lease_left_s=row["lease_left_s"],
+            uptime_s=row["uptime_s"],
             shared_facts=row["shared_facts"],
         )
         for row in transaction.rows("other_homes", home_id=home_id)
@@ -119,7 +123,7 @@ class SilentLife:
 
 
 def silent_lives(transaction: Transaction, *, silent_s: float) -> list[SilentLife]:
-    """Return incarnations, not fenced or with rows in hand, that have shown no sign of life for `silent_s`."""
+    """Return incarnations, not fenced or with rows or leases in hand, without a sign of life for `silent_s`."""
     return [
         SilentLife(
             incarnation=row["incarnation"],
@@ -129,8 +133,14 @@ def silent_lives(transaction: Transaction, *, silent_s: float) -> list[SilentLif
             expired=row["expired"],
             silent_s=row["silent_s"],
         )
-        for row in transaction.rows("silent_lives", silent_s=silent_s)
+        for row in transaction.rows("silent_lives", silent_s=silent_s, **_holders(transaction))
     ]
+
+
+def _holders(transaction: Transaction) -> dict[str, list[Any]]:
+    """Return which incarnations hold leases of kinds that end with them alone, and since when."""
+    rows = [row for kind in KINDS for name in kind.holders for row in transaction.rows(name)]
+    return {"holders": [row["incarnation"] for row in rows], "since": [row["since"] for row in rows]}
 
 
 def fence(transaction: Transaction, incarnation: str) -> bool:
@@ -178,8 +188,8 @@ def _source(row: Mapping[str, Any]) -> str:
 
 
 def proved_dead(transaction: Transaction, host: str) -> list[str]:
-    """Return incarnations of a host that hold rows although its orchestrator has seen their slot free."""
-    return [row["incarnation"] for row in transaction.rows("proved_dead", host=host)]
+    """Return incarnations of a host that hold rows or leases although its orchestrator has seen their slot free."""
+    return [row["incarnation"] for row in transaction.rows("proved_dead", host=host, **_holders(transaction))]
 
 
 def statuses(transaction: Transaction) -> list[Row]:
@@ -197,18 +207,20 @@ def latest_events(transaction: Transaction, kind: str = "", *, most: int = 100) 
     return transaction.rows("latest_process_events", kind=kind, most=most)
 
 
-def slot_events(transaction: Transaction, *, since: datetime, types: Sequence[str], most: int) -> list[Row]:
-    """Return (at, slot, type, detail) of at most `most` events of these types since an instant, oldest first."""
-    return transaction.rows("slot_events", since=since, types=list(types), most=most)
+def slot_events(transaction: Transaction, *, host: str, since: datetime, types: Sequence[str], most: int) -> list[Row]:
+    """Return (at, slot, type, detail) of at most `most` events of these types on a host since an instant, oldest
+    first.
+    """
+    return transaction.rows("slot_events", host=host, since=since, types=list(types), most=most)
 
 
 def metric_points(
-    transaction: Transaction, *, since: datetime, steps: int, step_s: float, names: Sequence[str]
+    transaction: Transaction, *, host: str, since: datetime, steps: int, step_s: float, names: Sequence[str]
 ) -> list[Row]:
-    """Return (process_name, instance, step, figures): the last metrics of each slot in each of `steps` steps of
-    `step_s` seconds from `since` on. `names`: patterns of LIKE of those that are wanted.
+    """Return (process_name, instance, step, figures): the last metrics of each slot of a host in each of `steps` steps
+    of `step_s` seconds from `since` on. `names`: patterns of LIKE of those that are wanted.
     """
-    return transaction.rows("metric_points", since=since, steps=steps, step_s=step_s, names=list(names))
+    return transaction.rows("metric_points", host=host, since=since, steps=steps, step_s=step_s, names=list(names))
 
 
 def recent_changes(transaction: Transaction, *, before: int, subjects: Sequence[str] | None, most: int) -> list[Row]:

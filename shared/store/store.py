@@ -192,3 +192,8 @@ class CompanyStore:
 def ping(transaction: Transaction) -> None:
     """Probe PostgreSQL: the cheapest proof that it answers, that the schema is there and that rows can be written."""
     transaction.row("ping")
+
+
+def installation(transaction: Transaction) -> str:
+    """Return the name of this installation, which no other one has."""
+    return str(transaction.one("installation")["name"])

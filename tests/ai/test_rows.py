@@ -11,14 +11,16 @@ from ai import rows
 from ai.answer_time import AnswerTime
 from ai.rows import AssistantTurn, TurnLost
 from ai.runs import AnswerRun, Caps, RunSpending
-from shared.delivery.reclaim import reclaim
+from shared.delivery.reclaim import reclaim, reclaim_expired
 from shared.llm.asking import ModelMetrics
 from shared.llm.prices import PRICES
 from shared.llm.questions import ModelTarget, Question
 from shared.process.metrics import Metrics
+from shared.store import processes
 from shared.tenancy.company_settings import CompanySettings
 from tests.ai.env import AiEnv
 from tests.store.env import query, side_by_side
+from tests.store.test_hosts import beat
 
 _CHAT = "15550100200"
 _CAPS = Caps(iterations=5, tokens=1000, micros=1_000_000, wall_s=60)
@@ -59,6 +61,40 @@ def test_a_new_life_of_a_slot_takes_nothing_from_another_host(ai: AiEnv) -> None
     assert ai.store.store.run(rows.release_earlier_lives, slot="ai-0", living="ai-0.c@here") == 1
     assert [turn.id for turn in _claim(ai, "ai-0.c@here")] == [here.id]
     ai.store.store.run(rows.hold, there.id, incarnation="ai-0.b@there")
+
+
+class TestLateClaims:
+    """A claim that is committed after its process was found dead: without it, no other process would ever answer."""
+
+    def test_of_this_host(self, ai: AiEnv, tmp_path: Path) -> None:
+        ai.write(_CHAT, "hello")
+        (turn,) = _claim(ai, "ai-0.a@here")
+        ended = {"boot_id": "b", "seq": 1, "at": "2026-01-01T00:00:00+00:00", "event": "slot_free", "detail": {},
+                 "process_name": "ai", "instance": 0, "incarnation": "ai-0.a@here"}  # fmt: skip
+        store = ai.store.store
+        assert store.run(processes.proved_dead, "here") == []
+        store.run(processes.write_events, [ended])
+        assert store.run(processes.proved_dead, "there") == []
+        assert store.run(processes.proved_dead, "here") == ["ai-0.a@here"]
+        store.run(reclaim, tmp_path, "ai-0.a@here", why="test")
+        assert store.run(processes.proved_dead, "here") == []
+        assert [again.id for again in _claim(ai, "ai-0.b@here")] == [turn.id]
+
+    @pytest.mark.parametrize("has_beaten", [True, False])
+    def test_of_another_host(self, ai: AiEnv, tmp_path: Path, has_beaten: bool) -> None:
+        store = ai.store.store
+        if has_beaten:
+            beat(ai.store, "ai-0.a@there", age_s=90.0)
+            (life,) = store.run(processes.silent_lives, silent_s=20.0)
+            store.run(reclaim_expired, tmp_path, life)
+            assert store.run(processes.silent_lives, silent_s=20.0) == [], "it is fenced and holds nothing"
+        ai.write(_CHAT, "hello")
+        (turn,) = _claim(ai, "ai-0.a@there")
+        query(ai.store.url, "UPDATE turns SET claimed_at = now() - interval '1 minute'")
+        (life,) = store.run(processes.silent_lives, silent_s=20.0)
+        assert (life.incarnation, life.expired) == ("ai-0.a@there", True)
+        store.run(reclaim_expired, tmp_path, life)
+        assert [again.id for again in _claim(ai, "ai-0.b@here")] == [turn.id]
 
 
 def test_a_lost_turn_asks_no_model(ai: AiEnv) -> None:

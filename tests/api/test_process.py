@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def test_requests_are_counted_by_route_and_never_by_chat(api_env: ApiEnv) -> Non
     api_env.call("GET", "/nowhere/at/all")
     # the process's own: the public port answers with the files of all, a few seconds later
     text = requests.get(f"{api_env.admin}/metrics", timeout=10).text
-    own = 'kind="api",slot="api-0"'
+    own = f'host="{socket.gethostname()}",kind="api",slot="api-0"'
     route = "/api/v2/messages/text/{companyId}/{chatId}"
     assert re.search(
         rf'bulkhead_http_requests_total{{{own},route="{re.escape(route)}",method="POST",status="202"}} \d', text

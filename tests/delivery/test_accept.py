@@ -36,7 +36,7 @@ class Accepting:
     def __init__(self, env: StoreEnv, redis_url: str, *, store: Store | None = None, redis_s: float = 1.0) -> None:
         self.env, self.metrics = env, Metrics()
         self.store = store or open_store(env.url, name="acceptor")
-        self.hints = Hints(redis_url, redis_s)
+        self.hints = Hints(redis_url, redis_s, "here")
         self.acceptor = Acceptor(self.store, self.hints, self.metrics)
 
     async def __aenter__(self) -> Accepting:

@@ -16,6 +16,7 @@ from shared.kinds import kind_named
 from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.queues.hints import Hints
+from shared.store.store import installation
 from tests.queues.env import Redis
 from tests.store.env import StoreEnv, away
 from tests.support import ports
@@ -46,7 +47,7 @@ class Post:
             "ledger": self.book,
         }
         self.entry = Entry("meta", home, module="tests.delivery.ledger_service", **(given | variables))
-        self.hints = Hints(redis_url, 1.0)
+        self.hints = Hints(redis_url, 1.0, env.store.run(installation))
 
     def start(self) -> Post:
         """Start it and wait until it is ready."""

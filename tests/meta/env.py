@@ -19,7 +19,7 @@ from shared.secrets import Vault
 from shared.settings import ChildEnvironment, Settings, to_environ
 from shared.store import messages
 from shared.store.messages import NewMessage
-from shared.store.store import Store
+from shared.store.store import Store, installation
 from tests.meta.seed import COMPANY, DIRECT, ROWS, seed, signature
 from tests.store.env import token_of
 from tests.support.entry import Entry
@@ -51,7 +51,7 @@ class MetaEnv:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = Store.open(settings, ChildEnvironment(process_name="test"), limit=4)
-        self.hints = Hints(settings.redis_url, settings.redis_timeout_s)
+        self.hints = Hints(settings.redis_url, settings.redis_timeout_s, self.store.run(installation))
         self.ids = self.store.run(seed, Vault.from_settings(settings))
         self.sandbox = self._entry("sandbox")
         self.meta = self._entry("meta")

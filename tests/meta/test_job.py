@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.settings import to_environ
+from shared.store.store import installation
 from tests.meta.env import KIND, MetaEnv
 from tests.meta.seed import D360, DIRECT, EMBEDDED
 from tests.support import environment, processes
@@ -31,7 +32,7 @@ def stock_worker(env: MetaEnv, *options: str) -> Iterator[subprocess.Popen[bytes
         [
             rq,
             "worker",
-            "meta",
+            f"meta-{env.store.run(installation)}",
             "--serializer",
             "rq.serializers.JSONSerializer",
             "--quiet",

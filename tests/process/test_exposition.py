@@ -122,3 +122,5 @@ def test_figures_of_slots() -> None:
     assert of("slot_state", kind="meta", slot="meta-1", state="quarantined") == 1.0
     assert of("slot_recovery_seconds_bucket", kind="meta", le="2.5") == 1.0
     assert of("slot_recovery_seconds_sum", kind="meta") == 2.0
+    values = read(render(orchestrator_families({**snapshot, "host": "b"})))
+    assert of("slot_up", host="b", kind="meta", slot="meta-0") == 1.0, "two hosts' slots have one name"

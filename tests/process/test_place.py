@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import SettingsInvalid
 from shared.process import place
-from shared.process.place import HostPlace, problems, require_place
+from shared.process.place import HostPlace, problems, problems_with_elders, require_place, watch_place
 from shared.settings import ChildEnvironment, Settings
 from shared.store import processes
 from shared.store.processes import HeartbeatRow, OtherHome
@@ -19,8 +19,8 @@ from shared.store.store import Store
 from tests.store.env import query
 
 
-def other(**facts: str) -> OtherHome:
-    return OtherHome(host="b", slot="meta-0", beat="1", lease_left_s=30.0, shared_facts=facts)
+def other(*, uptime_s: float = 100.0, **facts: str) -> OtherHome:
+    return OtherHome(host="b", slot="meta-0", beat="1", lease_left_s=30.0, uptime_s=uptime_s, shared_facts=facts)
 
 
 class TestIdentity:
@@ -65,19 +65,39 @@ class TestProblems:
         assert made[0]["API_KEY"] != made[1]["API_KEY"] == made[2]["API_KEY"]
 
 
+@pytest.mark.fast
+class TestLater:
+    """A host that was cut off when another one started is compared once it is back; of two, the elder stays."""
+
+    @pytest.mark.parametrize(
+        ("host", "uptime_s", "refused"),
+        [("c", 50.0, True), ("c", 150.0, False), ("c", 100.5, True), ("a", 99.5, False)],
+    )
+    def test_the_younger_one_leaves(self, host: str, uptime_s: float, refused: bool) -> None:
+        own = HostPlace(host=host, home_id="own", shared_facts={"API_KEY": "k"})
+        found = problems_with_elders(own, uptime_s, [other(API_KEY="other")])
+        assert [one.startswith("API_KEY is not the one of host b") for one in found] == [True] * refused
+
+    def test_what_fits_stays(self) -> None:
+        own = HostPlace(host="c", home_id="own", shared_facts={"API_KEY": "k"})
+        assert problems_with_elders(own, 1.0, [other(API_KEY="k")]) == []
+
+
 class TestName:
     @pytest.fixture
     def store(self, database_url: str, settings: Callable[..., Settings]) -> Store:
         return Store.open(settings(database_url=database_url), ChildEnvironment(process_name="meta"), limit=2)
 
-    def beat(self, store: Store, home: str, *, lease_s: float) -> bool:
+    def beat(
+        self, store: Store, home: str, *, lease_s: float, uptime_s: float = 1.0, shared_facts: Mapping[str, str] = {}
+    ) -> bool:
         return store.run(
             processes.write_heartbeat,
             HeartbeatRow(
                 kind="meta",
                 instance=0,
                 status="ready",
-                uptime_s=1,
+                uptime_s=uptime_s,
                 memory_mb=1,
                 connections=1,
                 pid=1,
@@ -85,6 +105,7 @@ class TestName:
                 incarnation=f"meta-0.{home}@a",
                 lease_s=lease_s,
                 home_id=home,
+                shared_facts=shared_facts,
             ),
         )
 
@@ -110,4 +131,18 @@ class TestName:
         assert self.beat(store, "two", lease_s=40.0)
         assert not self.beat(store, "one", lease_s=40.0), "the first one is fenced"
         assert query(database_url, "SELECT home_id FROM process_heartbeats") == [{"home_id": "two"}]
+        store.close()
+
+    def test_a_host_with_another_key_that_comes_back_is_seen(self, store: Store) -> None:
+        own = HostPlace(host="b", home_id="two", shared_facts={"API_KEY": "k"})
+
+        async def watch() -> None:
+            watching = asyncio.create_task(watch_place(store, own, lambda: 0.5, every_s=0.05))
+            await asyncio.wait({watching}, timeout=0.3)
+            assert not watching.done(), "none is there"
+            self.beat(store, "one", lease_s=40.0, uptime_s=60.0, shared_facts={"API_KEY": "other"})
+            await asyncio.wait_for(watching, 10)
+
+        with pytest.raises(SettingsInvalid, match="API_KEY is not the one of host a"):
+            asyncio.run(watch())
         store.close()

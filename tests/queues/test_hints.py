@@ -36,6 +36,8 @@ from tests.support.waiting import eventually
 
 META = kind_named("meta")
 LIMIT_S = 0.5
+HERE = "here"
+"""Name of the installation."""
 SLACK_S = 1.0
 SHORTEST_S = variables()["REDIS_TIMEOUT_S"].low or 0.0
 
@@ -43,7 +45,7 @@ SHORTEST_S = variables()["REDIS_TIMEOUT_S"].low or 0.0
 @pytest.fixture
 def hints(redis_url: str) -> Iterator[Hints]:
     """Hints over an empty Redis."""
-    opened = Hints(redis_url, LIMIT_S)
+    opened = Hints(redis_url, LIMIT_S, HERE)
     yield opened
     opened.close()
 
@@ -63,7 +65,7 @@ class Running:
     """
 
     def __init__(self, url: str, *, name: str = "meta-0.a", timeout_s: float = LIMIT_S) -> None:
-        self.hints = Hints(url, timeout_s)
+        self.hints = Hints(url, timeout_s, HERE)
         self.offered: list[int] = []
         self.capacity = 100
         self.beats = Beats()
@@ -117,15 +119,18 @@ class Running:
 class TestJobs:
     def test_they_are_ordinary(self, hints: Hints) -> None:
         hints.give(META, [7, 8])
-        job = Job.fetch("m-7", connection=hints.client, serializer=JSONSerializer)
+        job = Job.fetch("m-here-7", connection=hints.client, serializer=JSONSerializer)
         assert (job.func_name, tuple(job.args), job.kwargs, job.origin, job.timeout) == (
             "meta.job.deliver",
             (7,),
             {},
-            "meta",
+            "meta-here",
             JOB_TIMEOUT_S,
         )
-        assert Queue("meta", connection=hints.client, serializer=JSONSerializer).job_ids == ["m-7", "m-8"]
+        assert Queue("meta-here", connection=hints.client, serializer=JSONSerializer).job_ids == [
+            "m-here-7",
+            "m-here-8",
+        ]
 
     def test_rq_info_sees_queue_and_worker(self, hints: Hints, redis_url: str) -> None:
         with Running(redis_url, name="meta-0.shown") as running:
@@ -142,17 +147,17 @@ class TestJobs:
                 check=True,
                 env=environment.clean(),
             )
-        assert "queue meta 3" in said.stdout, said
-        assert re.search(r"worker meta-0\.shown .* idle meta", said.stdout), said
+        assert "queue meta-here 3" in said.stdout, said
+        assert re.search(r"worker meta-0\.shown .* idle meta-here", said.stdout), said
 
     def test_their_fields_and_life_are_those_that_rq_gives(self, hints: Hints) -> None:
         hints.give(META, [7])
         # without decoding, all is bytes
-        ours: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-7")  # type: ignore[assignment]
-        queue = Queue("meta", connection=hints.client, serializer=JSONSerializer)
+        ours: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-here-7")  # type: ignore[assignment]
+        queue = Queue("meta-here", connection=hints.client, serializer=JSONSerializer)
         limits = {"job_timeout": JOB_TIMEOUT_S, "result_ttl": 0, "failure_ttl": 60, "ttl": HINT_TTL_S}
-        queue.enqueue("meta.job.deliver", 8, job_id="m-8", description="row 8", **limits)
-        theirs: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-8")  # type: ignore[assignment]  # as above
+        queue.enqueue("meta.job.deliver", 8, job_id="m-here-8", description="row 8", **limits)
+        theirs: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-here-8")  # type: ignore[assignment]  # as above
         differ = {b"data", b"description", b"created_at", b"enqueued_at"}
         assert ours.keys() == theirs.keys()
         assert {name: value for name, value in ours.items() if name not in differ} == {
@@ -161,8 +166,8 @@ class TestJobs:
         assert [len(ours[name]) for name in (b"created_at", b"enqueued_at")] == [
             len(theirs[name]) for name in (b"created_at", b"enqueued_at")
         ]
-        assert abs(int(hints.client.ttl("rq:job:m-7")) - int(hints.client.ttl("rq:job:m-8"))) <= 1
-        assert hints.client.smembers(Queue.redis_queues_keys) == {b"rq:queue:meta"}
+        assert abs(int(hints.client.ttl("rq:job:m-here-7")) - int(hints.client.ttl("rq:job:m-here-8"))) <= 1
+        assert hints.client.smembers(Queue.redis_queues_keys) == {b"rq:queue:meta-here"}
 
     def test_more_than_one_call_takes_keep_their_order(self, hints: Hints) -> None:
         ids = list(range(1, GIVE_AT_ONCE * 2 + 10))
@@ -172,7 +177,7 @@ class TestJobs:
     def test_nothing_private_is_in_them(self, hints: Hints) -> None:
         hints.give(META, [7])
         # without decoding, all is bytes
-        stored: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-7")  # type: ignore[assignment]
+        stored: dict[bytes, bytes] = hints.client.hgetall("rq:job:m-here-7")  # type: ignore[assignment]
         assert json.loads(zlib.decompress(stored[b"data"])) == ["meta.job.deliver", None, [7], {}]
         assert stored[b"description"] == b"row 7"
 
@@ -181,7 +186,7 @@ class TestJobs:
         hints.give(kind, [11, 12])
         jobs.seen.clear()
         stock = SimpleWorker(
-            [Queue("proof", connection=hints.client, serializer=JSONSerializer)],
+            [Queue("proof-here", connection=hints.client, serializer=JSONSerializer)],
             connection=hints.client,
             serializer=JSONSerializer,
         )
@@ -202,8 +207,26 @@ class TestJobs:
         assert set(hints.take(META, 100)) <= {5}
         assert hints.depth(META) == 0
 
+    def test_two_installations_on_one_redis_take_their_own(self, hints: Hints, redis_url: str) -> None:
+        other = Hints(redis_url, LIMIT_S, "there")
+        hints.give(META, [1, 2])
+        other.give(META, [2, 3])
+        assert other.take(META, 10) == [2, 3]
+        assert hints.take(META, 10) == [1, 2]
+        other.close()
+
+    def test_none_are_given_or_taken_before_the_installation_is_known(self, redis_url: str) -> None:
+        hints = Hints(redis_url, LIMIT_S)
+        for call in (lambda: hints.give(META, [1]), lambda: hints.take(META, 1), lambda: hints.depth(META)):
+            with pytest.raises(QueueUnavailable, match="which installation"):
+                call()
+        hints.belong_to(HERE)
+        hints.give(META, [1])
+        assert hints.take(META, 1) == [1]
+        hints.close()
+
     def test_no_rows_no_call(self, free_ports: Callable[[int], list[int]]) -> None:
-        Hints(f"redis://127.0.0.1:{free_ports(1)[0]}/0", LIMIT_S).give(META, [])
+        Hints(f"redis://127.0.0.1:{free_ports(1)[0]}/0", LIMIT_S, HERE).give(META, [])
 
     @pytest.mark.parametrize(
         "data",
@@ -233,10 +256,53 @@ class TestJobs:
     def test_junk_is_dropped(self, hints: Hints, data: bytes) -> None:
         hints.give(META, [1])
         hints.client.hset("rq:job:junk", "data", data)
-        hints.client.rpush("rq:queue:meta", "junk", "gone")
+        hints.client.rpush("rq:queue:meta-here", "junk", "gone")
         hints.give(META, [2])
         assert hints.take(META, 100) == [1, 2]
         assert hints.client.keys("rq:job:*") == []
+
+
+class TestHintsOfTheVersionBefore:
+    """Its queues had the kind's bare name."""
+
+    @staticmethod
+    def old_queue(hints: Hints) -> Queue:
+        queue = Queue("meta", connection=hints.client, serializer=JSONSerializer)
+        for row in range(1, 6):
+            queue.enqueue("meta.job.deliver", row, job_id=f"m-{row}")
+        return queue
+
+    def test_they_are_dropped(self, hints: Hints) -> None:
+        self.old_queue(hints)
+        hints.give(META, [7])
+        assert hints.drop_old(META) == 5
+        assert sorted(hints.client.keys("rq:job:*")) == [b"rq:job:m-here-7"]
+        assert hints.client.smembers(Queue.redis_queues_keys) == {b"rq:queue:meta-here"}
+        assert hints.drop_old(META) == 0
+
+    def test_they_stay_while_a_worker_listens_to_them(self, hints: Hints) -> None:
+        """In a rolling upgrade the other host still runs the version before."""
+        queue = self.old_queue(hints)
+        worker = SimpleWorker([queue], name="meta-0.old", connection=hints.client, serializer=JSONSerializer)
+        worker.register_birth()
+        assert hints.drop_old(META) == 0
+        assert queue.count == 5
+        # what a kill -9 leaves: RQ still lists it, and its key has expired
+        hints.client.delete(worker.key)
+        assert hints.drop_old(META) == 5
+
+    def test_jobs_of_another_program_stay(self, hints: Hints) -> None:
+        queue = self.old_queue(hints)
+        queue.enqueue("print", 1, job_id="mail-1")
+        queue.enqueue("print", 2, job_id="m-9")
+        assert hints.drop_old(META) == 5
+        assert queue.job_ids == ["mail-1", "m-9"]
+
+    def test_a_worker_drops_them(self, hints: Hints, redis_url: str) -> None:
+        queue = self.old_queue(hints)
+        with Running(redis_url) as running:
+            eventually(lambda: queue.count == 0, 5, "they are dropped")
+            assert running.offered == []
 
 
 class TestLimits:
@@ -246,7 +312,7 @@ class TestLimits:
         return [lambda: hints.give(META, [1]), lambda: hints.take(META, 10), hints.ping, lambda: hints.depth(META)]
 
     def test_not_there(self, free_ports: Callable[[int], list[int]]) -> None:
-        hints = Hints(f"redis://127.0.0.1:{free_ports(1)[0]}/0", LIMIT_S)
+        hints = Hints(f"redis://127.0.0.1:{free_ports(1)[0]}/0", LIMIT_S, HERE)
         for call in self.calls(hints):
             started = monotonic()
             with pytest.raises(QueueUnavailable):
@@ -254,7 +320,7 @@ class TestLimits:
             assert monotonic() - started < LIMIT_S
 
     def test_frozen(self, own_redis: Redis) -> None:
-        hints = Hints(own_redis.url, LIMIT_S)
+        hints = Hints(own_redis.url, LIMIT_S, HERE)
         hints.ping()
         with own_redis.frozen():
             for call in self.calls(hints):
@@ -276,7 +342,7 @@ class TestLimits:
     def test_a_server_that_answers_and_takes_nothing_is_away(
         self, own_redis: Redis, refuse: str, take_again: str
     ) -> None:
-        hints = Hints(own_redis.url, LIMIT_S)
+        hints = Hints(own_redis.url, LIMIT_S, HERE)
         say: Callable[..., Any] = hints.client.execute_command
         hints.ping()
         say(*refuse.split())
@@ -288,7 +354,7 @@ class TestLimits:
         hints.close()
 
     def test_stopped_and_back(self, own_redis: Redis) -> None:
-        hints = Hints(own_redis.url, LIMIT_S)
+        hints = Hints(own_redis.url, LIMIT_S, HERE)
         hints.give(META, [1])
         own_redis.stop()
         for call in self.calls(hints):
@@ -302,7 +368,7 @@ class TestLimits:
 
     def test_a_give_is_not_repeated_behind_our_back(self, own_redis: Redis) -> None:
         """redis-py would try again by itself, and put the same job in twice when only the answer was lost."""
-        hints = Hints(own_redis.url, LIMIT_S)
+        hints = Hints(own_redis.url, LIMIT_S, HERE)
         hints.ping()
         with own_redis.frozen(), pytest.raises(QueueUnavailable):
             hints.give(META, [1])

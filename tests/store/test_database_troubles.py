@@ -22,7 +22,7 @@ from shared.store import messages
 from shared.store.pool import Pool, Transaction
 from shared.store.sqlstates import Trouble, trouble
 from shared.store.store import Store, ping
-from tests.store.env import StoreEnv, open_store, query
+from tests.store.env import StoreEnv, open_store, query, side_by_side
 from tests.support.waiting import eventually
 
 
@@ -133,6 +133,30 @@ def test_a_database_that_became_read_only_is_away_until_it_is_writable_again(own
         )
         connection.commit()
     store.run(lambda transaction: transaction.execute("ensure_company", id="new", name=""))
+    store.close()
+
+
+def test_at_the_servers_limit_callers_wait_for_connections_of_their_own(own_env: StoreEnv) -> None:
+    """Another host may have taken what is missing; to fail would be to fail while connections come free."""
+    _alter(own_env.url, "ALTER DATABASE {database} CONNECTION LIMIT 3")
+    store = open_store(own_env.url, limit=8)
+
+    def hold(transaction: Transaction) -> int:
+        transaction._cursor.execute("SELECT pg_sleep(0.1)")
+        return 1
+
+    assert side_by_side(*[lambda: store.run(hold)] * 12) == [1] * 12
+    assert store.stats.in_use == 0
+    assert store.stats.opened <= 3
+    store.close()
+
+
+def test_where_there_is_none_at_all_a_caller_does_not_wait(own_env: StoreEnv) -> None:
+    _alter(own_env.url, "ALTER DATABASE {database} CONNECTION LIMIT 0")
+    store = open_store(own_env.url)
+    with pytest.raises(StoreUnavailable, match="too many connections") as refused:
+        store.run(ping)
+    assert (refused.value.outage, store.stats.in_use) == ("full", 0)
     store.close()
 
 

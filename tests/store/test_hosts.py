@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from shared.delivery.reclaim import reclaim_expired
 from shared.store import messages, processes, tasks, webhook_evidence
 from shared.store.processes import HeartbeatRow, SilentLife
+from shared.store.server_facts import server_facts
 from shared.store.webhook_evidence import SharedOutage
 from tests.store.env import StoreEnv, query
 
@@ -28,6 +31,7 @@ def beat(env: StoreEnv, incarnation: str, host: str = "", *, age_s: float = 0.0,
             host=host or named,
             incarnation=incarnation,
             lease_s=lease_s,
+            detail={"connectionsMost": 20},
             metrics={"messages_sent_total": 1.0},
         ),
     )
@@ -41,6 +45,20 @@ def beat(env: StoreEnv, incarnation: str, host: str = "", *, age_s: float = 0.0,
             who=incarnation,
         )
     return written
+
+
+def event_of(incarnation: str, event: str, *, seq: int = 1) -> dict[str, Any]:
+    """Return an event of `meta-0` as an orchestrator's journal has it."""
+    return {
+        "boot_id": "b",
+        "seq": seq,
+        "at": "2026-01-01T00:00:00+00:00",
+        "event": event,
+        "process_name": "meta",
+        "instance": 0,
+        "incarnation": incarnation,
+        "detail": {},
+    }
 
 
 def silent(env: StoreEnv) -> dict[str, SilentLife]:
@@ -58,6 +76,30 @@ def test_slots_of_one_name_do_not_replace_each_other(env: StoreEnv) -> None:
     assert [(row["host"], row["instance"]) for row in env.store.run(processes.statuses)] == [("one", 0), ("two", 0)]
     figures = env.store.run(processes.latest_metrics, "meta")
     assert [row["host"] for row in figures] == ["one", "two"]
+
+
+def test_connections_are_counted_over_all_hosts(env: StoreEnv) -> None:
+    """A host that is gone for good does not count for ever."""
+    for incarnation in ("meta-0.a@one", "meta-0.b@two", "meta-1.c@two"):
+        beat(env, incarnation)
+    beat(env, "meta-0.d@gone", age_s=900.0)
+    facts = server_facts(env.url, "one")
+    assert (facts["of_other_hosts"], facts["other_hosts"]) == (40, ["two"])
+
+
+def test_a_history_is_of_one_host(env: StoreEnv) -> None:
+    """Two hosts have slots of the same names, and their figures are not to be mixed."""
+    began = datetime.now(UTC) - timedelta(minutes=1)
+    for seq, name in enumerate(("one", "two"), start=1):
+        beat(env, f"meta-0.a@{name}")
+        env.store.run(processes.write_events, [event_of(f"meta-0.a@{name}", "ready", seq=seq)])
+    query(env.url, "UPDATE process_metrics SET metrics = '{\"messages_sent_total\": 7}' WHERE host = 'two'")
+    shown: dict[str, Any] = {"since": began, "types": ["process.ready"], "most": 10}
+    assert len(env.store.run(processes.slot_events, host="one", **shown)) == 1
+    points: dict[str, Any] = {"since": began, "steps": 1, "step_s": 120.0, "names": ["messages%"]}
+    for name, sent in (("one", 1.0), ("two", 7.0)):
+        (point,) = env.store.run(processes.metric_points, host=name, **points)
+        assert point["figures"] == {"messages_sent_total": sent}
 
 
 def test_the_silent_with_and_without_a_lease(env: StoreEnv) -> None:
@@ -149,21 +191,7 @@ def test_a_slot_gives_back_the_tasks_of_its_own_host_only(env: StoreEnv) -> None
 def test_late_claims_of_the_dead_are_given_back_where_their_journal_is(env: StoreEnv) -> None:
     (row_id,) = env.accept("a")
     env.claim([row_id], incarnation="meta-0.a@one")
-    env.store.run(
-        processes.write_events,
-        [
-            {
-                "boot_id": "b",
-                "seq": 1,
-                "at": "2026-01-01T00:00:00+00:00",
-                "event": "slot_free",
-                "process_name": "meta",
-                "instance": 0,
-                "incarnation": "meta-0.a@one",
-                "detail": {},
-            }
-        ],
-    )
+    env.store.run(processes.write_events, [event_of("meta-0.a@one", "slot_free")])
     assert env.store.run(processes.proved_dead, "two") == []
     assert env.store.run(processes.proved_dead, "one") == ["meta-0.a@one"]
 

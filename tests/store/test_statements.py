@@ -45,7 +45,7 @@ def names_used() -> Iterator[tuple[str, str]]:
     """Yield each statement's name that the store's code, the kinds' rooms or their rows use, with the place."""
     for row in KINDS:
         needed = [row.needed_when] if row.needed_when else []
-        named = (*row.reclaims, *(rule.statement for rule in row.retention), *needed)
+        named = (*row.reclaims, *row.holders, *(rule.statement for rule in row.retention), *needed)
         yield from ((name, f"row of {row.name}") for name in named)
     yield from ((name, "sealings") for rule in SEALINGS for name in (rule.listing, rule.replacement))
     yield from ((name, "parts of an export") for name in PARTS.values())

@@ -143,10 +143,10 @@ def test_every_metric_and_label_of_the_rules_exists() -> None:
 
 
 def test_expressions() -> None:
-    assert expression(RULES_BY_NAME["ProcessDown"]) == "min by (kind, slot) (bulkhead_slot_up) < 1"
+    assert expression(RULES_BY_NAME["ProcessDown"]) == "min by (host, kind, slot) (bulkhead_slot_up) < 1"
     assert expression(RULES_BY_NAME["MemoryHigh"]) == (
-        "max by (kind, slot) (bulkhead_slot_memory_bytes)"
-        " / max by (kind, slot) (bulkhead_slot_memory_limit_bytes) > 0.8"
+        "max by (host, kind, slot) (bulkhead_slot_memory_bytes)"
+        " / max by (host, kind, slot) (bulkhead_slot_memory_limit_bytes) > 0.8"
     )
     assert expression(RULES_BY_NAME["DeadLettersMany"]) == (
         'sum by (kind) (increase(bulkhead_message_outcomes_total{outcome="dead"}[600s])) > 10'

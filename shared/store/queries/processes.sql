@@ -29,7 +29,8 @@ WHERE (NOT h.fenced OR h.incarnation <> excluded.incarnation)
 -- other_homes --
 -- Processes of other homes whose lease lasts.
 SELECT host, process_name || '-' || instance AS slot, last_heartbeat::text AS beat, shared_facts,
-       extract(epoch FROM leased_until - now())::double precision AS lease_left_s
+       extract(epoch FROM leased_until - now())::double precision AS lease_left_s,
+       (coalesce(uptime_seconds, 0) + extract(epoch FROM now() - last_heartbeat))::double precision AS uptime_s
 FROM process_heartbeats WHERE home_id NOT IN (%(home_id)s, '') AND leased_until >= now() AND NOT fenced
 ORDER BY host, process_name, instance;
 
@@ -46,15 +47,16 @@ SELECT h.incarnation, h.host, h.process_name || '-' || h.instance AS slot, h.las
 FROM process_heartbeats h
 WHERE h.last_heartbeat < now() - make_interval(secs => %(silent_s)s)
   -- a claim that was under way when its life was fenced may have been committed since
-  AND (NOT h.fenced OR EXISTS (SELECT FROM messages m WHERE m.state = 'sending' AND m.incarnation = h.incarnation))
+  AND (NOT h.fenced OR EXISTS (SELECT FROM messages m WHERE m.state = 'sending' AND m.incarnation = h.incarnation)
+       OR h.incarnation = ANY(%(holders)s::text[]))
 UNION ALL
 -- Holders of rows without a heartbeat of their own: stock RQ workers, earlier lives of slots that have a new one, and
 -- processes of the version before.
 SELECT m.incarnation, '', '', max(m.claimed_at)::text, true,
        extract(epoch FROM now() - max(m.claimed_at))::double precision
-FROM messages m
-WHERE m.state = 'sending'
-  AND NOT EXISTS (SELECT FROM process_heartbeats h WHERE h.incarnation = m.incarnation)
+FROM (SELECT incarnation, claimed_at FROM messages WHERE state = 'sending'
+      UNION ALL SELECT * FROM unnest(%(holders)s::text[], %(since)s::timestamptz[])) AS m (incarnation, claimed_at)
+WHERE NOT EXISTS (SELECT FROM process_heartbeats h WHERE h.incarnation = m.incarnation)
   AND NOT EXISTS (SELECT FROM ONLY process_health h
                   WHERE h.incarnation = m.incarnation
                     AND h.last_heartbeat > now() - make_interval(secs => %(silent_s)s))
@@ -89,10 +91,11 @@ ORDER BY r.seq;
 
 -- proved_dead --
 -- Incarnations that hold rows although their slot was free: their last claim was committed after they were reclaimed.
-SELECT DISTINCT m.incarnation FROM messages m
-WHERE m.state = 'sending'
+SELECT DISTINCT m.incarnation
+FROM (SELECT incarnation, claimed_at FROM messages WHERE state = 'sending'
+      UNION ALL SELECT * FROM unnest(%(holders)s::text[], %(since)s::timestamptz[])) AS m (incarnation, claimed_at)
   -- Another host has the in-flight journal of its own; a name without a host is of the version before.
-  AND split_part(m.incarnation, '@', 2) IN (%(host)s, '')
+WHERE split_part(m.incarnation, '@', 2) IN (%(host)s, '')
   -- a server that hung may run the claim long after its process died; the times leave out the partitions of other days
   AND EXISTS (SELECT FROM events e
               WHERE e.subject = 'process' AND e.type = 'process.slot_free' AND e.incarnation = m.incarnation
@@ -128,11 +131,13 @@ FROM (SELECT * FROM events WHERE subject = 'process' AND (%(kind)s = '' OR kind 
 ORDER BY at DESC, id DESC LIMIT %(most)s;
 
 -- slot_events --
--- Events of slots since an instant, oldest first; the newest of them where there are more than `most`.
+-- Events of a host's slots since an instant, oldest first; the newest of them where there are more than `most`.
 SELECT at, slot, type, detail
 FROM (SELECT at, id, slot, type, data -> 'detail' AS detail FROM events
       WHERE subject = 'process' AND type = ANY(%(types)s) AND slot IS NOT NULL AND kind IS NOT NULL
         AND written_at >= %(since)s
+        -- another host has slots of the same names; a name without a host is of the version before
+        AND split_part(coalesce(incarnation, ''), '@', 2) IN (%(host)s, '')
       ORDER BY written_at DESC, id DESC LIMIT %(most)s) AS newest
 ORDER BY at, id;
 
@@ -145,11 +150,11 @@ CROSS JOIN LATERAL (
     SELECT (SELECT jsonb_object_agg(f.key, f.value) FROM jsonb_each(m.metrics) AS f
             WHERE f.key LIKE ANY(%(names)s)) AS figures
     FROM process_metrics m
-    WHERE m.process_name = h.process_name AND m.instance = h.instance
+    WHERE m.process_name = h.process_name AND m.instance = h.instance AND m.host IN (h.host, '')
       AND m.at > %(since)s::timestamptz + steps.step * make_interval(secs => %(step_s)s)
       AND m.at <= %(since)s::timestamptz + (steps.step + 1) * make_interval(secs => %(step_s)s)
     ORDER BY m.at DESC LIMIT 1) AS point
-WHERE h.last_heartbeat > %(since)s;
+WHERE h.last_heartbeat > %(since)s AND h.host IN (%(host)s, '');
 
 -- recent_changes --
 -- What happened to processes, connections, sessions and alerts, and what keys changed, newest first. The subjects are

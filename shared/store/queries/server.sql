@@ -3,6 +3,12 @@
 -- read-only refuses to lock rows, even none of them.
 SELECT id FROM messages LIMIT 0 FOR UPDATE;
 
+-- installation --
+-- A name that no other installation has: of its own random number, and of its database, since a copy of one beside the
+-- original has the number too.
+SELECT left(md5(concat_ws('/', i.id, d.oid, d.datname)), 12) AS name
+FROM installation i, pg_database d WHERE d.datname = current_database();
+
 -- begin_transaction --
 -- Begin a transaction.
 BEGIN;
@@ -57,6 +63,15 @@ SELECT current_setting('server_version_num')::integer AS version, current_user A
        (SELECT datconnlimit FROM pg_database WHERE datname = current_database()) AS database_limit,
        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
         AND coalesce(application_name, '') NOT LIKE 'bulkhead/%%')::integer AS used_by_others,
+       coalesce(has_table_privilege(to_regclass('process_heartbeats'), 'SELECT'), false) AS has_heartbeats,
        getdatabaseencoding() AS encoding, extract(epoch FROM clock_timestamp())::double precision AS clock,
        EXISTS (SELECT FROM pg_extension WHERE extname = 'vector'
                AND (string_to_array(extversion, '.'))[1:2]::integer[] >= ARRAY[0, 8]) AS has_vector;
+
+-- connections_of_others --
+-- How many connections the processes of other hosts may open, and which hosts those are; one that went silent just now
+-- may come back.
+SELECT coalesce(sum((detail ->> 'connectionsMost')::integer), 0)::integer AS most,
+       coalesce(array_agg(DISTINCT host), '{}') AS hosts
+FROM process_heartbeats
+WHERE host <> %(host)s AND detail ? 'connectionsMost' AND leased_until > now() - interval '5 minutes';

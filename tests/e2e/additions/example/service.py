@@ -18,6 +18,7 @@ from shared.media.reach import reach_of
 from shared.media.storage import open_storage
 from shared.process.service import Child, Service, Severity
 from shared.queues.hints import Hints
+from shared.queues.installation import own_hints
 
 log = logger(__name__)
 
@@ -55,6 +56,7 @@ class ExampleService:
 
     async def start(self) -> None:
         """Deliver, and send a greeting as soon as there is a connection."""
+        await own_hints(self._child, self._hints)
         await self._acceptor.start()
         self._consumer.start()
         self._child.spawn(self._greet(), "greeting")
