@@ -23,6 +23,7 @@ from bench import (
     memory,
     model_hang,
     recovery,
+    restore,
     sessions,
     throughput,
     turns,
@@ -45,6 +46,7 @@ COMMANDS: Final = {
     "ingress": ingress,
     "browser": browser,
     "sessions": sessions,
+    "restore": restore,
 }
 ALL: Final[dict[str, tuple[str, ...]]] = {
     "throughput": ("throughput",),
@@ -59,8 +61,8 @@ ALL: Final[dict[str, tuple[str, ...]]] = {
     "ingress": ("ingress",),
     "memory-minutes": ("memory", "--minutes", "2"),
 }
-"""The commands of `all` in order, by the name of their files: about 25 minutes. The hour of `memory`, `browser` and
-`sessions` are separate runs.
+"""The commands of `all` in order, by the name of their files: about 25 minutes. The hour of `memory`, `browser`,
+`sessions` and `restore` are separate runs.
 """
 RESULTS: Final = Path(__file__).parent / "results"
 

@@ -103,7 +103,7 @@ class _Reads:
 
 
 def _ours(url: str, jobs: int, batch: int) -> dict[str, object]:
-    hints, kind, reads = Hints(url, 2.0), replace(kind_named("meta"), name=QUEUE), _Reads(url)
+    hints, kind, reads = Hints(url, 2.0, "bench"), replace(kind_named("meta"), name=QUEUE), _Reads(url)
     # of this process only; commands and reads show Redis's part
     cpu = time.process_time()
     for start in range(0, jobs, batch):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -30,15 +31,19 @@ class Calls:
     """Connections to one installation. Use with `async with`.
 
     Args:
-        connections: most at once.
+        connections: most at once. keeps: whether a connection serves several calls.
+    Attributes:
+        failed: calls without a complete response, by the name of the error.
     """
 
-    def __init__(self, connections: int = 200) -> None:
-        self._connections = connections
+    def __init__(self, connections: int = 200, *, keeps: bool = True) -> None:
+        self._connections, self._keeps = connections, keeps
+        self.failed: Counter[str] = Counter()
 
     async def __aenter__(self) -> Self:
         # a proxy named in the environment must not stand between the client and an installation on 127.0.0.1
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=self._connections), trust_env=False)
+        connector = aiohttp.TCPConnector(limit=self._connections, force_close=not self._keeps)
+        self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -57,7 +62,8 @@ class Calls:
             ):
                 content = await response.read()
         # the installation is being broken: a call without an answer is the normal case here, and the caller repeats it
-        except _NETWORK:
+        except _NETWORK as error:
+            self.failed[type(error).__name__] += 1
             return None
         try:
             return CallAnswer(response.status, json.loads(content))

@@ -120,12 +120,12 @@ class FaultInjector:
         else:
             self.done[step.fault] = self.done.get(step.fault, 0) + 1
 
-    def thaw(self) -> None:
+    async def thaw(self) -> None:
         """Continue every process that is still stopped."""
         for pid in list(self._frozen):
             self._signal([pid], signal.SIGCONT)
         if self._hosts is not None:
-            self._hosts.thaw()
+            await self._hosts.thaw()
 
     async def _find(self, slot: str) -> int:
         await until(lambda: self._installation.pid(slot), _PATIENCE_S, f"{slot} lives")

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -68,14 +68,21 @@ class ChaosInstallation:
 
     Args:
         home: its BULKHEAD_HOME. variables: settings of its orchestrator. environ: the rest of its environment. calls:
-            HTTP client.
+            HTTP client. enters: words before the command that starts its orchestrator.
     Attributes:
         settings: complete, as its children receive them; after `start` or `join`. variables: settings that its
-            orchestrator was given.
+            orchestrator was given. program: that its orchestrator is started from.
     """
 
-    def __init__(self, home: Path, variables: Mapping[str, str], environ: Mapping[str, str], calls: Calls) -> None:
-        self.home, self._calls = home, calls
+    def __init__(
+        self,
+        home: Path,
+        variables: Mapping[str, str],
+        environ: Mapping[str, str],
+        calls: Calls,
+        enters: Sequence[str] = (),
+    ) -> None:
+        self.home, self._calls, self._enters = home, calls, enters
         # settings exported in the shell for another installation must not apply to this one
         ours = {*settings_table.variables(), *(row.name.upper() for row in fields(ChildEnvironment))}
         self._environ = (
@@ -85,7 +92,7 @@ class ChaosInstallation:
         )
         self.variables = dict(variables)
         self._orchestrator: asyncio.subprocess.Process | None = None
-        self.settings = Settings()
+        self.settings, self.program = Settings(), PROGRAM
 
     @property
     def is_ours(self) -> bool:
@@ -122,8 +129,9 @@ class ChaosInstallation:
         """Start the orchestrator, also after a kill."""
         with (self.home / "orchestrator.log").open("ab") as log:
             self._orchestrator = await asyncio.create_subprocess_exec(
+                *self._enters,
                 sys.executable,
-                str(PROGRAM),
+                str(self.program),
                 env=self._environ,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -131,9 +139,9 @@ class ChaosInstallation:
             )
 
     async def _read_settings(self) -> None:
-        shown = dict(line.partition("=")[::2] for line in (await self._operator("env")).splitlines())
+        shown = dict(line.partition("=")[::2] for line in (await self.operator("env")).splitlines())
         secrets = {
-            name: (await self._operator("env", name)).strip() for name in ("API_KEY", "DATABASE_URL", "REDIS_URL")
+            name: (await self.operator("env", name)).strip() for name in ("API_KEY", "DATABASE_URL", "REDIS_URL")
         }
         known = {name for name, variable in settings_table.variables().items() if not variable.secret}
         self.settings = settings_table.load({name: value for name, value in shown.items() if name in known} | secrets)
@@ -145,13 +153,21 @@ class ChaosInstallation:
 
     async def value(self, name: str) -> str:
         """Return the value of one setting, also of a secret. Raises `InstallationUnusable`."""
-        return (await self._operator("env", name)).strip()
+        return (await self.operator("env", name)).strip()
 
-    async def _operator(self, *words: str) -> str:
+    def snapshot(self) -> dict[str, Any]:
+        """Return the orchestrator's snapshot; empty: it has written none yet."""
+        try:
+            found: dict[str, Any] = json.loads(runtime.status_file(self.home).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return found
+
+    async def operator(self, *words: str) -> str:
         """Run an operator's command and return what it printed. Raises `InstallationUnusable`."""
         asked = await asyncio.create_subprocess_exec(
             sys.executable,
-            str(PROGRAM),
+            str(self.program),
             *words,
             env=self._environ,
             stdin=asyncio.subprocess.DEVNULL,

@@ -50,6 +50,9 @@ PROOF: Final = ("proof",)
 OTHER_HOSTS: Final = ("host-2", "host-3", "host-4", "host-5")
 """Further hosts beside the installation, see `chaos.hosts`."""
 
+SESSION_HOST: Final = ("session-host",)
+"""Stands for the host on which the browser session runs when the fault is carried out."""
+
 SENDERS: Final = frozenset({*META, *WEBDRIVER})
 """Slots that send: after the death of one, the time until its messages are resolved is measured."""
 
@@ -97,10 +100,12 @@ def _subscriber(words: str, does: str, lasts_s: tuple[float, float] = (0.0, 0.0)
     )
 
 
-def _host(words: str, does: str, lasts_s: tuple[float, float]) -> PlannedFault:
+def _host(
+    words: str, does: str, lasts_s: tuple[float, float], targets: tuple[str, ...] = OTHER_HOSTS, gap_s: float = 15.0
+) -> PlannedFault:
     # 15 s: a host that comes back starts its processes anew
     return PlannedFault(
-        action="host", targets=OTHER_HOSTS, words=words, gap_s=15.0, lasts_s=lasts_s, details={"does": does}
+        action="host", targets=targets, words=words, gap_s=gap_s, lasts_s=lasts_s, details={"does": does}
     )
 
 
@@ -113,10 +118,17 @@ FAULTS: Final[Mapping[str, PlannedFault]] = {
     "host_killed": _host("kill -9 of every process of a host, which starts again later", "kill", (15.0, 40.0)),
     "host_frozen": _host("a host stands still for longer than its lease, and comes back", "freeze", (30.0, 50.0)),
     "host_frozen_shortly": _host("a host stands still for less than its lease", "freeze", (1.0, 9.0)),
-    "host_unplugged": _host("a host is cut off from everything", "database,redis,provider", (5.0, 45.0)),
-    "host_without_database": _host("a host is cut off from PostgreSQL alone", "database", (5.0, 45.0)),
-    "host_without_redis": _host("a host is cut off from Redis alone", "redis", (5.0, 30.0)),
-    "host_without_provider": _host("a host is cut off from the provider alone", "provider", (5.0, 30.0)),
+    "host_unplugged": _host("a host is cut off from everything", "cut database,redis,provider", (5.0, 45.0)),
+    "host_without_database": _host("a host is cut off from PostgreSQL alone", "cut database", (5.0, 45.0)),
+    "host_without_redis": _host("a host is cut off from Redis alone", "cut redis", (5.0, 30.0)),
+    "host_without_provider": _host("a host is cut off from the provider alone", "cut provider", (5.0, 30.0)),
+    "host_clock_ahead": _host("the clock of a host is set an hour ahead, and right again", "clock ahead", (15.0, 40.0)),
+    "host_clock_behind": _host(
+        "the clock of a host is set an hour back, and right again", "clock behind", (15.0, 40.0)
+    ),
+    # the lease of browsers is 21 s; 30 s: the session is to be ready when the next host vanishes
+    "session_host_killed": _host("kill -9 of the browser session's host", "kill", (90.0, 99.0), SESSION_HOST, 30.0),
+    "session_host_frozen": _host("the browser session's host stands still", "freeze", (90.0, 99.0), SESSION_HOST, 30.0),
     "kill_api": PlannedFault(action="kill", targets=API, words="kill -9 of an API process"),
     "kill_meta": PlannedFault(action="kill", targets=META, words="kill -9 of a sender"),
     # 40 s: a browser process is ready when Chromium has loaded the page and the session has synchronised
@@ -363,6 +375,8 @@ _HOSTS: Final[Mapping[str, float]] = {
     "host_without_redis": 0.7,
     "host_without_provider": 0.7,
 }
+_CLOCKS: Final = frozenset({"host_clock_ahead", "host_clock_behind"})
+"""Faults that need libfaketime."""
 
 PLANS: Final[Mapping[str, Mapping[str, float]]] = {
     "everything": {**_PROCESSES, **_STORAGE, **_PROVIDER, **_PAGES},
@@ -404,7 +418,10 @@ PLANS: Final[Mapping[str, Mapping[str, float]]] = {
     },
     # with --hosts: whole hosts vanish and come back, while the provider misbehaves on all of them
     "hosts": {**_HOSTS, "cut_after": 0.5, "error_after_accept": 0.3},
-    "frozen-hosts": {"host_frozen": 1.0},
+    "clocks": dict.fromkeys(_CLOCKS, 1.0),
+    "session-hosts": {"session_host_killed": 1.0, "session_host_frozen": 1.0},
+    # one fault alone, for figures
+    **{name.replace("_", "-"): {name: 1.0} for name in _HOSTS},
     "calm": {},
 }
 """Every plan, with the weight of each of its faults. Faults of processes that the installation does not run are
@@ -420,6 +437,9 @@ SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {
     "hosts": {"WEBHOOK_REPEAT_S": "10"},
 }
 """Settings that a plan needs in an own installation."""
+
+WITH_CLOCKS: Final = frozenset(name for name, weights in PLANS.items() if set(weights) & _CLOCKS)
+"""Plans in which the clocks of further hosts are set wrong."""
 
 WITH_SUBSCRIBERS: Final = frozenset(name for name, weights in PLANS.items() if set(weights) & set(_HOOKS))
 """Plans with subscribers of webhooks."""

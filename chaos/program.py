@@ -33,6 +33,7 @@ from chaos.plans import (
     PROVIDER,
     SETTINGS,
     SUBSCRIBERS,
+    WITH_CLOCKS,
     WITH_SUBSCRIBERS,
     PlanStep,
     schedule,
@@ -112,6 +113,11 @@ def parser() -> ArgumentParser:
         default=1,
         choices=range(1, 6),
         help="hosts on one PostgreSQL and Redis, for plan hosts; not with --home (default: 1)",
+    )
+    made.add_argument(
+        "--namespaces",
+        action="store_true",
+        help="give each further host a network namespace, whose cable is pulled; needs root and `ip`",
     )
     made.add_argument("--browser", action="store_true", help="send through a browser session too, and break it")
     made.add_argument(
@@ -200,7 +206,15 @@ async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> 
                 screen.say(f"starting an installation in {home}")
                 await installation.start()
             if given.hosts > 1 and not given.home:
-                hosts = Hosts(installation, given.hosts, environ, calls)
+                hosts = Hosts(
+                    installation,
+                    given.hosts,
+                    environ,
+                    calls,
+                    browser=given.browser,
+                    namespaces=given.namespaces,
+                    wrong_clocks=given.plan in WITH_CLOCKS,
+                )
                 screen.say(f"starting {', '.join(hosts.names)}")
                 await hosts.start()
             clean = await _break(given, installation, screen, hosts)
@@ -277,6 +291,7 @@ async def _break(given: Namespace, installation: ChaosInstallation, screen: Scre
             "varied": varied,
             "policy": given.policy,
             "hosts": given.hosts,
+            "namespaces": given.namespaces,
         }
         given.json.write_text(json.dumps(report.as_json(outcome, **about), indent=2) + "\n")
     return outcome.is_clean and outcome.settled
@@ -297,7 +312,8 @@ def _variables(given: Namespace) -> dict[str, str]:
         **SETTINGS.get(given.plan, {}),
         **({**HOST_SETTINGS, "BULKHEAD_HOST": "host-1"} if given.hosts > 1 else {}),
         **free_ports(),
-        "ONLY": "" if given.browser else WITHOUT_BROWSER,
+        # with further hosts, the browser session runs on those: the first one, which has the servers, stays
+        "ONLY": "" if given.browser and given.hosts == 1 else WITHOUT_BROWSER,
         "CRASH_POINTS": armed(given.crash_points),
         "IN_DOUBT_POLICY": given.policy,
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from chaos.hook_judge import HookResult
-from chaos.run import Outcome
+from chaos.run import HostsResult, Outcome
 
 _NAMED: Final = 10
 """Most messages named in a row of the table; the JSON names all."""
@@ -56,7 +56,15 @@ def as_json(outcome: Outcome, **about: Any) -> dict[str, Any]:
             "events": outcome.hooks.events,
             **{name: dict(found) for name, found in outcome.hooks.faults.items()},
         },
-        "reclaimed_s": [round(seconds, 2) for seconds in outcome.reclaimed_s],
+        "hosts_away": None
+        if outcome.hosts is None
+        else {
+            "reclaimed_s": [round(seconds, 2) for seconds in outcome.hosts.reclaimed_s],
+            "held": outcome.hosts.held,
+            "kept": outcome.hosts.kept,
+            "moved_s": [round(seconds, 2) for seconds in outcome.hosts.moved_s],
+            "fenced": outcome.hosts.fenced,
+        },
         "clean": outcome.is_clean,
     }
 
@@ -93,7 +101,7 @@ def table(outcome: Outcome) -> str:
         ("followed up", sum(outcome.followed_up.values()), _counts(outcome.followed_up)),
         ("settled", "yes" if outcome.settled else "NO", f"{outcome.settle_s:.1f} s after the last fault"),
         *([] if outcome.hooks is None else _hooks(outcome.hooks)),
-        *([("hosts away", len(outcome.reclaimed_s), _reclaims(outcome.reclaimed_s))] if outcome.reclaimed_s else []),
+        *([] if outcome.hosts is None else _hosts(outcome.hosts)),
         ("sender kills", len(result.recoveries), _recoveries([seconds for _, seconds in result.recoveries])),
     ]
     width = max(len(name) for name, _, _ in rows)
@@ -123,6 +131,14 @@ def _hooks(found: HookResult) -> list[tuple[str, object, str]]:
     ]
 
 
+def _hosts(found: HostsResult) -> list[tuple[str, object, str]]:
+    return [
+        ("hosts away", len(found.reclaimed_s) + found.kept, _reclaims(found)),
+        ("sessions moved", len(found.moved_s), _moves(found.moved_s)),
+        ("lives fenced", found.fenced, "that came back after another host had taken their work"),
+    ]
+
+
 def _faults(done: Mapping[str, int]) -> list[str]:
     return [f"{count:>5}  {name}" for name, count in sorted(done.items(), key=lambda pair: (-pair[1], pair[0]))]
 
@@ -140,9 +156,21 @@ def _some(names: Iterable[str]) -> str:
     return "; ".join(named[:_NAMED]) + (f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else "")
 
 
-def _reclaims(seconds: Sequence[float]) -> str:
+def _reclaims(found: HostsResult) -> str:
+    seconds, back = found.reclaimed_s, f"{found.kept} came back before that" if found.kept else ""
+    if not seconds:
+        return back
     return (
-        f"nothing of them in hand after their lease's end: median {statistics.median(seconds):.1f} s, longest "
+        f"nothing of {found.held} messages in hand after their lease's end: median {statistics.median(seconds):.1f} s, "
+        f"longest {max(seconds):.1f} s{'; ' if back else ''}{back}"
+    )
+
+
+def _moves(seconds: Sequence[float]) -> str:
+    if not seconds:
+        return ""
+    return (
+        f"ready on another host after the loss of theirs: median {statistics.median(seconds):.1f} s, longest "
         f"{max(seconds):.1f} s"
     )
 

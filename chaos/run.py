@@ -54,6 +54,28 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HostsResult:
+    """The result of further hosts; see `Hosts`."""
+
+    reclaimed_s: Sequence[float]
+    held: int
+    kept: int
+    moved_s: Sequence[float]
+    fenced: int
+
+    @classmethod
+    def of(cls, hosts: Hosts) -> HostsResult:
+        """Return the result of a run's hosts."""
+        return cls(
+            reclaimed_s=tuple(hosts.reclaimed_s),
+            held=hosts.held,
+            kept=hosts.kept,
+            moved_s=tuple(hosts.moved_s),
+            fenced=hosts.fenced,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """The outcome of a run.
 
@@ -62,7 +84,7 @@ class Outcome:
         done, left_out: faults by name. at_provider: sends and webhooks that a fault of the provider affected, by its
             name there.
         at_subscribers: bad answers of subscribers of webhooks, by name. hooks: what subscribers received; None: there
-            were none. reclaimed_s: see `Hosts`.
+            were none. hosts: of further hosts; None: there were none.
         crash_points: those that fired, with how often. followed_up: decisions of the operator, see `FollowUp`. settled:
             whether every accepted message reached a final state before the deadline, and every subscriber had its
             events. settle_s: seconds from the last fault until then.
@@ -82,7 +104,7 @@ class Outcome:
     reported: Mapping[str, ReportedState] = field(default_factory=dict)
     at_subscribers: Mapping[str, int] = field(default_factory=dict)
     hooks: HookResult | None = None
-    reclaimed_s: Sequence[float] = ()
+    hosts: HostsResult | None = None
 
     @property
     def faults(self) -> int:
@@ -159,7 +181,7 @@ class Run:
             await self._break()
             if meanwhile is not None:
                 await meanwhile()
-            self.injector.thaw()
+            await self.injector.thaw()
             await self._heal()
             await asyncio.sleep(self._tail_s)
             self._doing = "last answers"
@@ -176,7 +198,7 @@ class Run:
                 hooks = self._subscribers.judge(arrived)
             settle_s = monotonic() - healed
         finally:
-            self.injector.thaw()
+            await self.injector.thaw()
             await self._load.cancel()
             for task in beside:
                 task.cancel()
@@ -196,7 +218,7 @@ class Run:
             at_provider=dict(self._ledger.faults),
             at_subscribers={} if self._subscribers is None else self._subscribers.bad_answers,
             hooks=hooks,
-            reclaimed_s=() if self._hosts is None else tuple(self._hosts.reclaimed_s),
+            hosts=None if self._hosts is None else HostsResult.of(self._hosts),
             crash_points=crash_points_of(self._installation),
             followed_up=dict(self._follow_up.done),
             settled=settled,

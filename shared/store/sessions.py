@@ -74,6 +74,12 @@ def here(transaction: Transaction, *, kind: str, incarnation: str) -> list[Row]:
     return transaction.rows("sessions_here", kind=kind, incarnation=incarnation, host=host_of(incarnation))
 
 
+def host_of_session(transaction: Transaction, *, company_id: str, phone_index: int) -> str:
+    """Return where a connection's browser session runs; empty: nowhere, or there is no connection. For chaos runs."""
+    row = transaction.row("host_of_session", company_id=company_id, phone_index=phone_index)
+    return row["host"] if row else ""
+
+
 def host_of(incarnation: str) -> str:
     """Return the host of an incarnation; empty: its name has none."""
     return incarnation.partition("@")[2]

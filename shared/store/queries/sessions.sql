@@ -84,6 +84,11 @@ WITH living AS MATERIALIZED (
 )
 SELECT living.others, moved.id, moved.host_before FROM living LEFT JOIN moved ON true ORDER BY moved.id;
 
+-- host_of_session --
+-- Where a connection's browser session runs; empty: nowhere yet.
+SELECT coalesce(session_host, '') AS host FROM phone_configs
+WHERE company_id = %(company_id)s AND phone_index = %(phone_index)s AND status <> 'removed';
+
 -- sessions_here --
 -- Connections whose browser session runs on this host; none for a life that another host has fenced.
 SELECT id, company_id, desired_state FROM phone_configs
