@@ -42,7 +42,7 @@ class Clock:
         self._file.write_text(f"{by_s:+d}\n", encoding="ascii")
 
 
-def library() -> Path | None:
+def faketime() -> Path | None:
     """Return the path of libfaketime: of the Python package of that name, or of the system; None: it is not there."""
     return next((path for path in _candidates() if path.exists()), None)
 

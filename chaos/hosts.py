@@ -12,9 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from chaos import clocks
 from chaos.calls import Calls
-from chaos.clocks import Clock
+from chaos.clocks import Clock, faketime
 from chaos.installation import ChaosInstallation, InstallationUnusable, NeverHappened, free_ports
 from chaos.namespaces import PLACES, Namespace
 from chaos.pages import wait_session
@@ -212,7 +211,7 @@ class Hosts:
         }
 
     def _clock(self, name: str) -> Clock:
-        library = clocks.library()
+        library = faketime()
         if library is None:
             raise InstallationUnusable(
                 "a clock is set wrong by libfaketime, which is not here: pip install libfaketime"
@@ -246,16 +245,17 @@ class Hosts:
         does, _, what = str(FAULTS[step.fault].details["does"]).partition(" ")
         # a host that reaches PostgreSQL keeps its lease, and what it has in hand
         is_away = does in ("kill", "freeze") or "database" in what
-        watching = [asyncio.create_task(self._watch(name))] if is_away and step.lasts_s > LEASE_S else []
-        if is_sessions:
-            watching.append(asyncio.create_task(self._watch_session(name)))
-        try:
-            async with self._broken(host, does, what):
+        async with self._broken(host, does, what):
+            # from now on: what was in hand before may still have ended well
+            watching = [asyncio.create_task(self._watch(name))] if is_away and step.lasts_s > LEASE_S else []
+            if is_sessions:
+                watching.append(asyncio.create_task(self._watch_session(name)))
+            try:
                 await asyncio.sleep(step.lasts_s)
-        finally:
-            for task in watching:
-                task.cancel()
-            ended = await asyncio.gather(*watching, return_exceptions=True)
+            finally:
+                for task in watching:
+                    task.cancel()
+                ended = await asyncio.gather(*watching, return_exceptions=True)
         # cancelled is what had not come to its end; anything else is a bug of this program
         if failed := [error for error in ended if isinstance(error, Exception)]:
             raise failed[0]
