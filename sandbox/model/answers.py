@@ -115,13 +115,14 @@ def _call(question: str, tools: Sequence[Mapping[str, Any]]) -> Reply | None:
 def _filled(schema: Mapping[str, Any], text: str) -> tuple[dict[str, Any], list[str]]:
     """Return the arguments that a text gives, and the names of required ones that it does not."""
     arguments: dict[str, Any] = {}
+    required = schema.get("required", ())
     for name, one in (schema.get("properties") or {}).items():
-        if (value := _value(one, text)) is not None:
+        if (value := _value(one, text, is_required=name in required)) is not None:
             arguments[name] = value
-    return arguments, [name for name in schema.get("required", ()) if name not in arguments]
+    return arguments, [name for name in required if name not in arguments]
 
 
-def _value(schema: Mapping[str, Any], text: str) -> Any:
+def _value(schema: Mapping[str, Any], text: str, *, is_required: bool) -> Any:
     if "enum" in schema:
         return next((one for one in schema["enum"] if str(one).casefold() in text.casefold()), None)
     if schema.get("type") in ("integer", "number"):
@@ -130,5 +131,5 @@ def _value(schema: Mapping[str, Any], text: str) -> Any:
     if str(schema.get("format", "")).startswith("date"):
         found = _DAY.search(text)
         return found[0] if found else None
-    # any text will do: the question itself
-    return text if schema.get("type") == "string" else None
+    # any text will do: the question itself; what need not be given is not guessed
+    return text if schema.get("type") == "string" and is_required else None
