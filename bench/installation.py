@@ -280,8 +280,8 @@ def running(
         bulkhead.start()
         kinds = [kind for kind in only.split(",") if kind] or ["recorder", "api", "meta", "webdriver"]
         # the other kinds start only after the embedded servers (`after` in shared/kinds.py), hooks only with a
-        # subscriber, and ai only with an assistant
-        bulkhead.wait_ready(*[kind for kind in kinds if kind not in ("postgres", "redis", "hooks", "ai")])
+        # subscriber, ai only with an assistant, and index only with a document
+        bulkhead.wait_ready(*[kind for kind in kinds if kind not in ("postgres", "redis", "hooks", "ai", "index")])
         yield Installation(bulkhead)
     finally:
         try:

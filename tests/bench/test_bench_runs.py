@@ -72,6 +72,23 @@ def test_turns(tmp_path: Path) -> None:
     assert figures["money still reserved"] == 0
 
 
+def test_index(tmp_path: Path) -> None:
+    figures = bench("index", tmp_path)
+    assert figures["kills"] == 3 and figures["indexed"] > 0, figures
+    wrong = ("lost", "indexed twice", "passages missing", "passages doubled", "vectors missing")
+    assert {name: figures[name] for name in wrong} == dict.fromkeys(wrong, 0), figures
+    assert figures["after a new index of what was given up"] == {"indexed": figures["documents"]}
+
+
+def test_retrieval(tmp_path: Path) -> None:
+    figures = bench("retrieval", tmp_path)
+    # the company with three passages gets its three, whichever way they are searched
+    assert set(figures["three of three"].values()) == {"46 of 46"}, figures
+    for company in ("medium", "large"):
+        assert figures[company]["both, weighted"]["recall@5"] > 0.5, figures
+        assert figures[company]["both, weighted"]["p95 ms"] > 0
+
+
 @pytest.mark.long
 def test_latency(tmp_path: Path) -> None:
     for figures in bench("latency", tmp_path).values():
