@@ -40,7 +40,7 @@ from shared.process.service import Child, Service, Severity
 from shared.process.tasks import TaskRunner
 from shared.queues.hints import Hints
 from shared.queues.installation import own_hints
-from shared.rag.embedders import open_embedder
+from shared.rag.embedders import Embedders
 from shared.secrets import Vault
 from shared.tenancy.tenant_secrets import SecretService
 
@@ -84,10 +84,8 @@ class AiService:
         talker = Talker(store, asker, prices, caps, child.metrics, call_s=float(settings.own("LLM_CALL_S")))
         secrets = SecretService(store, Vault.from_settings(settings))
         targets = ModelTargets(settings, secrets)
-        embedder, why = open_embedder(settings)
-        if why:
-            log.warning("questions_not_embedded", reason=why)
-        librarian = DocumentLibrarian(store, embedder, child.metrics)
+        self._embedders = Embedders(child, secrets)
+        librarian = DocumentLibrarian(store, self._embedders, child.metrics)
         self._functions = FunctionTools(store, secrets, reach_of(settings))
         tools = ToolBox((BookingTools(store), self._functions))
         self._steps = Steps(
@@ -150,6 +148,7 @@ class AiService:
             log.warning("turns_not_released", reason=str(error))
         await self._functions.close()
         await self._provider.close()
+        await self._embedders.close()
         await self._plain_acceptor.close()
         await self._storage.close()
         self._hints.close()

@@ -195,6 +195,9 @@ class CompanySettingsRagConfig(TypedDict):
     minSimilarity: float
     weights: CompanySettingsRagConfigWeights
     fusion: SearchFusion
+    embeddingModel: str
+    embeddingDimensions: int
+    embeddingBaseUrl: str
 
 
 class CompanySettingsRagConfigWeights(TypedDict):

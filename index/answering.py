@@ -9,7 +9,7 @@ from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.process.metrics import Metrics
-from shared.rag.embedding import Embedder
+from shared.rag.embedding import EmbedderSource
 from shared.rag.passages import RagConfig, retrieve
 from shared.rag.retrieval_metrics import RetrievalMetrics
 from shared.rag.vectors import VectorStore
@@ -27,9 +27,9 @@ class Answering:
     """Answers questions."""
 
     def __init__(
-        self, store: Store, vectors: VectorStore, embedder: Embedder | None, metrics: Metrics, *, incarnation: str
+        self, store: Store, vectors: VectorStore, embedders: EmbedderSource, metrics: Metrics, *, incarnation: str
     ) -> None:
-        self._store, self._vectors, self._embedder, self._incarnation = store, vectors, embedder, incarnation
+        self._store, self._vectors, self._embedders, self._incarnation = store, vectors, embedders, incarnation
         self._metrics = RetrievalMetrics(metrics)
 
     async def take(self, most: int) -> list[Row]:
@@ -50,12 +50,14 @@ class Answering:
         if company is None:
             return
         began = monotonic()
+        embedder, without = await self._embedders.of(row["company_id"], company.settings, "questions")
         found = await retrieve(
             self._store,
             row["company_id"],
             row["question"],
             rag=RagConfig.of(company.settings, top_k=row["most"]),
-            embedder=self._embedder,
+            embedder=embedder,
+            without=without,
             vectors=self._vectors,
         )
         self._metrics.note(found, monotonic() - began)

@@ -21,7 +21,7 @@ from shared.media.errors import MediaUnknown, StorageUnavailable
 from shared.media.files import Storage
 from shared.process.metrics import Metrics
 from shared.process.periodic import until_available
-from shared.rag.embedding import DimensionsDiffer, Embedder, EmbeddingFailed, normalised
+from shared.rag.embedding import DimensionsDiffer, Embedder, EmbedderSource, EmbeddingFailed, normalised
 from shared.rag.vectors import DocumentVectors, VectorStore
 from shared.store.store import Store
 from shared.tenancy.company_settings import CompanySettings, read_company
@@ -47,7 +47,8 @@ class Indexer:
     """Indexes documents.
 
     Args:
-        embedder: None: passages are found by their words alone. markers: see `index.reading.read_file`.
+        embedders: find a company's; without one its passages are found by their words alone. markers: see
+            `index.reading.read_file`.
     """
 
     def __init__(
@@ -55,14 +56,14 @@ class Indexer:
         store: Store,
         storage: Storage,
         vectors: VectorStore,
-        embedder: Embedder | None,
+        embedders: EmbedderSource,
         metrics: Metrics,
         *,
         incarnation: str,
         markers: Mapping[str, str],
         limits: ReadingLimits,
     ) -> None:
-        self._store, self._storage, self._vectors, self._embedder = store, storage, vectors, embedder
+        self._store, self._storage, self._vectors, self._embedders = store, storage, vectors, embedders
         self._incarnation, self._markers, self._limits = incarnation, markers, limits
         self._ended = metrics.counter("documents_indexed", "Tries to index a document, by outcome.", ("outcome",))
         self._seconds = metrics.histogram("document_indexing_seconds", "Time to index a document.", buckets=_SECONDS)
@@ -93,19 +94,28 @@ class Indexer:
             failure = IndexingFailed("original_missing")
         except DimensionsDiffer as error:
             failure = IndexingFailed("dimensions_differ", error=str(error))
-        # nothing that the document could be blamed for: the try does not count
-        except (StorageUnavailable, EmbeddingFailed, StoreUnavailable) as error:
-            log.warning("document_delayed", document_id=document.id, reason=str(error))
-            await until_available(
-                "document_return",
-                lambda: self._store.call(rows.give_back, document.id, incarnation=self._incarnation, after_s=_AWAY_S),
-            )
-            return "delayed"
+        except EmbeddingFailed as error:
+            return await self._delayed(document, IndexingFailed("model_away", error=str(error)))
+        except StorageUnavailable as error:
+            return await self._delayed(document, IndexingFailed("storage_away", error=str(error)))
+        except StoreUnavailable as error:
+            return await self._delayed(document, IndexingFailed("database_away", error=str(error)))
         # a fault of the program concerns one document: it is listed, and the others go on
         except Exception as error:
             log.error("document_crashed", exc_info=error, document_id=document.id)
             failure = IndexingFailed("internal", error=type(error).__name__)
         return await self._failed(document, failure)
+
+    async def _delayed(self, document: LeasedDocument, failure: IndexingFailed) -> str:
+        """Give a document back that could not be blamed: the try does not count, and its reason is shown meanwhile."""
+        log.warning("document_delayed", document_id=document.id, reason=failure.text)
+        await until_available(
+            "document_return",
+            lambda: self._store.call(
+                rows.give_back, document.id, failure, incarnation=self._incarnation, after_s=_AWAY_S
+            ),
+        )
+        return "delayed"
 
     async def _failed(self, document: LeasedDocument, failure: IndexingFailed) -> str:
         after_s = _AFTER_S[min(document.attempts, len(_AFTER_S)) - 1]
@@ -131,7 +141,7 @@ class Indexer:
         hit("index.read")
         while await self._store.call(rows.clear, document.id, generation=document.generation + 1, most=_CLEARED):
             pass
-        embedder = self._embedder
+        embedder, _ = await self._embedders.of(document.company_id, settings, "documents")
         if embedder is not None:
             await self._vectors.prepare(embedder.dimensions)
         for first in range(0, len(found.chunks), _BATCH):

@@ -68,6 +68,19 @@ REASONS: Final[Mapping[str, FailureReason]] = {
         sentence="The embedding model returned vectors of another length than it is known for: {error}.",
         remedy="Correct the model's settings, then index the document again.",
     ),
+    "model_away": FailureReason(
+        sentence="The embedding model did not answer: {error}.",
+        remedy="It is asked again by itself; if that lasts, correct its address, key, budget or name.",
+        is_final=False,
+    ),
+    "storage_away": FailureReason(
+        sentence="The storage of files did not answer: {error}.",
+        remedy="It is asked again by itself; if that lasts, correct MEDIA_STORAGE.",
+        is_final=False,
+    ),
+    "database_away": FailureReason(
+        sentence="PostgreSQL did not answer: {error}.", remedy="It is asked again by itself.", is_final=False
+    ),
     "internal": FailureReason(
         sentence="Indexing failed by a fault of the program ({error}).",
         remedy="The log of kind index has it; report it.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from index.chunks import Chunk
@@ -73,9 +74,44 @@ def release(transaction: Transaction, *, incarnation: str) -> None:
     transaction.rows("release_questions", incarnation=incarnation)
 
 
-def give_back(transaction: Transaction, document_id: int, *, incarnation: str, after_s: float) -> None:
+def give_back(
+    transaction: Transaction, document_id: int, failure: IndexingFailed, *, incarnation: str, after_s: float
+) -> None:
     """Give a document back whose indexing was cut short for no fault of its own."""
-    transaction.execute("return_document", id=document_id, incarnation=incarnation, after_s=after_s)
+    transaction.execute(
+        "return_document",
+        id=document_id,
+        incarnation=incarnation,
+        after_s=after_s,
+        code=failure.code,
+        reason=storable(failure.text),
+    )
+
+
+def embedded_companies(transaction: Transaction, *, after: str, most: int) -> list[Row]:
+    """Return (company_id, settings) of companies with indexed documents, by id, those behind `after`."""
+    return transaction.rows("embedded_companies", after=after, most=most)
+
+
+def reindex_others(
+    transaction: Transaction, models: Mapping[str, tuple[str, int]], *, since: datetime, most: int
+) -> int:
+    """Let documents be indexed anew that another model has embedded than their company's now.
+
+    Args:
+        models: name and dimensions by company. since: what was indexed later is left alone: by a process that is set
+            to another model, whose documents would go to and fro.
+    """
+    return len(
+        transaction.rows(
+            "reindex_others",
+            companies=[*models],
+            models=[name for name, _ in models.values()],
+            dimensions=[dimensions for _, dimensions in models.values()],
+            since=since,
+            most=most,
+        )
+    )
 
 
 def clear(transaction: Transaction, document_id: int, *, generation: int, most: int) -> int:

@@ -9,6 +9,7 @@ from index import rows
 from index.answering import Answering
 from index.indexing import Indexer
 from index.reading import ReadingLimits
+from index.reembedding import Reembedding
 from index.rows import LeasedDocument
 from index.tidying import Tidying
 from shared.clock import left
@@ -19,9 +20,11 @@ from shared.media.storage import open_storage
 from shared.process.leased_work import Intervals, LeasedRows, LeasedWork
 from shared.process.periodic import repeat
 from shared.process.service import Child, Service, Severity
-from shared.rag.embedders import open_embedder
+from shared.rag.embedders import Embedders
 from shared.rag.vectors import PostgresVectors
+from shared.secrets import Vault
 from shared.store.pool import Row
+from shared.tenancy.tenant_secrets import SecretService
 
 log = logger(__name__)
 
@@ -30,6 +33,8 @@ LEASE_S: Final = 60.0
 _RENEW_S: Final = 5.0
 _TIDY_S: Final = 2.0
 """Seconds between two rounds of removing: what was removed is not found any more, and waits for nothing."""
+_MODELS_S: Final = 10.0
+"""Seconds between two looks whether companies have other models by now."""
 _AT_ONCE: Final = 2
 """Documents in hand: of two companies at least, so that none waits for all of another one's."""
 _QUESTIONS: Final = 8
@@ -49,14 +54,12 @@ class IndexService:
         self._incarnation = child.identity.process_incarnation
         self._storage = open_storage(child.settings)
         self._vectors = PostgresVectors(child.store)
-        self._embedder, self._without = open_embedder(child.settings)
-        if self._embedder is None:
-            log.warning("embedder_missing", reason=self._without)
+        self._embedders = Embedders(child, SecretService(child.store, Vault.from_settings(child.settings)))
         self._indexer = Indexer(
             child.store,
             self._storage,
             self._vectors,
-            self._embedder,
+            self._embedders,
             child.metrics,
             incarnation=self._incarnation,
             markers={
@@ -70,8 +73,9 @@ class IndexService:
             ),
         )
         self._answering = Answering(
-            child.store, self._vectors, self._embedder, child.metrics, incarnation=self._incarnation
+            child.store, self._vectors, self._embedders, child.metrics, incarnation=self._incarnation
         )
+        self._reembedding = Reembedding(child.store, self._embedders)
         self._tidying = Tidying(child.store, self._storage, self._vectors)
         self._waiting = child.metrics.gauge("documents_waiting", "Documents that are not indexed yet.")
         self._oldest = child.metrics.gauge(
@@ -103,6 +107,7 @@ class IndexService:
         self._questions.start()
         self._child.spawn(repeat("document-leases", self._renew, _RENEW_S), "document-leases")
         self._child.spawn(repeat("document-tidying", self._tidy, _TIDY_S), "document-tidying")
+        self._child.spawn(repeat("document-models", self._reembedding.look, _MODELS_S), "document-models")
 
     async def drain(self, by: float) -> bool:
         """Finish what is in hand; a document that takes longer is indexed by the next process from its beginning."""
@@ -121,6 +126,7 @@ class IndexService:
         await self._questions.close()
         await self._documents.close()
         await self._storage.close()
+        await self._embedders.close()
 
     def readiness(self) -> Mapping[str, str]:
         """Nothing beyond the database, which every child watches."""
@@ -130,9 +136,9 @@ class IndexService:
         """Return how many documents are in hand, and by what they are embedded."""
         return {
             "documentsInHand": len(self._in_hand),
-            "embedder": None if self._embedder is None else self._embedder.model,
-            "searches": ["keyword", "vector"] if self._embedder is not None else ["keyword"],
-            **({"why": self._without} if self._without else {}),
+            "embedder": None if self._embedders.missing else self._embedders.name,
+            "searches": ["keyword"] if self._embedders.missing else ["keyword", "vector"],
+            **({"why": self._embedders.missing} if self._embedders.missing else {}),
         }
 
     def classify(self, error: BaseException) -> Severity:

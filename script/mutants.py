@@ -72,6 +72,32 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit(_INDEX_SQL, "WHERE attempts >= %(tries)s", "WHERE attempts > %(tries)s"),),
         f"{_INDEXING}::test_a_document_at_which_the_process_dies_three_times_is_given_up",
     ),
+    "reembedding-to-and-fro": Mutation(
+        "a process leaves alone what another one has indexed by another model since it began",
+        (Edit(_INDEX_SQL, "      AND o.indexed_at < %(since)s\n", ""),),
+        f"{_INDEXING}::test_another_model_of_a_company_makes_a_new_index_beside",
+    ),
+    "embedding-budget": Mutation(
+        "embeddings cost no more than a company's budget of the month has left",
+        (Edit("shared/store/queries/spend.sql", "WHERE %(budget)s::bigint IS NULL OR %(micros)s <= %(budget)s", ""),),
+        "tests/rag/test_remote.py::test_a_budget_is_checked_before_the_call",
+    ),
+    "embedding-key": Mutation(
+        "the installation's key never goes to a company's address",
+        (
+            Edit(
+                "shared/rag/embedders.py",
+                "base_url=own_url, key=own_key, is_ours=False",
+                "base_url=own_url, key=own_key or self._key, is_ours=False",
+            ),
+        ),
+        "tests/rag/test_embedders.py::test_model_address_and_key",
+    ),
+    "silent-process-says-nothing": Mutation(
+        "what a process said of itself is no trouble any more when it is silent",
+        (Edit("api/operators/observer.py", '        if row["status"] == "healthy"\n', ""),),
+        "tests/api/test_health.py::test_what_a_process_says_of_itself_is_a_trouble_while_it_has_a_heartbeat",
+    ),
     "documents-in-turn": Mutation(
         "one company's documents do not wait for all of another one's",
         (Edit(_INDEX_SQL, "row_number() OVER (PARTITION BY company_id ORDER BY due_at, id)", "0"),),

@@ -15,7 +15,7 @@ from typing import Final
 
 @dataclass(frozen=True, kw_only=True)
 class Variable:
-    """A setting that only one kind has: an environment variable `NAME`, read by `settings.own("NAME")`.
+    """A setting of one kind, or of a few: an environment variable `NAME`, read by `settings.own("NAME")`.
 
     The type of `default` is the type of the value: `str`, `int` or `float`.
     """
@@ -107,7 +107,7 @@ class ProcessKind:
     settings: tuple[str, ...] = ()
     """Settings (fields of `Settings`) that its processes receive, besides `COMMON_SETTINGS` and its own."""
     variables: tuple[Variable, ...] = ()
-    """Settings that only this kind has."""
+    """Settings of this kind, and of a few others at most."""
     secrets: tuple[str, ...] = ()
     """Settings among `settings` that are secrets: named apart, so that each is a decision."""
     retention: tuple[RetentionRule, ...] = ()
@@ -333,6 +333,40 @@ _LIMITS: Final = tuple(
     for whose in ("", "company_")
     for what in ("requests_per_second", "messages_per_second", "file_mb_per_hour", "open_waits")
 )
+_MODELS: Final = (
+    Variable(
+        name="OPENAI_API_KEY",
+        default="",
+        secret=True,
+        purpose="Key of the assistant's model and of embeddings, for companies without one of their own.",
+    ),
+    Variable(
+        name="OPENAI_BASE_URL",
+        default="",
+        schemes=("https", "http"),
+        purpose="OpenAI-compatible API of the assistant's model and of embeddings; empty: OpenAI's with a key, or the "
+        "sandbox's.",
+    ),
+    Variable(
+        name="LLM_PRICES",
+        default="",
+        purpose="Prices of further models as JSON: dollars for a million tokens in and out, by name.",
+    ),
+    Variable(
+        name="EMBEDDING_MODEL",
+        default="",
+        purpose="Embedding model of companies that name none, at OPENAI_BASE_URL; empty: the one of the extra "
+        "`embeddings`, which needs no network.",
+    ),
+    Variable(
+        name="EMBEDDING_DIMENSIONS",
+        default=0,
+        low=0,
+        high=4000,
+        purpose="Length of that model's vectors; 0: it is a model whose length is known (docs/documents.md).",
+    ),
+)
+"""What kinds that ask models have in common: one address and one key."""
 _DELIVERY: Final = ("send_attempts", "in_doubt_policy", "in_doubt_window_s", *_PACING, *_WORLDS)
 
 # memory limits are for the process tree: by resident size of a single process, by proportional set size of several
@@ -616,8 +650,9 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         instances_most=10,
         admin_offset=90,
         pool_size=8,
-        settings=(*_DATABASE, *_MEDIA),
+        settings=("secret_key_id", "sandbox_url", *_DATABASE, *_MEDIA),
         variables=(
+            *_MODELS,
             Variable(
                 name="INDEX_CPU_S",
                 default=120,
@@ -633,7 +668,8 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
                 purpose="Memory that reading one document may take.",
             ),
         ),
-        secrets=("database_url", "media_s3_secret"),
+        # the vault's key opens the keys of companies' embedding models
+        secrets=("database_url", "media_s3_secret", *_VAULT),
         reclaims=("release_documents", "release_questions"),
         restart_base_s=0.5,
         # documents must not take CPU from messages
@@ -655,27 +691,11 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         pool_size=10,
         settings=("secret_key_id", "whatsapp_web_url", *_DATABASE, *_REDIS, *_MEDIA, *_WORLDS),
         variables=(
-            Variable(
-                name="OPENAI_API_KEY",
-                default="",
-                secret=True,
-                purpose="Key of the assistant's model, for companies without one of their own.",
-            ),
-            Variable(
-                name="OPENAI_BASE_URL",
-                default="",
-                schemes=("https", "http"),
-                purpose="OpenAI-compatible API of the assistant's model; empty: OpenAI's with a key, or the sandbox's.",
-            ),
+            *_MODELS,
             Variable(
                 name="LLM_MODEL",
                 default="",
                 purpose="Model of companies that name none; empty: the sandbox's with its API, else none.",
-            ),
-            Variable(
-                name="LLM_PRICES",
-                default="",
-                purpose="Prices of further models as JSON: dollars for a million tokens in and out, by name.",
             ),
             Variable(name="LLM_CALL_S", default=25.0, low=0.1, high=600, purpose="Time for one call of a model."),
             Variable(

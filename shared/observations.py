@@ -6,7 +6,7 @@ Ages are seconds, measured by the observer; this file reads no clock.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ DEAD_MANY: Final = 10
 """Dead letters of one connection in an hour: fewer are wrong numbers, as every list of recipients has them."""
 HOOK_FAILING_S: Final = 600.0
 """Seconds in which a subscriber takes nothing: more than a deployment at its side."""
+DOCUMENTS_STUCK_S: Final = 900.0
+"""Seconds that a document may wait to be indexed: more than one of the largest takes, or three tries of a bad one."""
 DISK_LOW_MB: Final = 500.0
 """Megabytes: PostgreSQL writes 16 MB of its log at a time, and a busy hour writes several hundred."""
 MEMORY_SHARE: Final = 0.9
@@ -51,6 +53,15 @@ class ProcessSeen:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TroubleReported:
+    """What a process says of itself by its heartbeat (`Heartbeat.report`)."""
+
+    slot: str
+    code: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConnectionSeen:
     """One connection with its queue. `observed`: state of a browser session; `due`, `held`, `dead`: counts of messages,
     `dead` of the last hour; `oldest_due_s`: how long the oldest one has been due.
@@ -76,13 +87,17 @@ class ConnectionSeen:
 @dataclass(frozen=True, kw_only=True)
 class CompanySeen:
     """One company. `state`: of `shared.states.CompanyState`. `waiting`: who waits for a human beyond the limit;
-    `waiting_s`: the first of them, for how long.
+    `waiting_s`: the first of them, for how long. `documents`: those that wait to be indexed, `documents_s`: the first
+    of them, for how long; `documents_failed`: those of the last day that cannot be.
     """
 
     company_id: str
     state: str = "active"
     waiting: int = 0
     waiting_s: float = 0.0
+    documents: int = 0
+    documents_s: float = 0.0
+    documents_failed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +127,8 @@ class Observations:
 
     Attributes:
         database, redis: why it takes no writes; empty: it does. orchestrator: whether its report is fresh.
-        processes: every slot that should run. senders: kinds that send, and that some connection needs.
+        processes: every slot that should run. reported: what they say of themselves. senders: kinds that send, and
+            that some connection needs.
         free_mb: space on the home's disk; None: not known. sandbox_types: connection types whose messages go there.
     """
 
@@ -120,6 +136,7 @@ class Observations:
     redis: str = ""
     orchestrator: bool = True
     processes: Sequence[ProcessSeen] = ()
+    reported: Sequence[TroubleReported] = ()
     senders: Sequence[str] = ()
     connections: Sequence[ConnectionSeen] = ()
     companies: Sequence[CompanySeen] = ()
@@ -135,6 +152,7 @@ def find(seen: Observations) -> list[TroubleFound]:
         *_of_service(seen),
         *_of_kinds(seen),
         *(trouble for one in seen.processes for trouble in _of_process(one)),
+        *(made(one.code, slot=one.slot, **one.values) for one in seen.reported),
         *(trouble for one in seen.companies for trouble in _of_company(one)),
         *(trouble for one in seen.hooks for trouble in _of_hook(one)),
         *(trouble for one in seen.connections for trouble in _of_connection(one)),
@@ -213,6 +231,16 @@ def _of_company(seen: CompanySeen) -> Iterable[TroubleFound]:
             oldest_s=round(seen.waiting_s),
             since_s=seen.waiting_s,
         )
+    if seen.documents and seen.documents_s > DOCUMENTS_STUCK_S:
+        yield made(
+            "documents_stuck",
+            company_id=seen.company_id,
+            count=seen.documents,
+            oldest_s=round(seen.documents_s),
+            since_s=seen.documents_s,
+        )
+    if seen.documents_failed:
+        yield made("documents_failed", company_id=seen.company_id, count=seen.documents_failed)
 
 
 def _of_hook(seen: HookSeen) -> Iterable[TroubleFound]:

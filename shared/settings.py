@@ -428,12 +428,9 @@ def load(environ: Mapping[str, str] | None = None, rows: Sequence[ProcessKind] =
     values = reader.fields(_FIELDS)
     home = Path(values.pop("bulkhead_home")) if "bulkhead_home" in values else default_home(environ)
     kinds = tuple(reader.row(row) for row in rows)
-    own = {
-        variable.name: value
-        for row in rows
-        for variable in row.variables
-        if (value := reader.read(variable)) is not None
-    }
+    # some kinds have a variable in common: read once, so that a mistake is reported once
+    declared = {variable.name: variable for row in rows for variable in row.variables}
+    own = {name: value for name, variable in declared.items() if (value := reader.read(variable)) is not None}
     if reader.problems:
         raise SettingsInvalid(reader.problems)
     kinds = tuple(replace(row, needed="always") if own.get(row.needed_by) else row for row in kinds)

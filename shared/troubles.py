@@ -178,6 +178,22 @@ TROUBLES: Final = (
         "Raise its {kind}_MEMORY limits if the machine has memory, or give it less to do; it is replaced by itself.",
     ),
     _kind(
+        "embedder_failing",
+        "process",
+        _G,
+        "{slot} gets no embeddings of {model} ({reason}): documents wait, and searches go by words alone.",
+        "Check address, key, budget and name of the embedding model (docs/documents.md); documents are tried again by "
+        "themselves.",
+    ),
+    _kind(
+        "embedder_missing",
+        "process",
+        _N,
+        "{slot} has no embedding model: documents are indexed and searched by their words alone ({reason}).",
+        "`pip install '.[embeddings]'`, or set EMBEDDING_MODEL; then `bulkhead restart {slot}`. Documents are indexed "
+        "anew by themselves.",
+    ),
+    _kind(
         "company_suspended",
         "company",
         _N,
@@ -276,6 +292,20 @@ TROUBLES: Final = (
         _N,
         "{count} customers of {company_id} wait for a human for longer than it allows, the first for {oldest_s} s.",
         "Answer them: GET /api/v2/conversations/{company_id}?state=waiting; or set `waitingTimeoutMinutes`.",
+    ),
+    _kind(
+        "documents_stuck",
+        "company",
+        _G,
+        "{count} documents of {company_id} wait to be indexed, the first for {oldest_s} s.",
+        "GET /api/v2/documents/{company_id} names a reason where there is one; else `bulkhead logs index --err`.",
+    ),
+    _kind(
+        "documents_failed",
+        "company",
+        _N,
+        "{count} documents of {company_id} that were uploaded or indexed in the last day cannot be searched.",
+        "GET /api/v2/documents/{company_id} names each reason and what to do about it.",
     ),
     _kind(
         "hook_failing",

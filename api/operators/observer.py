@@ -23,6 +23,7 @@ from shared.observations import (
     InboundSeen,
     Observations,
     ProcessSeen,
+    TroubleReported,
     find,
 )
 from shared.process import runtime
@@ -30,7 +31,7 @@ from shared.process.service import Child
 from shared.store import connections, processes, sessions
 from shared.store.pool import Row, Transaction
 from shared.tenancy.company_settings import usual_minutes
-from shared.troubles import TroubleFound, status
+from shared.troubles import KINDS_OF_TROUBLE, TroubleFound, status
 
 OPEN_S: Final = 1.0
 """Seconds for which one observation answers requests without a key: however many come, they cost the database the
@@ -133,6 +134,7 @@ class InstallationObserver:
             # a process that no orchestrator has started is kept running by something else
             orchestrator=account.fresh or not self._child.identity.notify_socket,
             processes=[_process(entry, self._host) for entry in listed],
+            reported=_reported(rows.heartbeats, self._host) if rows else (),
             senders=[kind for kind in self._senders if rows and kind in rows.desired],
             connections=[_connection(row) for row in rows.connections] if rows else (),
             companies=companies_seen(rows.companies) if rows else (),
@@ -189,7 +191,7 @@ def company_troubles(
     transaction: Transaction, company_id: str, *, after: int, most: int
 ) -> tuple[list[Row], list[TroubleFound]]:
     """Return a page of a company's connections, at most `most` beyond the id `after`, and every trouble of them, of
-    its webhooks, and of the customers who wait.
+    its webhooks, its documents, and of the customers who wait.
     """
     rows = transaction.rows("unwell_connections", company_id=company_id, after=after, whole=True, most=most)
     hooks = transaction.rows("unwell_hooks", company_id=company_id, most=_MOST)
@@ -214,7 +216,13 @@ def companies_seen(rows: Iterable[Row]) -> list[CompanySeen]:
     """Return companies as observations."""
     return [
         CompanySeen(
-            company_id=row["company_id"], state=row["state"], waiting=row["waiting"], waiting_s=row["waiting_s"]
+            company_id=row["company_id"],
+            state=row["state"],
+            waiting=row["waiting"],
+            waiting_s=row["waiting_s"],
+            documents=row["documents"],
+            documents_s=row["documents_s"],
+            documents_failed=row["documents_failed"],
         )
         for row in rows
     ]
@@ -247,6 +255,22 @@ def _process(entry: Mapping[str, Any], here: str) -> ProcessSeen:
         memory_mb=entry["memoryMb"],
         limit_mb=entry["memoryLimitMb"] or 0.0,
     )
+
+
+def _reported(heartbeats: Iterable[Row], here: str) -> list[TroubleReported]:
+    """Return what processes say of themselves; what one said that is silent is not known to be so any more."""
+    return [
+        TroubleReported(
+            slot=f"{row['process_name']}-{row['instance']}" + (f"@{row['host']}" if row["host"] != here else ""),
+            code=code,
+            values=values,
+        )
+        for row in heartbeats
+        if row["status"] == "healthy"
+        for code, values in row["detail"].get("troubles", {}).items()
+        # a process of a later version may know others
+        if code in KINDS_OF_TROUBLE and KINDS_OF_TROUBLE[code].names <= {"slot", *values}
+    ]
 
 
 def _connection(row: Row) -> ConnectionSeen:

@@ -69,7 +69,8 @@ WHERE c.status <> 'removed' AND c.id > %(after)s
 ORDER BY c.id LIMIT %(most)s;
 
 -- unwell_companies --
--- Companies that are not active, or whose customers wait for a human beyond its limit; of all or one.
+-- Companies that are not active, whose customers wait for a human beyond its limit, or with documents that wait to be
+-- indexed or cannot be; of all or one.
 WITH late AS (
     SELECT company_id, count(*) AS customers, max(waits_s) AS longest_s
     FROM (SELECT c.company_id, extract(epoch FROM now() - c.state_at) AS waits_s
@@ -78,11 +79,28 @@ WITH late AS (
             AND c.state_at < now() - setting_minutes(o.settings, 'waitingLimitMinutes', %(limit_minutes)s)
           ORDER BY c.state_at LIMIT 1000) AS longest
     GROUP BY company_id
+), unsearched AS (
+    SELECT company_id, count(*) FILTER (WHERE state IN ('uploaded', 'indexing')) AS waiting,
+           extract(epoch FROM now() - min(asked_at) FILTER (WHERE state IN ('uploaded', 'indexing'))) AS oldest_s,
+           count(*) FILTER (WHERE state IN ('failed', 'no_text')) AS failed
+    FROM (
+        -- By the partial indexes: what is searched is not looked at.
+        (SELECT company_id, state, asked_at FROM documents WHERE state IN ('uploaded', 'indexing')
+            AND (%(company_id)s::text IS NULL OR company_id = %(company_id)s) LIMIT 1000)
+        UNION ALL
+        (SELECT company_id, state, asked_at FROM documents
+         WHERE state IN ('failed', 'no_text') AND updated_at > now() - interval '1 day'
+            AND (%(company_id)s::text IS NULL OR company_id = %(company_id)s) LIMIT 1000)) AS several
+    GROUP BY company_id
 )
 SELECT o.id AS company_id, o.state, coalesce(late.customers, 0) AS waiting,
-       coalesce(late.longest_s, 0)::double precision AS waiting_s
-FROM companies o LEFT JOIN late ON late.company_id = o.id
-WHERE (o.state <> 'active' OR late.customers > 0) AND (%(company_id)s::text IS NULL OR o.id = %(company_id)s)
+       coalesce(late.longest_s, 0)::double precision AS waiting_s,
+       coalesce(unsearched.waiting, 0) AS documents,
+       coalesce(unsearched.oldest_s, 0)::double precision AS documents_s,
+       coalesce(unsearched.failed, 0) AS documents_failed
+FROM companies o LEFT JOIN late ON late.company_id = o.id LEFT JOIN unsearched ON unsearched.company_id = o.id
+WHERE (o.state <> 'active' OR late.customers > 0 OR unsearched.company_id IS NOT NULL)
+  AND (%(company_id)s::text IS NULL OR o.id = %(company_id)s)
 ORDER BY o.id LIMIT %(most)s;
 
 -- unwell_hooks --

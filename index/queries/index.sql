@@ -58,7 +58,7 @@ WHERE incarnation = %(incarnation)s AND state = 'indexing' RETURNING id;
 -- Give one back whose indexing was cut short for no fault of its own; the try does not count.
 UPDATE documents
 SET state = 'uploaded', incarnation = '', leased_until = now(), attempts = greatest(0, attempts - 1),
-    due_at = now() + make_interval(secs => %(after_s)s)
+    due_at = now() + make_interval(secs => %(after_s)s), reason_code = %(code)s, reason = %(reason)s
 WHERE id = %(id)s AND incarnation = %(incarnation)s AND state = 'indexing' RETURNING id;
 
 -- lock_document --
@@ -159,7 +159,29 @@ WHERE incarnation = %(incarnation)s AND answer IS NULL RETURNING id;
 -- Remove questions whose clients are gone.
 DELETE FROM search_questions WHERE asked_at < now() - make_interval(secs => %(older_s)s);
 
+-- embedded_companies --
+-- Companies with indexed documents, by id, those behind one.
+SELECT c.id AS company_id, c.settings FROM companies c
+WHERE c.id > %(after)s AND c.state = 'active'
+  AND EXISTS (SELECT FROM documents d WHERE d.company_id = c.id AND d.state = 'indexed')
+ORDER BY c.id LIMIT %(most)s;
+
+-- reindex_others --
+-- Let documents be indexed anew that another model has embedded than their company's now; what is indexed is searched
+-- until the new index is complete. What was indexed lately is left alone.
+UPDATE documents d
+SET state = 'uploaded', attempts = 0, due_at = now(), updated_at = now(), asked_at = now()
+WHERE d.id = ANY(ARRAY(
+    SELECT o.id FROM unnest(%(companies)s::text[], %(models)s::text[], %(dimensions)s::integer[])
+        AS w(company_id, model, dimensions)
+    JOIN documents o ON o.company_id = w.company_id AND o.state = 'indexed'
+    WHERE (o.model IS DISTINCT FROM w.model OR o.dimensions IS DISTINCT FROM w.dimensions)
+      AND o.indexed_at < %(since)s
+    LIMIT %(most)s))
+  AND d.state = 'indexed'
+RETURNING d.id;
+
 -- documents_backlog --
 -- How many documents wait or are in hand, and for how many seconds the oldest has waited.
-SELECT count(*) AS waiting, coalesce(extract(epoch FROM now() - min(updated_at)), 0)::double precision AS oldest_s
+SELECT count(*) AS waiting, coalesce(extract(epoch FROM now() - min(asked_at)), 0)::double precision AS oldest_s
 FROM documents WHERE state IN ('uploaded', 'indexing');

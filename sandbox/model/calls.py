@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from sandbox.connection import Cut, Hang
 from sandbox.ledger import Ledger
 from sandbox.model.answers import Reply, reply, text_of
-from sandbox.model.embeddings import DIMENSIONS, embedding, encoded
+from sandbox.model.embeddings import DIMENSIONS, StandInEmbeddings, encoded
 from sandbox.model.requests_checked import RequestRefused, require_chat
 from sandbox.model.script import Behaviour, ModelScript
 from sandbox.model.words import tokens
@@ -69,7 +69,7 @@ def model_routes(host: ModelHost) -> list[BaseRoute]:
 
 class _ModelCalls:
     def __init__(self, host: ModelHost) -> None:
-        self._host = host
+        self._host, self._embeddings = host, StandInEmbeddings()
 
     async def models(self, _: Request) -> Response:
         """List the models."""
@@ -121,14 +121,19 @@ class _ModelCalls:
         if taken is not None and (answer := await self._failed(*taken)) is not None:
             self._host.ledger.append("model", "failed", behaviour=taken[0], model=body["model"], texts=len(texts))
             return answer
+        try:
+            vectors = await asyncio.to_thread(self._embeddings.of, texts, dimensions)
+        except ModuleNotFoundError as error:
+            sentence = f"The stand-in has no weights: {error}; pip install '.[embeddings]'."
+            return _error(503, sentence, "server_error")
         self._host.ledger.append("model", "embedded", model=body["model"], texts=len(texts))
         used = sum(map(tokens, texts))
         return JSONResponse(
             {
                 "object": "list",
                 "data": [
-                    {"object": "embedding", "index": index, "embedding": encoded(embedding(text, dimensions), form)}
-                    for index, text in enumerate(texts)
+                    {"object": "embedding", "index": index, "embedding": encoded(vector, form)}
+                    for index, vector in enumerate(vectors)
                 ],
                 "model": body["model"],
                 "usage": {"prompt_tokens": used, "total_tokens": used},

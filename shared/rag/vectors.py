@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from shared.rag.embedding import DIMENSIONS_MOST, DimensionsDiffer
+from shared.rag.embedding import DimensionsDiffer
 from shared.store import documents
 from shared.store.pool import Transaction
 from shared.store.store import Store
+from shared.tenancy.company_settings import DIMENSIONS_MOST
 
 EXACT_MOST: Final = 20_000
 """Vectors of a company up to which all of them are compared: 0.1 s on a busy machine, and nothing is missed. An index

@@ -17,7 +17,8 @@ class HeartbeatRow:
 
     Attributes:
         home_id: names the home behind the host's name. lease_s: for how long it may send. shared_facts: digests of what
-            all hosts must have in common, by setting. new_errors: since its last heartbeat.
+            all hosts must have in common, by setting. new_errors: since its last heartbeat. detail: `troubles`: what is
+            wrong by its own account.
     """
 
     kind: str

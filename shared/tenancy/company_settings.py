@@ -16,6 +16,10 @@ from shared.store import companies
 from shared.store.pool import Transaction
 from shared.tenancy.assistant_settings import ASSISTANT, AssistantConfig
 
+EMBEDDING_KEY_SECRET: Final = "embedding_api_key"  # noqa: S105 - a name
+"""Name of the company's secret with the key of its own embedding model."""
+DIMENSIONS_MOST: Final = 4000
+"""Longest vector that pgvector indexes (as half precision)."""
 _BLANK: Final = "must not be blank"
 _WEIGHTS: Final = (
     Field(name="keyword", kind=float, default=0.3, low=0, high=1, purpose="Of the search by words."),
@@ -55,6 +59,30 @@ _RAG: Final = (
         choices=("weighted", "rank"),
         title="SearchFusion",
         purpose="How the two searches are joined: by their scores, or by the places that a piece has in them.",
+    ),
+    Field(
+        name="embeddingModel",
+        kind=str,
+        default="",
+        longest=100,
+        purpose="Model that compares texts by their meaning; empty: the installation's (`EMBEDDING_MODEL`). After a "
+        "change documents are indexed anew, beside what is searched.",
+    ),
+    Field(
+        name="embeddingDimensions",
+        kind=int,
+        default=0,
+        low=0,
+        high=DIMENSIONS_MOST,
+        purpose="Length of its vectors; 0: it is a model whose length is known. Another length is refused.",
+    ),
+    Field(
+        name="embeddingBaseUrl",
+        kind=str,
+        default="",
+        longest=500,
+        purpose="OpenAI-compatible API of the company's own for it; its key is the company's secret "
+        "`embedding_api_key`. Empty: the installation's.",
     ),
 )
 _LONGEST_MINUTES: Final = 30 * 24 * 60
@@ -259,5 +287,7 @@ def _contradictions(full: Mapping[str, Any], at: str) -> Iterator[tuple[str, str
                 yield f"{at}/{name}/{index}", "is listed twice"
     if 2 * rag["chunkOverlap"] > rag["chunkSize"]:
         yield f"{at}/ragConfig/chunkOverlap", f"must be at most half of chunkSize, {rag['chunkSize']}"
+    if (rag["embeddingDimensions"] or rag["embeddingBaseUrl"]) and not rag["embeddingModel"]:
+        yield f"{at}/ragConfig/embeddingModel", "must name the model that embeddingDimensions or embeddingBaseUrl is of"
     if not weights["keyword"] and not weights["vector"]:
         yield f"{at}/ragConfig/weights", "must not both be 0"

@@ -9,6 +9,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,10 @@ def kept_api_env(servers: Servers) -> Iterator[ApiEnv]:
 def api_env(kept_api_env: ApiEnv) -> ApiEnv:
     """The API, without a word from any process."""
     runtime.status_file(kept_api_env.entry.home).unlink(missing_ok=True)
-    kept_api_env.sql("DELETE FROM process_health; DELETE FROM messages; DELETE FROM phone_status; DELETE FROM hooks")
+    kept_api_env.sql(
+        "DELETE FROM process_health; DELETE FROM messages; DELETE FROM phone_status; DELETE FROM hooks; "
+        "DELETE FROM documents"
+    )
     kept_api_env.sql("UPDATE phone_configs SET status = 'active', status_reason = '', desired_state = 'linked'")
     return kept_api_env
 
@@ -213,6 +217,12 @@ def queued(api_env: ApiEnv, count: int = 3) -> None:
         ("INSERT INTO conversations (company_id, connection_id, chat_id, state, state_at) SELECT company_id, id, "
          "'15550100200', 'waiting', now() - interval '16 minutes' FROM phone_configs WHERE company_id = 'alpha' AND "
          "phone_index = 0", "customers_waiting", "healthy", "healthy"),
+        ("INSERT INTO documents (company_id, sha256, title, mimetype, size, asked_at) VALUES ('alpha', "
+         "repeat('a', 64), 'a.pdf', 'application/pdf', 1, now() - interval '16 minutes')", "documents_stuck",
+         "degraded", "degraded"),
+        ("INSERT INTO documents (company_id, sha256, title, mimetype, size, state, reason_code) VALUES ('alpha', "
+         "repeat('a', 64), 'a.pdf', 'application/pdf', 1, 'failed', 'encrypted')", "documents_failed", "healthy",
+         "healthy"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_company_is_one_sentence(
@@ -231,6 +241,20 @@ def test_what_is_wrong_with_a_company_is_one_sentence(
     other = well.call("GET", "/api/v2/health/beta").json()
     assert (other["status"], other["troubles"]) == ("healthy", [])
     assert [one["status"] for one in other["connections"]] == ["healthy"]
+
+
+def test_what_a_process_says_of_itself_is_a_trouble_while_it_has_a_heartbeat(well: ApiEnv) -> None:
+    said = {"troubles": {"embedder_failing": {"model": "m", "reason": "timeout"}, "of_a_later_version": {"x": 1}}}
+    well.run(processes.write_heartbeat, replace(beat("meta"), detail=said))
+    found = troubles(everything(well))
+    assert found["embedder_failing"]["sentence"].startswith("meta-0 gets no embeddings of m (timeout)")
+    assert (found["embedder_failing"]["process"], found["embedder_failing"]["impact"]) == ("meta-0", "degraded")
+    assert "of_a_later_version" not in found
+    well.run(processes.write_heartbeat, beat("meta"))
+    assert "embedder_failing" not in troubles(everything(well))
+    well.run(processes.write_heartbeat, replace(beat("meta"), detail=said))
+    well.sql("UPDATE process_heartbeats SET last_heartbeat = now() - interval '5 minutes' WHERE process_name = 'meta'")
+    assert "embedder_failing" not in troubles(everything(well))
 
 
 def test_every_connection_of_a_company_is_listed_in_pages(well: ApiEnv) -> None:

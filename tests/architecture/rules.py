@@ -52,7 +52,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "shared.tenancy",
     ),
     # finds passages of documents: by kinds index and ai, and by words alone for the API
-    "shared.rag": (LEAVES, "shared.store", "shared.tenancy", "shared.process"),
+    "shared.rag": (LEAVES, "shared.store", "shared.tenancy", "shared.process", "shared.media", "shared.llm"),
     # the orchestrator and the embedded servers need neither PostgreSQL nor Redis to do their work
     "supervision": (LEAVES, "shared.channels", "shared.process"),
     # drives a running copy from outside; cuts its connections to both stores
@@ -139,9 +139,9 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "docx": ("index.formats",),
     "lxml": ("index.formats",),
     # loaded with the first text that is embedded
-    "numpy": ("shared.rag.local",),
-    "safetensors": ("shared.rag.local",),
-    "tokenizers": ("shared.rag.local",),
+    "numpy": ("shared.word_vectors",),
+    "safetensors": ("shared.word_vectors",),
+    "tokenizers": ("shared.word_vectors",),
     "yaml": ("sandbox.openapi.extract",),
     "jsonschema_rs": ("sandbox.openapi.validators",),
 }

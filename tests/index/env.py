@@ -18,7 +18,7 @@ from shared.media.local import LocalStorage
 from shared.process.metrics import Metrics
 from shared.rag.vectors import PostgresVectors
 from shared.store import documents
-from tests.rag.env import RagEnv
+from tests.rag.env import OneEmbedder, RagEnv
 from tests.store.env import StoreEnv, query
 
 INCARNATION = "index-0.test"
@@ -53,7 +53,7 @@ class IndexEnv(RagEnv):
             self.store.store,
             given.get("storage", self.storage),
             given.get("vectors", self.vectors),
-            given.get("embedder", self.embedder),
+            OneEmbedder(given.get("embedder", self.embedder)),
             Metrics(),
             incarnation=INCARNATION,
             markers={},

@@ -92,6 +92,17 @@ def _with_objects(objects: Sequence[bytes]) -> bytes:
     return out + b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, table)
 
 
+def pdf_blank(pages: int) -> bytes:
+    """Return a PDF of so many empty pages, which is made at once."""
+    return _with_objects(
+        [
+            b"<< /Type /Catalog /Pages 2 0 R >>",
+            b"<< /Type /Pages /Kids [" + b"3 0 R " * pages + b"] /Count %d >>" % pages,
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] >>",
+        ]
+    )
+
+
 def pdf_slow(pages: int) -> bytes:
     """Return a PDF that takes about a second a page, and has no text in the end."""
     return _with_objects(

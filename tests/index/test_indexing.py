@@ -12,12 +12,13 @@ import pytest
 
 from index import indexing
 from index.reading import ReadingLimits
+from index.reembedding import Reembedding
 from shared.media.errors import MediaUnknown, StorageUnavailable
 from shared.media.local import LocalStorage
 from shared.store import documents, media
 from tests.index import files
 from tests.index.env import INCARNATION, IndexEnv
-from tests.rag.env import WordEmbedder
+from tests.rag.env import OneEmbedder, WordEmbedder
 from tests.store.env import query
 
 OF_INDEX = ("index.read", "index.written", "index.switched")
@@ -199,10 +200,31 @@ def test_what_is_no_fault_of_the_document_costs_no_try(there: IndexEnv) -> None:
     there.embedder.fails = True
     there.index()
     assert (there.document(one)["state"], there.document(one)["attempts"]) == ("uploaded", 0)
+    assert there.document(one)["reason_code"] == "model_away", "it is shown why it waits"
     there.embedder.fails = False
     there.due()
     there.index()
+    assert (there.document(one)["state"], there.document(one)["reason_code"]) == ("indexed", "")
+
+
+def test_another_model_of_a_company_makes_a_new_index_beside(there: IndexEnv) -> None:
+    one, newer = there.upload(files.pdf(files.TERMS)), WordEmbedder("newer", 128)
+    there.index()
+    earlier = Reembedding(there.store.store, OneEmbedder(there.embedder))
+    asyncio.run(earlier.look())
+    assert there.document(one)["state"] == "indexed", "by the model of now"
+    asyncio.run(Reembedding(there.store.store, OneEmbedder(newer)).look())
+    row = there.document(one)
+    assert (row["state"], row["attempts"], row["generation"]) == ("uploaded", 0, 1)
+    assert sources(there, "refund policy returns")[0] == "terms.pdf, page 3", "the former index is searched"
+    there.index(embedder=newer)
+    row = there.document(one)
+    assert (row["state"], row["model"], row["dimensions"], row["generation"]) == ("indexed", "newer", 128, 2)
+    # it was indexed after that life began, by a process that is set to another model: it would go to and fro
+    asyncio.run(earlier.look())
     assert there.document(one)["state"] == "indexed"
+    asyncio.run(Reembedding(there.store.store, OneEmbedder(there.embedder)).look())
+    assert there.document(one)["state"] == "uploaded"
 
 
 def test_a_model_of_another_length_is_refused(there: IndexEnv) -> None:

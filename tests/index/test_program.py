@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,47 @@ def test_a_killed_process_takes_its_reader_along(api: ApiEnv) -> None:
     finally:
         index.close()
         api.call("DELETE", f"/api/v2/documents/alpha/{document['id']}")
+
+
+HOSTILE: dict[str, tuple[Callable[[], bytes], set[str]]] = {
+    "bomb.pdf": (lambda: files.pdf_bomb(300), {"too_much_memory", "too_slow", "reader_died", "damaged"}),
+    "bomb.docx": (lambda: files.docx_bomb(300), {"too_large_unpacked"}),
+    "laughs.docx": (files.docx_entities, {"damaged", "too_much_memory", "too_slow"}),
+    "circle.pdf": (files.pdf_circle, {"damaged", "too_many_pages", "too_slow"}),
+    "locked.pdf": (lambda: files.pdf(files.TERMS, password="secret"), {"encrypted"}),
+    "pages.pdf": (lambda: files.pdf_blank(10_000), {"too_many_pages"}),
+}
+"""Files of one company, and how reading each may end."""
+
+
+@pytest.mark.timeout(180)
+def test_hostile_files_of_one_company_are_noticed_by_no_other(api: ApiEnv) -> None:
+    index = entry(api, index_cpu_s=4, index_memory_mb=256)
+    hostile = {name: upload(api, made(), name)["id"] for name, (made, _) in HOSTILE.items()}
+    sound = upload(api, files.pdf(files.TERMS), path="/api/v2/documents/beta")["id"]
+    try:
+        pid = index.start().wait_ready().process.pid
+        eventually(lambda: status(api, sound, "beta") == "indexed", 30.0, index.log.read_text)
+
+        def codes() -> dict[str, str]:
+            """Return how reading each has ended; none is left out once it has."""
+            return {
+                name: str(api.call("GET", f"/api/v2/documents/alpha/{document}").json()["code"] or "")
+                for name, document in hostile.items()
+            }
+
+        # they are still in hand, and others are answered by words and meaning
+        found = api.call("GET", "/api/v2/search/beta?q=what is your refund policy please").json()
+        assert (found["legs"], found["results"][0]["documentId"]) == (["keyword", "vector"], sound)
+        eventually(lambda: all(codes().values()), 90.0, lambda: f"{codes()}\n{index.log.read_text()}")
+        assert {name: code for name, code in codes().items() if code not in HOSTILE[name][1]} == {}
+        assert (index.process.pid, index.process.poll()) == (pid, None), "the process itself has survived all of them"
+        assert index.stop() == 0
+    finally:
+        index.close()
+        for document in hostile.values():
+            api.call("DELETE", f"/api/v2/documents/alpha/{document}")
+        api.call("DELETE", f"/api/v2/documents/beta/{sound}")
 
 
 def _command(folder: Path) -> bytes:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from shared.rag.embedding import EmbeddingFailed, SimilarityScale
+from shared.rag.embedding import Embedder, EmbeddingFailed, EmbeddingUse, FoundEmbedder, SimilarityScale
 from shared.rag.passages import RagConfig, Retrieved, retrieve
 from shared.rag.vectors import DocumentVectors, PostgresVectors, VectorStore
+from shared.tenancy.company_settings import CompanySettings
 from tests.store.env import StoreEnv, query
 
 RAG: Final = RagConfig(locale="en", top_k=5, least=0.0, keyword_weight=0.3, vector_weight=0.7, fusion="weighted")
@@ -46,6 +47,17 @@ class WordEmbedder:
             numbers[place] += 1.0
         length = math.sqrt(sum(number * number for number in numbers)) or 1.0
         return [number / length for number in numbers]
+
+
+class OneEmbedder:
+    """The same embedder for every company and use (`shared.rag.embedding.EmbedderSource`)."""
+
+    def __init__(self, embedder: Embedder | None) -> None:
+        self.embedder = embedder
+
+    async def of(self, company_id: str, settings: CompanySettings, use: EmbeddingUse) -> FoundEmbedder:
+        """See `EmbedderSource`."""
+        return FoundEmbedder(self.embedder)
 
 
 class RagEnv:

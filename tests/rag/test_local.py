@@ -8,9 +8,8 @@ from math import isclose, sqrt
 
 import pytest
 
-from shared.rag.embedders import open_embedder
+from shared.rag.embedders import local_embedder
 from shared.rag.local import LocalEmbedder
-from shared.settings import load
 
 POLICY = "Our refund policy allows returns within 30 days of delivery. The item must be unused and in its box."
 
@@ -46,6 +45,6 @@ def test_a_text_without_words_has_no_direction() -> None:
 def test_without_the_packages_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *given: None if name == "wordllama" else find(name))
-    embedder, why = open_embedder(load({}))
+    embedder, why = local_embedder()
     assert embedder is None
     assert why == "the package wordllama is not installed (pip install '.[embeddings]'); only words are searched"

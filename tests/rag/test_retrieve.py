@@ -105,7 +105,7 @@ def test_a_model_that_returns_another_length_is_not_padded(rag: RagEnv) -> None:
 
 def test_three_passages_beside_thousands(own_env: StoreEnv) -> None:
     """The index of vectors has those of all companies: followed without iteration it ends before it meets these. The
-    whole figure, 300,000: `python -m bench.retrieval --crowd 300000`.
+    whole figure, 300,000: `python -m bench retrieval`.
     """
     rag = RagEnv(own_env, PostgresVectors(own_env.store, exact_most=0))
     # short vectors: an index of long ones takes a minute to make

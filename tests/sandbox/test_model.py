@@ -190,11 +190,12 @@ def test_what_cannot_be_armed_is_refused(env: SandboxEnv, body: dict[str, Any]) 
 
 
 def test_embeddings_mean_something(env: SandboxEnv, client: openai.OpenAI) -> None:
-    texts = ["what is your refund policy please", "Our refund policy allows returns", "We open at nine o'clock"]
+    texts = ["can I send it back and get my money", "Our refund policy allows returns", "How tall is Mount Everest?"]
     # the library asks for base64 by itself
     question, near, far = (one.embedding for one in client.embeddings.create(model="e", input=texts).data)
     near_by, far_off = (sum(a * b for a, b in zip(question, other, strict=True)) for other in (near, far))
-    assert near_by > 0.4 and abs(far_off) < 0.2
+    # no word in common: words alone would find nothing
+    assert near_by > 0.25 > far_off + 0.1
     plain = requests.post(
         f"{env.base}/openai/v1/embeddings",
         headers={"Authorization": "Bearer x"},

@@ -14,6 +14,7 @@ from shared.observations import (
     InboundSeen,
     Observations,
     ProcessSeen,
+    TroubleReported,
     find,
 )
 from shared.troubles import TROUBLES, Impact, TroubleKind, made, status
@@ -73,6 +74,18 @@ def test_all_well_is_no_trouble() -> None:
         (
             replace(WELL, companies=[CompanySeen(company_id="a", waiting=2, waiting_s=999.5)]),
             ["customers_waiting"],
+            "healthy",
+        ),
+        (replace(WELL, companies=[CompanySeen(company_id="a", documents=2, documents_s=60)]), [], "healthy"),
+        (
+            replace(WELL, companies=[CompanySeen(company_id="a", documents=2, documents_s=1000)]),
+            ["documents_stuck"],
+            "degraded",
+        ),
+        (replace(WELL, companies=[CompanySeen(company_id="a", documents_failed=2)]), ["documents_failed"], "healthy"),
+        (
+            replace(WELL, reported=[TroubleReported(slot="ai-0", code="embedder_missing", values={"reason": "no"})]),
+            ["embedder_missing"],
             "healthy",
         ),
         (replace(WELL, hooks=[HookSeen(hook_id=1, company_id="a", failing_s=30)]), [], "healthy"),

@@ -40,7 +40,8 @@ WHERE company_id = %(company_id)s AND id = %(id)s AND state <> 'deleting' RETURN
 -- reindex_document --
 -- Let a document be indexed anew, with all its tries; what is indexed is searched until the new index is complete.
 UPDATE documents
-SET state = 'uploaded', reason_code = '', reason = '', attempts = 0, due_at = now(), updated_at = now()
+SET state = 'uploaded', reason_code = '', reason = '', attempts = 0, due_at = now(), updated_at = now(),
+    asked_at = now()
 WHERE company_id = %(company_id)s AND id = %(id)s AND state NOT IN ('deleting', 'indexing') RETURNING id;
 
 -- has_passages --

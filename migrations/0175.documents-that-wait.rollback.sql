@@ -1,0 +1,2 @@
+DROP INDEX documents_unsearched;
+ALTER TABLE documents DROP COLUMN asked_at;
