@@ -26,6 +26,8 @@ IMAGE: Final = "bulkhead"
 _CONFIG: Final = "bulkhead"
 _USER: Final = 10001
 """User id of the image (deploy/Dockerfile)."""
+_OLDEST: Final = {"ai": "bulkhead_turns_oldest_seconds", "index": "bulkhead_documents_oldest_seconds"}
+"""Figures of how long the oldest work of a kind has waited that has no queue of messages."""
 _PROBE_S: Final = 5
 """Seconds between two probes."""
 _STOP_S: Final = 10
@@ -67,6 +69,20 @@ def _labels(row: ProcessKind) -> dict[str, str]:
     return {"app.kubernetes.io/name": "bulkhead", "app.kubernetes.io/component": row.name}
 
 
+def _own_port(row: ProcessKind) -> int:
+    """Return the port of the kind's own endpoint: probes and figures."""
+    return admin_port(int(variables(())["ADMIN_PORT"].default), row, 0)
+
+
+def _scraped(row: ProcessKind) -> dict[str, str]:
+    # the words by which Prometheus' usual configuration for pods finds what to read
+    return {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(_own_port(row)),
+        "prometheus.io/path": "/metrics",
+    }
+
+
 def _metadata(row: ProcessKind) -> dict[str, Any]:
     return {"name": f"bulkhead-{row.name}", "labels": _labels(row)}
 
@@ -77,7 +93,7 @@ def _workload(row: ProcessKind) -> dict[str, Any]:
         "replicas": row.instances,
         "revisionHistoryLimit": 3,
         "selector": {"matchLabels": _labels(row)},
-        "template": {"metadata": {"labels": _labels(row)}, "spec": _pod(row)},
+        "template": {"metadata": {"labels": _labels(row), "annotations": _scraped(row)}, "spec": _pod(row)},
     }
     if stateful:
         spec |= {
@@ -171,8 +187,9 @@ def _container(row: ProcessKind) -> dict[str, Any]:
         "readinessProbe": _probe(row, "readyz", failures=2),
         "volumeMounts": mounts,
     }
+    container["ports"] = [{"name": "own", "containerPort": _own_port(row)}]
     if row.port:
-        container["ports"] = [{"name": "http", "containerPort": row.port}]
+        container["ports"].append({"name": "http", "containerPort": row.port})
         # The endpoint leaves the Services while TERM is not yet sent: no connection is refused.
         container["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "5"]}}}
     return container
@@ -203,9 +220,8 @@ def _resources(row: ProcessKind) -> dict[str, Any]:
 
 
 def _probe(row: ProcessKind, path: str, *, failures: int) -> dict[str, Any]:
-    # The kind's own endpoint listens on loopback only, since its figures are for this pod alone: asked from inside.
-    port = admin_port(int(variables(())["ADMIN_PORT"].default), row, 0)
-    command = ["curl", "-fsS", "-o", "/dev/null", "-m", "4", f"http://127.0.0.1:{port}/{path}"]
+    # Asked from inside: the node is none of those that the network policy lets in.
+    command = ["curl", "-fsS", "-o", "/dev/null", "-m", "4", f"http://127.0.0.1:{_own_port(row)}/{path}"]
     return {
         "exec": {"command": command},
         "periodSeconds": _PROBE_S,
@@ -228,7 +244,9 @@ def _autoscaler(row: ProcessKind) -> dict[str, Any]:
     # What waits is the measure of a kind with a queue; its CPU says nothing while it waits for the network.
     metrics: list[dict[str, Any]] = [_by_cpu()]
     if row.job:
-        metrics.insert(0, _by_age({"queue": row.name}))
+        metrics.insert(0, _by_age("bulkhead_backlog_oldest_seconds", {"queue": row.name}))
+    elif row.name in _OLDEST:
+        metrics.insert(0, _by_age(_OLDEST[row.name], {}))
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -257,12 +275,13 @@ def _by_cpu() -> dict[str, Any]:
     }
 
 
-def _by_age(labels: Mapping[str, str]) -> dict[str, Any]:
+def _by_age(name: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    # of docs/metrics.md, through a Prometheus adapter
+    metric = {"name": name, **({"selector": {"matchLabels": dict(labels)}} if labels else {})}
     return {
         "type": "External",
         "external": {
-            # of docs/metrics.md, through a Prometheus adapter
-            "metric": {"name": "bulkhead_backlog_oldest_seconds", "selector": {"matchLabels": dict(labels)}},
+            "metric": metric,
             "target": {"type": "Value", "value": "10"},
         },
     }
@@ -288,7 +307,11 @@ def _network_policy(row: ProcessKind) -> dict[str, Any]:
     ]
     if _calls_outside(row):
         egress.append({"ports": [{"port": 443, "protocol": "TCP"}]})
-    ingress: list[dict[str, Any]] = []
+    # Prometheus, in a namespace with this label, and nothing else: the endpoint has no authentication
+    monitoring = {"namespaceSelector": {"matchLabels": {"bulkhead/monitoring": "true"}}}
+    ingress: list[dict[str, Any]] = [
+        {"from": [monitoring], "ports": [{"port": _own_port(row), "protocol": "TCP"}]},
+    ]
     if row.port:
         # the namespace of the ingress controller carries this label
         source = {"namespaceSelector": {"matchLabels": {"bulkhead/ingress": "true"}}}

@@ -294,6 +294,7 @@ COMMON_SETTINGS: Final = frozenset(
         "bulkhead_home",
         "bulkhead_host",
         "bind_address",
+        "admin_address",
         "admin_port",
         "log_level",
         "heartbeat_s",

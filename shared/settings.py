@@ -80,6 +80,11 @@ class Settings:
     bind_address: str = _setting(
         "127.0.0.1", "Address that the public ports listen on; put a TLS proxy in front before you open it."
     )
+    admin_address: str = _setting(
+        "127.0.0.1",
+        "Address that each slot's own endpoint listens on, which has no authentication: another one only where a "
+        "network policy closes it, as in Kubernetes.",
+    )
     admin_port: int = _setting(
         3200, "First of the loopback ports for each slot's /livez, /readyz and /metrics.", low=1, high=65435
     )

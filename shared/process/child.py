@@ -247,7 +247,7 @@ class _Life:
         waiting = child.spawn(self._take_time_for_the_database(), "start")
         try:
             # First, so that `/health` shows a start that takes long.
-            await self._servers.serve_admin(self._identity.process_admin_port)
+            await self._servers.serve_admin(self._settings.admin_address, self._identity.process_admin_port)
             service = self._readiness.service = await open_service(child)
             await StartChecks(child, self._refuse).run()
             await service.start()

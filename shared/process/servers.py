@@ -69,10 +69,13 @@ class Servers:
         self._admin: HttpServer | None = None
         self._public: HttpServer | None = None
 
-    async def serve_admin(self, port: int) -> None:
-        """Serve the process's own routes on the loopback address. Raises `OSError` when the port is taken."""
-        # Loopback only: the endpoint has no authentication.
-        listener = socket.create_server(("127.0.0.1", port))
+    async def serve_admin(self, address: str, port: int) -> None:
+        """Serve the process's own routes. Raises `OSError` when the port is taken.
+
+        Args:
+            address: loopback, unless something else closes the port: the endpoint has no authentication.
+        """
+        listener = socket.create_server((address, port))
         self._admin = HttpServer(Starlette(routes=[*self._routes(public=False)]), [listener], "admin")
         await self._admin.start()
 

@@ -59,6 +59,10 @@ def pods() -> Iterator[tuple[str, dict[str, Any]]]:
             yield document["metadata"]["name"], document["spec"]["template"]["spec"]
 
 
+def own_port(row: ProcessKind) -> int:
+    return admin_port(int(variables(())["ADMIN_PORT"].default), row, 0)
+
+
 def container(row: ProcessKind) -> dict[str, Any]:
     (found,) = workload(row)["spec"]["template"]["spec"]["containers"]
     return dict(found)
@@ -135,8 +139,9 @@ class TestTrueToTheRegistry:
         assert one["args"] == ["python", row.entry] and (environment.REPOSITORY / row.entry).exists()
         assert pod["terminationGracePeriodSeconds"] > row.drain_s
         assert one["resources"]["limits"]["memory"] == f"{row.memory_hard_mb}Mi"
-        assert [port["containerPort"] for port in one.get("ports", [])] == ([row.port] if row.port else [])
-        port = admin_port(int(variables(())["ADMIN_PORT"].default), row, 0)
+        port = own_port(row)
+        assert [found["containerPort"] for found in one["ports"]] == [port, *([row.port] if row.port else [])]
+        assert spec["template"]["metadata"]["annotations"]["prometheus.io/port"] == str(port)
         paths = {name: one[name]["exec"]["command"][-1] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
         assert paths == {
             "startupProbe": f"http://127.0.0.1:{port}/livez",
@@ -164,7 +169,8 @@ class TestTrueToTheRegistry:
             [row.instances_most] if row.instances_most > 1 else []
         )
         by_age = [metric for scaler in scalers for metric in scaler["spec"]["metrics"] if metric["type"] == "External"]
-        assert len(by_age) == bool(row.job and scalers)
+        waits = row.job or row.name in ("ai", "index")
+        assert len(by_age) == bool(waits and scalers)
         if row.instances_most == 1 and workload(row)["kind"] == "Deployment":
             assert workload(row)["spec"]["strategy"] == {"type": "Recreate"}, "never two at once"
 
@@ -185,6 +191,8 @@ class TestTrueToTheRegistry:
 
     def test_settings_of_all_are_known_and_no_secrets(self) -> None:
         (config,) = of("ConfigMap")
+        # what the autoscaler goes by is read where Prometheus can reach it
+        assert config["data"]["ADMIN_ADDRESS"] == "0.0.0.0"
         assert config["data"].keys() <= KNOWN
         assert not [name for name in config["data"] if variables(KINDS)[name].secret]
 
@@ -213,10 +221,16 @@ class TestClosed:
             for document in of(kind):
                 labels = json.dumps(document["spec"]["template"]["metadata"]["labels"], sort_keys=True)
                 assert policies[labels]["policyTypes"] == ["Ingress", "Egress"]
-        open_ports = {
-            port["port"] for spec in policies.values() for rule in spec.get("ingress", []) for port in rule["ports"]
+        opened = {
+            (port["port"], *source["namespaceSelector"]["matchLabels"])
+            for spec in policies.values()
+            for rule in spec.get("ingress", [])
+            for port in rule["ports"]
+            for source in rule["from"]
         }
-        assert open_ports == {row.port for row in IN_CLUSTER if row.port}
+        assert opened == {(row.port, "bulkhead/ingress") for row in IN_CLUSTER if row.port} | {
+            (own_port(row), "bulkhead/monitoring") for row in IN_CLUSTER
+        }
 
 
 class TestImage:
