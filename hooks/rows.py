@@ -35,6 +35,12 @@ def waiting(transaction: Transaction, hook_id: int) -> Counter[str]:
     return Counter({row["conversation"]: row["events"] for row in rows})
 
 
+def waiting_after(transaction: Transaction, hook_id: int, position: Position) -> frozenset[Position]:
+    """Return which events after a position wait."""
+    rows = transaction.rows("waiting_events_after", hook_id=hook_id, xid=position.xid, event_id=position.id)
+    return frozenset(Position(row["xid"], row["event_id"]) for row in rows)
+
+
 def due(transaction: Transaction, hook_id: int, *, most: int, each: int) -> list[Row]:
     """Return events of up to `most` conversations whose first one is due again, in order, up to `each` of each:
     (conversation, xid, event_id, message_id, attempts, first_at).
@@ -98,12 +104,18 @@ def settle(
         row["taken"], row["failed"] = row["taken"] or one.taken, row["failed"] or one.failed
         if one.position is not None:
             row["xid"], row["event_id"] = one.position.xid, one.position.id
+    # a row once: what is read again from an earlier position may be kept twice at the same time
+    kept = {
+        (one.hook_id, event["xid"], event["event_id"]): {"hook_id": one.hook_id, **event}
+        for one in settlements
+        for event in one.kept
+    }
     rows = transaction.rows(
         "settle_hooks",
         incarnation=incarnation,
         hooks=records(list(hooks.values())),
         attempts=records([{"hook_id": one.hook_id, **attempt} for one in settlements for attempt in one.attempts]),
-        kept=records([{"hook_id": one.hook_id, **kept} for one in settlements for kept in one.kept]),
+        kept=records(list(kept.values())),
         done_hooks=[one.hook_id for one in settlements for _ in one.done],
         done_xids=[position.xid for one in settlements for position in one.done],
         done_ids=[position.id for one in settlements for position in one.done],

@@ -122,6 +122,8 @@ class SubscriberLoop:
         # Events that wait, by conversation: a later one of the same is kept behind them. Counted when it is decided,
         # before it is written, so that no event of the conversation passes meanwhile.
         self._waiting: Counter[str] = Counter()
+        # Of these, the ones that the stream will show once more, after a replay: they are delivered as what waits.
+        self._ahead: frozenset[Position] = frozenset()
         self._window = DeliveryWindow(WINDOW)
         # what is to be delivered next, by conversation, and the task that delivers it
         self._next: dict[str, deque[tuple[WindowEntry, PublicEvent]]] = {}
@@ -145,6 +147,7 @@ class SubscriberLoop:
     async def run(self) -> None:
         """Serve it. Raises nothing but bugs."""
         self._waiting = await until_available("hook-waiting", lambda: self._store.call(rows.waiting, self._one.id))
+        await self._begin_at(self._position)
         retries = self._start(self._retry(), "retries")
         writing = self._start(self._write_finished(), "positions")
         try:
@@ -179,18 +182,25 @@ class SubscriberLoop:
             page = await until_available("hook-events", self._read)
         except PositionExpired:
             log.warning("hook_events_expired", hook_id=self._one.id)
-            self._position = Position()
+            await self._begin_at(Position())
             return
         except PositionUnknown:
             # a database that was restored to an earlier state: from its end on
-            self._position = Position((await until_available("hook-horizon", self._horizon)).oldest)
+            await self._begin_at(Position((await until_available("hook-horizon", self._horizon)).oldest))
             return
         for event in page.events:
-            if self._is_chosen(event):
+            if self._is_chosen(event) and event.position not in self._ahead:
                 self._deliver(event)
         # the others are passed with it
         self._window.add(WindowEntry(page.position, self._settlement()))
         self._position = page.position
+
+    async def _begin_at(self, position: Position) -> None:
+        """Read the stream from a position on."""
+        self._ahead = await until_available(
+            "hook-waiting", lambda: self._store.call(rows.waiting_after, self._one.id, position)
+        )
+        self._position = position
 
     def _deliver(self, event: PublicEvent) -> None:
         """Let an event be delivered after those of its conversation."""

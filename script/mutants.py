@@ -331,6 +331,27 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         ),
         "tests/hooks/test_window.py",
     ),
+    "hooks-replayed-waits": Mutation(
+        "an event that waits is not kept a second time when its webhook is moved back",
+        (Edit("hooks/subscriber.py", " and event.position not in self._ahead", ""),),
+        "tests/hooks/test_delivery.py::test_what_waits_and_is_replayed_is_delivered_as_what_waits",
+    ),
+    "hooks-replay-to-come": Mutation(
+        "a replay repeats no event that the stream is still to bring",
+        (Edit("api/queries/hooks.sql", " FROM found WHERE NOT is_to_come", " FROM found"),),
+        "tests/api/test_hooks.py::test_a_replay_repeats_nothing_that_is_still_to_come",
+    ),
+    "hooks-kept-once": Mutation(
+        "an event that is kept twice at once stops no subscriber",
+        (
+            Edit(
+                "hooks/rows.py",
+                '(one.hook_id, event["xid"], event["event_id"]): {',
+                "(id(one), id(event)): {",
+            ),
+        ),
+        "tests/hooks/test_settlement.py::test_an_event_that_was_read_twice_is_kept_once",
+    ),
     "hooks-first-of-conversation": Mutation(
         "a conversation is tried again when its first event is due",
         (Edit(_HOOKS_SQL, "SELECT DISTINCT ON (conversation) conversation, next_at", "SELECT conversation, next_at"),),

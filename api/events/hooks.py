@@ -19,7 +19,7 @@ from api.http.problems import Problem
 from api.http.shapes import choice
 from shared.clock import read_timestamp
 from shared.compose.directory import Directory, require_possible
-from shared.events.catalogue import Selection
+from shared.events.catalogue import TEST_TYPE, Selection
 from shared.events.hook_secrets import HookSecrets
 from shared.events.reader import Position
 from shared.fields import Field, FieldsInvalid, checked, exactly_one, json_schema
@@ -410,10 +410,14 @@ def _replay_of(company_id: str, given: Mapping[str, Any]) -> Callable[[Transacti
         raise FieldsInvalid([("/eventIds", "must be ids of events")]) from None
 
     def again(transaction: Transaction, row: Row) -> Mapping[str, Any]:
+        types, subjects = Selection(company_id=company_id, types=frozenset(row["types"])).internal()
         found = transaction.one(
             "replay_hook_events",
             company_id=company_id,
             id=row["id"],
+            # a test is for one subscriber alone, and no part of its stream
+            types=[one for one in types if one != TEST_TYPE],
+            subjects=subjects,
             xids=[one.xid for one in positions],
             ids=[one.id for one in positions],
         )

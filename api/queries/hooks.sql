@@ -55,15 +55,23 @@ WITH written AS (
 SELECT xid, id FROM written;
 
 -- replay_hook_events --
--- Let events of its company be delivered to a subscriber once more.
+-- Let events of its company be delivered to a subscriber once more; not those that the stream has yet to bring it, or
+-- one of these would be delivered beside its conversation.
 WITH found AS (
-    SELECT DISTINCT e.xid, e.id, e.message_id
+    SELECT DISTINCT e.xid, e.id, e.message_id,
+           (e.xid, e.id) > (h.xid, h.event_id)
+           AND (e.type = ANY(%(types)s::text[]) OR e.subject = ANY(%(subjects)s::text[]))
+           AND (h.phone_indexes = '{}' OR EXISTS (
+               SELECT FROM phone_configs c
+               WHERE c.company_id = e.company_id AND c.id = e.connection_id AND c.phone_index = ANY(h.phone_indexes)
+           )) AS is_to_come
     -- `+ 0` keeps the planner from an index whose second column is the id, of which it would read everything
     FROM unnest(%(xids)s::bigint[], %(ids)s::bigint[]) AS p(xid, id) JOIN events e ON e.xid = p.xid AND e.id + 0 = p.id
+    JOIN hooks h ON h.id = %(id)s
     WHERE e.company_id = %(company_id)s
 ), kept AS (
     INSERT INTO hook_retries AS r (hook_id, xid, event_id, message_id, conversation)
-    SELECT %(id)s, xid, id, message_id, 'replay' FROM found
+    SELECT %(id)s, xid, id, message_id, 'replay' FROM found WHERE NOT is_to_come
     -- what waits already keeps its place in its conversation
     ON CONFLICT (hook_id, xid, event_id) DO UPDATE
     SET state = 'waiting', attempts = 0, first_at = NULL, next_at = now(), updated_at = now()

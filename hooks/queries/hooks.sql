@@ -36,6 +36,11 @@ UPDATE hooks SET incarnation = '', leased_until = now() WHERE incarnation = %(in
 SELECT conversation, count(*) AS events FROM hook_retries WHERE hook_id = %(hook_id)s AND state = 'waiting'
 GROUP BY conversation;
 
+-- waiting_events_after --
+-- Events that wait for a subscriber although they come after a position of the stream.
+SELECT xid, event_id FROM hook_retries
+WHERE hook_id = %(hook_id)s AND state = 'waiting' AND (xid, event_id) > (%(xid)s::bigint, %(event_id)s::bigint);
+
 -- due_hook_retries --
 -- Events of conversations whose first one is due again, in order, at most `each` of a conversation.
 WITH due AS (

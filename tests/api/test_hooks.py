@@ -110,6 +110,39 @@ def test_tests_and_replays_are_rows_that_wait(api_env: ApiEnv, hook: dict[str, A
     assert api_env.call("GET", f"{path}/deliveries?outcome=dead").json() == {"deliveries": [], "next": None}
 
 
+def test_a_replay_repeats_nothing_that_is_still_to_come(api_env: ApiEnv, hook: dict[str, Any]) -> None:
+    """It would come twice at once, and before what its conversation is to bring first."""
+    path = f"{HOOKS}/{hook['id']}"
+    xid, _ = hook["position"].split("-")
+
+    def event(subject: str, name: str, xid_: int) -> str:
+        (row,) = api_env.sql(
+            """INSERT INTO events (subject, type, company_id, connection_id, xid)
+               SELECT %s, %s, company_id, id, %s FROM phone_configs WHERE company_id = 'alpha' AND phone_index = 0
+               RETURNING id""",
+            subject,
+            name,
+            xid_,
+        )
+        return f"{xid_}-{row['id']}"
+
+    past, to_come = (event("session", "session.state", int(xid) + step) for step in (-1, 1))
+
+    def replayed() -> set[str]:
+        answer = api_env.call("POST", f"{path}/replay", json={"eventIds": [past, to_come]})
+        assert (answer.status_code, answer.json()["events"]) == (202, 2), answer.text
+        rows = api_env.sql("DELETE FROM hook_retries WHERE hook_id = %s RETURNING xid, event_id", int(hook["id"]))
+        return {f"{row['xid']}-{row['event_id']}" for row in rows}
+
+    assert replayed() == {past, to_come}, "its stream does not bring sessions"
+    assert api_env.call("PATCH", path, json={"types": ["session.*"]}).status_code == 200
+    assert replayed() == {past}
+    assert api_env.call("PATCH", path, json={"phoneIndexes": [0]}).status_code == 200
+    assert replayed() == {past}
+    assert api_env.call("PATCH", path, json={"phoneIndexes": [7]}).status_code == 200
+    assert replayed() == {past, to_come}, "its stream does not bring this connection"
+
+
 @pytest.mark.parametrize(
     "change",
     [

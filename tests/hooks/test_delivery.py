@@ -121,6 +121,40 @@ def test_many_that_wait_are_delivered_in_order(hooks: HooksEnv) -> None:
     in_order(taken, CHATS[:3], 400)
 
 
+def test_what_waits_and_is_replayed_is_delivered_as_what_waits(hooks: HooksEnv) -> None:
+    """Kept a second time, it would count twice: its chat would wait for an event that does not exist."""
+    down = threading.Event()
+    down.set()
+    receiver = hooks.receiver(lambda delivery, _: 500 if down.is_set() and delivery.text.startswith(CHATS[0]) else 200)
+    hook = hooks.subscribe(receiver.url)
+    begin = hooks.hook(hook)
+    hooks.receive((CHATS[0], "0"), (CHATS[0], "1"), (CHATS[1], "0"))
+    hooks.start()
+    eventually(lambda: len(hooks.waiting(hook)) == 2, 20.0, "both wait")
+    # not before their next attempt, whenever that would be
+    query(hooks.store.url, "UPDATE hook_retries SET next_at = now() + interval '1 hour'")
+    kept, reached = hooks.waiting(hook), hooks.hook(hook)
+    query(
+        hooks.store.url,
+        "UPDATE hooks SET xid = %(xid)s, event_id = 0, version = version + 1 WHERE id = %(id)s",
+        xid=begin["xid"],
+        id=hook,
+    )
+
+    def is_read_again() -> bool:
+        now = hooks.hook(hook)
+        return (now["xid"], now["event_id"]) >= (reached["xid"], reached["event_id"])
+
+    eventually(lambda: receiver.texts().count(f"{CHATS[1]} 0") == 2, 20.0, "what was taken comes once more")
+    eventually(is_read_again, 20.0, "the position")
+    assert hooks.waiting(hook) == kept
+    down.clear()
+    query(hooks.store.url, "UPDATE hooks SET version = version + 1 WHERE id = %(id)s", id=hook)
+    query(hooks.store.url, "UPDATE hook_retries SET next_at = now()")
+    eventually(lambda: not hooks.waiting(hook), 20.0, "everything is taken")
+    assert receiver.texts()[-2:] == [f"{CHATS[0]} 0", f"{CHATS[0]} 1"]
+
+
 @pytest.mark.parametrize("answered", [True, False])
 def test_a_kill_loses_nothing_and_keeps_the_order(hooks: HooksEnv, answered: bool) -> None:
     """Killed in the middle of a page, before and after the receiver has answered."""

@@ -94,6 +94,21 @@ def test_a_page_and_what_was_tried_again_are_written_together(env: StoreEnv, hoo
     assert logged(env, mine) == 3
 
 
+def test_an_event_that_was_read_twice_is_kept_once(env: StoreEnv, hooks: list[int]) -> None:
+    first, second = settlement(hooks[0], kept=[kept(5, "a"), kept(5, "a")]), settlement(hooks[0], kept=[kept(5, "a")])
+    assert None not in env.store.run(rows.settle, [first, second], incarnation=MINE)
+    assert len(query(env.url, "SELECT * FROM hook_retries")) == 1
+
+
+def test_what_waits_and_is_still_to_come_in_the_stream_is_known(env: StoreEnv, hooks: list[int]) -> None:
+    mine, other, _ = hooks
+    dead = kept(9, "a") | {"state": "dead"}
+    waits = [settlement(mine, kept=[kept(5, "a"), kept(6, "a"), dead]), settlement(other, kept=[kept(7, "a")])]
+    env.store.run(rows.settle, waits, incarnation=MINE)
+    assert env.store.run(rows.waiting_after, mine, Position(5, 5)) == {Position(5, 6)}
+    assert env.store.run(rows.waiting_after, mine, Position()) == {Position(5, 5), Position(5, 6)}
+
+
 def test_only_the_first_of_each_conversation_is_due(env: StoreEnv, hooks: list[int]) -> None:
     mine = hooks[0]
     waits = [kept(5, "a", after_s=60.0), kept(6, "a"), kept(7, "b"), kept(8, "b")]

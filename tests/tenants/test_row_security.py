@@ -24,6 +24,8 @@ NEEDED_BEFORE: Final = ("api_keys", "companies")
 """Tables that show whose key a request has, before its company is known."""
 IN_THE_RUNTIME_ROLE: Final = frozenset({"POST /api/v2/keys", "POST /api/v2/keys/{keyId}/rotate"})
 """Operations that need the runtime role beside those that send: digests of keys are closed to the tenant role."""
+CHANGED: Final = ("messages", "people", "conversations", "services", "functions", "documents", "hooks")
+"""Tables of which a request changes or removes single rows."""
 SEARCHES: Final = ("chats", "contacts", "messages")
 
 
@@ -66,6 +68,13 @@ def fill(api: ApiEnv, company: str) -> None:
                      SELECT id, 'of_' || company_id, 'en', 'APPROVED', 'sandbox' FROM c),
         document AS (INSERT INTO documents (company_id, sha256, title, mimetype, size)
                      SELECT company_id, repeat('d', 64), 'of ' || company_id, 'text/plain', 1 FROM c),
+        person AS (INSERT INTO people (company_id, id, name, first_seen_at, last_seen_at)
+                   SELECT company_id, nextval('person_ids'), 'of ' || company_id, now(), now() FROM c),
+        talk AS (INSERT INTO conversations (company_id, connection_id, chat_id, state, assignee)
+                 SELECT company_id, id, %s, 'human', 'of ' || company_id FROM c),
+        service AS (INSERT INTO services (company_id, name) SELECT company_id, 'of ' || company_id FROM c),
+        function AS (INSERT INTO functions (company_id, name, description, url)
+                     SELECT company_id, 'hello', 'of ' || company_id, 'https://' || company_id || '.example' FROM c),
         secret AS (INSERT INTO tenant_secrets (company_id, name, sealed)
                    SELECT company_id, 'of_' || company_id, '' FROM c),
         event AS (INSERT INTO events (subject, type, company_id, connection_id, data)
@@ -73,6 +82,7 @@ def fill(api: ApiEnv, company: str) -> None:
                          jsonb_build_object('detail', 'of ' || company_id) FROM c)
         UPDATE phone_configs SET world = 'sandbox' WHERE company_id = %s""",
         company,
+        CHAT,
         CHAT,
         CHAT,
         company,
@@ -97,6 +107,9 @@ def walk(
         "taskId": one("SELECT id FROM tasks WHERE company_id = %s ORDER BY id LIMIT 1"),
         "hookId": one("SELECT id FROM hooks WHERE company_id = %s ORDER BY id LIMIT 1"),
         "documentId": one("SELECT id FROM documents WHERE company_id = %s"),
+        "contactId": f"p{one('SELECT id FROM people WHERE company_id = %s ORDER BY id LIMIT 1')}",
+        "conversationId": one("SELECT id FROM conversations WHERE company_id = %s ORDER BY id LIMIT 1"),
+        "serviceId": one("SELECT id FROM services WHERE company_id = %s"),
         "keyId": one("SELECT id FROM api_keys WHERE company_id = %s ORDER BY id LIMIT 1"),
         "name": "hello",
         "sha256": one("SELECT sha256 AS id FROM media_files WHERE company_id = %s"),
@@ -110,6 +123,10 @@ def walk(
         "hooks": {"url": "https://example.com/x", "types": []},
         "sessions": {"desired": "paused"},
         "replay": {"since": "2026-01-01T00:00:00Z"},
+        "assign": {"assignee": "another"},
+        "contacts": {"name": "another"},
+        "slots": {"startsAt": ["2030-01-01T09:00:00Z"]},
+        "functions": {"description": "another", "url": "https://another.example"},
     }
     answers = {}
     paths = api.call("GET", "/openapi.json", key=None).json()["paths"]
@@ -151,13 +168,14 @@ def test_without_a_condition_no_row_of_another_company_is_shown_or_changed(blind
             CHAT,
             company,
         )
-    before = blind.sql("SELECT * FROM messages WHERE company_id = 'alpha'")
+    whose = {table: f"SELECT * FROM {table} WHERE company_id = 'alpha' ORDER BY id" for table in CHANGED}
+    before = {table: blind.sql(rows) for table, rows in whose.items()}
     answers = walk(blind, "beta", "alpha", key)
     for name, answer in answers.items():
         # ids of alpha are in paths that an answer may repeat; nothing of its data is
         for text in ("of alpha", "to alpha", "of_alpha", "alpha.example", '"alpha"'):
             assert text not in answer.text, f"{name}: {answer.text}"
-    assert blind.sql("SELECT * FROM messages WHERE company_id = 'alpha'") == before
+    assert {table: blind.sql(rows) for table, rows in whose.items()} == before
     shown = " ".join(answer.text for answer in answers.values())
     for text in ("of beta", "to beta", "of_beta", "beta.example"):
         assert text in shown, f"{text}: its own is found"
