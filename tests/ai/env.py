@@ -18,7 +18,7 @@ from tests.sandbox.env import Receiver, SandboxEnv
 from tests.store.env import StoreEnv, query
 from tests.support import ports
 from tests.support.entry import Entry
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 ON: Mapping[str, Any] = {"enableAssistant": True, "answerDelaySeconds": 0}
 
@@ -132,7 +132,7 @@ class AiEnv:
     def kill(self) -> None:
         """End the process as a crash would."""
         os.kill(self.entry.process.pid, signal.SIGKILL)
-        self.entry.process.wait(10)
+        self.entry.process.wait(deadline_s(10))
 
     def reclaim(self) -> None:
         """Give back what dead processes had in hand, as the recorder does with its proof."""

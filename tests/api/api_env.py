@@ -23,6 +23,7 @@ from shared.store.pool import Transaction
 from shared.store.store import Store
 from tests.support import ports
 from tests.support.entry import Entry
+from tests.support.waiting import joined
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -209,7 +210,7 @@ class CommitThief:
         for line in self._lines:
             _cut(line)
         for thread in self._threads:
-            thread.join(5)
+            joined(thread, 5)
 
     def _accept(self) -> None:
         while True:

@@ -18,7 +18,7 @@ from api.http.problems import Problem
 from shared.messages import InboundMessage
 from shared.store import inbound
 from tests.api.api_env import KEY, ApiEnv, problem
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, joined
 
 FEED = "/api/v2/events/alpha"
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -109,7 +109,7 @@ def test_a_wait_ends_with_the_first_event(api_env: ApiEnv, now: str) -> None:
     receive(api_env, "stranger", company="beta")
     receive(api_env, "awaited")
     for one in waiting:
-        one.join(20)
+        joined(one, 20)
     assert [texts(answer) for answer in answers] == [["awaited"]] * 5
     assert {answer.headers["Preference-Applied"] for answer in answers} == {"wait=30"}
 
@@ -215,7 +215,7 @@ def test_a_drain_ends_streams_and_waits_at_once(home: Path, database_url: str, r
             frames = stream.frames()
             assert text_of(next(frames)) == "seen"
             waiting.start()
-            waiting.join(10)
+            joined(waiting, 10)
             assert texts(waited.pop()) == ["seen"]
             after = env.call("GET", f"{FEED}?after=latest").json()["next"]
             now = after
@@ -223,7 +223,7 @@ def test_a_drain_ends_streams_and_waits_at_once(home: Path, database_url: str, r
             waiting.start()
             eventually(lambda: followers(env) == 2, 10.0, "the stream and the wait")
             env.entry.process.terminate()
-            waiting.join(10)
+            joined(waiting, 10)
             assert not waiting.is_alive()
             assert waited[0].json()["events"] == []
             assert list(frames) == [], "it ended"

@@ -15,7 +15,7 @@ import requests
 from shared.process.exit_codes import ExitCode
 from tests.api.api_env import CHAT, KEY, ApiEnv, problem
 from tests.support.servers import Servers
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_stopped_it_answers_waiting_clients_and_ends(home: Path, database_url: s
             waiting = pool.submit(api_env.send, "waiting", headers={"Prefer": "wait=60"})
             eventually(lambda: api_env.sql("SELECT id FROM messages"), 5, "the row is there")
             api_env.entry.process.terminate()
-            answer = waiting.result(10)
+            answer = waiting.result(deadline_s(10))
         assert (answer.status_code, answer.json()["status"]) == (202, "queued")
         assert api_env.entry.wait_exit() == ExitCode.OK
 

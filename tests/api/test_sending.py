@@ -9,7 +9,7 @@ import redis
 
 from shared.channels.registry import kind_for
 from tests.api.api_env import ALPHA, CHAT, ApiEnv, problem
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 
 @pytest.mark.parametrize("index", ALPHA)
@@ -159,7 +159,7 @@ def test_prefer_wait_answers_when_the_message_has_left(api_env: ApiEnv) -> None:
             lambda: api_env.sql("SELECT id FROM messages WHERE chat_id = '15550100215'"), 5, "the row is there"
         )
         api_env.sql("UPDATE messages SET state = 'sent' WHERE id = %s", row["id"])
-        answer = answering.result(5)
+        answer = answering.result(deadline_s(5))
     assert answer.status_code == 200
     assert answer.json()["status"] == "sent"
     assert answer.headers["Preference-Applied"] == "wait=30"

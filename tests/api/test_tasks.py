@@ -8,7 +8,7 @@ import pytest
 
 from shared.store.tasks import FAILURES
 from tests.api.api_env import ApiEnv, problem
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 TEST = "/api/v2/connections/alpha/0/test"
 PROBLEMS = {
@@ -39,7 +39,7 @@ def test_a_task_that_fails_is_a_problem(api_env: ApiEnv, code: str) -> None:
             code,
             row["id"],
         )
-        answer = answering.result(10)
+        answer = answering.result(deadline_s(10))
     shown = problem(answer)
     assert (answer.status_code, shown["type"]) == PROBLEMS[code]
     assert (shown["taskId"], shown["detail"]) == (str(row["id"]), "It was so.")

@@ -6,13 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from shared.alert_rules import ALERT_RULES
 from tests.support import environment
 
 
-@pytest.mark.timeout(300)
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     target = tmp_path / "site"
     program = (

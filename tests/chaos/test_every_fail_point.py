@@ -29,7 +29,7 @@ from tests.recorder.test_company_deletion import OF_DELETION
 from tests.recorder.test_contact_import import OF_IMPORT
 from tests.store.env import query
 from tests.supervision.test_adoption import OF_ORCHESTRATOR
-from tests.support.waiting import eventually_async, patience_s
+from tests.support.waiting import deadline_s, eventually_async, patience_s
 
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]
 
@@ -203,7 +203,7 @@ async def service_manager(installation: ChaosInstallation, env: ChaosEnv) -> Non
     while True:
         if installation.pid("orchestrator") is None:
             assert env.process is not None
-            env.process.wait(10)
+            env.process.wait(deadline_s(10))
             # in this very thread: the orchestrator is notified of the death of the one that started it
             env.start()
             await eventually_async(lambda: _lives(installation), 30.0, "the orchestrator lives again", poll_s=0.02)

@@ -24,7 +24,7 @@ from shared.settings import load
 from tests.architecture.test_layout import PROGRAM
 from tests.support import environment
 from tests.support.entry import Entry
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 
 def calls() -> Counter[str]:
@@ -164,7 +164,7 @@ def test_the_holder_of_a_slot_is_killed_with_its_group_and_one_that_is_gone_is_n
         assert process.poll() is None
         lock.write(holder)
         kill_holder(home, "redis-0")
-        assert process.wait(20) == -signal.SIGKILL
+        assert process.wait(deadline_s(20)) == -signal.SIGKILL
         # its helper held the pipe open
         assert process.stdout.read() == b""
         lock.close()

@@ -11,7 +11,7 @@ from typing import Any
 from bulkhead_client import Bulkhead
 from tests.support import samples
 from tests.support.bulkhead import Bulkhead as Program
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, joined
 
 KINDS = ("recorder", "api", "meta", "sandbox")
 COMPANY = "demo"
@@ -66,7 +66,7 @@ class Application:
         """End it."""
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        joined(self._thread, 5)
 
 
 class Installation:

@@ -19,8 +19,9 @@ import requests
 from tests.client.installation import COMPANY, Application, Installation
 from tests.client.test_generated import NODE
 from tests.support import environment, samples
+from tests.support.waiting import deadline_s
 
-pytestmark = [pytest.mark.xdist_group("client"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.xdist_group("client")
 
 EXAMPLES = environment.REPOSITORY / "examples"
 
@@ -44,7 +45,7 @@ def running(installation: Installation, *words: object) -> Iterator[None]:
             yield
         finally:
             process.send_signal(signal.SIGINT)
-            code = process.wait(20)
+            code = process.wait(deadline_s(20))
     assert code == 0
     assert line.split()[-1] not in [hook["id"] for hook in installation.client.hooks()]
 

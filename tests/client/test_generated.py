@@ -21,7 +21,7 @@ from tests.client.installation import Application, Installation
 from tests.support import samples
 from tests.support.environment import REPOSITORY
 
-pytestmark = [pytest.mark.xdist_group("client"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.xdist_group("client")
 
 PROGRAMS = Path(__file__).parent / "generated"
 BIN = Path(sys.executable).parent

@@ -25,7 +25,7 @@ from shared.kinds import admin_port
 from tests.client.installation import Application, Installation
 from tests.support import samples
 
-pytestmark = [pytest.mark.xdist_group("client"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.xdist_group("client")
 
 
 def test_what_a_developer_sends_arrives(installation: Installation, application: Application) -> None:

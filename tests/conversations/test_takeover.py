@@ -15,7 +15,7 @@ from shared.store import inbound
 from shared.store.messages import Accepted
 from shared.store.pool import Transaction
 from tests.conversations.env import CHAT, ConversationEnv
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 S = ConversationState
 USER_ID = "US.13491208655302741918"
@@ -176,7 +176,7 @@ class TestAnswer:
                 eventually(lambda: waits_for_lock(env), 10, "the answer waits")
                 return asked
 
-            assert env.store.run(reply).result(10) is S.HUMAN
+            assert env.store.run(reply).result(deadline_s(10)) is S.HUMAN
 
     def test_that_is_queued_first_is_followed_by_the_human(self, env: ConversationEnv) -> None:
         env.receive()
@@ -191,7 +191,7 @@ class TestAnswer:
                 assert env.state == "bot"
                 return human
 
-            env.store.run(answer).result(10)
+            env.store.run(answer).result(deadline_s(10))
         assert env.state == "human"
 
     def test_of_a_conversation_that_is_gone(self, env: ConversationEnv) -> None:

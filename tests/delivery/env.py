@@ -25,7 +25,7 @@ from shared.process.metrics import Metrics
 from shared.store.messages import Doubt
 from shared.store.store import Store
 from tests.store.env import StoreEnv, open_store, query
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually_async, within
 
 _T = TypeVar("_T")
 Behaviour = Callable[[OutboundMessage, RecordToken], Awaitable[Outcome]]
@@ -43,7 +43,7 @@ def run(scenario: Coroutine[Any, Any, _T]) -> _T:
     async def watched() -> _T:
         forgotten: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: forgotten.append(context))
-        result = await asyncio.wait_for(scenario, SCENARIO_S)
+        result = await within(scenario, SCENARIO_S)
         assert not forgotten, forgotten
         return result
 

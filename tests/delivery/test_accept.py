@@ -19,7 +19,7 @@ from tests.delivery.env import run, soon
 from tests.queues.env import Redis
 from tests.store.env import StoreEnv, away, open_store, query
 from tests.support.servers import Servers
-from tests.support.waiting import eventually_async
+from tests.support.waiting import deadline_s, eventually_async, within
 
 META = kind_named("meta")
 
@@ -186,7 +186,7 @@ class TestDatabaseAway:
                     )
                     took = monotonic() - started
                 assert all(isinstance(result, StoreUnavailable) for result in results)
-                assert took < 3.0
+                assert took < deadline_s(3.0)
 
         with env.slow_commits("queued") as slow:
             run(scenario())
@@ -213,7 +213,7 @@ class TestRedisAway:
                         started = monotonic()
                         for number in range(60):
                             await accepting.accept(f"chat-{number}")
-                        assert monotonic() - started < 4.0
+                        assert monotonic() - started < deadline_s(4.0)
                         await soon(lambda: not accepting.acceptor.queue_reachable, "that Redis is silent is noticed")
                     # hints of the outage may be lost, what comes after it may not wait behind them
                     started = monotonic()
@@ -224,7 +224,7 @@ class TestRedisAway:
                         return last.id in await asyncio.to_thread(accepting.hints.take, META, 100)
 
                     await eventually_async(hinted, 5, "the last one is hinted")
-                    assert monotonic() - started < 3.0
+                    assert monotonic() - started < deadline_s(3.0)
                     assert accepting.acceptor.queue_reachable
 
         run(scenario())
@@ -245,11 +245,11 @@ class TestClose:
                     waiting = [asyncio.create_task(accepting.accept(f"wait-{number}")) for number in range(5)]
                     await asyncio.sleep(0.05)
                     await accepting.acceptor.close()
-                    results = await asyncio.wait_for(asyncio.gather(*in_flight, *waiting, return_exceptions=True), 5)
+                    results = await within(asyncio.gather(*in_flight, *waiting, return_exceptions=True), 5)
                 assert all(isinstance(result, StoreUnavailable) for result in results)
                 assert any(result.may_be_done for result in results if isinstance(result, StoreUnavailable))
                 with pytest.raises(StoreUnavailable, match="stopping"):
-                    await asyncio.wait_for(accepting.accept("late"), 5)
+                    await within(accepting.accept("late"), 5)
 
         with env.slow_commits("queued") as slow:
             run(scenario())

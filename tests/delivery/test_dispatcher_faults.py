@@ -15,7 +15,7 @@ from shared.messages import OutboundMessage, Outcome, Retry, Sent
 from tests.delivery.env import Gate, Process, Script, answering, cancelled, run, soon, takes
 from tests.store.env import StoreEnv, away, open_store, query
 from tests.support.servers import Servers
-from tests.support.waiting import eventually_async, patience_s
+from tests.support.waiting import deadline_s, eventually_async
 
 
 @contextmanager
@@ -223,7 +223,7 @@ class TestDrain:
                 started = monotonic()
                 assert not await process.dispatcher.drain(started + 0.3)
                 # less by the resolution of the loop's timers, which is one millisecond
-                assert 0.299 <= monotonic() - started < patience_s(1.0)
+                assert 0.299 <= monotonic() - started < deadline_s(1.0)
 
         run(scenario())
         assert env.state(row_id) == "sending"

@@ -124,7 +124,6 @@ def example_is_ready(installation: Bulkhead) -> bool:
     return any(one["process"] == "example" and one["status"] == "healthy" for one in listed)
 
 
-@pytest.mark.timeout(240)
 def test_a_kind_and_a_connection_type_are_their_files_one_row_each_and_a_migration(
     tree: Path, installation: Bulkhead, database_url: str
 ) -> None:

@@ -6,13 +6,10 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-import pytest
-
 from tests.e2e.conversation import CHANNELS, arrived_texts, link, send, wait_session, wait_state
 from tests.support.bulkhead import Bulkhead
 
 
-@pytest.mark.timeout(300)
 def test_a_message_through_each_connection_arrives_once_and_the_session_survives_restarts(
     bulkhead: Callable[..., Bulkhead],
 ) -> None:

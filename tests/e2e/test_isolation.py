@@ -82,7 +82,6 @@ def try_send(installation: Bulkhead, text: str, index: int) -> str:
     return str(answer.json()["id"])
 
 
-@pytest.mark.timeout(240)
 def test_meta_does_not_notice_that_the_browser_process_dies_again_and_again(installation: Bulkhead) -> None:
     before = installation.pids()
     for number in range(ROUNDS):
@@ -116,7 +115,6 @@ def wait_received(installation: Bulkhead, text: str, within_s: float = 20.0) -> 
     eventually(received, within_s, lambda: f"{text} is received\n{installation.tail()}", ignoring=(OSError,))
 
 
-@pytest.mark.timeout(240)
 def test_each_kind_receives_while_the_other_is_killed(installation: Bulkhead) -> None:
     linked(installation)
     meta_before, browser_before = (
@@ -147,7 +145,6 @@ def test_each_kind_receives_while_the_other_is_killed(installation: Bulkhead) ->
     assert {"webdriver-0": installation.pids()["webdriver-0"]} == browser_before, "it did not notice"
 
 
-@pytest.mark.timeout(240)
 def test_a_browser_process_that_loses_the_database_keeps_its_sessions_and_recovers_alone(
     installation: Bulkhead,
 ) -> None:

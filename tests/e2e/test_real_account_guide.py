@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
 import requests
 
 from tests.support import environment
@@ -160,7 +159,6 @@ def steps() -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.timeout(240)
 def test_every_step_of_the_page_works_as_it_stands_there(home: Path, bulkhead: Callable[..., Bulkhead]) -> None:
     program = bulkhead(sandbox="off", only="api,meta,recorder,postgres,redis")
     meta = Meta(f"http://127.0.0.1:{program.settings.port('meta')}")

@@ -20,6 +20,7 @@ from shared.process.runtime import redis_socket
 from shared.settings import Settings
 from tests.support import environment, processes
 from tests.support.entry import Entry
+from tests.support.waiting import deadline_s
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_a_home_with_a_long_path_works_too(tmp_path: Path) -> None:
 def test_a_server_whose_socket_file_was_removed_is_restarted(entry: Entry, home: Path) -> None:
     entry.start().wait_ready()
     redis_socket(home).unlink()
-    assert entry.process.wait(15) == ExitCode.CRASH
+    assert entry.process.wait(deadline_s(15)) == ExitCode.CRASH
     entry.start().wait_ready()
     assert redis_socket(home).exists()
     entry.stop()

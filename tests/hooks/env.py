@@ -22,6 +22,7 @@ from tests.store.env import StoreEnv, query
 from tests.support import ports
 from tests.support.entry import Entry
 from tests.support.environment import SEALING_KEY
+from tests.support.waiting import deadline_s, joined
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -98,7 +99,7 @@ class Receiver:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        joined(self._thread, 5)
 
 
 class HooksEnv:
@@ -128,7 +129,7 @@ class HooksEnv:
 
     def restart(self, *, ready: bool = True) -> None:
         """Begin the next life, as the orchestrator and the recorder do after a death. `ready`: wait until it is."""
-        self.entry.process.wait(10)
+        self.entry.process.wait(deadline_s(10))
         query(self.store.url, "UPDATE hooks SET incarnation = '', leased_until = now()")
         self.entry.start()
         if ready:

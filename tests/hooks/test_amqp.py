@@ -20,7 +20,6 @@ from tests.store.env import StoreEnv, query
 from tests.support.rabbitmq import RabbitBroker, running_broker
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(240)
 QUEUE = "of-the-test"
 
 

@@ -16,8 +16,12 @@ from shared.clock import monotonic
 from shared.http_client.places import PlaceHolder
 from shared.media.errors import FetchFailed
 from shared.media.reach import Reach
+from tests.support.waiting import deadline_s, within
 
 WHOLE_S: Final = 1.0
+"""For a delivery that is ended by time."""
+NEVER_PASSED_S: Final = 60.0
+"""For one that something else ends: a busy machine must not be taken for a slow subscriber."""
 ANSWER: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
 BODY: Final = b'{"id":"1-1"}'
 SHARED: Final = 100
@@ -48,7 +52,7 @@ class RawSubscriber:
     async def ended(self) -> None:
         """Wait until every connection has ended; the other end has closed them."""
         for task in self._served:
-            await asyncio.wait_for(task, 5.0)
+            await within(task, 5.0)
 
     async def read(self, reader: asyncio.StreamReader) -> None:
         """Read one request."""
@@ -65,14 +69,14 @@ class RawSubscriber:
 
 
 def posted(
-    script: Script, *, times: int = 1, pause_s: float = 0.0
+    script: Script, *, times: int = 1, pause_s: float = 0.0, whole_s: float = NEVER_PASSED_S
 ) -> tuple[list[DeliveryResult], RawSubscriber, float]:
     """Post deliveries one after the other; return how they went, the subscriber, and how long the longest took."""
 
     async def scenario() -> tuple[list[DeliveryResult], RawSubscriber, float]:
         subscriber = RawSubscriber(script)
         server = await asyncio.start_server(subscriber.serve, "127.0.0.1", 0)
-        poster = Poster(Reach.PRIVATE, whole_s=WHOLE_S)
+        poster = Poster(Reach.PRIVATE, whole_s=whole_s)
         try:
             target = poster.target(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/ho ok?a=ü", {"X-Own": "1"})
             results, longest = [], 0.0
@@ -129,7 +133,7 @@ def test_what_never_ends_is_ended_soon(first: bytes, piece: bytes, error: str) -
 
     (result,), subscriber, took_s = posted(endless, pause_s=0.2)
     assert result.error == error
-    assert took_s < WHOLE_S, "by the count of its bytes, not by time"
+    assert took_s < NEVER_PASSED_S / 2, "by the count of its bytes, not by time"
     assert subscriber.written < _MEGABYTES, "it was cut off"
 
 
@@ -142,9 +146,9 @@ def test_a_head_that_does_not_end_is_ended_by_time(piece: bytes) -> None:
             await asyncio.sleep(0.05)
             writer.write(b"x" if b"\n" in piece else b"")
 
-    (result,), _, took_s = posted(drip)
+    (result,), _, took_s = posted(drip, whole_s=WHOLE_S)
     assert (result.error, result.status) == ("timeout", None)
-    assert took_s < WHOLE_S + 0.5
+    assert took_s < deadline_s(WHOLE_S + 0.5)
 
 
 def test_a_slow_body_keeps_nothing_waiting() -> None:
@@ -157,7 +161,7 @@ def test_a_slow_body_keeps_nothing_waiting() -> None:
 
     results, subscriber, took_s = posted(slow, times=2, pause_s=1.3)
     assert [result.error for result in results] == ["", ""]
-    assert took_s < WHOLE_S / 2, "the status is known with the head"
+    assert took_s < (LIMITS.rest_s or 0.0), "the status is known with the head"
     assert (subscriber.connections, subscriber.written) == (2, 1)
 
 
@@ -199,7 +203,7 @@ def test_many_at_once_have_a_connection_each_and_are_kept() -> None:
     async def scenario() -> tuple[int, int]:
         subscriber = RawSubscriber(good)
         server = await asyncio.start_server(subscriber.serve, "127.0.0.1", 0)
-        poster = Poster(Reach.PRIVATE, whole_s=WHOLE_S)
+        poster = Poster(Reach.PRIVATE, whole_s=NEVER_PASSED_S)
         target = poster.target(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", {})
         for _ in range(3):
             results = await asyncio.gather(*(poster.post(target, BODY, {"webhook-id": "1-1"}) for _ in range(20)))
@@ -220,7 +224,7 @@ def test_two_hundred_that_hang_delay_none_that_answers(is_one_company: bool) -> 
 
     async def scenario() -> float:
         bad, well = RawSubscriber(hang), RawSubscriber(good)
-        poster = Poster(Reach.PRIVATE, shared=SHARED)
+        poster = Poster(Reach.PRIVATE, shared=SHARED, whole_s=NEVER_PASSED_S)
         async with (
             await asyncio.start_server(bad.serve, "127.0.0.1", 0, backlog=1024) as hanging,
             await asyncio.start_server(well.serve, "127.0.0.1", 0) as answering,
@@ -233,7 +237,7 @@ def test_two_hundred_that_hang_delay_none_that_answers(is_one_company: bool) -> 
             ]
             # all that may hang does: one place of each, and a share of the others
             least = 200 + SHARED // 4
-            async with asyncio.timeout(20.0):
+            async with asyncio.timeout(deadline_s(20.0)):
                 while bad.connections < least:
                     await asyncio.sleep(0.01)
             target = poster.target(f"http://127.0.0.1:{answering.sockets[0].getsockname()[1]}/", {})
@@ -253,7 +257,7 @@ def test_two_hundred_that_hang_delay_none_that_answers(is_one_company: bool) -> 
             await well.ended()
         return longest
 
-    assert asyncio.run(scenario()) < WHOLE_S, "not after the others' timeouts"
+    assert asyncio.run(scenario()) < NEVER_PASSED_S / 2, "not after the others' timeouts"
 
 
 def test_headers_and_addresses_are_checked() -> None:

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-import pytest
-
 from tests.hooks.env import Receiver
 from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import eventually
@@ -18,7 +16,6 @@ def hooks_status(program: Bulkhead) -> list[str]:
     return [one["status"] for one in listed if one["process"] == "hooks"]
 
 
-@pytest.mark.timeout(240)
 def test_the_first_webhook_starts_the_kind_and_the_last_one_ends_it(
     bulkhead: Callable[..., Bulkhead], database_url: str, redis_url: str
 ) -> None:

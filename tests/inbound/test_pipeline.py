@@ -19,6 +19,7 @@ from shared.store.inbound import RawEvent
 from shared.store.pool import Transaction
 from tests.delivery.env import soon
 from tests.store.env import StoreEnv, open_store, query
+from tests.support.waiting import within
 
 KIND = "webdriver"
 JOURNAL = "SELECT body, processed_at IS NOT NULL AS done, attempts, outcome FROM inbound_journal ORDER BY id"
@@ -153,6 +154,6 @@ def test_it_runs_until_it_is_stopped_and_what_is_journalled_wakes_it(channel: Ch
         channel.journal(b"b")
         await soon(lambda: channel.made() == {"a", "b"}, "found without being told")
         channel.pipeline.stop()
-        await asyncio.wait_for(running, 10)
+        await within(running, 10)
 
     play(channel, scenario)

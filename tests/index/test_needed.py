@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from tests.index import files
 from tests.support.bulkhead import Bulkhead
 from tests.support.waiting import eventually
@@ -17,7 +15,6 @@ def index_status(program: Bulkhead) -> list[str]:
     return [one["status"] for one in listed if one["process"] == "index"]
 
 
-@pytest.mark.timeout(240)
 def test_the_first_document_starts_the_kind_and_the_last_one_ends_it(
     bulkhead: Callable[..., Bulkhead], database_url: str, redis_url: str
 ) -> None:

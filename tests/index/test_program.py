@@ -20,7 +20,7 @@ from tests.store.env import query
 from tests.support import ports
 from tests.support.entry import Entry
 from tests.support.servers import Servers
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 OF_INDEX = {"index.leased": 1, "index.read": 1, "index.written": 1, "index.switched": 1}
 """The points, and at which visit of a life each goes off."""
@@ -62,7 +62,6 @@ def status(api: ApiEnv, document_id: str, company: str = "alpha") -> str:
     return str(api.call("GET", f"/api/v2/documents/{company}/{document_id}").json()["status"])
 
 
-@pytest.mark.timeout(240)
 def test_from_upload_to_answer_through_every_crash_point(api: ApiEnv) -> None:
     points = ",".join(f"index:{name}=kill@{visit}" for name, visit in OF_INDEX.items())
     index = entry(api, chaos="on", crash_points=points)
@@ -95,7 +94,6 @@ def test_from_upload_to_answer_through_every_crash_point(api: ApiEnv) -> None:
         index.close()
 
 
-@pytest.mark.timeout(180)
 def test_a_killed_process_takes_its_reader_along(api: ApiEnv) -> None:
     index = entry(api)
     # without a word of output, which would end it by the broken pipe
@@ -118,7 +116,7 @@ def test_a_killed_process_takes_its_reader_along(api: ApiEnv) -> None:
             ignoring=(OSError,),
         )
         os.kill(index.process.pid, signal.SIGKILL)
-        index.process.wait(10)
+        index.process.wait(deadline_s(10))
         eventually(lambda: not reader(), 10.0, "it ends with the process")
     finally:
         index.close()

@@ -19,13 +19,14 @@ from shared.media.errors import MediaTooLarge, MediaUnknown, StorageUnavailable
 from shared.media.storage import HEAD_BYTES, Storage, open_storage
 from shared.settings import Settings, load
 from tests.support.bucket import BUCKET, KEY_ID, REGION, SECRET, Bucket
+from tests.support.waiting import within
 
 _T = TypeVar("_T")
 BIG = os.urandom(11 * 1024 * 1024)
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    return asyncio.run(asyncio.wait_for(work, 60))
+    return asyncio.run(within(work, 60))
 
 
 async def pieces(content: bytes, size: int = 100_000) -> AsyncIterator[bytes]:

@@ -26,6 +26,7 @@ from shared.store.messages import Doubt
 from shared.store.store import Store
 from tests.meta.seed import DIRECT, ROWS, seed
 from tests.store.env import token_of
+from tests.support.waiting import within
 
 KIND: Final = kind_named("meta")
 TYPES: Final = {index: connection_type for index, connection_type, _account, _credentials in ROWS}
@@ -38,7 +39,7 @@ def run(scenario: Coroutine[Any, Any, _T]) -> _T:
     async def watched() -> _T:
         loop, unhandled = asyncio.get_running_loop(), []
         loop.set_exception_handler(lambda _, context: unhandled.append(context))
-        result = await asyncio.wait_for(scenario, 60)
+        result = await within(scenario, 60)
         assert not unhandled, unhandled
         return result
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from meta.graph import Endpoint, GraphClient, GraphReply
 from shared.clock import monotonic
 from tests.meta.test_graph import uvloop_runner
+from tests.support.waiting import within
 
 _T = TypeVar("_T")
 OK: Final = b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"ok":1}'
@@ -26,7 +27,7 @@ def run(scenario: Coroutine[Any, Any, _T]) -> _T:
     async def watched() -> _T:
         loop, unhandled = asyncio.get_running_loop(), list[Any]()
         loop.set_exception_handler(lambda _, context: unhandled.append(context))
-        result = await asyncio.wait_for(scenario, 30)
+        result = await within(scenario, 30)
         assert not unhandled, unhandled
         return result
 

@@ -19,6 +19,8 @@ from shared.store.inbound import RawEvent
 from tests.meta.channel_env import KIND, ChannelEnv, channel_env, run
 from tests.meta.seed import COMPANY, D360, DIRECT, EMBEDDED, ROWS, sealed
 from tests.sandbox.env import SandboxEnv
+from tests.support.ports import free_ports
+from tests.support.waiting import within
 
 AtSandbox = Callable[..., Settings]
 
@@ -84,17 +86,12 @@ def test_what_may_have_been_taken_is_in_doubt(
     assert isinstance(second, Sent), "the next send finds a connection that works"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.mark.parametrize(
     "address",
     ["http://127.0.0.1:{port}", "http://no-such-host.invalid", "https://127.0.0.1:{sandbox}", "http://no..such..host"],
 )
 def test_what_surely_never_left_is_tried_again(at_sandbox: AtSandbox, sandbox: SandboxEnv, address: str) -> None:
-    graph = address.format(port=free_port(), sandbox=sandbox.base.rpartition(":")[2])
+    graph = address.format(port=free_ports(1)[0], sandbox=sandbox.base.rpartition(":")[2])
 
     async def scenario() -> Outcome:
         async with channel_env(at_sandbox(graph_base_url=graph)) as own:
@@ -183,7 +180,7 @@ def test_not_one_byte_leaves_before_it_is_said(at_sandbox: AtSandbox) -> None:
             own.fenced = True
             with pytest.raises(Fenced):
                 await own.send()
-            await asyncio.wait_for(ended.wait(), 5)
+            await within(ended.wait(), 5)
             assert received == b""
         server.close()
 

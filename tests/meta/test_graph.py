@@ -15,6 +15,8 @@ import uvloop
 from meta.graph import Endpoint, GraphAnswer, GraphClient, GraphReply, RequestUnanswered, RequestUnwritten
 from shared.clock import monotonic
 from shared.errors import Fenced
+from tests.support.ports import free_ports
+from tests.support.waiting import within
 
 
 async def _nothing() -> None:
@@ -23,7 +25,7 @@ async def _nothing() -> None:
 
 async def _connection(listener: socket.socket) -> socket.socket:
     loop = asyncio.get_running_loop()
-    accepted, _ = await asyncio.wait_for(loop.sock_accept(listener), 5)
+    accepted, _ = await within(loop.sock_accept(listener), 5)
     return accepted
 
 
@@ -56,12 +58,12 @@ def test_what_is_noted_leaves_in_the_same_turn_of_the_loop(listener: socket.sock
         opened = asyncio.create_task(graph.post(_endpoint(listener), b"{}", monotonic() + 5, _nothing))
         peer = await _connection(listener)
         loop = asyncio.get_running_loop()
-        await asyncio.wait_for(loop.sock_recv(peer, 65_536), 5)
+        await within(loop.sock_recv(peer, 65_536), 5)
         await loop.sock_sendall(peer, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
         await opened
         posted = asyncio.create_task(graph.post(_endpoint(listener), b"{}", monotonic() + 5, note))
         # created after the request: in every turn it looks after it
-        seen = await asyncio.wait_for(asyncio.create_task(first_look(peer)), 5)
+        seen = await within(asyncio.create_task(first_look(peer)), 5)
         peer.close()
         await posted
         await graph.close()
@@ -88,7 +90,7 @@ def test_a_refusal_to_write_is_raised_as_it_is_and_nothing_leaves(listener: sock
         peer = await _connection(listener)
         with pytest.raises(type(refusal), match=str(refusal)):
             await posted
-        received = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 65_536), 5)
+        received = await within(asyncio.get_running_loop().sock_recv(peer, 65_536), 5)
         peer.close()
         await graph.close()
         return received
@@ -114,9 +116,7 @@ def test_a_call_without_a_body_may_have_been_received(listener: socket.socket) -
 
 
 def _unused_endpoint() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
-    return f"http://127.0.0.1:{port}/"
+    return f"http://127.0.0.1:{free_ports(1)[0]}/"
 
 
 TOKEN: Final = "AQBmX9dummy/Zk3Rt7-not-a-real-token-0000"
@@ -135,9 +135,9 @@ async def _served(
     graph = GraphClient(connections=1)
     asked = asyncio.ensure_future(ask(graph))
     peer = await _connection(listener)
-    await asyncio.wait_for(loop.sock_recv(peer, 65_536), 5)
+    await within(loop.sock_recv(peer, 65_536), 5)
     await loop.sock_sendall(peer, answer)
-    reply = await asyncio.wait_for(asked, 5)
+    reply = await within(asked, 5)
     peer.close()
     await graph.close()
     return reply

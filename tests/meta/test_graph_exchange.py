@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from meta.graph import GraphAnswer, GraphReply, RequestUnanswered, RequestUnwritten
 from tests.meta.raw_server import CLOSED, KEPT, OK, RESET, WITHIN_S, run, sender, server
+from tests.support.waiting import within
 
 
 def fields(*lines: str) -> bytes:
@@ -71,7 +72,7 @@ def test_a_whole_answer_is_read_to_its_end_and_no_further(name: str, is_dribbled
             assert isinstance(reply, GraphAnswer), reply
             assert (reply.status, reply.body) == (status, body)
             # what follows an answer is seen once it is there
-            await asyncio.wait_for(provider.answered.acquire(), WITHIN_S)
+            await within(provider.answered.acquire(), WITHIN_S)
             again = await own.post(provider.port)
             assert isinstance(again, GraphAnswer) and again.body == b'{"ok":1}'
             assert provider.connections == (1 if is_reused else 2)
@@ -167,14 +168,14 @@ def test_late_and_cancelled_sends_close_their_connection() -> None:
     async def scenario() -> None:
         async with server(([OK[:30]], KEPT), ([], KEPT)) as provider, sender() as own:
             assert await own.post(provider.port, within_s=0.2) == RequestUnanswered("TimeoutError")
-            await asyncio.wait_for(provider.asked.acquire(), WITHIN_S)
-            await asyncio.wait_for(provider.ended.acquire(), WITHIN_S)
+            await within(provider.asked.acquire(), WITHIN_S)
+            await within(provider.ended.acquire(), WITHIN_S)
             posted = asyncio.create_task(own.post(provider.port))
-            await asyncio.wait_for(provider.asked.acquire(), WITHIN_S)
+            await within(provider.asked.acquire(), WITHIN_S)
             posted.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await posted
-            await asyncio.wait_for(provider.ended.acquire(), WITHIN_S)
+            await within(provider.ended.acquire(), WITHIN_S)
             assert isinstance(await own.post(provider.port), GraphAnswer)
             assert provider.connections == 3
 
@@ -220,7 +221,7 @@ def test_an_answer_that_is_torn_anywhere_is_whole_or_in_doubt(name: str, kept: i
     async def scenario() -> tuple[GraphReply, int]:
         async with server((pieces, end)) as provider, sender() as own:
             reply = await own.post(provider.port)
-            await asyncio.wait_for(provider.answered.acquire(), WITHIN_S)
+            await within(provider.answered.acquire(), WITHIN_S)
             again = await own.post(provider.port)
             # never what was left of the first one
             assert isinstance(again, GraphAnswer) and again.body == b'{"ok":1}'

@@ -13,12 +13,13 @@ from meta.graph import GraphAnswer, RequestUnanswered, RequestUnwritten
 from shared.http_client import pool
 from tests.meta.raw_server import CLOSED, KEPT, OK, WITHIN_S, run, sender, server
 from tests.support import certificates
+from tests.support.ports import free_ports
+from tests.support.waiting import within
 
 
 def test_a_refused_connection_notes_nothing() -> None:
     async def scenario() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as gone:
-            port = gone.getsockname()[1]
+        (port,) = free_ports(1)
         async with sender() as own:
             assert await own.post(port) == RequestUnwritten("ConnectionRefusedError")
             assert own.noted == 0
@@ -30,7 +31,7 @@ def test_waiting_for_a_place_has_a_deadline_and_notes_nothing() -> None:
     async def scenario() -> None:
         async with server(([], KEPT)) as provider, sender() as own:
             first = asyncio.create_task(own.post(provider.port, within_s=0.6))
-            await asyncio.wait_for(provider.asked.acquire(), WITHIN_S)
+            await within(provider.asked.acquire(), WITHIN_S)
             assert await own.post(provider.port, within_s=0.1) == RequestUnwritten("TimeoutError")
             assert own.noted == 1
             # a place that becomes free is given on
@@ -56,9 +57,9 @@ def test_an_idle_connection_that_the_other_side_ended_is_not_used(farewell: byte
             async with sender() as own:
 
                 async def answered() -> socket.socket:
-                    peer, _ = await asyncio.wait_for(loop.sock_accept(listener), WITHIN_S)
+                    peer, _ = await within(loop.sock_accept(listener), WITHIN_S)
                     peer.setblocking(False)
-                    await asyncio.wait_for(loop.sock_recv(peer, 65_536), WITHIN_S)
+                    await within(loop.sock_recv(peer, 65_536), WITHIN_S)
                     await loop.sock_sendall(peer, OK)
                     return peer
 
@@ -91,7 +92,7 @@ def test_connections_are_used_again_for_a_time_and_a_number_of_requests(monkeypa
             # idle for too long: closed without being asked
             monkeypatch.setattr(pool, "_KEEPALIVE_S", 0.05)
             await own.post(provider.port)
-            await asyncio.wait_for(provider.ended.acquire(), WITHIN_S)
+            await within(provider.ended.acquire(), WITHIN_S)
             await asyncio.gather(*(own.post(provider.port) for _ in range(20)))
             assert provider.connections <= 2 + 4 + 20 // 3
 
@@ -103,7 +104,7 @@ def test_idle_connections_of_other_hosts_make_room() -> None:
         async with server() as one, server() as other, sender() as own:
             await own.post(one.port)
             await own.post(other.port)
-            await asyncio.wait_for(one.ended.acquire(), WITHIN_S)
+            await within(one.ended.acquire(), WITHIN_S)
             await own.post(other.port)
             assert (one.connections, other.connections) == (1, 1)
 
@@ -114,8 +115,7 @@ def test_addresses_are_tried_one_after_the_other(monkeypatch: pytest.MonkeyPatch
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
         asked = []
-        with socket.create_server(("127.0.0.1", 0)) as gone:
-            dead = gone.getsockname()[1]
+        (dead,) = free_ports(1)
         async with server() as provider, sender() as own:
 
             async def resolve(host: str, port: int, **_: object) -> list[Any]:
@@ -132,7 +132,7 @@ def test_addresses_are_tried_one_after_the_other(monkeypatch: pytest.MonkeyPatch
             assert asked == [("provider.example", 7)]
 
     # on asyncio's own loop, whose resolver can be replaced
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    asyncio.run(within(scenario(), 30))
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
@@ -207,7 +207,7 @@ def test_closing_ends_what_is_under_way_and_opens_nothing() -> None:
     async def scenario() -> None:
         async with server(([], KEPT)) as provider, sender() as own:
             posted = asyncio.create_task(own.post(provider.port))
-            await asyncio.wait_for(provider.asked.acquire(), WITHIN_S)
+            await within(provider.asked.acquire(), WITHIN_S)
             await own.graph.close()
             assert await posted == RequestUnanswered("ConnectionClosed")
             assert await own.post(provider.port) == RequestUnwritten("PoolClosed")

@@ -21,7 +21,6 @@ from tests.meta.test_events import JSON, OURS, mutated, paths_of, read, replaced
 from tests.meta.test_events_messaging import PAGE, echo, entry, item
 from tests.support.examples import examples
 
-pytestmark = pytest.mark.timeout(300)
 FUZZ = settings(
     max_examples=examples(15),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],

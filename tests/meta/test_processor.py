@@ -30,7 +30,7 @@ from tests.meta.channel_env import KIND, ChannelEnv, channel_env, run
 from tests.meta.seed import COMPANY, D360, DIRECT, EMBEDDED, status, text, webhook
 from tests.meta.test_events import mutated
 from tests.support.examples import examples
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually_async, within
 
 MakeSettings = Callable[..., Settings]
 NUMBER_OF = {DIRECT: "100000000000001", D360: "100000000000002", EMBEDDED: "100000000000003"}
@@ -309,7 +309,7 @@ def test_it_wakes_at_once_and_survives_a_database_that_goes_away(
 
         await eventually_async(kept, 5, "the message is kept")
         own.processor.stop()
-        await asyncio.wait_for(running, 5)
+        await within(running, 5)
 
     scenario(portless, play)
 

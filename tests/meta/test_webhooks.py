@@ -23,7 +23,7 @@ from tests.meta.env import ACCOUNTS, MetaEnv
 from tests.meta.seed import D360, signature, text, webhook
 from tests.sandbox.env import APP_SECRET, D360_SECRET, VERIFY_TOKEN
 from tests.support.ports import free_ports
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 GUARD = "X-Bulkhead-Webhook-Secret"
 D360_PATH = f"/webhooks/360dialog/demo/{D360}"
@@ -245,7 +245,7 @@ def test_posts_that_arrive_together_are_each_stored(env: MetaEnv) -> None:
     def post(share: list[bytes]) -> list[int]:
         with requests.Session() as http:
             http.trust_env = False
-            start.wait(10)
+            start.wait(deadline_s(10))
             url = f"http://127.0.0.1:{env.settings.port('meta')}/api/meta/webhook"
             return [
                 http.post(url, data=body, headers={"X-Hub-Signature-256": signature(body)}, timeout=15).status_code

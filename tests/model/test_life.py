@@ -43,7 +43,6 @@ def env(look: Look, database_url: str) -> Iterator[StoreEnv]:
     made.close()
 
 
-@pytest.mark.timeout(240)
 def test_every_order_of_events_keeps_the_promises(env: StoreEnv, look: Look, tmp_path: Path) -> None:
     run_state_machine_as_test(
         lambda: Life(env, look, tmp_path),  # type: ignore[arg-type]  # any function that makes a machine will do

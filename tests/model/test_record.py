@@ -19,6 +19,7 @@ from shared.store.pool import Pool
 from shared.store.store import Store
 from tests.delivery.env import Process, Script, run, soon
 from tests.store.env import StoreEnv
+from tests.support.waiting import within
 
 Send = Callable[[asyncio.Event, OutboundMessage, RecordToken], Awaitable[Outcome]]
 
@@ -81,7 +82,7 @@ def dies_at(env: StoreEnv, send: Send, stage: Stage) -> str:
         async with Process(env, Script(behave)) as process:
             (row_id,) = env.accept("a")
             process.dispatcher.offer([row_id])
-            await asyncio.wait_for(there.wait(), 15)
+            await within(there.wait(), 15)
             flights = found(process).entries
             assert flights[row_id].stage is stage
             return await asyncio.to_thread(state_after_death, process, row_id)
@@ -131,7 +132,7 @@ def test_an_answer_that_was_not_written_stands_in_the_record(
         async with Process(env, Script(answer), store=store) as process:
             (row_id,) = env.accept("a")
             process.dispatcher.offer([row_id])
-            await asyncio.wait_for(store.asked.wait(), 15)
+            await within(store.asked.wait(), 15)
             assert found(process).entries[row_id] == in_flight_journal.InFlightEntry(row_id, stage, text)
             assert await asyncio.to_thread(state_after_death, process, row_id) == state
 

@@ -12,7 +12,7 @@ import pytest
 from moving.shadow import NotInSandbox, Shadow
 from tests.api.api_env import KEY, ApiEnv
 from tests.moving.test_shadow import Server, Setup, _true
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually_async, within
 
 SANDBOX = "http://127.0.0.1:3100"
 ADDRESSES = {
@@ -41,7 +41,7 @@ def test_a_real_api_as_shadow(home: Path, database_url: str, redis_url: str, fre
         return reports
 
     with ApiEnv(home, database_url, redis_url, **ADDRESSES) as env:
-        reports = asyncio.run(asyncio.wait_for(compared(env.seed().start()), 60))
+        reports = asyncio.run(within(compared(env.seed().start()), 60))
         assert env.sql("SELECT chat_id, state FROM messages") == [{"chat_id": "15550100200", "state": "queued"}]
     refused = [report for report in reports if report["operation"].startswith("POST /api/v2/messages")]
     assert [report["reasons"] for report in refused] == [["accepted there, refused here"]]

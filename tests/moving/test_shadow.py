@@ -15,7 +15,7 @@ from aiohttp import web
 from moving import shadow
 from moving.comparison import Answer, compare, operation
 from moving.shadow import NotInSandbox, Shadow
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually_async, within
 
 KEY = "shadow-key"
 HEADERS = {"Authorization": "Bearer old-key", "Content-Type": "application/json"}
@@ -118,7 +118,7 @@ def test_the_client_gets_the_old_servers_answer_and_the_shadow_a_copy_with_its_o
             assert (there[2]["Authorization"], here[2]["Authorization"]) == ("Bearer old-key", f"Bearer {KEY}")
             assert env.reports == [], "200 and 202 are both accepted"
 
-    asyncio.run(asyncio.wait_for(scenario(), 60))
+    asyncio.run(within(scenario(), 60))
 
 
 def test_what_differs_is_reported_without_what_names_a_person(free_ports: Any) -> None:
@@ -132,7 +132,7 @@ def test_what_differs_is_reported_without_what_names_a_person(free_ports: Any) -
             assert (report["reasons"], report["new"]["code"]) == (["accepted there, refused here"], "chat_invalid")
             assert "1 differences" in env.proxy.counts.lines()[1]
 
-    asyncio.run(asyncio.wait_for(scenario(), 60))
+    asyncio.run(within(scenario(), 60))
 
 
 def test_a_shadow_that_hangs_delays_no_client(free_ports: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_a_shadow_that_hangs_delays_no_client(free_ports: Any, monkeypatch: pyte
                 assert (await env.post("/api/v2/messages/text/acme/15550100200"))[0] == 200
             await eventually_async(lambda: _true(env.proxy.counts.not_compared["the shadow is too slow"] >= 7), 10)
 
-    asyncio.run(asyncio.wait_for(scenario(), 60))
+    asyncio.run(within(scenario(), 60))
 
 
 def test_a_shadow_that_sends_to_real_providers_gets_no_copy(free_ports: Any) -> None:
@@ -158,7 +158,7 @@ def test_a_shadow_that_sends_to_real_providers_gets_no_copy(free_ports: Any) -> 
                 await proxy.run("127.0.0.1", free_ports(1)[0], asyncio.Event())
             assert new.messages() == []
 
-    asyncio.run(asyncio.wait_for(scenario(), 60))
+    asyncio.run(within(scenario(), 60))
 
 
 @pytest.mark.parametrize(

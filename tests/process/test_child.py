@@ -24,7 +24,7 @@ from tests.store.env import away, query
 from tests.support import ports
 from tests.support.entry import Entry
 from tests.support.servers import Servers
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually, joined
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 ANSWER_S = 10.0
@@ -136,7 +136,7 @@ class TestStart:
     def test_a_wrong_environment_is_a_configuration_error(self, env: Callable[..., ChildEnv]) -> None:
         child = env(meta_in_flight="many", send_attempts="0")
         child.entry.start()
-        assert child.entry.process.wait(20) == ExitCode.CONFIGURATION
+        assert child.entry.process.wait(deadline_s(20)) == ExitCode.CONFIGURATION
         problems = [line["problem"] for line in child.events("setting_invalid")]
         assert len(problems) == 2
         assert any("META_IN_FLIGHT" in problem for problem in problems)
@@ -144,7 +144,7 @@ class TestStart:
     def test_the_wrong_entry_file_is_a_configuration_error(self, env: Callable[..., ChildEnv]) -> None:
         child = env(process_name="api")
         child.entry.start()
-        assert child.entry.process.wait(20) == ExitCode.CONFIGURATION
+        assert child.entry.process.wait(deadline_s(20)) == ExitCode.CONFIGURATION
 
     def test_a_taken_admin_port_can_be_cured_by_waiting(self, env: Callable[..., ChildEnv]) -> None:
         child = env()
@@ -159,7 +159,7 @@ class TestStart:
         child = env()
         lock = SlotLock.take(runtime.slot_lock_file(child.entry.home, "meta-0"))
         child.entry.start()
-        assert child.entry.process.wait(20) == ExitCode.SLOT_TAKEN
+        assert child.entry.process.wait(deadline_s(20)) == ExitCode.SLOT_TAKEN
         lock.close()
 
     def test_stopped_before_it_is_ready(self, env: Callable[..., ChildEnv]) -> None:
@@ -313,7 +313,7 @@ class TestLiveness:
             child.entry.forget()
             child.entry.wait_said("WATCHDOG", "1")
         assert monotonic() - silent_from > 1.0
-        thread.join(10)
+        joined(thread, 10)
         assert child.entry.stop() == ExitCode.OK
 
 
@@ -409,7 +409,7 @@ class TestStop:
         assert child.entry.process.poll() is None, "a request is still under way"
         child.term()
         assert child.entry.wait_exit() == ExitCode.DRAIN_DEADLINE
-        slow.join(10)
+        joined(slow, 10)
 
     def test_a_request_under_way_is_answered(self, env: Callable[..., ChildEnv]) -> None:
         child = env().start()
@@ -427,8 +427,8 @@ class TestStop:
         releasing.start()
         child.term()
         assert child.entry.wait_exit() == ExitCode.OK
-        slow.join(10)
-        releasing.join(10)
+        joined(slow, 10)
+        joined(releasing, 10)
         keep.close()
         assert answers == ["slow"]
         assert child.log().count("said: draining") == child.log().count("said: closed") == 1
@@ -440,7 +440,7 @@ class TestStop:
         started = monotonic()
         child.term()
         assert child.entry.wait_exit() == ExitCode.DRAIN_DEADLINE
-        assert monotonic() - started < 3.0
+        assert monotonic() - started < deadline_s(3.0)
         assert child.events("drain_incomplete")[0]["reason"] == "stopped at once on request"
 
     def test_the_deadline_ends_a_drain(self, env: Callable[..., ChildEnv]) -> None:
@@ -477,4 +477,4 @@ class TestStop:
             )
             started = monotonic()
             assert child.entry.stop() == ExitCode.OK
-            assert monotonic() - started < 5.0
+            assert monotonic() - started < deadline_s(5.0)

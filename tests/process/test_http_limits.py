@@ -22,7 +22,7 @@ from shared.process.http_protocol import HttpLimits
 from shared.process.request_body import BodyBudget, BodyBudgetExhausted, read_body, with_budget
 from shared.process.server import HttpServer
 from tests.support.sockets import until_read
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually, joined, patient_by
 
 ANSWER_S = 10.0
 
@@ -62,7 +62,7 @@ class Env:
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: uvloop.run(self._run()), daemon=True)
         self._thread.start()
-        assert self._started.wait(5)
+        assert self._started.wait(deadline_s(5))
 
     async def _run(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
@@ -75,7 +75,7 @@ class Env:
         """Return the outcome of a stop that has begun: whether every request was finished."""
         stopped = asyncio.run_coroutine_threadsafe(self.server.stop(monotonic() + within_s), self._loop)
         # the loop begins tasks in their order: when this one has run, the server refuses new connections
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(deadline_s(5))
         return stopped
 
     def stop(self, within_s: float = 5.0) -> bool:
@@ -95,7 +95,7 @@ class Env:
     def close(self) -> None:
         self.stop(0)
         self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(5)
+        joined(self._thread, 5)
         self.listener.close()
 
 
@@ -137,7 +137,7 @@ def answer_of(client: socket.socket) -> bytes:
 
 
 async def until_true(condition: Callable[[], bool]) -> None:
-    by = monotonic() + 5
+    by = patient_by(5)
     while not condition():
         assert monotonic() < by
         await asyncio.sleep(0)
@@ -436,7 +436,7 @@ class TestConnections:
 
         with env(endless, write_stall_s=0.3).connect() as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert ended.wait(ANSWER_S)
+            assert ended.wait(deadline_s(ANSWER_S))
 
 
 class TestDrain:
@@ -452,7 +452,7 @@ class TestDrain:
                 answer = read_all(one)
                 assert status(answer) == 200
                 assert b"connection: close" in answer.lower()
-            assert stopping.result(10)
+            assert stopping.result(deadline_s(10))
 
     def test_idle_ones_do_not_hold_it_up(self, env: Callable[..., Env]) -> None:
         made = env(drain_idle_s=0.2)
@@ -461,7 +461,7 @@ class TestDrain:
             answer_of(client)
             began = monotonic()
             assert made.stop(10)
-            assert monotonic() - began < 3
+            assert monotonic() - began < deadline_s(3)
 
     def test_while_servers_replace_each_other_no_kept_alive_client_notices(self, env: Callable[..., Env]) -> None:
         """Two servers share a listening socket, as two processes of a kind do; each is replaced in turn."""
@@ -496,5 +496,5 @@ class TestDrain:
             eventually(lambda began=began: sum(answered) > began + 100, 10, f"requests are answered after turn {turn}")  # type: ignore[misc]
         over.set()
         for client in clients:
-            client.join(10)
+            joined(client, 10)
         assert not errors

@@ -10,6 +10,7 @@ from shared.clock import monotonic
 from shared.process.beats import LoopBeat
 from shared.process.leased_work import Intervals, LeasedRows, LeasedWork
 from shared.process.service import Child
+from tests.support.waiting import deadline_s, within
 
 
 class Beats:
@@ -83,13 +84,13 @@ def played(rows: int, play: Callable[[Table, LeasedWork[int], FakeChild], Awaita
         work.start()
         await play(table, work, child)
         await work.close()
-        await asyncio.wait_for(asyncio.gather(*child.spawned), 5)
+        await within(asyncio.gather(*child.spawned), 5)
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    asyncio.run(within(scenario(), 20))
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(deadline_s(5)):
         while not condition():
             await asyncio.sleep(0)
 

@@ -11,6 +11,7 @@ from shared import logs
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.process.beats import Beats
 from shared.process.periodic import repeat, until_available, wait_for_event
+from tests.support.waiting import deadline_s
 
 
 class Clocked:
@@ -40,7 +41,7 @@ def test_an_outage_is_waited_out_and_logged_once(capfd: pytest.CaptureFixture[st
 
     async def run() -> int:
         work = Clocked(None, *away, *away, 0.0, None)
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(deadline_s(10.0)):
             await repeat("work", work, 0.0, stop=work.stop, away_s=0.001)
         return work.runs
 
@@ -71,7 +72,7 @@ def test_a_wake_up_ends_the_pause_also_when_it_comes_during_a_run() -> None:
             else:
                 stop.set()
 
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(deadline_s(10.0)):
             await repeat("work", work, 3600.0, wake=wake, stop=stop)
         return seen
 
@@ -88,7 +89,7 @@ def test_a_stop_ends_the_pause_and_a_run_beats() -> None:
         async def work() -> None:
             asyncio.get_running_loop().call_soon(stop.set)
 
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(deadline_s(10.0)):
             await repeat("work", work, 3600.0, stop=stop, beat=beat)
         return beat.is_fresh
 
@@ -104,7 +105,7 @@ def test_a_call_is_repeated_until_it_is_taken() -> None:
                 raise outcome
             return outcome
 
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(deadline_s(10.0)):
             return await until_available("call", call, away_s=0.001)
 
     assert asyncio.run(run()) == "done"

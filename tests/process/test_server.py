@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from shared.clock import monotonic
 from shared.process.server import HttpServer
+from tests.support.waiting import patient_by
 
 BURST = 200
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -46,14 +47,14 @@ def test_a_burst_of_clients_is_accepted_in_a_few_iterations_of_a_busy_loop(liste
             loop, left, turns = asyncio.get_running_loop(), set(waiting), 0
             for client in waiting:
                 client.setblocking(False)
-            by = monotonic() + 20
+            by = patient_by(20)
             while left and monotonic() < by:
                 turns += 1
                 await asyncio.sleep(0)
                 left = {client for client in left if not _answered(client)}
             assert not left
             assert loop.is_running()
-        await server.stop(monotonic() + 5)
+        await server.stop(patient_by(5))
         return turns
 
     # libuv alone takes one connection in a turn
@@ -72,7 +73,7 @@ def test_after_a_stop_it_accepts_no_connection(listener: socket.socket) -> None:
         kept = listener.dup()
         server = HttpServer(Starlette(routes=[Route("/", answer)]), [listener], "test")
         await server.start()
-        assert await server.stop(monotonic() + 5)
+        assert await server.stop(patient_by(5))
         with kept, ExitStack() as clients:
             client = connect(kept, clients)
             client.setblocking(False)

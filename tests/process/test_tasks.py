@@ -28,7 +28,7 @@ from shared.store.tasks import Task, TaskFailed
 from tests.delivery.env import run, soon
 from tests.store.env import StoreEnv, query, side_by_side
 from tests.support import environment
-from tests.support.waiting import eventually_async
+from tests.support.waiting import deadline_s, eventually_async
 
 
 @pytest.fixture
@@ -355,7 +355,7 @@ def test_a_killed_process_loses_no_task(env: StoreEnv) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(deadline_s(10))
     assert look(env, task_id)["state"] == "running"
 
     async def done(_: Task) -> Mapping[str, Any]:

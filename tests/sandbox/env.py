@@ -22,6 +22,7 @@ from sandbox.app import build_app
 from sandbox.config import META_DIRECT_ID, SandboxConfig
 from shared.clock import monotonic
 from shared.process.server import HttpServer
+from tests.support.waiting import deadline_s, joined
 
 APP_SECRET = "app-secret-of-the-tests"
 VERIFY_TOKEN = "verify-token-of-the-tests"
@@ -241,7 +242,7 @@ class SandboxEnv(Client):
         self._problems: list[BaseException] = []
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(listener),))
         self._thread.start()
-        assert self._up.wait(5)
+        assert self._up.wait(deadline_s(5))
 
     async def _serve(self, listener: socket.socket) -> None:
         app = build_app(self.config)
@@ -263,7 +264,7 @@ class SandboxEnv(Client):
         """Stop, and fail if one of its tasks had failed."""
         super().close()
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        joined(self._thread, 10)
         self._loop.close()
         assert not self._problems, self._problems
 

@@ -11,6 +11,7 @@ import pytest
 from sandbox.limits import LimitValues, Pace, SandboxLimits
 from sandbox.openapi.validators import document
 from tests.sandbox.env import CUSTOMER, Receiver, SandboxEnv, text
+from tests.support.waiting import joined
 
 
 def test_a_reader_is_woken_by_what_arrives(env: SandboxEnv) -> None:
@@ -19,7 +20,7 @@ def test_a_reader_is_woken_by_what_arrives(env: SandboxEnv) -> None:
     reader.start()
     sender = SandboxEnv.send
     sender(env, text(biz_opaque_callback_data="woken"))
-    reader.join(5)
+    joined(reader, 5)
     assert [entry["callback"] for entry in found] == ["woken"]
     assert env.ledger("accepted", since=found[0]["seq"]) == []
 

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-
 from meta import errors
 from meta.accounts.calls import ProviderCalls
 from meta.errors import ErrorAction, ProviderAcceptance, Refusal
@@ -265,7 +263,6 @@ def test_there_are_as_many_as_in_metas_document() -> None:
     assert REFUSED.keys() <= {example.title for example in EXAMPLES}
 
 
-@pytest.mark.timeout(180)
 def test_every_example_becomes_what_the_document_says(env: SandboxEnv) -> None:
     found = {example.title: outcome for example, outcome in outcomes(env)}
     rows = [

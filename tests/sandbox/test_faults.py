@@ -13,6 +13,7 @@ import requests
 from sandbox.faults import FAULTS
 from sandbox.graph_errors import ERRORS
 from tests.sandbox.env import Receiver, SandboxEnv, text
+from tests.support.waiting import joined
 
 
 def _events(env: SandboxEnv) -> list[tuple[str, str]]:
@@ -88,7 +89,7 @@ def test_a_hang_lasts_until_the_client_gives_up_or_the_reset(env: SandboxEnv, fa
     held.start()
     assert len(env.ledger(event, since=env.ledger()[0]["seq"] + 1, wait_s=5)) == 1
     env.control("POST", "reset")
-    held.join(5)
+    joined(held, 5)
     assert [type(error) for error in caught] == [requests.ConnectionError]
     assert env.send(text()).status_code == 200
 

@@ -12,6 +12,7 @@ import pytest
 
 from sandbox import ledger as ledger_module
 from sandbox.ledger import Ledger
+from tests.support.waiting import within
 
 
 def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ async def _waits(directory: Path) -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     ledger.append("graph", "accepted")
-    assert [entry.seq for entry in await asyncio.wait_for(waiting, 1)] == [2]
+    assert [entry.seq for entry in await within(waiting, 1)] == [2]
     assert [entry.seq for entry in await ledger.wait(1, 10)] == [2]
     ledger.close()
 

@@ -16,6 +16,7 @@ from sandbox.config import META_DIRECT_ID
 from sandbox.customers import MESSAGES
 from tests.sandbox.env import ACCESS_TOKEN, APP_SECRET, CUSTOMER, Post, Receiver, SandboxEnv
 from tests.support import environment
+from tests.support.waiting import deadline_s
 
 CLIENTS = ("kapso", "whatsapp-api-js")
 SENDS = ("text", "image", "document", "location", "contacts", "interactive", "template", "reaction")
@@ -52,7 +53,7 @@ def call(env: SandboxEnv) -> Iterator[Call]:
 
         yield ask
         pipe_in.close()
-        assert running.wait(10) == 0
+        assert running.wait(deadline_s(10)) == 0
 
 
 def signed(post: Post) -> tuple[str, str]:

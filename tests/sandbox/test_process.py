@@ -18,7 +18,7 @@ from shared.process.exit_codes import ExitCode
 from shared.settings import Settings, to_environ
 from tests.sandbox.env import ACCESS_TOKEN, APP_SECRET, D360_KEY, D360_SECRET, VERIFY_TOKEN, Client, Receiver, text
 from tests.support.entry import Entry
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually, joined
 
 SECRETS = {
     "meta_app_secret": APP_SECRET,
@@ -92,8 +92,8 @@ def test_it_starts_with_little_work_and_leaves_in_order(entry: Entry, client: Cl
     onlooker.close()
     stopped = monotonic()
     assert entry.stop() == ExitCode.OK
-    assert monotonic() - stopped < 3
-    held.join(5)
+    assert monotonic() - stopped < deadline_s(3)
+    joined(held, 5)
     assert len(cut) == 1
 
 
@@ -130,7 +130,7 @@ def test_kill_9_loses_no_answered_message_and_no_webhook(entry: Entry, client: C
         entry.process.kill()
         stop.set()
         for worker in workers:
-            worker.join(10)
+            joined(worker, 10)
         entry.wait_exit()
         sent += 10_000
     entry.start().wait_ready()

@@ -24,6 +24,7 @@ from shared.store import receipts as store_receipts
 from shared.store.messages import Accepted, NewMessage, Settlement
 from shared.store.pool import Pool
 from shared.store.store import Store
+from tests.support.waiting import deadline_s, joined
 
 _T = TypeVar("_T")
 
@@ -77,7 +78,7 @@ def side_by_side(*work: Callable[[], _T]) -> list[_T]:
 
     def run(position: int, one: Callable[[], _T]) -> None:
         try:
-            barrier.wait(JOIN_S)
+            barrier.wait(deadline_s(JOIN_S))
             results[position] = one()
         except BaseException as error:  # noqa: BLE001 - raised again by the caller
             errors.append(error)
@@ -86,8 +87,7 @@ def side_by_side(*work: Callable[[], _T]) -> list[_T]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(JOIN_S)
-    assert not any(thread.is_alive() for thread in threads), "a thread did not come back"
+        joined(thread, JOIN_S)
     if errors:
         raise errors[0]
     return [results[position] for position in range(len(work))]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ from shared.store.pool import Pool, Transaction
 from shared.store.sqlstates import Trouble, trouble
 from shared.store.store import Store, ping
 from tests.store.env import StoreEnv, open_store, query, side_by_side
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, joined
 
 
 def _alter(url: str, statement: str) -> None:
@@ -42,6 +42,7 @@ def _raise(transaction: Transaction, state: str) -> None:
 def _greeting(answer: bytes) -> Iterator[str]:
     """A server that answers every start of a connection with `answer`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        clients: list[socket.socket] = []
 
         def serve() -> None:
             while True:
@@ -49,6 +50,7 @@ def _greeting(answer: bytes) -> Iterator[str]:
                     client, _ = listener.accept()
                 except OSError:
                     return
+                clients.append(client)
                 with closing(client):
                     # the request for TLS is declined, so that the startup packet follows
                     if client.recv(8)[4:] == b"\x04\xd2\x16\x2f":
@@ -61,7 +63,11 @@ def _greeting(answer: bytes) -> Iterator[str]:
         thread.start()
         yield f"postgresql://nobody@127.0.0.1:{listener.getsockname()[1]}/none"
         listener.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+        for client in clients:
+            # the other end may keep its connection
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+    joined(thread, 5)
 
 
 @pytest.mark.parametrize("state", ["22P02", "23505", "23503", "42601", "42804", "21000", "54001", "P0001", "25P02"])

@@ -15,7 +15,7 @@ from shared.store.messages import Settlement, settlement
 from shared.store.pool import Transaction
 from shared.store.statements import statements
 from tests.store.env import StoreEnv, open_store, open_transaction, query, side_by_side
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, joined
 
 QUEUED, SENDING, IN_DOUBT, SENT, FAILED = (
     MessageState.QUEUED,
@@ -252,7 +252,7 @@ class TestClaim:
             )
             eventually(lambda: query(env.url, waits), 10, "the claimer waits inside its statement")
             env.set(row_id, "attempt = 1, not_before = now() + interval '1 hour'")
-        thread.join(10)
+        joined(thread, 10)
         query(env.url, "DROP VIEW waiting_configs; DROP FUNCTION wait_here")
         assert seen.is_set()
         assert claimed == []

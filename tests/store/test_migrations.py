@@ -25,7 +25,7 @@ from shared.store.migration_losses import Loss, dropped
 from tests.store.env import JOIN_S, StoreEnv, query
 from tests.store.test_schema import NAMES, OURS
 from tests.support import environment
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, joined
 
 OLD_TABLES = Path(__file__).with_name("data") / "old_server.sql"
 CONFIGS = "SELECT * FROM public.phone_configs ORDER BY id"
@@ -56,7 +56,7 @@ class OldServer:
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        self._thread.join(JOIN_S)
+        joined(self._thread, JOIN_S)
 
     def goes_on(self) -> None:
         """Wait for writes that begin from now on."""

@@ -17,7 +17,7 @@ from shared.store.contacts import Imported, Noted, Taken
 from shared.store.people import OnePerson, may_be_one_person
 from shared.store.pool import Transaction
 from tests.store.env import LONG_AGO, StoreEnv, query, side_by_side
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 BRAZIL = ("5531985168200", "553185168200")
 MEXICO = ("5215535574468", "525535574468")
@@ -181,7 +181,7 @@ def test_who_writes_while_being_merged_stays_one_contact(env: StoreEnv) -> None:
         return later
 
     with ThreadPoolExecutor() as threads:
-        env.store.run(merge).result(10)
+        env.store.run(merge).result(deadline_s(10))
     assert query(env.url, "SELECT id FROM people") == [{"id": kept}]
     assert [row["type"] for row in query(env.url, "SELECT type FROM events WHERE subject = 'contact' ORDER BY id")] == [
         "contact.created",

@@ -29,7 +29,7 @@ from shared.store.store import Store, ping
 from tests.delivery.env import run, soon
 from tests.store.env import StoreEnv, away, backends, cut, open_store, query, side_by_side
 from tests.support.servers import Servers
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually, joined
 
 SLACK_S = 1.5
 """What a busy machine may add to a deadline."""
@@ -58,7 +58,7 @@ def lasting(within_s: float, slack_s: float = SLACK_S) -> Iterator[None]:
     started = monotonic()
     yield
     took = monotonic() - started
-    assert within_s - 0.05 <= took <= within_s + slack_s, f"took {took:.3f} s"
+    assert within_s - 0.05 <= took <= within_s + deadline_s(slack_s), f"took {took:.3f} s"
 
 
 class Frozen:
@@ -135,8 +135,8 @@ class TestLimit:
             thread.start()
             eventually(lambda: pool.stats.waiting == 1, 5)
             assert not done.is_set()
-        assert done.wait(5)
-        thread.join(5)
+        assert done.wait(deadline_s(5))
+        joined(thread, 5)
         assert pool.stats.opened == 1
         pool.close()
 
@@ -367,7 +367,7 @@ class TestDeadlines:
             thread.start()
             eventually(lambda: pool.stats.waiting == 1, 5)
             pool.close()
-            thread.join(5)
+            joined(thread, 5)
         assert len(refused) == 1
         assert (pool.stats.idle, pool.stats.in_use) == (0, 0)
 
@@ -417,7 +417,7 @@ class TestStore:
             execute(transaction, f"SELECT FROM messages WHERE id = {first} FOR UPDATE")
             if len(tries) <= 2:
                 # both hold their first lock after this; the one that is run again finds no process to wait for
-                barrier.wait(5)
+                barrier.wait(deadline_s(5))
             execute(transaction, f"UPDATE messages SET deaths = deaths + 1 WHERE id IN ({first}, {second})")
 
         side_by_side(lambda: store.run(lock, one, two), lambda: store.run(lock, two, one))
@@ -458,7 +458,7 @@ class TestStore:
             started = monotonic()
             results = await asyncio.gather(sleeping, waiting, return_exceptions=True)
             assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable]
-            assert monotonic() - started < 0.5 + SLACK_S
+            assert monotonic() - started < 0.5 + deadline_s(SLACK_S)
             await store.call_by(monotonic() + 5, ping)
             store.close()
 

@@ -14,6 +14,7 @@ from shared.store.inbound import RawEvent
 from shared.store.pool import Transaction
 from shared.store.processes import HeartbeatRow
 from tests.store.env import LONG_AGO, StoreEnv, open_store, query, side_by_side
+from tests.support.waiting import deadline_s
 
 
 class TestConnections:
@@ -164,7 +165,7 @@ class TestInbound:
 
         def take(transaction: Transaction) -> list[int]:
             rows = inbound.take(transaction, "meta", most=5)
-            both.wait(10)
+            both.wait(deadline_s(10))
             return [row["id"] for row in rows]
 
         stores = [open_store(env.url), open_store(env.url)]

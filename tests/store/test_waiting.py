@@ -18,9 +18,12 @@ from shared.store.store import ping
 from tests.delivery.env import run, soon
 from tests.store.env import StoreEnv, backends, cut, open_store, query
 from tests.store.test_pool import SLACK_S, Frozen, Silent
+from tests.support.waiting import deadline_s
 
 T = TypeVar("T")
 TICK_S = 0.005
+UNNOTICED_S = 1.0
+"""Less than what is waited for, and more than a busy machine keeps a process from its turn."""
 
 
 def statement(text: str) -> Callable[[Transaction], object]:
@@ -49,11 +52,11 @@ def test_the_loop_goes_on_and_no_thread_waits(env: StoreEnv) -> None:
         store = open_store(env.url, limit=3)
         await asyncio.gather(*(store.call(ping) for _ in range(3)))
         threads = threading.active_count()
-        sleeping = asyncio.gather(*(store.call(statement("SELECT pg_sleep(0.4)")) for _ in range(3)))
+        sleeping = asyncio.gather(*(store.call(statement("SELECT pg_sleep(1.5)")) for _ in range(3)))
         await soon(lambda: store.stats.in_use == 3, "all are under way")
         assert threading.active_count() == threads
         _, stalled = await longest_stall(sleeping)
-        assert stalled < 0.3
+        assert stalled < UNNOTICED_S
         store.close()
 
     run(scenario())
@@ -143,9 +146,9 @@ def test_a_frozen_server_is_given_up_and_its_socket_is_not_watched_any_more(env:
         store = open_store(env.url, limit=2, name="frozen-loop")
         await store.call(ping)
         with Frozen(env.url, "frozen-loop"):
-            late, stalled = await longest_stall(store.call_by(monotonic() + 0.4, ping))
+            late, stalled = await longest_stall(store.call_by(monotonic() + 1.5, ping))
         assert isinstance(late, StoreUnavailable)
-        assert stalled < 0.3
+        assert stalled < UNNOTICED_S
         assert (store.stats.deadlines_passed, store.stats.in_use, store.stats.idle) == (1, 0, 0)
         # the next connection has the number of the closed socket
         for _ in range(20):
@@ -164,7 +167,7 @@ def test_a_server_that_ends_a_connection_is_noticed_at_once(env: StoreEnv) -> No
         cut(env.url, "ended-loop")
         with pytest.raises(StoreUnavailable):
             await waiting
-        assert monotonic() - began < SLACK_S
+        assert monotonic() - began < deadline_s(SLACK_S)
         await store.call(ping)
         store.close()
 
@@ -174,10 +177,10 @@ def test_a_server_that_ends_a_connection_is_noticed_at_once(env: StoreEnv) -> No
 def test_neither_connecting_nor_a_large_statement_holds_the_loop(env: StoreEnv) -> None:
     async def scenario() -> None:
         with Silent() as silent:
-            store = open_store(silent.url, limit=1, connect_s=0.5)
+            store = open_store(silent.url, limit=1, connect_s=1.5)
             refused, stalled = await longest_stall(store.call(ping))
             assert isinstance(refused, StoreUnavailable)
-            assert stalled < 0.3
+            assert stalled < UNNOTICED_S
             store.close()
         store = open_store(env.url, limit=1, query_s=20.0)
         # more than a socket's buffers hold: the statement is written in several turns
@@ -192,9 +195,11 @@ def test_a_loop_that_ends_leaves_nothing_behind(env: StoreEnv) -> None:
 
     async def cut_short() -> None:
         # one has the only connection, the others wait for their turn
-        calls = [store.call(statement("SELECT pg_sleep(1)")) for _ in range(3)]
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*calls), 0.2)
+        calls = asyncio.gather(*(store.call(statement("SELECT pg_sleep(1)")) for _ in range(3)))
+        await soon(lambda: (store.stats.in_use, store.stats.waiting) == (1, 2), "one is under way")
+        calls.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calls
 
     async def next_loop() -> None:
         await store.call(ping)

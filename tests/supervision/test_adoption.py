@@ -16,7 +16,7 @@ from shared.process.journal import SupervisionEvent as Happened
 from shared.process.slot_lock import Holder, SlotLock, boot_id, read_holder
 from tests.supervision.env import SOON_S, SupervisionEnv
 from tests.support import environment, processes
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 SERVED = {"name": "api", "instances": 2, "instances_most": 10, "port": 3000}
 SLOTS = ("api-0", "api-1", "meta-0")
@@ -91,7 +91,7 @@ def test_an_orchestrator_that_dies_between_two_of_its_steps(env: SupervisionEnv)
     env.rows({"name": "api"}, {"name": "meta"}).start(CHAOS="on", CRASH_POINTS=points)
 
     def dies() -> None:
-        assert env.orchestrator.wait(SOON_S) == -signal.SIGKILL
+        assert env.orchestrator.wait(deadline_s(SOON_S)) == -signal.SIGKILL
         env.start().until(
             lambda: env.slot("api-0").get("state") == "ready" == env.slot("meta-0").get("state"),
             "both are supervised",

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -20,6 +19,7 @@ from shared.settings import Settings
 from supervision.commands.command_exits import NEEDS, CommandExit
 from tests.supervision.env import PROGRAM, SupervisionEnv
 from tests.support import environment
+from tests.support.waiting import deadline_s
 
 API = {"name": "api", "instances": 2, "instances_most": 10, "port": 3000}
 
@@ -104,7 +104,7 @@ def test_a_drain_that_takes_too_long_is_said(env: SupervisionEnv) -> None:
 def test_stop_waits_until_all_is_gone(env: SupervisionEnv) -> None:
     env.rows(API).start().ready("api-0")
     assert env.command("stop").returncode == ExitCode.OK
-    assert env.orchestrator.wait(5) == ExitCode.OK and env.alive() == {}
+    assert env.orchestrator.wait(deadline_s(5)) == ExitCode.OK and env.alive() == {}
 
 
 def test_stop_now_does_not_wait_for_what_is_in_hand(env: SupervisionEnv) -> None:
@@ -141,7 +141,7 @@ def test_logs_follow(env: SupervisionEnv) -> None:
         assert b"born" in follower.stdout.readline()
     finally:
         follower.terminate()
-        follower.wait(10)
+        follower.wait(deadline_s(10))
         assert follower.stdout is not None
         follower.stdout.close()
 
@@ -278,7 +278,7 @@ def test_nonsense_on_the_control_socket_does_no_harm(env: SupervisionEnv) -> Non
         b"{" * 70_000,
     ):
         with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(10)
+            line.settimeout(deadline_s(9))
             line.connect(path)
             line.sendall(nonsense)
             line.shutdown(socket.SHUT_WR)
@@ -292,11 +292,9 @@ def test_silent_clients_are_dropped_and_delay_no_other(env: SupervisionEnv) -> N
     idle = [socket.socket(socket.AF_UNIX) for _ in range(70)]
     try:
         for line in idle:
-            line.settimeout(10)
+            line.settimeout(deadline_s(9))
             line.connect(str(runtime.control_socket(env.home)))
-        begun = time.monotonic()
-        assert idle[0].recv(1) == b""  # dropped in time
-        assert time.monotonic() - begun < 9
+        assert idle[0].recv(1) == b"", "dropped in time, which the socket's own limit holds"
         assert env.status()["slots"]["api-0"]["state"] == "ready"
     finally:
         for line in idle:

@@ -20,7 +20,7 @@ from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from tests.supervision.env import PROGRAM, SupervisionEnv
 from tests.support import environment, processes
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 CONF = environment.REPOSITORY / "supervisord.conf"
 UNIT = environment.REPOSITORY / "deploy" / "systemd" / "bulkhead.service"
@@ -64,7 +64,7 @@ class Supervisord:
         """End it and whatever it left."""
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(deadline_s(30))
         processes.end(processes.of_home(self.env.home))
 
 

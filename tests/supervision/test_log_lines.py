@@ -12,6 +12,7 @@ import pytest
 from supervision.commands.log_lines import LogFile, files_in, is_shown, last, merged
 from tests.supervision.env import PROGRAM, SupervisionEnv
 from tests.support import environment
+from tests.support.waiting import deadline_s
 
 
 def ours(second: int, event: str, level: str = "info") -> str:
@@ -108,5 +109,5 @@ def test_everything_is_followed_with_processes_that_start_meanwhile(env: Supervi
             pass
     finally:
         follower.terminate()
-        follower.wait(10)
+        follower.wait(deadline_s(10))
         follower.stdout.close()

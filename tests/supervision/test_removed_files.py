@@ -11,6 +11,7 @@ from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.journal import SupervisionEvent as Happened
 from tests.supervision.env import SupervisionEnv
+from tests.support.waiting import deadline_s
 
 pytestmark = pytest.mark.serial
 
@@ -44,7 +45,7 @@ def test_a_removed_socket_directory_is_recreated_and_no_child_is_called_hung(lon
         assert env.command("restart", "api").returncode == ExitCode.OK
         shutil.rmtree(sockets)
         assert env.command("stop").returncode == ExitCode.OK
-        assert env.orchestrator.wait(10) == ExitCode.OK
+        assert env.orchestrator.wait(deadline_s(10)) == ExitCode.OK
     finally:
         env.close()
 
@@ -80,4 +81,4 @@ def test_an_orchestrator_without_a_socket_is_stopped_by_its_pid(env: Supervision
         assert env.command("stop").returncode == ExitCode.OK
     finally:
         shutil.rmtree(control)
-    assert env.orchestrator.wait(10) == ExitCode.OK
+    assert env.orchestrator.wait(deadline_s(10)) == ExitCode.OK

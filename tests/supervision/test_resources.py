@@ -23,7 +23,7 @@ from supervision.processes.log_files import LogFiles, Mark
 from supervision.processes.resources import Sampler, Usage, details, measure
 from supervision.processes.spawn import spawn
 from tests.supervision.env import SupervisionEnv
-from tests.support.waiting import patience_s
+from tests.support.waiting import deadline_s
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(1000)"]
 
@@ -323,7 +323,7 @@ def test_the_service_manager_receives_ready_watchdog_and_stopping(env: Supervisi
         begun = time.monotonic()
         for _ in range(5):
             manager.recv(4096)
-        assert time.monotonic() - begun < patience_s(5 * 0.4)
+        assert time.monotonic() - begun < deadline_s(5 * 0.4)
         env.orchestrator.terminate()
         while "STOPPING" not in received[-1]:
             received.append(notify.parse(manager.recv(4096)))

@@ -20,7 +20,7 @@ from supervision.commands import screen, terminal_view, top_model
 from supervision.commands.top_model import Observed, TopChoice, TopRequest, pressed
 from tests.supervision.env import PROGRAM, SupervisionEnv
 from tests.support import environment
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 SLOTS = ["api-0", "api-1", "meta-0"]
 
@@ -113,7 +113,7 @@ class TerminalProgram:
     def close(self) -> int:
         """Wait until it has left and return its exit code."""
         try:
-            return self.process.wait(20)
+            return self.process.wait(deadline_s(20))
         finally:
             os.close(self.master)
 

@@ -16,7 +16,7 @@ import pytest
 
 from embedded.server import dies_with_this_process
 from tests.support import environment, ports, processes
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 _PROGRAMS: Final = Path("/usr/lib/rabbitmq/bin")
 """The distribution's own scripts, without the wrapper that wants root."""
@@ -83,7 +83,7 @@ class RabbitBroker:
     def kill(self) -> None:
         """End it as a crash would, with everything that it started."""
         os.killpg(self._server.pid, signal.SIGKILL)
-        self._server.wait(10)
+        self._server.wait(deadline_s(10))
 
     def control(self, *words: str) -> str:
         """Run `rabbitmqctl`."""
@@ -96,7 +96,7 @@ class RabbitBroker:
         if self._server.poll() is None:
             self.kill()
         self._epmd.kill()
-        self._epmd.wait(10)
+        self._epmd.wait(deadline_s(10))
 
     def _run(self, command: list[str], log: Path | None = None) -> subprocess.Popen[bytes]:
         with (log or self.folder / "epmd.log").open("ab") as output:

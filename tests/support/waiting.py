@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -17,6 +18,8 @@ _SHARE = 5
 """A pause is at least so many times as long as the question before it took: a test that waits leaves the processors to
 what it waits for, whether it looks at a variable or opens a connection to a database."""
 _LONGEST_PAUSE_S = 0.25
+_LONGEST_AWAITED_S = 250.0
+"""Below pytest's own limit of a test (setup.cfg): that one is a signal, which does not reach a loop that waits."""
 _held_to_time = False
 """Whether the test that runs promises times, see `hold_to_time`."""
 
@@ -48,6 +51,24 @@ def deadline_s(within_s: float) -> float:
     """
     waiting_each = 0.0 if _held_to_time else os.getloadavg()[0] / (os.cpu_count() or 1)
     return max(patience_s(within_s), within_s * waiting_each)
+
+
+def patient_by(within_s: float) -> float:
+    """Return the monotonic instant by which something happens that takes at most so long on an idle machine: for calls
+    that take a deadline which the test does not want to see pass."""
+    return time.monotonic() + deadline_s(within_s)
+
+
+async def within(awaitable: Awaitable[_Value], within_s: float) -> _Value:
+    """Return what is awaited. Raises `TimeoutError` when it takes longer than `deadline_s`."""
+    return await asyncio.wait_for(awaitable, min(deadline_s(within_s), max(within_s, _LONGEST_AWAITED_S)))
+
+
+def joined(thread: threading.Thread, within_s: float) -> None:
+    """Wait for a thread's end. Raises `NeverHappened`: left alone it would disturb the tests that follow."""
+    thread.join(deadline_s(within_s))
+    if thread.is_alive():
+        raise NeverHappened(f"not within {within_s} s: thread {thread.name} ends")
 
 
 def _pause_s(asked_at: float, poll_s: float) -> float:

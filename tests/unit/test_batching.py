@@ -10,6 +10,7 @@ import pytest
 
 from shared.batching import BatchQueue, RateLimiter
 from shared.clock import monotonic
+from tests.support.waiting import within
 
 APART_S = 0.05
 
@@ -39,7 +40,7 @@ class TestRateLimiter:
             limiter.reset()
             await limiter.start(3600.0)
 
-        asyncio.run(asyncio.wait_for(scenario([0.0]), 5))
+        asyncio.run(within(scenario([0.0]), 5))
 
 
 class TestBatchQueue:
@@ -54,11 +55,11 @@ class TestBatchQueue:
             takers = [asyncio.create_task(take()) for _ in range(3)]
             queue.put(0)
             # the first is taken at once
-            await asyncio.wait_for(_until(lambda: bool(batches)), 5)
+            await within(_until(lambda: bool(batches)), 5)
             for number in range(1, 6):
                 queue.put(number)
                 await asyncio.sleep(0)
-            await asyncio.wait_for(_until(lambda: len(batches) > 1), 5)
+            await within(_until(lambda: len(batches) > 1), 5)
             for taker in takers:
                 taker.cancel()
             return batches
@@ -76,7 +77,7 @@ class TestBatchQueue:
             queue = BatchQueue[int](0.0, 3, lambda weight: weight)
             for weight in weights:
                 queue.put(weight)
-            return [await asyncio.wait_for(queue.get_batch(), 5) for _ in batches]
+            return [await within(queue.get_batch(), 5) for _ in batches]
 
         assert asyncio.run(scenario()) == batches
 

@@ -12,6 +12,7 @@ import pytest
 from shared.http_client.names import NameLookups
 from shared.http_client.places import PlaceHolder
 from shared.http_client.request import HttpOrigin
+from tests.support.waiting import deadline_s
 
 pytestmark = pytest.mark.fast
 MOST, WITHIN_S = 16, 20.0
@@ -41,13 +42,13 @@ def test_names_that_hang_leave_threads_to_another_company(monkeypatch: pytest.Mo
         # a quarter, since none has been found soon
         for _ in range(MOST // 4):
             assert await asyncio.to_thread(hanging.acquire, timeout=WITHIN_S)
-        async with asyncio.timeout(WITHIN_S / 2):
+        async with asyncio.timeout(deadline_s(WITHIN_S / 2)):
             other = PlaceHolder("b")
             for _ in range(3):
                 assert await look_up(HttpOrigin(True, "example.com", 443), other) == FOUND
         assert not any(task.done() for task in waiting)
         release.set()
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(deadline_s(WITHIN_S)):
             found = await asyncio.gather(*waiting, return_exceptions=True)
         assert {type(one) for one in found} == {socket.gaierror}
 

@@ -32,7 +32,7 @@ from shared.messages import InboundMessage, OutboundMessage, Receipt
 from shared.states import DesiredSession, SessionState
 from shared.store.sessions import TakenSessions
 from tests.support.ports import free_ports
-from tests.support.waiting import eventually, eventually_async
+from tests.support.waiting import deadline_s, eventually, eventually_async, joined
 from webdriver.channel import BrowserChannel
 from webdriver.chromium import profile
 from webdriver.page import parsing
@@ -92,13 +92,12 @@ class Web:
         self._up = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="sandbox-web")
         self._thread.start()
-        assert self._up.wait(10)
+        assert self._up.wait(deadline_s(10))
 
     def stop(self) -> None:
         """Stop the server and end every page's line."""
         self._loop.call_soon_threadsafe(self._end)
-        self._thread.join(10)
-        assert not self._thread.is_alive()
+        joined(self._thread, 10)
 
     def _end(self) -> None:
         self._server.should_exit = True

@@ -9,7 +9,7 @@ from pathlib import Path
 import uvloop
 
 from shared.chromium_path import find
-from shared.clock import monotonic
+from tests.support.waiting import patient_by
 from webdriver.chromium import processes, profile
 from webdriver.chromium.process import Chromium, Launch
 
@@ -25,7 +25,7 @@ async def own(home: Path, connections: list[int]) -> None:
         )
         for number in connections
     ]
-    started = [await Chromium.start(launch, monotonic() + 20) for launch in launches]
+    started = [await Chromium.start(launch, patient_by(20)) for launch in launches]
     print(*(chromium.pid for chromium in started), flush=True)  # noqa: T201 - the test reads it
     await asyncio.Event().wait()
 

@@ -17,7 +17,7 @@ from shared.errors import Fenced
 from shared.messages import Dead, InDoubt, Outcome, Retry, Sent
 from shared.states import DesiredSession, MessageState, SessionState
 from shared.store.messages import Doubt
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually_async, patient_by
 from tests.webdriver.env import (
     QUICK,
     SessionEnv,
@@ -52,8 +52,8 @@ async def outcome_of(here: SessionEnv, token: str) -> Outcome:
     return found
 
 
-def by(seconds: float = 10.0) -> float:
-    return monotonic() + seconds
+def by() -> float:
+    return patient_by(10.0)
 
 
 CHATS = {
@@ -203,9 +203,9 @@ def test_second_attempt_keeps_its_id_unless_the_chat_has_another_now(home: Path,
 
 def test_answer_after_the_deadline_is_in_doubt_and_found_later(kept_session: KeptSession) -> None:
     async def scenario(here: SessionEnv) -> None:
-        await here.order(PHONE, "faults", {"hold_before_s": 3.0})
+        await here.order(PHONE, "faults", {"hold_before_s": 4.0})
         tokens = Tokens()
-        late = await here.channel.send(message(), tokens.record, by(2.0))
+        late = await here.channel.send(message(), tokens.record, monotonic() + 2.0)
         assert isinstance(late, InDoubt) and late.code == "page_answer_late"
         assert await here.channel.look_up(doubt(tokens[0])) is None, "the send is still under way"
         assert here.web.arrived() == []
@@ -300,7 +300,7 @@ def test_one_message_at_a_time_in_a_session(kept_session: KeptSession) -> None:
         assert [entry.fields["body"] for entry in here.web.arrived()] == [f"number {n}" for n in range(5)]
         slow = asyncio.create_task(here.channel.send(message("slow"), Tokens().record, by()))
         await asyncio.sleep(0.05)
-        busy = await here.channel.send(message("busy"), Tokens().record, by(1.05))
+        busy = await here.channel.send(message("busy"), Tokens().record, monotonic() + 1.05)
         assert isinstance(busy, Retry) and busy.code == "session_busy" and not busy.counts
         assert isinstance(await slow, Sent)
 
@@ -313,7 +313,7 @@ def test_slow_and_lost_acks(home: Path, web: Web) -> None:
             await here.link()
             await here.order(PHONE, "faults", {"lose_acks": [1]})
             tokens = Tokens()
-            outcome = await here.channel.send(message("no answer ever"), tokens.record, by(2.0))
+            outcome = await here.channel.send(message("no answer ever"), tokens.record, monotonic() + 2.0)
             assert isinstance(outcome, InDoubt)
             # the answer to the send is lost, but the receipts of the receiver's phone prove it
             await soon(
@@ -329,7 +329,7 @@ async def _relinked(here: SessionEnv, how: str, phone: str) -> None:
     if how == "logged out on the phone":
         await here.order(PHONE, "logout")
     elif how == "wiped":
-        await here.sessions.wipe(1, monotonic() + 20)
+        await here.sessions.wipe(1, patient_by(20))
     else:
         here.store.want(1, DesiredSession.PAUSED)
         here.sessions.notify()
@@ -368,7 +368,7 @@ def test_a_page_proves_no_absence_of_what_was_sent_through_another_link(
                 tokens = Tokens()
                 claimed_at = utc_now()
                 row = message(id=number, type=type_, content=content)
-                assert isinstance(await here.channel.send(row, tokens.record, by(1.5)), InDoubt | Sent)
+                assert isinstance(await here.channel.send(row, tokens.record, monotonic() + 1.5), InDoubt | Sent)
                 doubts.append(replace(doubt(tokens[0]), message=replace(row, token=tokens[0]), claimed_at=claimed_at))
             arrived = len(web.arrived())
             await _relinked(here, how, phone)

@@ -19,7 +19,7 @@ from shared.chromium_path import find
 from shared.clock import monotonic
 from shared.states import SessionState
 from tests.support import environment
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, patient_by
 from tests.webdriver.env import Web, chromiums, run, session_env, strangers
 from webdriver.chromium import processes, profile
 from webdriver.chromium.browser import Browser, BrowserLost
@@ -121,7 +121,7 @@ def test_starts_and_ends_without_a_trace(home: Path) -> None:
     async def scenario() -> None:
         kept = profile.directory(home, 1)
         read, write = os.pipe()
-        chromium = await Chromium.start(launch(home, keep_open=(write,)), monotonic() + 20)
+        chromium = await Chromium.start(launch(home, keep_open=(write,)), patient_by(20))
         assert Path(f"/proc/self/fd/{write}").readlink() in open_files(chromium.pid), (
             "the slot would count as free while this browser lives"
         )
@@ -131,7 +131,7 @@ def test_starts_and_ends_without_a_trace(home: Path) -> None:
             "its temporary files lie elsewhere"
         )
         with pytest.raises(ProfileTaken):
-            await Chromium.start(launch(home), monotonic() + 20)
+            await Chromium.start(launch(home), patient_by(20))
         assert processes.is_alive(chromium.pid), "the refused start harmed the owner"
         await chromium.end()
         assert chromium.gone.result() == -signal.SIGKILL
@@ -208,7 +208,7 @@ def test_long_paths_get_their_temporary_files_elsewhere(home: Path) -> None:
     far = home / ("d" * 60)
 
     async def scenario() -> None:
-        chromium = await Chromium.start(launch(far), monotonic() + 20)
+        chromium = await Chromium.start(launch(far), patient_by(20))
         await chromium.end()
 
     assert profile.temporary(profile.directory(home, 1)) == home / "sessions" / "1" / "tmp"
@@ -239,7 +239,7 @@ def test_a_stranger_that_names_a_profile_is_not_killed_and_keeps_no_session_from
         async with session_env(home, web) as here:
             here.store.want(1)
             await here.until(SessionState.NEEDS_LINK)
-            await here.sessions.wipe(1, monotonic() + 10)
+            await here.sessions.wipe(1, patient_by(10))
 
     named = (f"--directory={kept}", f"--user-data-dir={kept}", f"{kept}/Default", processes.mark(home, 1))
     with stranger(*named) as pid:
@@ -294,10 +294,10 @@ def test_no_other_user_reaches_a_browser_and_its_page_reaches_nothing_of_ours(ho
     secret.chmod(0o600)
 
     async def scenario() -> None:
-        chromium = await Chromium.start(launch(home), monotonic() + 20)
+        chromium = await Chromium.start(launch(home), patient_by(20))
         try:
             assert listening(chromium.pids()) == [], "a debugging port is open to every user of the machine"
-            browser = await Browser.open(chromium.pipe, monotonic() + 10)
+            browser = await Browser.open(chromium.pipe, patient_by(10))
             user = profile.browser_user()
             if user is None:
                 assert os.geteuid() != 0
@@ -305,7 +305,7 @@ def test_no_other_user_reaches_a_browser_and_its_page_reaches_nothing_of_ours(ho
             owners = {Path(f"/proc/{pid}/status").read_text().split("Uid:\t")[1].split()[0] for pid in chromium.pids()}
             assert owners == {str(user.uid)}, "a browser runs with root's rights"
             with pytest.raises(BrowserLost, match="ERR_ACCESS_DENIED"):
-                await browser.go(secret.as_uri(), monotonic() + 10)
+                await browser.go(secret.as_uri(), patient_by(10))
             assert chromium.sandboxed is not processes.has_argument(chromium.pid, "--no-sandbox")
         finally:
             await chromium.end()
@@ -322,7 +322,7 @@ def test_links_in_a_profile_are_not_followed(home: Path) -> None:
     (kept / "tmp").symlink_to(home)
 
     async def scenario() -> None:
-        chromium = await Chromium.start(launch(home), monotonic() + 20)
+        chromium = await Chromium.start(launch(home), patient_by(20))
         chromium.trim_log()
         await chromium.end()
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from shared.clock import monotonic
 from shared.kinds import KINDS
 from shared.media.errors import MediaUnknown
 from shared.store import inbound_media
+from tests.support.waiting import eventually_async, patient_by
 from tests.webdriver.env import SessionEnv, Web, run, session_env
 from tests.webdriver.store_env import StoreEnv
 from webdriver import downloads
@@ -53,11 +53,8 @@ async def until(store_env: StoreEnv, message_id: str, state: str, reason: str = 
         found[:] = [row for row in await rows(store_env, message_id) if row[0] == state and reason in row[2]]
         return bool(found)
 
-    for _ in range(400):
-        if await asked():
-            return found[0]
-        await asyncio.sleep(0.05)
-    raise AssertionError(await rows(store_env, message_id))
+    await eventually_async(asked, 20.0, f"file of {message_id} is {state} {reason}", poll_s=0.05)
+    return found[0]
 
 
 def test_files_are_fetched_in_the_background_and_what_cannot_be_had_is_said(
@@ -107,7 +104,7 @@ def test_files_are_fetched_in_the_background_and_what_cannot_be_had_is_said(
             page = here.session(store_env.connection_id).page()
             assert page is not None
             swapped = "WPP.chat.downloadMedia = async () => new Blob(['something else'])"
-            await page._browser.evaluate(f"({swapped}, null)", monotonic() + 5, "swapping files")
+            await page._browser.evaluate(f"({swapped}, null)", patient_by(5), "swapping files")
             damaged = (await here.order(PHONE, "messages", file(b"PK\x03\x04 as it was")))["id"]
             await until(store_env, damaged, "failed", "not the file that was announced")
             assert all(

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from shared.clock import monotonic
 from shared.messages import InboundMessage
 from shared.states import SessionState
+from tests.support.waiting import patient_by
 from tests.webdriver.env import (
     SessionEnv,
     Tokens,
@@ -99,7 +99,7 @@ def test_events_between_navigation_and_installation_are_asked_for(kept_session: 
     async def scenario(here: SessionEnv) -> None:
         tokens = Tokens()
         await here.order(PHONE, "faults", {"delivered_after_s": 1.0, "read_after_s": 1.2, "sync_s": 0.0})
-        await here.channel.send(message(), tokens.record, monotonic() + 10)
+        await here.channel.send(message(), tokens.record, patient_by(10))
         await here.order(PHONE, "reload")
         await here.order(PHONE, "messages", {"from": "60123456789", "body": "in between"})
         await soon(
@@ -189,7 +189,7 @@ def test_every_type_comes_in_in_the_shape_of_every_channel(kept_session: KeptSes
 def test_edits_revokes_and_reactions_come_in_and_those_of_the_owner_are_attributed(kept_session: KeptSession) -> None:
     async def scenario(here: SessionEnv) -> None:
         tokens = Tokens()
-        await here.channel.send(message("from us"), tokens.record, monotonic() + 10)
+        await here.channel.send(message("from us"), tokens.record, patient_by(10))
         theirs = (
             await here.order(
                 PHONE, "messages", {"from": CUSTOMER, "body": "helo", "quoted": tokens[0], "forwarded": True}
@@ -246,11 +246,11 @@ def test_what_happened_silently_in_a_gap_is_found_by_comparing(home: Path, web: 
             wrong = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "wrong"}))["id"]
             await soon(lambda: len(here.store.messages) == 2)
             tokens = Tokens()
-            await here.channel.send(message("ours"), tokens.record, monotonic() + 10)
+            await here.channel.send(message("ours"), tokens.record, patient_by(10))
             here.store.sent.append(tokens[0])
             store = here.store
             if how == "new process":
-                await here.sessions.close(monotonic() + 10)
+                await here.sessions.close(patient_by(10))
             await here.order(PHONE, "offline")
             mine = (await here.order(PHONE, "messages", {"from": CUSTOMER, "body": "from my phone", "from_me": True}))[
                 "id"
@@ -282,7 +282,7 @@ def test_what_happened_silently_in_a_gap_is_found_by_comparing(home: Path, web: 
                 asked_again = len(store.raw)
                 await now.order(PHONE, "reload")
                 await soon(lambda: now.session().page() and not now.session().page().lost_events)  # type: ignore[union-attr]  # asked just before
-                await now.channel.send(message("still here", "60128888888"), Tokens().record, monotonic() + 10)
+                await now.channel.send(message("still here", "60128888888"), Tokens().record, patient_by(10))
                 assert len(store.raw) == asked_again, "what is kept was journalled again"
 
     run(scenario())

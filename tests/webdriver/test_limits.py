@@ -10,6 +10,7 @@ import pytest
 
 from shared.clock import monotonic
 from shared.states import DesiredSession, SessionState
+from tests.support.waiting import patient_by
 from tests.webdriver.env import QUICK, Web, chromiums, message, run, session_env, soon
 from webdriver.chromium import processes
 from webdriver.chromium.process import Chromium, ChromiumFailed
@@ -147,7 +148,7 @@ def test_a_leak_is_ended_at_a_quiet_moment_without_a_new_link(home: Path, web: W
             here.spawn(here.sessions.measure(), "measure")
             # a send is in hand when the ceiling is met: it is finished first
             await here.order(PHONE, "faults", {"hold_after_s": 6.0})
-            sending = asyncio.create_task(here.channel.send(message("in hand"), _record, monotonic() + 30))
+            sending = asyncio.create_task(here.channel.send(message("in hand"), _record, patient_by(30)))
             await soon(lambda: web.arrived("in hand"), 20)
             await here.order(PHONE, "leak", {"amount": 100})
             assert type(await sending).__name__ == "Sent"
@@ -172,7 +173,7 @@ def test_a_leak_beyond_the_hard_ceiling_is_killed(home: Path, web: Web) -> None:
             here.spawn(here.sessions.measure(), "measure")
             # also while a send is under way that would take for ever
             await here.order(PHONE, "faults", {"lose_acks": [1]})
-            sending = asyncio.create_task(here.channel.send(message("never answered"), _record, monotonic() + 60))
+            sending = asyncio.create_task(here.channel.send(message("never answered"), _record, patient_by(60)))
             await soon(lambda: web.arrived("never answered"), 20)
             await here.order(PHONE, "leak", {"amount": 150})
             await soon(lambda: any("hard ceiling" in row[1] for row in here.store.observed[1]), 40)
@@ -217,7 +218,7 @@ def test_a_page_that_says_it_is_well_and_answers_no_send_is_restarted(home: Path
             assert "2 sends in a row were not answered" in await here.passed(S.BACKING_OFF)
             await here.order(PHONE, "faults", {"lose_acks": []})
             await here.until(S.READY, within_s=40)
-            assert type(await channel.send(message("heard"), _record, monotonic() + 20)).__name__ == "Sent"
+            assert type(await channel.send(message("heard"), _record, patient_by(20))).__name__ == "Sent"
 
     run(scenario())
 
@@ -241,7 +242,7 @@ def test_a_quarantine_outlives_the_process_and_an_operator_can_end_it(home: Path
                 describe="an unconfirmed state is written again",
             )
             assert chromiums(home) == []
-            await here.sessions.restart(1, monotonic() + 10)
+            await here.sessions.restart(1, patient_by(10))
             await here.until(S.READY, within_s=40)
             assert S.NEEDS_LINK not in here.store.states(1)
 
@@ -291,12 +292,12 @@ def test_a_browser_that_survives_the_stop_of_its_session_ends_no_process(
 
             monkeypatch.setattr(Chromium, "end", survived)
             with pytest.raises(NotNow, match="did not end"):
-                await here.sessions.wipe(1, monotonic() + 20)
+                await here.sessions.wipe(1, patient_by(20))
             assert (home / "sessions" / "1").exists()
             monkeypatch.undo()
             await here.until(S.READY, within_s=40)
             monkeypatch.setattr(Chromium, "end", survived)
-            await here.sessions.close(monotonic() + 20)
+            await here.sessions.close(patient_by(20))
             assert here.failed == [], "the service classifies nothing as its own failure"
             monkeypatch.undo()
 

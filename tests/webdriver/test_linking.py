@@ -13,6 +13,7 @@ import sandbox.web
 from shared.clock import monotonic
 from shared.states import SessionState
 from shared.store.tasks import Task, TaskFailed
+from tests.support.waiting import patient_by
 from tests.webdriver.env import SessionEnv, Web, run, session_env, soon
 from webdriver.session import actions
 
@@ -104,7 +105,7 @@ def test_a_pinned_build_is_what_the_page_gets_and_no_worker_replaces_it(home: Pa
             assert bridge
 
             async def ask(expression: str) -> Any:
-                return await bridge._browser.evaluate(expression, monotonic() + 10, "asking")
+                return await bridge._browser.evaluate(expression, patient_by(10), "asking")
 
             assert await ask("document.title") == "Pinned"
             asked = "navigator.serviceWorker.register('/web/page/page.js').then(() => 'taken', (error) => error.name)"
@@ -139,7 +140,7 @@ def test_as_many_sessions_start_at_once_as_are_allowed(home: Path, web: Web) -> 
                 here.store.want(number)
             here.sessions.notify()
             highest = 0
-            by = monotonic() + 60
+            by = patient_by(60)
             while monotonic() < by and here.sessions.count(S.NEEDS_LINK) < 5:
                 # one that is past its start has given its place back a moment ago at most
                 highest = max(

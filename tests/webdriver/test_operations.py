@@ -17,7 +17,7 @@ import pytest
 from shared.clock import monotonic, utc_now
 from shared.messages import Dead, InDoubt, OutboundMessage, Outcome, Retry, Sent
 from shared.store.messages import Doubt
-from tests.support.waiting import patience_s
+from tests.support.waiting import deadline_s, patient_by
 from tests.webdriver.env import SessionEnv, Tokens, Web, kill_browser, message, run, session_env, soon
 from tests.webdriver.kept_session import KeptSession
 from webdriver.chromium.browser import Browser
@@ -38,7 +38,7 @@ ALICE: Mapping[str, Any] = {
 
 
 def by(seconds: float = 20.0) -> float:
-    return monotonic() + seconds
+    return patient_by(seconds)
 
 
 async def stored(here: SessionEnv, content: bytes) -> str:
@@ -330,7 +330,7 @@ async def _until_settled(sender: Sender, row: OutboundMessage) -> Outcome:
             found.append(outcome)
         return bool(found)
 
-    deadline = monotonic() + 20
+    deadline = patient_by(20)
     while not await ask():
         assert monotonic() < deadline, row.type
         await asyncio.sleep(0.1)
@@ -377,7 +377,7 @@ def test_a_large_file_neither_stops_the_loop_nor_keeps_others_waiting(home: Path
                 texts += text.done() and not large.done()
             await large
             assert texts > 0, "the text waited for the file"
-            assert longest < patience_s(0.5), f"the event loop stood still for {longest:.2f} s"
+            assert longest < deadline_s(0.5), f"the event loop stood still for {longest:.2f} s"
             assert [row["sha256"] for row in web.events("message_arrived") if row["type"] == "document"] == [digest]
 
     run(scenario())

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from shared.clock import monotonic, utc_now
+from shared.clock import utc_now
 from shared.inbound_events import Contact
 from shared.kinds import kind_named
 from shared.states import SessionState
+from tests.support.waiting import patient_by
 from tests.webdriver.store_env import StoreEnv
 from webdriver.session.records import Records
 from webdriver.session.reports import SessionReports
@@ -75,8 +76,8 @@ def test_a_report_that_the_store_refuses_stops_no_other(store_env: StoreEnv) -> 
             # the first one has no row that it could be about
             reports.observed(SessionState.READY)
             reports.inbound(text("ONE"))
-        assert await sound.flush(monotonic() + 10)
-        assert await gone.flush(monotonic() + 10)
+        assert await sound.flush(patient_by(10))
+        assert await gone.flush(patient_by(10))
         assert not any(task.done() for task in running)
         for task in running:
             task.cancel()
