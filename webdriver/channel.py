@@ -1,4 +1,5 @@
-"""The Channel of browser sessions: one operation through one page, under a name that is stored before it is used."""
+"""The Channel of browser sessions: carries out one operation through one page. An identifier of the operation is stored
+before the page is asked, so that its outcome can be looked up after a crash."""
 
 from __future__ import annotations
 
@@ -29,17 +30,17 @@ log = logger(__name__)
 _PREPARE_S: Final = 10.0
 """Longest time to open the chat and choose the id; nothing is sent before."""
 _LEAST_SEND_S: Final = 1.0
-"""Least time that must be left for the send itself."""
+"""Time that must be left for the send itself."""
 _SLOT_S: Final = 30.0
 """Longest wait for a send slot: a message that waits holds capacity that other sessions could use."""
 _LOOK_UP_S: Final = 5.0
-"""Longest query about one message in doubt; others wait behind it."""
+"""Longest query about one message in doubt; queries about other messages wait for it."""
 _NOT_READY: Final = 2.0
 """Pause in seconds before a message of a session that is not ready is tried again."""
 _BUSY: Final = 0.5
 """Pause in seconds before a message that found no send slot is tried again."""
 _FORWARD: Final = "forward:"
-"""Begins the name of a forward; what follows is the chat's newest message before it."""
+"""Prefix of a forward's identifier; the id of the chat's newest message before the forward follows."""
 _EXPIRED: Final = Dead(code="expired", detail="it has no meaning any more")
 
 
@@ -50,7 +51,7 @@ class BrowserChannel:
         attachments: for the files of messages.
     """
 
-    # the page chooses ids, and only once it is ready: not in the statement that claims
+    # the page chooses ids, and only when it is ready: the statement that claims a row cannot store one
     token_at_claim = False
 
     def __init__(self, sessions: Sessions, attachments: Attachments) -> None:
@@ -69,15 +70,15 @@ class BrowserChannel:
         operation = operation_of(message.type, message.content)
         if operation is None:
             return Dead(code="unsupported_type", detail=f"browser sessions do not send {message.type}")
-        # a typing indicator that waited too long would show what is not so
+        # an indicator of typing that waited too long would be wrong
         if _is_past(message):
             return _EXPIRED
         session = self._sessions.find(message.connection_id)
         if session is None or session.page() is None:
             return _not_ready(session)
-        # the row was claimed for the account of this link; compared again after the waits below
+        # the row was claimed for the account of this link, which is compared again after the waits below
         link = session.link
-        # staged outside the slot: a download does not hold up the texts of the session
+        # staged before a slot is taken: a download does not delay the session's texts
         async with self._file(message, operation, by - _LEAST_SEND_S) as attachment:
             if isinstance(attachment, Retry | Dead):
                 return attachment
@@ -108,19 +109,19 @@ class BrowserChannel:
     async def look_up(self, doubt: Doubt) -> Outcome | None:
         """Find out the outcome of an operation whose end was not observed.
 
-        A page proves something only about what was done through its own link to the phone: after a logout, a wipe or a
-        scan with another phone it knows nothing of what was sent before. Then only the chosen id of a message counts,
-        if the page shows it.
+        A page's answer is evidence only about operations that used its own link to the phone: after a logout, a wipe or
+        a scan with another phone it knows nothing of what was sent before. Then the only evidence is a message that the
+        page shows under the id that we chose.
 
         Returns:
-            Sent: the page shows it, and for a message the server has it. Retry, Dead: surely not sent. None: the page
-                does not know (yet).
-            InDoubt: there is no page that could be asked; the time for finding out has not begun.
+            Sent: the page shows the effect, and the server has the message if it is one. Retry, Dead: it was certainly
+                not sent. None: the page does not know (yet).
+            InDoubt: no page can be asked; the time limit of the look-up has not begun.
         """
         message = doubt.message
         operation = operation_of(message.type, message.content)
         if not message.token or operation is None:
-            # the name is stored before the page is asked: without one it never was
+            # the identifier is stored before the page is asked: without one the page was not asked
             return Retry(code="not_sent", detail="no message id had been chosen", after_s=0.0, counts=False)
         if message.type in types.HARMLESS_TWICE:
             return _EXPIRED if _is_past(message) else Retry(code="harmless_again", after_s=0.0, counts=False)
@@ -144,15 +145,15 @@ class BrowserChannel:
             if not operation.targeted or not await self._knows_outcome(doubt, session.link):
                 return None
             return outcomes.TARGET_REFUSALS.get(refused.code)
-        # the id of a message was chosen by us: a page that shows it knows the message, through whatever link
+        # the id of a message was chosen by us: a page that shows it knows the message, whatever its link
         shows_id = found["known"] and operation.naming == "message"
         if not shows_id and not await self._knows_outcome(doubt, str(found["link"])):
             return None
         return _of_lookup(session, message, found)
 
     async def _knows_outcome(self, doubt: Doubt, link: str) -> bool:
-        """Whether a page with this link knows the outcome of an attempt: it was made through this very link, which is
-        older than the claim.
+        """Whether a page with this link knows the outcome of an attempt: the attempt was made through this link, and
+        the link is older than the claim.
         """
         message = doubt.message
         if doubt.link and doubt.link != link:
@@ -188,7 +189,7 @@ class _Send:
     by: float
 
     async def carry_out(self, attachment: Attachment | None) -> Outcome:
-        # time for the send itself is kept back
+        # some of the time is reserved for the send itself
         by = min(self.by - _LEAST_SEND_S, monotonic() + _PREPARE_S)
         prepared = await self._prepare(by)
         if not isinstance(prepared, _Prepared):
@@ -204,12 +205,13 @@ class _Send:
             options = {**arguments["options"], "mimetype": attachment.mimetype, "filename": attachment.filename}
             return await self._ask(prepared, {**arguments, "file": file, "options": options})
         finally:
-            # a page that is gone has forgotten it by itself
+            # a page that is gone holds no file any more
             with suppress(BrowserLost, CallTimedOut, ScriptFailed, PageRefused):
                 await self.page.drop_file(file, monotonic() + _LEAST_SEND_S)
 
     async def _prepare(self, by: float) -> _Prepared | Outcome:
-        """Find the chat first: a phone number may lead to a chat with another id, which the message id must name."""
+        """Find the chat and choose the identifier. A phone number may lead to a chat with another id, which must be
+        part of the message id."""
         message, operation = self.message, self.operation
         try:
             if operation.targeted:
@@ -233,25 +235,27 @@ class _Send:
         message, kept = self.message, self.message.token
         match self.operation.naming:
             case "message" | "edit":
-                # the name of an earlier attempt is kept: whichever attempt was carried out, one id proves it; but it
-                # names its chat, whose id may have changed
+                # the id of an earlier attempt is kept, so that one id proves the send whichever attempt was carried
+                # out; but it contains the chat's id, which may have changed
                 return kept if kept and parsing.chat_of(kept) == chat else await self.page.new_message_id(chat, by)
             case "forward":
-                # the first attempt's place is kept: a later one would hide what that attempt may have sent
+                # the position that the first attempt stored is kept: a later one would hide a message that the first
+                # attempt sent
                 return kept if kept.startswith(_FORWARD) else _FORWARD + await self.page.newest_message(chat, by)
             case "effect" if self.operation.page in ("revoke", "remove"):
-                # repetitions have one effect: the target identifies it
+                # a repetition changes nothing, so the target is identification enough
                 return f"{self.operation.page}:{message.content['target']}"
             case _:
                 return f"{message.type}:{message.id}"
 
     async def _ask(self, prepared: _Prepared, arguments: dict[str, Any]) -> Outcome:
-        # before the page is asked: after a death in between, the row has a name under which the page can be searched
-        # with the link: after a scan with another phone the page knows nothing of this attempt
+        # before the page is asked: if this process dies in between, the row has an id that can be searched for in the
+        # page
+        # together with the link: after a scan with another phone the page knows nothing of this attempt
         await self.record_token(prepared.token, self.session.link)
         hit("page.token_stored")
         by = min(self.by, monotonic() + self.operation.lasts_s)
-        # a send that cannot be answered in time would only be in doubt
+        # a send that cannot be answered in time would end in doubt
         if left(by, monotonic()) < _LEAST_SEND_S / 2:
             return Retry(
                 code="no_time_left", detail="storing the message id took too long", after_s=_BUSY, counts=False
@@ -261,10 +265,10 @@ class _Send:
             if isinstance(outcome, Sent):
                 sent_as(outcome.provider_id)
         if self.operation.naming == "forward" and isinstance(outcome, Sent):
-            # its receipts come under the id that the page chose
+            # receipts name the id that the page chose
             with suppress(StoreUnavailable):
                 await self.record_token(outcome.provider_id, self.session.link)
-        # twice is as good as once, so there is nothing to reconcile
+        # a repetition does no harm, so there is nothing to reconcile
         if isinstance(outcome, InDoubt) and self.message.type in types.HARMLESS_TWICE:
             return Retry(code=outcome.code, detail=outcome.detail)
         return outcome
@@ -285,7 +289,7 @@ class _Send:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """The chat as the page knows it, and what names the operation in it."""
+    """The chat as the page knows it, and the identifier of the operation in it."""
 
     chat: str
     token: str
@@ -297,7 +301,7 @@ def _arguments(message: OutboundMessage, operation: PageOperation, token: str = 
         arguments["quoted"] = str(quoted)
     if operation.naming == "forward":
         name = token or message.token
-        # a name without the prefix is the id that the page had reported already
+        # an identifier without the prefix is the id that the page had already reported
         arguments["after"] = name.removeprefix(_FORWARD) if name.startswith(_FORWARD) else ""
     return arguments
 
@@ -339,6 +343,6 @@ def _of_lookup(session: Session, message: OutboundMessage, found: Mapping[str, A
         session.page_events.acknowledged(provider_id, ack)
     if ack >= 1:
         return Sent(provider_id=provider_id)
-    # an ack of 0 is still on its way: no outcome yet
+    # an ack of 0: the server has not acknowledged it yet, so there is no outcome
     unsent = outcomes.KNOWN_UNSENT.get(ack)
     return unsent if isinstance(unsent, Retry | Dead) else None

@@ -1,4 +1,4 @@
-"""Files that came with messages: fetched out of the pages in the background, a few at a time, into storage."""
+"""Files of received messages: read from the pages in the background, a few at a time, and put into storage."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from webdriver.session.sessions import Sessions
 log = logger(__name__)
 
 AT_ONCE: Final = 2
-"""Files that are read out of pages side by side: each passes through this process's event loop."""
+"""Files that are read from pages at the same time: all of them pass through this process's event loop."""
 INTERVAL_S: Final = 1.0
 """Seconds between two queries for files that are due; a new message's file does not wait for it (`LeasedWork.wake`)."""
 BEAT_LIMIT_S: Final = 30.0
-"""Longest silence of the loop: one call of the database with its deadline; fetches run beside it."""
+"""Watchdog limit of the loop, in seconds: one database call with its deadline; fetches run in tasks of their own."""
 _FETCH_S: Final = 120.0
 """Longest time to read one file out of a page: 100 MB in pieces."""
 _LEASE_S: Final = 180.0
-"""Longer than one fetch: a file belongs to one process until it is stored or abandoned."""
+"""Lease in seconds, longer than one fetch: a file belongs to one process until it is stored or given up."""
 _NOT_READY_S: Final = 15.0
 """Pause before a file of a session that is not ready is due again."""
 _ATTEMPTS: Final = 8
 """Attempts to read a file out of the page; WhatsApp may have to fetch an old one from the phone first."""
 _WAITS: Final = 20_000
-"""Times that a session may not be ready when a file is due, before the file is abandoned: days."""
+"""How often a session may be found not ready before its file is given up, which takes days."""
 _AGAIN_S: Final = 20.0
 """Pause before a page is asked for a file again; the phone may have to upload it first."""
 _GONE: Final = frozenset({"msg_not_found", "chat_not_found", "message_not_contains_media"})
@@ -48,7 +48,7 @@ _GONE: Final = frozenset({"msg_not_found", "chat_not_found", "message_not_contai
 
 
 class _Damaged(Exception):
-    """Raised when what came out of the page is not the file that was announced."""
+    """Raised when the page's bytes are not those of the announced file."""
 
 
 class Downloads:
@@ -72,8 +72,8 @@ class Downloads:
     ) -> None:
         self._store, self._storage, self._sessions = store, storage, sessions
         self._kind, self._slot, self._incarnation, self._most = kind, slot, incarnation, most
-        # in memory, not in the row: its own counter also counts the waits for a session that was not ready; a new life
-        # asks anew
+        # in memory, since the row's counter also counts waits for a session that is not ready; after a restart the
+        # count begins again
         self._asked: Counter[int] = Counter()
 
     def rows(self) -> LeasedRows[TakenMedia]:
@@ -101,7 +101,7 @@ class Downloads:
         session = self._sessions.find(taken.connection_id)
         page = session.page() if session else None
         if page is None:
-            # the attempt was none; a number that grows for days ends before its column does
+            # it was no attempt; the number is bounded, since it would outgrow its column in some days
             if taken.attempts >= _WAITS:
                 await self._failed(taken, "the session was never ready", "failed")
             else:
@@ -109,7 +109,7 @@ class Downloads:
             return
         try:
             stored = await self._out_of(page, taken, monotonic() + _FETCH_S)
-        # before and beside the size that the page names, storage counts what it gets
+        # checked before anything is read; storage counts the bytes as well
         except MediaTooLarge as error:
             await self._failed(taken, str(error), "refused")
         except PageRefused as refused:
@@ -117,7 +117,7 @@ class Downloads:
                 await self._failed(taken, "the page does not have the message any more", "failed")
             else:
                 await self._again(taken, f"the page cannot have the file: {refused.code or refused.name}", _AGAIN_S)
-        # passing, or not to be distinguished from it: asked again, up to `_ATTEMPTS`
+        # temporary, or perhaps so: tried again, up to `_ATTEMPTS` times
         except (BrowserLost, CallTimedOut, ScriptFailed, StorageUnavailable, _Damaged) as error:
             await self._again(taken, str(error), _AGAIN_S)
         else:
@@ -134,7 +134,7 @@ class Downloads:
                 raise MediaTooLarge(self._most)
             stored = await self._storage.put(taken.company_id, page.pieces(name, size, by), most=self._most)
         finally:
-            # a page that is gone has dropped the file by itself; the outcome is decided already
+            # a page that is gone holds no file any more; the outcome is known already
             with suppress(BrowserLost, CallTimedOut, ScriptFailed, PageRefused):
                 await page.drop_file(name, by)
         # WhatsApp announces the SHA-256 in base64; storage names files by the same hash in hexadecimal
@@ -146,7 +146,7 @@ class Downloads:
     def _finish(self, transaction: Transaction, taken: TakenMedia, stored: Stored) -> None:
         filename = str(taken.source.get("filename") or "")
         mimetype = mimetype_of(stored.head, str(taken.source.get("mimetype") or ""), filename)
-        # in one transaction: the file is known to storage's books exactly when the message refers to it
+        # in one transaction: the file is listed exactly when the message refers to it
         media.remember_received(
             transaction,
             taken.company_id,

@@ -48,15 +48,15 @@ _SHARE_OF_ALL: Final = 0.9
 _BEAT_LIMIT_S: Final = 20.0
 """Longest silence of the session loop: one call of the database with its deadline."""
 _CLOSE_SESSIONS_S: Final = 4.0
-"""Kept back from a drain for browsers to write their profiles."""
+"""Seconds of a drain that are reserved for browsers to write their profiles."""
 _LEASE_S: Final = 1.0
 """Seconds between looks at the process's lease."""
 _CLOSE_S: Final = 2.5
-"""For browsers to end when the process must leave at once."""
+"""Seconds for browsers to end when the process must exit at once."""
 
 
 async def open_service(child: Child) -> WebdriverService:
-    """Make the room. Never fails: what is missing is shown by the sessions."""
+    """Make the service. Never fails: sessions report what is missing."""
     return WebdriverService(child)
 
 
@@ -139,7 +139,7 @@ class WebdriverService:
 
     async def start(self) -> None:
         """End what an earlier life left behind, then start sessions and deliveries; neither waits for the database."""
-        # first: helpers of a browser that dies from now on become our children, and not pid 1's
+        # first: helpers of a browser that dies from now on become children of this process, not of pid 1
         processes.adopt_orphans()
         # before any session starts: the slot is ours, so whatever still runs is of an earlier life
         await self._sessions.sweep()
@@ -194,7 +194,7 @@ class WebdriverService:
         self._child.beats.forget("journal")
 
     def readiness(self) -> Mapping[str, str]:
-        """Nothing of a session makes the process unready: each session reports its own state."""
+        """Sessions do not affect the readiness of the process: each reports its own state."""
         return self._consumer.readiness()
 
     def health(self) -> Mapping[str, Any]:
@@ -211,5 +211,5 @@ class WebdriverService:
         }
 
     def classify(self, error: BaseException) -> Severity:
-        """A browser, a tab or a line that is gone ends its session only; anything else ends the process."""
+        """A browser, tab or connection that is gone ends its session only; any other error ends the process."""
         return Severity.RECOVERABLE if is_browser_failure(error) else Severity.CRITICAL

@@ -13,7 +13,8 @@ from shared.inbound_events import AccountEvent, Contact, ContactMove, MarketingC
 from shared.messages import InboundMessage, Receipt
 
 _PROBLEMS_MOST: Final = 5
-"""Problems that the journal names for one webhook: enough to recognise the cause; the others are counted."""
+"""Problems of one webhook that are written to the journal: enough to recognise the cause; further ones are only
+counted."""
 
 OWNERLESS: Final = "no connection has this"
 """Beginning of the problem of an event whose account no connection is proved to have. `replay_unowned` searches for it.
@@ -89,7 +90,7 @@ class ParsedEvents:
         self.account_events += other.account_events
         for connection_id, at in other.door_events.items():
             known = self.door_events.get(connection_id)
-            # the newest of both; a part without an instant of its own must not hide one that has it
+            # the newer one; a part without an instant must not replace the instant of another part
             self.door_events[connection_id] = max(known, at) if known and at else known or at
         self.pauses |= other.pauses
         self.counts.update(other.counts)

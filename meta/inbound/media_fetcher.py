@@ -38,7 +38,8 @@ from shared.store.pool import Transaction
 log = logger(__name__)
 
 ATTEMPTS: Final = 12
-"""With the waits below three quarters of an hour in all (two hours at 360dialog), which outlasts most outages."""
+"""Attempts: with the waits below they last three quarters of an hour in all (two hours at 360dialog), longer than most
+outages."""
 _CAP_S: Final = 900.0
 """Longest wait between two attempts, in seconds."""
 _BASE_S: Final = 2.0
@@ -56,7 +57,7 @@ _INTERVAL_S: Final = 1.0
 wake the loop at once.
 """
 _BEAT_LIMIT_S: Final = 30.0
-"""Seconds without a beat after which the loop counts as hanging. A fetch is a task of its own and does not delay it."""
+"""Watchdog limit of the loop, in seconds. A fetch is a task of its own and does not delay the loop."""
 _MOVED: Final = frozenset({"http_401", "http_403", "http_404", "http_410"})
 """Answers of an address that is no longer valid: Meta's addresses expire after five minutes."""
 _OWN_HOSTS: Final = (
@@ -78,10 +79,11 @@ _FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     IMAGE: ("image/",),
     STICKER: ("image/", "video/webm"),
     VIDEO: ("video/",),
-    # sound may come in a box for films
+    # sound may come in a container format of films
     AUDIO: ("audio/", "video/mp4", "video/3gpp", "video/ogg", "video/webm"),
 }
-"""What the files of a type are. Bytes that show nothing at all are taken: they are kept as what they are, unknown."""
+"""Which detected types fit each type of message. A file whose type cannot be detected is accepted and stored as of
+unknown type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,7 @@ class MediaFetcher:
             log.info("inbound_file_not_written", message_id=file.message_id, reason=str(error))
 
     async def _safe_outcome(self, file: TakenMedia) -> FetchOutcome:
-        # counted at the take, so that a file which ends the process at each attempt is not taken for ever
+        # counted when it is taken, so that a file at which the process dies each time is not taken for ever
         if file.attempts > ATTEMPTS:
             return FileGivenUp("failed", "the processes that fetched it died too often")
         try:
@@ -203,7 +205,7 @@ class MediaFetcher:
         account = await self._accounts.find(file.connection_id)
         if not isinstance(account, Account):
             return FileDelayed("the connection's credentials cannot be used")
-        # an id of the sandbox names nothing at the provider, or another customer's file, and the reverse
+        # an id of the sandbox names nothing at the provider or another customer's file, and vice versa
         if file.world not in (None, account.connection.world):
             return FileGivenUp("failed", "other_world")
         address, media_id = str(file.source.get("url", "")), str(file.source.get("id", ""))
@@ -251,13 +253,14 @@ class MediaFetcher:
         except StorageUnavailable:
             return FileDelayed("the storage is away")
         except FetchFailed as failed:
-            # an address that was given just now may not have reached every server
+            # an address that was issued just now may not be known to every server yet
             return (
                 FileDelayed(failed.code)
                 if failed.passing or (is_fresh and failed.code in _MOVED)
                 else FileGivenUp("failed", failed.code)
             )
-        # in storage and not noted: a death here repeats the fetch, which stores the same bytes under the same name
+        # stored, but not recorded: if this process dies here, the fetch is repeated and stores the same bytes under the
+        # same name
         hit("media.fetched")
         return _judged(file, fetched)
 
@@ -309,7 +312,7 @@ class MediaFetcher:
 
 def _note(transaction: Transaction, file: TakenMedia, outcome: FetchOutcome, incarnation: str, wait_s: float) -> bool:
     if isinstance(outcome, FileKept):
-        # noted in any case: the bytes are in storage, and a file without a row would never be deleted
+        # recorded in any case: the bytes are in storage, and a file without a row would never be deleted
         media.remember_received(
             transaction,
             file.company_id,

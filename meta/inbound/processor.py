@@ -127,8 +127,8 @@ class WebhookProcessor:
         return self._write(transaction, parsed)
 
     def _write(self, transaction: Transaction, rows: Sequence[_ParsedRow]) -> Processed[_Written]:
-        """Write what webhooks hold. What is replayed happened long ago: it proves nothing about now, and pauses
-        nothing.
+        """Write the contents of webhooks. A replayed event happened long ago: it is no evidence about the present and
+        pauses nothing.
         """
         done = _Written()
         whole = merged(row.events for row in rows)
@@ -140,7 +140,7 @@ class WebhookProcessor:
             for receipt, is_found in zip(whole.receipts, found, strict=True)
             if is_found
         }
-        # after the receipts above: a watermark names no message, and finds those that the batch itself marked as sent
+        # after the receipts above: a watermark names no message, so it must find those that this batch marked as sent
         store_receipts.apply(transaction, inbound.receipts_up_to(transaction, whole.watermarks))
         # people before messages: a message is filed in the chat of its sender's number, which the same webhook may
         # contain
@@ -207,7 +207,7 @@ class WebhookProcessor:
             DoorEvent(connection_id=connection_id, received_at=row.received_at, happened_at=happened_at)
             for row in rows
             for connection_id, happened_at in row.events.door_events.items()
-            # without an instant of its own it may be as old as the provider's retries
+            # without an instant of its own it may be as old as the provider's oldest retry
             if happened_at is not None
         ]
         if proofs:
@@ -220,7 +220,7 @@ class WebhookProcessor:
         """Count and log what was committed."""
         self._received.inc(written.new_messages)
         if written.new_files:
-            # after the commit: earlier the fetcher would look before the rows can be seen
+            # after the commit: before it the fetcher could not see the rows
             self._files_came()
         for kind, count in written.counts.items():
             self._events.labels(kind).inc(count)

@@ -43,7 +43,7 @@ ones, need not wait for it. Below, the change of threads costs more than the wor
 """
 _OLD_OBJECTS: Final = frozenset({"page", "instagram"})
 """Webhooks that may be signed by SHA-1 alone where META_SHA1_SIGNATURES allows it."""
-# the answer holds a challenge chosen by the caller: no cache keeps it, no browser takes it for a page
+# the answer contains a challenge chosen by the caller: no cache may store it and no browser may show it as a page
 _NO_CACHE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 

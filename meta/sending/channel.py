@@ -100,7 +100,7 @@ class MetaChannel:
         account = await self._accounts.find(message.connection_id)
         if not isinstance(account, Account):
             return _unusable(account)
-        # no call while the wait lasts: it would be refused again. Uncounted: limits spend no attempt (ADR 31)
+        # no call while the wait lasts: it would be refused again. Not counted as an attempt (ADR 31)
         if (wait_s := self._throttle.remaining_s(*_keys(message))) > 0:
             return Retry(code="throttled", detail="the provider asked to wait", after_s=wait_s, counts=False)
         try:
@@ -123,11 +123,11 @@ class MetaChannel:
         ).total_seconds() > lasts_s:
             return Dead(code="expired", detail=f"it would mean nothing after {lasts_s:g} s")
         speech = messenger if message.connection_type in PAGES else payloads
-        # WhatsApp's window is left to Meta (131047). On Pages and Instagram accounts only a tag lengthens it, so that a
-        # late message is known without a call
+        # WhatsApp's window is checked by Meta (131047). On Pages and Instagram accounts only a tag extends it, so a
+        # late message is recognised without a call
         if speech is messenger and (reason := await self._too_late(message)):
             return Dead(code=messenger.OUTSIDE, detail=reason)
-        # files before the message: nothing of it has left while they are uploaded, so a failure here is never in doubt
+        # files are uploaded before the message is sent, so a failure here never leaves the message in doubt
         files = speech.files(message)
         uploads = await self._uploads.ids(account, message, files, by) if files else {}
         if not isinstance(uploads, Mapping):
@@ -164,7 +164,7 @@ class MetaChannel:
         account = await self._accounts.find(doubt.message.connection_id)
         if not isinstance(account, Account):
             return None
-        # one that was held without evidence waits a whole window from the first later event on
+        # a message that was held for lack of evidence waits a whole window, from the first later event on
         ago_s = self._window_s if doubt.held else 0.0
         evidence = await self._store.call(
             absence_evidence.weigh,
@@ -311,7 +311,7 @@ class MetaChannel:
             else:
                 shown = await self._store.call(pauses.pause_for, connection_id, reason, for_s)
         except StoreUnavailable as error:
-            # the message comes back and is refused again: then it is tried once more
+            # the message is sent again later and refused again: then it is retried once more
             log.warning("pause_not_written", connection_id=connection_id, reason=str(error))
         else:
             if shown:

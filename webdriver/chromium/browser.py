@@ -1,4 +1,4 @@
-"""The only door to pyppeteer: one tab of one Chromium, every call under a deadline, every failure named.
+"""The only import of pyppeteer: one tab of one Chromium. Each call has a deadline, and each failure a class of its own.
 
 pyppeteer 2.0.0 is not maintained. Its connection may spin when the socket closes, loses its receive loop when a handler
 fails, and answers None where it does not know; `_PipeConnection` and `_TabSession` stand in for those parts, on the
@@ -40,7 +40,7 @@ _NO_WORKER: Final = (
 )
 
 _RECOVERABLE_WORDS: Final = ("Protocol error", "Target closed", "Session closed")
-"""What such failures contain when they arrive as another class, for example out of one of pyppeteer's tasks."""
+"""Texts of such failures when they arrive as another class, for example from one of pyppeteer's tasks."""
 
 
 class BrowserLost(BulkheadError):
@@ -88,7 +88,7 @@ async def _within(awaitable: Awaitable[Any], by: float, what: str) -> Any:
 
 
 class _TabSession(CDPSession):  # type: ignore[misc]  # pyppeteer has no types
-    """A protocol session whose calls always end: with an answer, or with an error once no answer can come."""
+    """A protocol session whose calls always end: with the answer, or with an error when no answer can come any more."""
 
     _connection: _PipeConnection | None
 
@@ -123,7 +123,8 @@ class _TabSession(CDPSession):  # type: ignore[misc]  # pyppeteer has no types
 
 
 class _PipeConnection(Connection):  # type: ignore[misc]  # pyppeteer has no types
-    """The pipe to one Chromium, in place of pyppeteer's websocket: ends once, for every caller, and by no bad event.
+    """The pipe to one Chromium in place of pyppeteer's websocket. It ends once, for all callers, and a malformed event
+    does not end it.
 
     Attributes:
         lost: done when the connection has ended, with the reason.
@@ -207,7 +208,7 @@ class _PipeConnection(Connection):  # type: ignore[misc]  # pyppeteer has no typ
 
 
 class _TabTarget:
-    """What `Page` needs of pyppeteer's Target, whose own bookkeeping fails in tasks that are not awaited."""
+    """The part of pyppeteer's Target that `Page` needs; Target itself fails in tasks that are not awaited."""
 
     def __init__(self) -> None:
         self._isClosedPromise: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -323,7 +324,7 @@ class Browser:
         """Call `moved` with the address after each navigation of the main frame."""
 
         def take(frame: Frame) -> None:
-            # frames of third parties move on their own
+            # frames of third parties navigate independently
             if frame is self._page.mainFrame:
                 moved(frame.url)
 

@@ -1,4 +1,4 @@
-"""Become Chromium, but never outlive the owner: a script that gets one JSON argument (see `Orders`).
+"""Become Chromium and do not outlive the owner: a script that gets one JSON argument (see `Orders`).
 
 The kernel sends SIGKILL when the thread that forked us ends (PR_SET_PDEATHSIG survives exec). It is asked for here,
 after the fork and in a process of one thread, because Python's `preexec_fn` may deadlock in a process that has threads.
@@ -50,7 +50,7 @@ class Orders(TypedDict):
 def sessions_are_weighed(
     proc: Path = Path("/proc"), mounts: Sequence[Path] = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 ) -> bool:
-    """Whether the kernel weighs each session.
+    """Whether the kernel's scheduler groups processes by session (autogroup).
 
     The switch is on, and no control group of ours (a container's, a service's) has the processor. Only the root group
     has no `cpu.weight` (cgroup v2).
@@ -87,7 +87,8 @@ def yield_processor() -> None:
 
 def place(places: dict[int, int]) -> None:
     """Move each descriptor to the number that is its key; what stands there (the slot's lock) gets a new number."""
-    # first all of them out of the way: the descriptor that one key asks for may be another key's present number
+    # all of them are moved out of the way first: the number that one descriptor is to get may be the present number of
+    # another
     free = {number: fcntl.fcntl(given, fcntl.F_DUPFD, LOWEST_FREE) for number, given in places.items()}
     for given in places.values():
         os.close(given)
@@ -126,7 +127,7 @@ def can_sandbox() -> bool:
             Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")
             unshare(CLONE_NEWPID | CLONE_NEWNET)
         except OSError:
-            # not sys.exit: the copy must run nothing of the parent's way out
+            # not sys.exit: the copy must not run the parent's exit handlers
             os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

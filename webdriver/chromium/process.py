@@ -50,7 +50,8 @@ FLAGS: Final = (
     "--disable-breakpad",
     "--disable-crashpad-for-testing",
     "--enable-features=NetworkServiceInProcess2",
-    # no window is ever visible, so without these the page's timers would slow down, and answers to probes with them
+    # no window is visible: without these flags Chromium would slow down the page's timers, and with them the answers to
+    # probes
     "--disable-notifications",
     "--disable-backgrounding-occluded-windows",
     "--disable-background-timer-throttling",
@@ -144,9 +145,11 @@ class Chromium:
             OSError: the profile cannot be written or the executable not be run.
         """
         if threading.current_thread() is not threading.main_thread():
-            # the death signal is bound to the thread that forks: any other may end before the process does
+            # the death signal is bound to the forking thread: a thread other than the main one may end before the
+            # process
             raise ChromiumFailed("Chromium can be started from the main thread only")
-        # making a user, or walking a profile, may take seconds on a slow disk: not on the loop that probes other pages
+        # creating a user or walking a profile may take seconds on a slow disk, so it must not block the loop that
+        # probes other pages
         user = await asyncio.to_thread(profile.browser_user)
         if user:
             await asyncio.to_thread(open_way, launch.executable, user, launch.profile.parent.parent)
@@ -161,7 +164,7 @@ class Chromium:
             os.close(log_fd)
             raise
         try:
-            # with no await since the fork: a death of ours at any later point leaves a record for the next life
+            # there is no await since the fork: if this process dies later, the next life finds the record
             processes.record(chromium._identity, profile.running(launch.profile))
             chromium._pipe = pipe = await DebuggingPipe.connect(*ends)
             await chromium._answers(pipe, by)
@@ -208,7 +211,7 @@ class Chromium:
             os.close(our_output)
             raise
         finally:
-            # our copies of its ends: with them open, its death would bring us no end of file
+            # our copies of its ends: while they are open, we would not see an end of file when it dies
             os.close(its_input)
             os.close(its_output)
         return cls(process, launch, log_fd), (our_input, our_output)

@@ -53,7 +53,7 @@ class Attachments:
         """Stage the file of a message while the block runs, or return why that failed: then nothing was sent.
 
         Args:
-            by: monotonic instant by which it must lie there.
+            by: monotonic instant by which the copy must be complete.
         """
         directory = profile.staged(profile.directory(self._home, message.connection_id))
         # with the attempt: a late removal for an earlier one must not take this one's file
@@ -62,7 +62,7 @@ class Attachments:
             try:
                 async with asyncio.timeout(left(by, monotonic())):
                     yielded: Attachment | Retry | Dead = await self._stage(message, path, by)
-            # each answer here is surely unsent: the page has not been asked yet
+            # in all of these cases nothing was sent: the page has not been asked yet
             except TimeoutError:
                 yielded = Retry(code="file_late", detail="the file was not there in time")
             except FetchFailed as error:
@@ -75,13 +75,13 @@ class Attachments:
                 yielded = Dead(code="media_unknown", detail="the file is not in storage any more")
             except (MediaTooLarge, MediaRefused) as error:
                 yielded = Dead(code="media_refused", detail=str(error))
-            # our fault and not the message's: no attempt is spent
+            # our fault, not the message's: it does not count as an attempt
             except StorageUnavailable as error:
                 yielded = Retry(code="storage_unavailable", detail=str(error), after_s=_AGAIN_S, counts=False)
             except OSError as error:
-                # no room, or the session's directory went with its browser
+                # the disk is full, or the session's directory was removed together with its browser
                 yielded = Retry(code="file_not_staged", detail=error.strerror or type(error).__name__, after_s=_AGAIN_S)
-            # outside the inner try: an error of the block is the send's, and no error of staging
+            # outside the inner try: an error raised in the caller's block belongs to the send, not to staging
             yield yielded
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
@@ -102,9 +102,10 @@ class Attachments:
             filename = filename or fetched.filename
         else:
             return Dead(code="media_unusable", detail="a browser session has no file of another provider's")
-        # again at the send: the size behind an address is known only now, and the connection's type may have changed
+        # checked again for each send: the size of a linked file is known only now, and the connection's type may have
+        # changed
         files.check(message.connection_type, message.type, mimetype, size)
-        # Chromium reads it by itself, under its own user
+        # readable for Chromium's own user, under which it reads the file
         with await opened(profile.open_staged, path) as file:
             async with aclosing(self._storage.stream(message.company_id, sha256)) as pieces:
                 async for piece in pieces:

@@ -64,14 +64,15 @@ USED_EVENTS: Final = (
 """Events of `WPP` that `bridge.js` subscribes to; the same test compares them."""
 
 _PIECE: Final = 384 * 1024
-"""Bytes that are read out of the page at once: half a megabyte of text, a few milliseconds of this process's loop."""
+"""Bytes read from the page in one call: half a megabyte of base64 text, which occupies this process's event loop for a
+few milliseconds."""
 _BINDING: Final = "__bulkheadReport"
-"""Function that the page calls to report; the name is passed to `bridge.js`, and no page is likely to have it."""
+"""Function that the page calls to report an event; `bridge.js` gets its name, which no page is likely to use itself."""
 _SOURCE: Final = Path(__file__).with_name("bridge.js")
 # analytics and link previews would send what people write to third parties
 _CONFIG: Final = "window.WPPConfig = {deviceName: 'Bulkhead', disableGoogleAnalytics: true, linkPreviewApiServers: []};"
-# which of our parts this document has; wa-js is injected into WhatsApp's own origin alone, never into an error page or
-# the page of a redirect
+# which of our scripts the document has; wa-js is injected into WhatsApp's own origin only, never into an error
+# page or the target of a redirect
 _LOOK: Final = (
     "window.__bulkhead ? 'bridge' : window.WPP ? 'library' : "
     "(document.readyState !== 'loading' && location.hostname === 'web.whatsapp.com') ? 'bare' : ''"
@@ -95,11 +96,11 @@ class PageState:
     """The state that the page reports.
 
     Attributes:
-        loaded: the library is there and has found the page's own modules; the rest counts only then. seq: events
-            reported so far.
+        loaded: the library is there and has found the page's own modules; the other attributes are valid only then.
+            seq: number of events reported so far.
         mode, info: wa-js's StreamMode and StreamInfo. code: text for the QR picture.
-        link: names the link to the phone, own number and device (`60123456789:5@c.us`): another link of the same number
-            has another device. Empty while the page is not linked, or does not know.
+        link: identifies the link to the phone by number and device (`60123456789:5@c.us`); a new link of the same
+            number has a new device. Empty while the page is not linked or does not know yet.
     """
 
     loaded: bool
@@ -113,7 +114,7 @@ class PageState:
 
 @dataclass(frozen=True, slots=True)
 class PageEvent:
-    """One event out of the page: `kind` is `message`, `ack`, `edit`, `revoke`, `reaction`, `changed` or `logout`."""
+    """One event of the page: `kind` is `message`, `ack`, `edit`, `revoke`, `reaction`, `changed` or `logout`."""
 
     kind: str
     data: Any
@@ -127,8 +128,8 @@ class Bridge:
         handle: called with each event, in order. It must not fail and must not take long.
 
     Attributes:
-        lost_events: set when a number was skipped or a new document began: query what may have been missed, then reset
-            it.
+        lost_events: set when an event's number was skipped or a new document was loaded; catch-up then queries the page
+            and resets it.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class Bridge:
     ) -> None:
         self._browser, self._library, self._handle = browser, library, handle
         self._source = _SOURCE.read_text()
-        # no document has this epoch: what a page reports before its bridge was installed here is dropped
+        # no document has an empty epoch: events of a document whose bridge was not installed by this object are dropped
         self._epoch, self._seq = "", 0
         self.lost_events = True
 
@@ -156,22 +157,22 @@ class Bridge:
         """
         found = await self._browser.evaluate(_LOOK, by, "looking at the page")
         if found == "bare":
-            # the null keeps the protocol from serialising the script's last value; the library still has to find the
-            # page's modules, so the next probe goes on
+            # null, so that the protocol does not serialise the script's last value; the library needs time to find the
+            # page's modules, and the next probe continues from there
             await self._browser.evaluate(f"{await self._library()}\n;null", by, "injecting wa-js")
             return PageState(loaded=False)
         if not found:
             return PageState(loaded=False)
         if found == "library":
-            # nothing was received between the documents: catch-up asks for it
+            # events between the two documents were not received: catch-up queries them
             self._epoch, self._seq, self.lost_events = secrets.token_hex(4), 0, True
             await self._browser.evaluate(
                 f"({self._source})({json.dumps(_BINDING)}, {json.dumps(self._epoch)})", by, "installing the bridge"
             )
             log.debug("bridge_installed")
         state = await self._ask("state", by=by)
-        # answers come in the order of the events before them: a higher number than the last received one means a lost
-        # event
+        # an answer arrives after all events that were sent before it: a higher number than that of the last received
+        # event means that one was lost
         if state["seq"] > self._seq:
             self.lost_events, self._seq = True, state["seq"]
         return PageState(**state)
@@ -247,7 +248,7 @@ class Bridge:
         """
         name = f"bulkhead-{secrets.token_hex(8)}"
         await self._browser.give_file(name, path, by)
-        # the page compares: it may see another size than ours, and would send what it sees
+        # the page compares the size with ours: it may see a file that is not complete, and would send it so
         await self._ask("takeFile", name, filename, mimetype, path.stat().st_size, by=by)
         return name
 
@@ -280,7 +281,7 @@ class Bridge:
     async def _ask(self, function: str, *arguments: Any, by: float) -> Any:
         call = f"window.__bulkhead.{function}({', '.join(json.dumps(argument) for argument in arguments)})"
         answer = await self._browser.evaluate(call, by, function)
-        # `bridge.js` always answers with {ok, …}: anything else was not it, and proves nothing
+        # `bridge.js` always answers with {ok, …}: anything else came from another script and proves nothing
         if not isinstance(answer, dict) or "ok" not in answer:
             raise BrowserLost(f"{function}: the page gave no answer")
         if not answer["ok"]:
@@ -295,7 +296,7 @@ class Bridge:
             # any script of the page can call the binding, with any number and nested as deeply as it likes
             log.warning("page_event_unreadable", length=len(line))
             return
-        # from a document that has been replaced: its events were counted by another number
+        # from a document that has been replaced, whose events were numbered separately
         if epoch != self._epoch:
             return
         if seq != self._seq + 1:

@@ -13,11 +13,11 @@ Content: TypeAlias = Mapping[str, Any]
 Arguments: TypeAlias = dict[str, Any]
 
 Naming: TypeAlias = Literal["message", "edit", "forward", "effect"]
-"""What names an operation while its answer is unknown, and is stored before the page is asked:
+"""How an operation is identified while its outcome is unknown. The id is stored before the page is asked:
 
 `message`: the id of the message that it makes, chosen by us. `edit`: the id of the edit, chosen by us. `forward`: the
-newest message that the chat held before, since wa-js accepts no id: what came after it can be distinguished. `effect`:
-nothing of WhatsApp's; the page shows whether the effect is there, and to have it twice is to have it once.
+newest message of the chat before the operation, since wa-js accepts no id: newer messages are recognised by it.
+`effect`: no id of WhatsApp's; the page shows whether the effect exists, and a repetition changes nothing.
 """
 
 
@@ -74,7 +74,7 @@ def _location(content: Content) -> Arguments:
         "name": content.get("name"),
         "address": content.get("address"),
     }
-    # nought is a coordinate: only what is missing is left out
+    # 0 is a valid coordinate: only missing values are left out
     return {"place": {key: value for key, value in place.items() if value is not None}}
 
 
@@ -99,8 +99,8 @@ def _typing(content: Content) -> Arguments:
 _REVOKE: Final = PageOperation(page="revoke", arguments=_target, naming="effect", targeted=True)
 _REMOVE: Final = PageOperation(page="remove", arguments=_target, naming="effect", targeted=True)
 
-# uploads have a limit by what their types may weigh; what only changes the page is answered within milliseconds, and
-# ten seconds mean a hung page
+# uploads may take as long as the largest file of their type needs; an operation without a file is answered within
+# milliseconds, so ten seconds without an answer mean a hung page
 OPERATIONS: Final[Mapping[str, PageOperation]] = {
     types.TEXT: PageOperation(page="text", arguments=_text),
     types.IMAGE: PageOperation(page="file", arguments=_file("image"), lasts_s=60.0),

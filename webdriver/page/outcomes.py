@@ -1,6 +1,6 @@
 """What the page's answer to a send means, as data.
 
-Rows that are not listed are in doubt: only what is surely unsent may be sent again.
+Codes that are not listed leave the message in doubt: only what was certainly not sent may be sent again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REFUSALS: Final[Mapping[str, Outcome]] = {
     "msg_not_found": Dead(code="quoted_message_unknown", detail="the quoted message is not known to the page"),
     "quoted_msg_can_not_reply": Dead(code="quoted_message_not_repliable", detail="this message cannot be replied to"),
     "file_too_large": Dead(code="file_too_large", detail="WhatsApp accepts no file of this size as this type"),
-    # the page was replaced between the file and the send: the next attempt passes it again
+    # the page was replaced after it had been given the file: the next attempt gives it the file again
     "file_not_given": Retry(code="file_not_given", detail="the page has no such file any more"),
     # the id does not fit the account or the chat any more: the next attempt chooses another one
     "message_key_is_not_from_me": Retry(code="message_id_refused", detail="the page refused the chosen id"),
@@ -82,7 +82,7 @@ def of_refusal(code: str, *, about_target: bool = False) -> Outcome:
 
 def of_answer(answer: Mapping[str, Any]) -> Outcome:
     """Return what the page's answer {id, ack, result} means."""
-    # some of wa-js's answers have no result: then an ack of the server (1 or more) is the proof
+    # some of wa-js's answers have no result: then only an ack of the server (1 or more) proves the send
     result, ack = str(answer.get("result", "")), int(answer.get("ack", 0))
     if result == "OK" or (not result and ack >= 1):
         return Sent(provider_id=str(answer["id"]))

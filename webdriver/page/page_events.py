@@ -61,18 +61,20 @@ class PageEventHandler:
         self._noted_at = 0.0
         self._failed_before = False
 
-    # what we do ourselves
+    # our own operations
 
     def remember(self, message_id: str) -> None:
-        """Remember a message id that was chosen for a send: its events are about our message."""
+        """Remember the id that was chosen for a message of ours, so that the page's events about it are recognised."""
         # a repeated attempt must not reset the ack that is known
         self._own.setdefault(_bare(message_id), (message_id, 0))
         while len(self._own) > _OWN_MESSAGES_KEPT:
             self._own.popitem(last=False)
 
     def resolved(self, number: str, chat: str) -> None:
-        """Report that the page keeps the chat with a number under its own id: answers belong to the same chat."""
-        # only this pair brings something new: WhatsApp hides numbers behind such ids, and an answer arrives under one
+        """Report that the page stores the chat with a number under an id of its own, so that messages under that id are
+        assigned to the same chat."""
+        # only for a number and a hidden id (`@lid`): WhatsApp hides numbers behind such ids, and answers arrive under
+        # them
         if chat.endswith("@lid") and "@" not in number and chat not in self._resolved:
             self._resolved.add(chat)
             self._reports.contact(
@@ -100,14 +102,14 @@ class PageEventHandler:
             with self._expecting(_reaction(str(arguments["target"]), str(arguments["emoji"]))):
                 yield lambda _: None
         elif operation == "forward":
-            # which of the page's events is about our message is known when its id is
+            # the page's event about our message can be recognised only when the message's id is known
             self._forwarding[chat] = []
             sent: list[str] = []
             try:
                 yield sent.append
             finally:
-                # held until here: with the id known, the event of our own message is dropped and one of the phone's is
-                # reported
+                # the events were held back until here: that of our own message is dropped now, one of a message from
+                # the phone is reported
                 held = self._forwarding.pop(chat)
                 for message_id in sent:
                     self.remember(message_id)
@@ -155,7 +157,7 @@ class PageEventHandler:
                 event_kind=event.kind,
                 error=type(error).__name__,
             )
-        # a position behind a gap would claim what was not received
+        # a position beyond a gap would cover events that were not received
         if self._page is not None and not self._page.lost_events and monotonic() - self._noted_at >= _NOTED_EVERY_S:
             self._note(utc_now())
 
@@ -173,14 +175,14 @@ class PageEventHandler:
         self._reports.inbound(raw if kind == "message" else {"event": kind, **raw})
 
     def _is_ours(self, message: InboundMessage) -> bool:
-        """Whether it is about what we did ourselves; what was done on the phone is reported."""
+        """Whether the event is about an operation of ours; what was done on the phone is reported."""
         # by the bare id: the rest of a group's message id differs between events
         if _bare(message.provider_id) in self._own:
             return True
         if message.type != "reaction":
             return False
         reaction = _reaction(str(message.content["target"]), str(message.content["emoji"]))
-        # no send of ours is open for it; the entry goes, so that the table holds only what is expected
+        # no send of ours is open for it; the entry is removed, so that the table holds expected reactions only
         if self._expected[reaction] <= 0:
             del self._expected[reaction]
             return False
@@ -190,11 +192,11 @@ class PageEventHandler:
     # catch-up
 
     async def catch_up(self, bridge: Bridge) -> None:
-        """Start to query the page for events that were not received, for lack of a listener or by loss."""
+        """Start to query the page for events that were not received: nothing was listening, or they were lost."""
         if self._asking is not None and not self._asking.done():
             if self._page is bridge:
                 return
-            # it asks a page that has been replaced
+            # its page has been replaced
             self._asking.cancel()
         self._page = bridge
         self._asking = asyncio.get_running_loop().create_task(
@@ -202,9 +204,9 @@ class PageEventHandler:
         )
 
     async def _catch_up(self, bridge: Bridge) -> None:
-        # before the query: what happens while it runs is claimed by no position
+        # taken before the query: the new position must not cover what happens while the query runs
         began_at = utc_now()
-        # also before: an event lost during the query asks for another one
+        # also before it: an event that is lost during the query requires another one
         bridge.lost_events = False
         by = monotonic() + _CATCH_UP_S
         try:
@@ -213,14 +215,14 @@ class PageEventHandler:
             found, cut, failed = await bridge.since(since.timestamp(), _BOUNDS, by)
             missed = await self._unknown(found)
             await self._ask_for_acks(bridge, by)
-        # nothing is noted, so the next probe of a ready page starts it again, after a pause
+        # no position is written, so the next probe of a ready page starts catch-up again, after a pause
         except (BrowserLost, CallTimedOut, ScriptFailed, StoreUnavailable, PageRefused) as error:
             if not self._failed_before:
                 log.warning(
                     "catch_up_failed", connection_id=self._connection_id, error=type(error).__name__, reason=str(error)
                 )
             self._failed_before = True
-            # before the mark is set, which the next probe would act on at once
+            # the pause comes before the flag is set, since the next probe reacts to the flag at once
             await asyncio.sleep(_AGAIN_S)
             bridge.lost_events = True
             return
@@ -241,7 +243,7 @@ class PageEventHandler:
             log.info("caught_up", connection_id=self._connection_id, messages=len(missed))
 
     async def _unknown(self, found: list[PageEvent]) -> list[PageEvent]:
-        """Return those of the page's events that are not kept."""
+        """Return those of the page's events that are not in the database."""
         named: list[tuple[str, PageEvent]] = []
         for event in found:
             try:
@@ -251,12 +253,13 @@ class PageEventHandler:
                 message = None
             named.append((message.provider_id if message else "", event))
         known = await self._store.known(self._connection_id, [name for name, _ in named if name])
-        # a message without an id here is unreadable, or still encrypted: the handler decides; of other events it is
-        # noise
+        # a message without an id is unreadable or still encrypted, which `receive` decides; other events without an id
+        # mean nothing
         return [event for name, event in named if name not in known and (name or event.kind == "message")]
 
     async def _ask_for_acks(self, bridge: Bridge, by: float) -> None:
-        # a negative ack is final; what names no chat is a name of ours and no id of a message
+        # a negative ack is final; an id without a chat is not that of a message, but identifies another operation of
+        # ours
         unread = [
             message_id for message_id, ack in self._own.values() if 0 <= ack < _READ and parsing.chat_of(message_id)
         ]
@@ -283,6 +286,6 @@ def _reaction(target: str, emoji: str) -> str:
 
 
 def _bare(message_id: str) -> str:
-    """Return the part of a serialized id that names the message alone: `true_<chat>_<this>_<participant>`."""
+    """Return the part of a serialized id that identifies the message alone: `true_<chat>_<this>_<participant>`."""
     parts = message_id.split("_")
     return parts[2] if len(parts) >= 3 and parts[0] in ("true", "false") else message_id

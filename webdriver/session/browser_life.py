@@ -74,7 +74,7 @@ class BrowserLife:
             flags=context.flags,
         )
         self._chromium = await Chromium.start(launch, by)
-        # each part is kept as soon as it exists, so that `end` finds what an interrupted start left
+        # each part is stored as soon as it exists, so that `end` finds what an interrupted start has created
         self._browser = browser = await Browser.open(self._chromium.pipe, by)
         browser.lost.add_done_callback(lambda done: self._lost(done.result()))
         # before the page is opened: no navigation is missed
@@ -83,7 +83,7 @@ class BrowserLife:
             await browser.pin(context.url, await asyncio.to_thread(context.web_build.read_bytes), by)
         bridge = Bridge(browser, context.page_library, self._handle)
         await bridge.prepare(by)
-        # before the page is asked for: a process that is killed again and again must not forget it
+        # before the page is requested: a process that is killed again and again must not lose the count
         connects.note()
         try:
             await bridge.open(context.url, by)
@@ -100,7 +100,7 @@ class BrowserLife:
         )
 
     async def probe(self) -> PageState | None:
-        """Ask the page for its state; None when the document is on its way out.
+        """Ask the page for its state; None when the document is about to be replaced.
 
         Raises:
             CallTimedOut: no answer in time.
@@ -109,7 +109,7 @@ class BrowserLife:
             return None
         try:
             page = await self.bridge.probe(monotonic() + self._context.policy.probe_within_s)
-        # another document, and its bridge, follow; one that does not is found by `silent_s`
+        # another document follows, which gets a bridge of its own; if none does, `silent_s` notices it
         except (BrowserLost, ScriptFailed, PageRefused) as error:
             log.debug("probe_unanswered", connection_id=self._connection_id, reason=str(error))
             return None
@@ -138,7 +138,7 @@ class BrowserLife:
         Raises:
             ChromiumFailed: something survived.
         """
-        # first: no send begins on a page that is being closed
+        # first, so that no send begins on a page that is being closed
         self.bridge = None
         browser, self._browser = self._browser, None
         close_s = self._context.policy.close_s if politely else 0.0
@@ -147,7 +147,7 @@ class BrowserLife:
                 # Chromium writes cookies and databases after it has accepted; killed earlier, it may lose the link
                 await asyncio.wait({self._chromium.gone}, timeout=close_s)
         finally:
-            # kept until it is gone: an interrupted end is repeated
+            # kept until it is gone, so that an interrupted end can be repeated
             if self._chromium:
                 await self._chromium.end()
                 self._chromium = None

@@ -1,7 +1,8 @@
-"""How often a session has connected to WhatsApp lately: an account that does so all the time is banned.
+"""How often a session has connected to WhatsApp in the last hour: WhatsApp bans accounts that connect all the time.
 
-The instants stand in a file beside the profile, so that a process that is killed again and again does not forget them;
-with the profile goes the link, and with the link the count. Wall-clock seconds: they outlive the boot.
+The instants are kept in a file beside the profile, so that a process that is killed again and again does not lose them.
+Removing the profile removes the link to the phone and the count. Wall-clock seconds, since they are valid beyond a
+reboot.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Connects:
     def wait_s(self) -> float:
         """Return the seconds until the next one may happen: 0 while there were few, else the rest of the pause."""
         recent = self._recent()
-        # from the newest one: each further connect, an operator's too, begins the pause anew
+        # counted from the newest one: each further connect, also one that an operator asked for, restarts the pause
         return max(0.0, recent[-1] + self._pause_s - self._clock()) if len(recent) >= self._most else 0.0
 
     def forget(self) -> None:
@@ -78,7 +79,7 @@ class Connects:
             return sorted(float(line) for line in self._file.read_text().split())
         except FileNotFoundError:
             return []
-        # an unreadable count is none: the session starts rather than stays away, and counts from here
+        # an unreadable file counts as empty: the session may start, and counts from here
         except (OSError, ValueError) as error:
             log.warning("connects_not_kept", reason=type(error).__name__)
             return []

@@ -86,7 +86,7 @@ class _Decision:
             case events.RestartAsked():
                 self._change(restart_asked=True)
                 self._hurry()
-            # the wait for a slot is no part of the time that a browser takes to be ready
+            # the wait for a start slot does not count as time that the browser takes to be ready
             case events.SlotAcquired():
                 self._change(browser_began_at=self._now)
             # since the clock of `silent_s` begins here, the start of Chromium does not count against the page
@@ -105,7 +105,7 @@ class _Decision:
             case events.PageChanged():
                 self._change(probe_at=self._now)
             case events.PageReported():
-                # what came from elsewhere proves that the page's connection to WhatsApp lives
+                # an event from elsewhere proves that the page's connection to WhatsApp works
                 unanswered = 0 if event.foreign else self.model.unanswered_sends
                 self._change(reported_at=self._now, unanswered_sends=unanswered)
             # only noted: `_follow` ends the life in order, at the next tick
@@ -178,20 +178,21 @@ class _Decision:
             return
         if self.model.ending is Ending.REPLACED:
             self._change(replacements=model.replacements + 1, replaced_at=self._now)
-            # a replacement is no failure: its messages wait already
+            # a replacement is no failure, and messages are waiting: no pause
             pause_s = 0.0
         else:
-            # a long life shows that the start works: only short ones in a row lengthen the pause
+            # a long life shows that starting works: only short lives in a row lengthen the pause
             failures = 1 if self._now - model.life_began_at >= policy.stable_s else model.failures + 1
             self._change(failures=failures, restarts=model.restarts + 1)
             match self.model.ending:
-                # not a backoff: an operator installs it at some moment, and the check costs a look at a path
+                # a fixed interval, no backoff: an operator installs Chromium at some time, and the check only looks at
+                # a path
                 case Ending.CHROMIUM_MISSING:
                     pause_s = policy.missing_chromium_s
                 case Ending.REFUSED:
                     pause_s = policy.quarantine_s
                 case _:
-                    # with jitter: sessions that fell together would otherwise start together
+                    # with jitter: sessions that failed at the same time would otherwise start at the same time
                     backoff = BackoffPolicy(base_s=policy.backoff_base_s, cap_s=policy.backoff_cap_s)
                     pause_s = backoff.jittered_s(failures, self._uniform)
         self._change(phase=DriverPhase.WAITING, next_life_at=self._now + pause_s)
@@ -208,7 +209,7 @@ class _Decision:
             self._follow(tick)
 
     def _follow(self, tick: events.Tick) -> None:
-        """Hold the session to its limits, in the order of what they prove about the page."""
+        """Check the session's limits, the most conclusive ones about the page first."""
         model, policy, now = self.model, self._policy, self._now
         # first: without a link nothing below can succeed
         if model.link_ended:
@@ -237,7 +238,7 @@ class _Decision:
             self.actions.append(decisions.Probe())
 
     def _may_replace(self) -> bool:
-        # whatever arrives during a replacement is only found again by catch-up: rather in a pause
+        # what arrives during a replacement is found by catch-up only: better in a quiet moment
         is_quiet = self._now - self.model.reported_at >= self._policy.quiet_s
         return is_quiet or self._now >= self.model.replace_by
 
@@ -246,7 +247,7 @@ class _Decision:
         model = self.model
         if model.state is S.NEEDS_LINK:
             self._end(Ending.LOGGED_OUT, "was not linked")
-        # once: a page that was asked and does not answer is left to the limit below
+        # asked once: if the page does not answer, the limit below ends the wait
         elif model.state is S.READY and not model.asked_to_log_out:
             self._change(asked_to_log_out=True)
             self.actions.append(decisions.LogOut())
@@ -261,12 +262,13 @@ class _Decision:
             return
         self._change(answered_at=self._now, probe_at=self._now + SOON_S)
         if not page.loaded or not page.mode:
-            # the script of this document answers, and the document has not shown anything: what another one showed is
-            # over
+            # the script answers, but the document has not shown a state: what an earlier document showed is not valid
+            # any more
             if self.model.state not in _UNPROVED:
                 self._enter(S.DEGRADED, "the page loads again")
             return
-        # before the table of states: an unknown mode is a failure with a short pause, a refusal one with a long one
+        # before the table of states: an unknown mode is a failure with a short pause, a refusal is one with a long
+        # pause
         if page.mode in REFUSALS:
             self._fail(f"WhatsApp answers {page.mode}", Ending.REFUSED)
         elif page.mode not in STATES:
@@ -311,13 +313,13 @@ class _Decision:
         if model.phase is not DriverPhase.FOLLOWING:
             return
         if event.hard:
-            # at once and beside the queue: an orderly end would wait behind a probe while the memory grows
+            # at once and not through the queue: an orderly end would wait for a probe while the memory grows
             self.actions.append(decisions.KillBrowser())
             self._fail(event.reason)
         elif (
             not model.replace_for
             and self._now - model.replaced_at >= policy.replace_apart_s
-            # an account that connects too often is banned: failures may need the other half
+            # WhatsApp bans accounts that connect too often: half of the allowed connects is left for failures
             and event.connects * 2 <= policy.connects_an_hour
         ):
             self._change(replace_for=event.reason, replace_by=self._now + policy.recycle_within_s)
@@ -344,7 +346,7 @@ class _Decision:
         self.actions += [decisions.ReleaseStartSlot(), decisions.EndBrowser(ending, reason)]
 
     def _quarantine(self, reason: str, for_s: float) -> None:
-        # where the table has no direct step, the history shows the one between
+        # where the table has no direct transition, the history shows the state in between
         if S.QUARANTINED not in SESSION_TRANSITIONS[self.model.state] and self.model.state is not S.QUARANTINED:
             self._enter(S.BACKING_OFF, reason)
         self._enter(S.QUARANTINED, reason)

@@ -73,7 +73,7 @@ class PageAnswered:
 
 @dataclass(frozen=True, slots=True)
 class PageUnanswered:
-    """A probe brought no answer: not in time, or the document was on its way out (then another one follows)."""
+    """A probe was not answered: not in time, or because the document is being replaced."""
 
     timed_out: bool
 
@@ -97,12 +97,12 @@ class LinkEnded:
 
 @dataclass(frozen=True, slots=True)
 class LogOutAnswered:
-    """The page took the order to log out, or left at once for its new address: both are right."""
+    """The page accepted the request to log out, or navigated away at once; both mean success."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendEnded:
-    """A send ended; `answered` None: it never reached the page, so it proves nothing."""
+    """A send ended; `answered` is None if it never reached the page, which proves nothing."""
 
     answered: bool | None
 

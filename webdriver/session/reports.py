@@ -1,4 +1,5 @@
-"""The reports of one session to the store: in order, never waited for by the page, repeated until they are written."""
+"""The reports of one session to the store: written in order, repeated until they are written, and without making the
+page wait."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from webdriver.session.ports import SessionStore
 log = logger(__name__)
 
 _MOST: Final = 10_000
-"""Reports that wait for the store; beyond it they are dropped, and the page is queried later."""
+"""Reports that may wait for the store; further ones are dropped, and the page is queried later."""
 _RETRIES: Final = BackoffPolicy(base_s=0.1, cap_s=5.0)
 """Waits while the store is away."""
 
@@ -123,7 +124,7 @@ class SessionReports:
                             "session_reports_waiting", connection_id=self._connection_id, waiting=len(self._waiting)
                         )
                     await asyncio.sleep(_RETRIES.wait_s(failures))
-                # whatever else it is, it is this report's: the connection is gone, or a value that no column holds
+                # any other error is caused by this report: its connection is gone, or no column can hold a value of it
                 except Exception as error:
                     log.error("session_report_refused", connection_id=self._connection_id, exc_info=error)
             # no await since the queue was seen empty, so no report can have come in between
@@ -140,7 +141,7 @@ class SessionReports:
 
     def _put(self, write: Callable[[], Awaitable[None]]) -> None:
         if len(self._waiting) >= _MOST:
-            # dropped, but not forgotten: the page has it, and catch-up asks for it from the last position on
+            # dropped, but not lost: catch-up queries the page from the last position on
             self._overflowed()
             return
         self._waiting.append(write)

@@ -61,8 +61,8 @@ class Session:
         self, row: DesiredSessionRow, context: SessionContext, reports: Callable[[Callable[[], None]], SessionReports]
     ) -> None:
         self.connection_id = row.connection_id
-        # the page works through sends one by one, and its answers would come later than the deadlines if several waited
-        # inside it; a lock of its own for files: a text passes an upload that takes a minute.
+        # the page carries out sends one after the other; answers would be later than the deadlines if several sends
+        # waited in the page. Files have a lock of their own, so that a text can pass an upload that takes a minute.
         self.sending, self.uploading = asyncio.Lock(), asyncio.Lock()
         self.reports = reports(self._missed_something)
         self.page_events = PageEventHandler(self.reports, row.connection_id)
@@ -189,7 +189,7 @@ class Session:
         Raises:
             NotNow: it did not end by the monotonic instant `by`.
         """
-        # a new life is recognised by its beginning, whatever states lie between
+        # a new life is recognised by the instant of its start, whatever states were passed
         life = self._model.life_began_at
         self._happen(events.RestartAsked())
         while self._model.life_began_at == life:
@@ -236,7 +236,7 @@ class Session:
             while self._model.phase is not DriverPhase.OVER:
                 if not self._pending:
                     self._happen(self._tick())
-                    # all that has happened until now is decided
+                    # everything that has happened so far has been decided
                     self._wake.clear()
                 if self._pending:
                     # one at a time: a probe never meets a browser that is being ended
@@ -332,7 +332,7 @@ class Session:
         self._happen(events.BrowserStarted())
 
     async def _probe(self) -> None:
-        # decided while another action was under way: the life that it was about may be over
+        # it was decided while another action was under way: its life may be over
         if self._life is None or self._model.phase is not DriverPhase.FOLLOWING:
             return
         try:
@@ -362,7 +362,7 @@ class Session:
         elif event.kind == "changed":
             self._happen(events.PageChanged())
         else:
-            # our own message is no proof: the page shows it before WhatsApp has it
+            # our own message proves nothing: the page shows it before WhatsApp has it
             own = event.kind == "message" and isinstance(event.data, dict) and event.data.get("fromMe")
             self._happen(events.PageReported(foreign=not own))
             self.page_events.receive(event)
@@ -373,7 +373,7 @@ class Session:
 
     def _missed_something(self) -> None:
         if self._life and self._life.bridge:
-            # what did not fit into the queue is queried again from the page
+            # reports that did not fit into the queue are queried from the page later
             self._life.bridge.lost_events = True
 
 

@@ -1,4 +1,5 @@
-"""All browser sessions of this process: starts and stops them as desired; one that fails touches no other."""
+"""All browser sessions of this process: starts and stops them as desired. A session that fails does not affect
+others."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from webdriver.session.session import NotNow, Session
 log = logger(__name__)
 
 Spawn = Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]]
-"""Runs work in the background; an error that leaves it is classified by the process."""
+"""Runs work in the background; the process classifies errors that it raises."""
 
 _EVERY_S: Final = 2.0
 """Between two reads of the desired states; a notification shortens it."""
@@ -132,7 +133,8 @@ class Sessions:
         # without this the zombies of dead browsers' helpers would fill the process table
         self._dead = processes.reap_orphans(unreaped(), self._dead)
         await self._take()
-        # raises when the database is away: then nothing below runs, and no session is stopped for lack of rows
+        # raises when the database is away: nothing below runs then, and no session is stopped because its row was not
+        # read
         desired = {row.connection_id: row for row in await self._store.desired()}
         self._apply(desired)
         for session in self.all():
@@ -144,10 +146,11 @@ class Sessions:
         try:
             kept = {int(path.name) for path in await asyncio.to_thread(profile.kept, self._context.home)}
         except OSError as error:
-            # its sessions fail alone; without the list, linked ones would be taken for ones whose profile is elsewhere
+            # sessions whose profile cannot be read fail alone; without the list, linked sessions would seem to have
+            # their profile elsewhere
             log.error("profiles_unreadable", reason=str(error))
             return
-        # at first only what is surely ours: the host with a profile may be starting too
+        # at first only sessions whose profile is here: the host that has the profile of another one may be starting too
         settled = monotonic() - self._began_at >= _OTHERS_START_S
         taken = await self._store.take(kept, any_linked=settled or self._others == 0)
         self._others = taken.others
@@ -199,7 +202,7 @@ class Sessions:
             return
         greediest = max(used, key=lambda session: used[session])
         usage = greediest.resources.usage
-        # where all are alike, replacing one gains nothing: it would be as large again soon
+        # where all are of similar size, replacing one gains nothing: it would soon be as large again
         stands_out = used[greediest] >= _GREEDY * statistics.median(used.values()) or len(used) == 1
         if usage is not None and usage.age_s(monotonic()) >= _SETTLED_S and stands_out:
             greediest.resources.replace(
@@ -240,7 +243,7 @@ class Sessions:
             await asyncio.wait({running.life}, timeout=left(by))
             if not running.life.done():
                 raise NotNow("its browser did not end in time")
-            # something of it survived, and may still write into the profile
+            # a part of the browser survived and may still write to the profile
             if running.session.has_browser:
                 raise NotNow("its browser did not end")
             await running.session.wipe()
@@ -323,8 +326,8 @@ class Sessions:
         self._delete_at = monotonic() + _DELETE_EVERY_S
         try:
             kept = {int(path.name): path for path in await asyncio.to_thread(profile.kept, self._context.home)}
-            # a missing row is no proof: the database may be another one or restored; only its own record of the removal
-            # counts
+            # a missing row proves nothing, since the database may be another one or restored: only its own record of
+            # the removal counts
             unused = sorted(kept.keys() - desired - self._running.keys())
             for connection_id in await self._store.removed(unused) if unused else ():
                 path = kept[connection_id]

@@ -1,4 +1,4 @@
-"""Start slots: a crowd of browsers that start at the same time would keep those that run from answering."""
+"""Start slots: many browsers starting at the same time would keep running ones from answering in time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class StartSlot:
     async def acquire(self) -> None:
         """Wait for a place."""
         await self._starts.acquire()
-        # noted here, so that a release without a place, or a second one, adds none to the semaphore
+        # noted here, so that a release without a place, or a second release, does not add one to the semaphore
         self._held = True
 
     def release(self) -> None:
