@@ -123,8 +123,12 @@ class SharedPlaces:
             waits = self._removed(holder) if self._waits(holder) else deque()
             holder.is_quick = is_quick
             self._put(holder, waits)
-        if place.is_own and self._waits(holder):
-            self._give(holder)
+        if place.is_own:
+            if self._waits(holder):
+                self._give(holder)
+            # there was none before, so another one may wait for it; no look at those that wait otherwise
+            elif self._own_free == 1 and (without := self._without_own()) is not None:
+                self._give(without)
         while any(self._waiting) and (following := self._next()) is not None:
             self._give(following)
 
@@ -173,6 +177,15 @@ class SharedPlaces:
                 owner = min(waiting, key=lambda one: self._of_owner.get(one, 0))
                 if self._may_have(owner, is_quick=is_quick):
                     return next(iter(waiting[owner]))
+        return None
+
+    def _without_own(self) -> PlaceHolder | None:
+        """Return the first that waits and has no place of its own."""
+        for is_quick in (True, False):
+            for of_owner in self._waiting[is_quick].values():
+                for holder in of_owner:
+                    if not holder.has_own:
+                        return holder
         return None
 
     def _give(self, holder: PlaceHolder) -> None:

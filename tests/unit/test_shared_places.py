@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.http_client.places import SLOW_S, Place, PlaceHolder, PlacePolicy, SharedPlaces, fair_share, first_come
@@ -124,6 +124,8 @@ def test_without_shares_a_place_that_becomes_free_goes_to_whose_owner_holds_leas
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["ask", "soon", "late", "cancel"])), max_size=80))
+# more holders than places of their own: one that is given back goes to another holder that waits
+@example([(0, "ask"), (0, "soon"), *[(0, "ask")] * 4, *[(number, "ask") for number in (1, 2, 3, 4)], (0, "soon")])
 def test_places_are_counted_right_and_given_as_soon_as_they_may_be(steps: list[tuple[int, str]]) -> None:
     async def scenario() -> None:
         made = Holders(6, 4)
