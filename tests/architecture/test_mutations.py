@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
+
 import pytest
 
-from script.mutants import MUTATIONS, Edit, place_of
+from script.mutants import MUTATIONS, Edit, Mutation, place_of
 from tests.support import environment
 
 pytestmark = pytest.mark.fast
 
 
-@pytest.mark.parametrize("name", sorted(MUTATIONS))
-def test_a_mutation_can_be_made_and_has_a_test(name: str) -> None:
-    mutation = MUTATIONS[name]
+@cache
+def _text(path: str) -> str:
+    return (environment.REPOSITORY / path).read_text(encoding="utf-8")
+
+
+def _wrong(mutation: Mutation) -> Iterator[str]:
     for edit in mutation.edits:
-        place_of(edit, (environment.REPOSITORY / edit.path).read_text(encoding="utf-8"))
-        assert edit.old != edit.new
+        try:
+            place_of(edit, _text(edit.path))
+        except ValueError as error:
+            yield str(error)
+        if edit.old == edit.new:
+            yield f"{edit.path}: changes nothing"
     file, *names = mutation.test.split("::")
-    text = (environment.REPOSITORY / file).read_text(encoding="utf-8")
-    assert [
-        word for word in names if f"def {word.partition('[')[0]}(" not in text and f"class {word}" not in text
-    ] == []
+    for word in names:
+        if f"def {word.partition('[')[0]}(" not in _text(file) and f"class {word}" not in _text(file):
+            yield f"{file} has no {word}"
+
+
+def test_each_mutation_can_be_made_and_has_a_test() -> None:
+    assert [f"{name}: {wrong}" for name, mutation in MUTATIONS.items() for wrong in _wrong(mutation)] == []
 
 
 def test_a_rule_that_is_not_there_or_stands_there_twice_is_refused() -> None:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -223,16 +224,23 @@ OF_THE_EMBEDDED_DATABASE = (
 )
 
 
-@pytest.mark.parametrize("words", NEED_AN_INSTANCE)
-def test_where_nothing_runs_each_command_says_so_and_writes_nothing(env: SupervisionEnv, words: str) -> None:
-    env.rows(API)
-    before = sorted(env.home.rglob("*"))
-    answer = env.command(*words.split())
+def test_where_nothing_runs_a_command_says_so(env: SupervisionEnv) -> None:
+    answer = env.rows(API).command("ps")
     assert (answer.returncode, answer.stdout + answer.stderr) == (
         CommandExit.NOT_RUNNING,
         f"Nothing runs over {env.home}.\n",
     )
-    assert sorted(env.home.rglob("*")) == before
+
+
+@pytest.mark.parametrize("words", NEED_AN_INSTANCE)
+def test_where_nothing_runs_each_command_says_so_and_writes_nothing(
+    home: Path, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = replace(CONTEXT, environ={"BULKHEAD_HOME": str(home)})
+    assert entry.main(words.split(), context) == CommandExit.NOT_RUNNING
+    answer = capsys.readouterr()
+    assert answer.out + answer.err == f"Nothing runs over {home}.\n"
+    assert list(home.iterdir()) == []
 
 
 @pytest.mark.parametrize("words", [*OF_THE_EMBEDDED_DATABASE, "events", "env", "status"])
