@@ -16,7 +16,9 @@ import pytest
 
 from shared.chromium_path import find
 from shared.clock import monotonic
-from tests.webdriver.env import Web, run, session_env
+from tests.support import processes
+from tests.support.waiting import patient_by
+from tests.webdriver.env import Web, run, session_env, soon
 from webdriver.chromium.browser import Browser
 from webdriver.chromium.process import Chromium, Launch
 from webdriver.page import bridge, outcomes, parsing, wa_js
@@ -99,10 +101,23 @@ class Published:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    """The package, fetched by npm as the product fetches it."""
-    package = tmp_path_factory.mktemp("npm") / "package.tgz"
-    asyncio.run(wa_js.fetch(package))
+def library(tmp_path_factory: pytest.TempPathFactory) -> wa_js.Library:
+    """The library, fetched by npm as the product fetches it; its script is kept."""
+    made = wa_js.Library("", tmp_path_factory.mktemp("npm") / "cache")
+
+    async def scenario() -> None:
+        # at once: one of them fetches
+        first, second = await asyncio.gather(made.source(), made.source())
+        assert first is second
+
+    asyncio.run(scenario())
+    return made
+
+
+@pytest.fixture(scope="module")
+def published(library: wa_js.Library) -> Published:
+    """What the package declares."""
+    (package,) = library._cache.iterdir()
     return Published(package)
 
 
@@ -116,16 +131,31 @@ def test_package_is_the_pinned_one_and_nothing_else_passes(tmp_path: Path, publi
         asyncio.run(wa_js.Library(str(tmp_path / "missing.js"), tmp_path).source())
 
 
-def test_library_is_fetched_once_and_kept(tmp_path: Path) -> None:
+def test_library_is_fetched_once_and_kept(library: wa_js.Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    (kept,) = library._cache.iterdir()
+    assert base64.b64encode(hashlib.sha512(kept.read_bytes()).digest()).decode() == wa_js.INTEGRITY
+    # without npm: the next life reads what this one kept
+    monkeypatch.setattr(wa_js, "_PATH", "/nowhere")
+    assert "WPP" in asyncio.run(wa_js.Library("", library._cache).source())
+
+
+def test_a_fetch_that_is_cancelled_leaves_no_npm_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    npm, pid = tmp_path / "npm", tmp_path / "pid"
+    npm.write_text(f"#!/bin/sh\necho $$ > {pid}.new\n/bin/mv {pid}.new {pid}\nexec /bin/sleep 600\n")
+    npm.chmod(0o755)
+    monkeypatch.setattr(wa_js, "_PATH", str(tmp_path))
+    package = tmp_path / "cache" / "package.tgz"
+
     async def scenario() -> None:
-        library = wa_js.Library("", tmp_path / "cache")
-        first, second = await asyncio.gather(library.source(), library.source())
-        assert first is second
-        assert "WPP" in first
-        (kept,) = (tmp_path / "cache").iterdir()
-        assert base64.b64encode(hashlib.sha512(kept.read_bytes()).digest()).decode() == wa_js.INTEGRITY
+        fetching = asyncio.create_task(wa_js.fetch(package))
+        await soon(pid.exists)
+        fetching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await fetching
 
     asyncio.run(scenario())
+    assert not processes.is_alive(int(pid.read_text()))
+    assert list(package.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", sorted({*bridge.USED_FUNCTIONS, *OFFERED}))
@@ -218,9 +248,9 @@ def test_what_the_bridge_reads_is_published(published: Published) -> None:
         assert all(f"        {field};" in described for field in fields), event
 
 
-def test_what_has_no_declaration_stands_in_the_script(tmp_path: Path) -> None:
+def test_what_has_no_declaration_stands_in_the_script(library: wa_js.Library) -> None:
     """Names that the bridge relies on and that only the library's own code holds."""
-    script = asyncio.run(wa_js.Library("", tmp_path).source())
+    script = asyncio.run(library.source())
     assert "latestEditMsgKey" in script and "latestEditSenderTimestampMs" in script
     assert all(f'"{code}"' in script for code in outcomes.WPP_ERRORS), [
         code for code in outcomes.WPP_ERRORS if f'"{code}"' not in script
@@ -253,16 +283,16 @@ def test_sandbox_object_has_the_published_names_and_values(home: Path, web: Web,
     async def scenario() -> dict[str, Any]:
         chromium = await Chromium.start(
             Launch(executable=find(""), profile=home / "sessions" / "1", marker="--bulkhead-session=contract"),
-            monotonic() + 20,
+            patient_by(20),
         )
         try:
-            browser = await Browser.open(chromium.pipe, monotonic() + 10)
-            await browser.go(web.url, monotonic() + 10)
+            browser = await Browser.open(chromium.pipe, patient_by(10))
+            await browser.go(web.url, patient_by(10))
             ready = (
                 "new Promise((done) => { const look = () => window.WPP ? done(true) : setTimeout(look, 10); look(); })"
             )
-            assert await browser.evaluate(ready, monotonic() + 10, "waiting for WPP")
-            described: dict[str, Any] = await browser.evaluate("".join(tree()), monotonic() + 5, "describing WPP")
+            assert await browser.evaluate(ready, patient_by(10), "waiting for WPP")
+            described: dict[str, Any] = await browser.evaluate("".join(tree()), patient_by(5), "describing WPP")
             await browser.close(monotonic() + 3)
             return described
         finally:
@@ -277,39 +307,39 @@ def test_sandbox_object_has_the_published_names_and_values(home: Path, web: Web,
     assert described["ready"] is True
 
 
-def test_real_library_takes_our_settings_and_has_what_the_bridge_uses(home: Path, tmp_path: Path) -> None:
+def test_real_library_takes_our_settings_and_has_what_the_bridge_uses(home: Path, library: wa_js.Library) -> None:
     """It finds no WhatsApp in an empty page, and reports itself not ready; its functions and its configuration are
     there nevertheless."""
 
     async def scenario() -> None:
-        source = await wa_js.Library("", tmp_path).source()
+        source = await library.source()
         chromium = await Chromium.start(
             Launch(executable=find(""), profile=home / "sessions" / "1", marker="--bulkhead-session=contract"),
-            monotonic() + 20,
+            patient_by(20),
         )
         try:
-            browser = await Browser.open(chromium.pipe, monotonic() + 10)
+            browser = await Browser.open(chromium.pipe, patient_by(10))
             page = bridge.Bridge(browser, lambda: asyncio.sleep(0, source), lambda _: None)
-            await page.prepare(monotonic() + 10)
+            await page.prepare(patient_by(10))
             await page.open(
                 "data:text/html,<meta http-equiv=Content-Security-Policy content=\"script-src 'none'\">",
-                monotonic() + 10,
+                patient_by(10),
             )
-            assert await page.probe(monotonic() + 10) == bridge.PageState(loaded=False), (
+            assert await page.probe(patient_by(10)) == bridge.PageState(loaded=False), (
                 "a library was injected into a page that is not WhatsApp's"
             )
-            await browser.evaluate(f"{source}\n;null", monotonic() + 10, "injecting wa-js")
+            await browser.evaluate(f"{source}\n;null", patient_by(10), "injecting wa-js")
             names = ", ".join(f"WPP.{name}" for name in bridge.USED_FUNCTIONS)
             assert set(
-                await browser.evaluate(f"[{names}].map((function_) => typeof function_)", monotonic() + 5, "looking")
+                await browser.evaluate(f"[{names}].map((function_) => typeof function_)", patient_by(5), "looking")
             ) == {"function"}
             settings = await browser.evaluate(
                 "[WPP.config.disableGoogleAnalytics, WPP.config.linkPreviewApiServers.length, WPP.version]",
-                monotonic() + 5,
+                patient_by(5),
                 "looking",
             )
             assert settings == [True, 0, wa_js.VERSION]
-            assert await page.probe(monotonic() + 10) == bridge.PageState(loaded=False)
+            assert await page.probe(patient_by(10)) == bridge.PageState(loaded=False)
             await browser.close(monotonic() + 3)
         finally:
             await chromium.end()
@@ -331,7 +361,7 @@ def test_sandbox_answers_have_the_published_shapes(home: Path, web: Web, publish
             assert page is not None
 
             async def ask(expression: str) -> Any:
-                return await page._browser.evaluate(expression, monotonic() + 5, "asking")
+                return await page._browser.evaluate(expression, patient_by(5), "asking")
 
             sent = await ask("WPP.chat.sendTextMessage('60123456789@c.us', 'hello', {linkPreview: false})")
             assert set(sent) <= set(result)

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,8 @@ INTEGRITY: Final = "epf+ucZO9c25dCaGraslVNHB1mRjid7rfijZhKbalXed/gbDzi6u69wdHCgP
 """SHA-512 of the package, as npm publishes it (`npm view @wppconnect/wa-js@4.6.0 dist.integrity`)."""
 
 _SCRIPT: Final = "package/dist/wppconnect-wa.js"
+_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+"""Where npm and what it starts are looked for."""
 _FETCH_S: Final = 60.0
 """Longest time for npm: a slow registry must not keep a session from showing why it does not start."""
 
@@ -80,18 +83,21 @@ async def fetch(package: Path) -> None:
     try:
         command = ("npm", "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", str(fetched))
         # npm needs its own configuration, and none of our secrets
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(Path.home())}
+        environment = {"PATH": _PATH, "HOME": str(Path.home())}
         npm = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env=environment, cwd=fetched
+            *command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment, cwd=fetched
         )
         try:
-            await asyncio.wait_for(npm.communicate(), _FETCH_S)
+            await asyncio.wait_for(npm.wait(), _FETCH_S)
         except TimeoutError:
-            npm.kill()
-            await npm.wait()
             raise LibraryUnavailable(
                 f"npm did not fetch {PACKAGE} within {_FETCH_S:.0f} s; fetch it yourself and set WA_JS_PATH"
             ) from None
+        finally:
+            # also after a cancellation: it would write on into a directory that is removed below
+            if npm.returncode is None:
+                npm.kill()
+                await npm.wait()
         found = list(fetched.glob("*.tgz"))
         if npm.returncode != 0 or len(found) != 1:
             raise LibraryUnavailable(
