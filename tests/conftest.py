@@ -4,6 +4,7 @@ left behind."""
 from __future__ import annotations
 
 import base64
+import gc
 import os
 import shutil
 import tempfile
@@ -29,12 +30,31 @@ def pytest_configure() -> None:
     environment.use_memory_for_files()
     processes.adopt_orphans()
     examples.use_profile()
+    # what is collected lives as long as the run: looking through it for garbage, again and again, takes seconds
+    gc.disable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the fast tests, and begin with the longest folders."""
     selection.mark_fast(items)
     items.sort(key=selection.rank)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage again from here on, in what the tests make."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_garbage_left() -> Iterator[None]:
+    """Collect what the tests of a file leave: what was not closed fails this file, each time, and not a later one once
+    in a while. `-p tests.support.garbage` names the test."""
+    yield
+    gc.collect()
+    # what lives on is not looked through again at the end of each later file
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
