@@ -22,7 +22,7 @@ from shared.process.exit_codes import ExitCode
 from tests.support import environment, processes
 from tests.support.ports import free_port_block
 from tests.support.servers import Servers
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 ALONE: Final = [row for row in KINDS if row.needed not in ("sandbox", "embedded_postgres", "embedded_redis")]
 KEY: Final = "a-key-of-the-installation"
@@ -154,7 +154,7 @@ def test_what_is_missing_is_a_sentence(row: ProcessKind, missing: str, common: d
     variables = of(common, row) | {"bulkhead_home": tmp_path / row.name}
     del variables[missing.lower()]
     process = run(row, variables)
-    assert process.wait(30) == ExitCode.CONFIGURATION
+    assert process.wait(deadline_s(30)) == ExitCode.CONFIGURATION
     said = (tmp_path / row.name / "output").read_text()
     assert missing in said
     assert "Traceback" not in said

@@ -17,6 +17,7 @@ from shared.store import processes
 from shared.store.processes import HeartbeatRow, OtherHome
 from shared.store.store import Store
 from tests.store.env import query
+from tests.support.waiting import within
 
 
 def other(*, uptime_s: float = 100.0, **facts: str) -> OtherHome:
@@ -141,7 +142,7 @@ class TestName:
             await asyncio.wait({watching}, timeout=0.3)
             assert not watching.done(), "none is there"
             self.beat(store, "one", lease_s=40.0, uptime_s=60.0, shared_facts={"API_KEY": "other"})
-            await asyncio.wait_for(watching, 10)
+            await within(watching, 10)
 
         with pytest.raises(SettingsInvalid, match="API_KEY is not the one of host a"):
             asyncio.run(watch())
