@@ -215,7 +215,7 @@ async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> 
                     namespaces=given.namespaces,
                     wrong_clocks=given.plan in WITH_CLOCKS,
                 )
-                screen.say(f"starting {', '.join(hosts.names)}")
+                screen.say(f"starting {given.hosts - 1} further hosts")
                 await hosts.start()
             clean = await _break(given, installation, screen, hosts)
         finally:
