@@ -15,6 +15,7 @@ from shared.kinds import KINDS
 from shared.settings import ChildEnvironment, Settings, load, load_child, to_environ
 from supervision.environment import (
     KEPT,
+    OF_A_CHAOS_RUN,
     ChildConfig,
     changed_for,
     child_environ,
@@ -185,6 +186,15 @@ def test_a_child_gets_its_own_part_and_nothing_of_the_service_manager(home: Path
     api = child_environ(complete, rows["api"], replace(identity, process_name="api"), ours)
     assert api["API_KEY"] == (home / "api_key").read_text().strip() and "META_APP_SECRET" not in api
     assert load(environ).seen_by(rows["meta"]).meta_app_secret == environ["META_APP_SECRET"]
+
+
+def test_what_sets_a_clock_wrong_passes_in_a_chaos_run_alone(home: Path) -> None:
+    complete = child_config(home)
+    row, identity = complete.settings.kind("meta"), ChildEnvironment(process_name="meta")
+    given = dict.fromkeys(OF_A_CHAOS_RUN, "x")
+    assert OF_A_CHAOS_RUN.isdisjoint(child_environ(complete, row, identity, given))
+    chaos = replace(complete, settings=replace(complete.settings, chaos="on"))
+    assert child_environ(chaos, row, identity, given).keys() >= OF_A_CHAOS_RUN
 
 
 def test_only_kinds_with_outdated_settings_are_changed() -> None:
