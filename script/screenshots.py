@@ -25,6 +25,14 @@ from tests.support.waiting import eventually
 FOLDER: Final = environment.REPOSITORY / "docs" / "pictures"
 CHATS: Final = [f"1555010{number:04}" for number in range(200, 216)]
 SOON_S: Final = 60.0
+NUMBER: Final = "100000000000001"
+"""Connection 0 in the sandbox."""
+CUSTOMERS: Final = (
+    ("Ada Lovelace", "Where is my parcel? It was to come on Monday."),
+    ("Charles Babbage", "The invoice has a wrong address."),
+    ("Mary Somerville", "Can I change the size of my order?"),
+)
+"""Who writes, and what."""
 
 
 @contextmanager
@@ -150,6 +158,44 @@ def calm(scene: Scene) -> None:
         scene.take(name)
 
 
+def inbox(scene: Scene) -> None:
+    """Customers wait for a human; the assistant has documents."""
+    settings = {"enableAssistant": False, "enableHumanHandoff": True}
+    scene.program.api("PATCH", "/api/v2/companies/demo", json={"settings": settings}).raise_for_status()
+    for number, (name, text) in enumerate(CUSTOMERS):
+        scene.control("inbound", phone_number_id=NUMBER, name=name, text=text, **{"from": f"+1555012{number:04}"})
+    scene.go("#/inbox?company=demo", "Inbox")
+    for name, _ in CUSTOMERS:
+        scene.sees(name)
+    scene.take("inbox", dark=True, phone=True)
+    scene.tab.click("Ada Lovelace")
+    scene.tab.sees("Where is my parcel", ".talk")
+    scene.tab.fill("#reply", "I am Grace. It left today, and should reach you tomorrow.")
+    scene.tab.press_with("Control", "Enter")
+    scene.tab.sees("I am Grace", ".talk")
+    scene.take("conversation", phone=True)
+    with tempfile.TemporaryDirectory() as folder:
+        terms, scan = Path(folder) / "terms.md", Path(folder) / "letter.txt"
+        terms.write_text(
+            "# Refunds\n\nA refund is paid within 30 days after the parcel came back.\n\n"
+            "# Delivery\n\nA parcel leaves on the day of its order when it was ordered before noon.\n",
+            encoding="utf-8",
+        )
+        scan.write_text(" \n\n", encoding="utf-8")
+        scene.go("#/documents?company=demo", "Documents")
+        scene.tab.click("Upload documents")
+        scene.tab.choose("dialog input[type=file]", terms, scan)
+        scene.tab.click("Upload")
+        scene.sees("no text")
+        scene.sees("indexed")
+    scene.tab.fill("input[name=q]", "when do I get my money back")
+    scene.tab.press("Enter")
+    scene.tab.sees("30 days", ".passages")
+    scene.take("documents", dark=True, phone=True)
+    usual = {"enableAssistant": None, "enableHumanHandoff": None}
+    scene.program.api("PATCH", "/api/v2/companies/demo", json={"settings": usual}).raise_for_status()
+
+
 def _open(program: Bulkhead) -> int:
     return sum(int(one["messages"]) for one in program.api("GET", "/api/v2/queues").json()["queues"])
 
@@ -226,7 +272,15 @@ def dead_letters(scene: Scene) -> None:
     scene.take("letters-ask")
 
 
-SCENES: Final[tuple[Callable[[Scene], None], ...]] = (calm, killed, link_lost, database_away, redis_away, dead_letters)
+SCENES: Final[tuple[Callable[[Scene], None], ...]] = (
+    calm,
+    inbox,
+    killed,
+    link_lost,
+    database_away,
+    redis_away,
+    dead_letters,
+)
 
 
 def main(folder: Path) -> int:

@@ -16,7 +16,10 @@ from tests.support import processes
 from tests.support.browser import Browser, Tab
 from tests.support.bulkhead import Bulkhead
 from tests.support.servers import Servers
+from tests.support.waiting import eventually
 
+META_NUMBER = "100000000000001"
+"""Account of connection 0 in the sandbox."""
 HOSTILE = "<img src=x onerror=window.hit=1>"
 
 
@@ -66,11 +69,33 @@ class Room(Bulkhead):
         """Make a message in doubt that is held; return its id."""
         message_id = self.queued(chat)
         self.sql(
-            "UPDATE messages SET state = 'in_doubt', held_at = now(), error_code = 'no_evidence', attempt = 1, "
-            "updated_at = now() WHERE id = %s",
+            "UPDATE messages SET state = 'in_doubt', claimed_at = now(), in_doubt_at = now(), held_at = now(), "
+            "error_code = 'no_evidence', attempt = 1, updated_at = now() WHERE id = %s",
             message_id,
         )
         return message_id
+
+    def keep_conversations(self) -> None:
+        """Let the company have conversations, with an assistant (that does not run) and humans."""
+        settings = {"enableAssistant": True, "enableHumanHandoff": True}
+        self.must("PATCH", "/api/v2/companies/demo", json={"settings": settings})
+
+    def customer_writes(self, customer: str, text: str) -> None:
+        """Let a customer write to connection 0."""
+        written = {"phone_number_id": META_NUMBER, "from": f"+{customer}", "text": text, "name": f"Ada {customer}"}
+        answer = self.sandbox("POST", "/control/inbound", json=written)
+        assert answer.ok, answer.text
+
+    def customer_waits(self, customer: str, text: str) -> str:
+        """Let a customer ask for a human; return the id of the conversation, once it waits."""
+        self.keep_conversations()
+        self.customer_writes(customer, text)
+
+        def waiting() -> str:
+            found = self.must("GET", f"/api/v2/conversations/demo?chatId={customer}&state=waiting")["conversations"]
+            return str(found[0]["id"]) if found else ""
+
+        return eventually(waiting, 15.0, lambda: f"{customer} waits\n{self.tail()}")
 
     def state(self, chat: str, message_id: str) -> str:
         """Return the state of a message."""
@@ -101,7 +126,7 @@ def room(prepared_home: Callable[[], Path], servers: Servers) -> Iterator[Room]:
         kinds=("recorder", "api", "meta"),
         database_url=url,
         redis_url=servers.new_redis(kept=True),
-        only="recorder,api,meta,sandbox",
+        only="recorder,api,meta,index,sandbox",
     ) as opened:
         # what waits there stays, so that tests can act on it
         opened.must("POST", "/api/v2/connections/demo/2", json={"status": "paused", "reason": HOSTILE})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +15,14 @@ from tests.support.waiting import eventually, patience_s
 
 PAGES = {
     "now": "Now",
+    "inbox": "Inbox",
     "processes": "Processes",
     "queues": "Queues",
     "connections": "Connections",
     "messages": "Messages",
     "letters": "Dead letters",
+    "templates": "Templates",
+    "documents": "Documents",
     "companies": "Companies",
     "keys": "Keys",
     "hooks": "Webhooks",
@@ -26,6 +30,7 @@ PAGES = {
     "audit": "Changes",
 }
 chats = (f"155501{number:05}" for number in itertools.count(700))
+customers = (f"155502{number:05}" for number in itertools.count(100))
 
 
 def pages_of(tab: Tab) -> list[str]:
@@ -84,6 +89,27 @@ def test_a_killed_process_turns_within_two_seconds(room: Room, signed_in: Tab) -
     signed_in.go("#/now", "Now")
     signed_in.sees("process exited meta-0")
     room.wait_ready("meta")
+
+
+def test_charts_of_the_last_hour_and_day_are_drawn_from_our_own_rows(room: Room, signed_in: Tab) -> None:
+    room.queued(next(chats))
+
+    def written() -> bool:
+        history = room.must("GET", "/api/v2/processes/history")
+        figures = [one["memoryMb"] for one in history["slots"]] + [one["waiting"] for one in history["queues"]]
+        return bool(history["queues"]) and all(any(figure) for figure in (figures[0], figures[-1]))
+
+    eventually(written, patience_s(60), "heartbeats were written")
+    charts = (("processes", "Processes", "Memory of each process"), ("queues", "Queues", "Waiting, by kind"))
+    for span, (page, heading, chart) in itertools.product(("hour", "day"), charts):
+        signed_in.go(f"#/{page}?span={span}", heading)
+        signed_in.until(
+            "(name) => [...document.querySelectorAll('.chart')].some((one) => one.textContent.includes(name) "
+            "&& one.querySelector('svg .series path'))",
+            f"the chart {chart!r} has a line",
+            chart,
+        )
+        assert signed_in.eval("() => document.querySelector('.choices [aria-current]').textContent") == span
 
 
 def test_restarting_asks_first(room: Room, signed_in: Tab) -> None:
@@ -175,14 +201,14 @@ def test_a_key_of_a_company_sees_that_company(room: Room, tab: Tab) -> None:
     room.api("POST", "/api/v2/companies", json={"companyId": "other", "name": "Other"})
     tab.sign_in(room.key("read", "monitor", company="demo"))
     tab.sees("live", "#stream")
-    assert pages_of(tab) == ["now", "connections", "messages", "companies"]
+    assert pages_of(tab) == ["now", "inbox", "connections", "messages", "templates", "documents", "companies"]
     tab.go("#/connections", "Connections")
     tab.sees("demo 0")
     assert "Pause" not in tab.text()
     tab.go("#/companies", "Company")
     assert "other" not in tab.text()
     tab.go("#/messages", "Messages")
-    assert "Send a text" not in tab.text()
+    assert "Send a message" not in tab.text()
     assert not [line for line in tab.said if "40" in line], "nothing is asked for that is refused"
 
 
@@ -241,6 +267,113 @@ def test_everything_is_done_by_keyboard(room: Room, tab: Tab) -> None:
     assert tab.focused() == "button Pause demo 0"
 
 
+def test_a_customer_who_waits_is_answered(room: Room, signed_in: Tab) -> None:
+    room.keep_conversations()
+    signed_in.go("#/inbox?company=demo&state=waiting", "Inbox")
+    customer = next(customers)
+    conversation = room.customer_waits(customer, "A human, please!")
+    # without a reload
+    signed_in.sees(f"Ada {customer}")
+    signed_in.click(f"Ada {customer}")
+    signed_in.sees("A human, please!", ".talk")
+    signed_in.sees("waits for", ".big")
+    signed_in.sees("asked for a human", ".facts")
+    hostile = f"I am Grace. {HOSTILE}"
+    signed_in.fill("#reply", hostile)
+    signed_in.press_with("Control", "Enter")
+    signed_in.sees(hostile, ".talk")
+    signed_in.sees("human", ".big")
+    assert signed_in.eval("() => [document.querySelector('#reply').value, window.hit ?? null]") == ["", None]
+    # what is typed survives a refresh of the page, which shows what the customer writes meanwhile
+    signed_in.fill("#reply", "One moment")
+    room.customer_writes(customer, "Thank you")
+    signed_in.sees("Thank you", ".talk")
+    assert signed_in.eval("() => document.querySelector('#reply').value") == "One moment"
+    signed_in.click(f"Assign Ada {customer}")
+    signed_in.fill("dialog input[name=assignee]", "Grace")
+    signed_in.press("Enter")
+    signed_in.sees("with Grace", ".big")
+    shown = room.must("GET", f"/api/v2/conversations/demo/{conversation}")
+    assert (shown["state"], shown["assignee"]) == ("human", "Grace")
+    for verb, done, state in (
+        ("Put back", "waits for", "waiting"),
+        ("Hand back", "bot", "bot"),
+        ("Close", "", "closed"),
+    ):
+        signed_in.click(f"{verb} Ada {customer}")
+        signed_in.click(verb)
+        signed_in.sees(done or state, ".big")
+        assert room.must("GET", f"/api/v2/conversations/demo/{conversation}")["state"] == state
+
+
+def test_documents_are_uploaded_searched_indexed_anew_and_removed(room: Room, signed_in: Tab, tmp_path: Path) -> None:
+    terms, archive = tmp_path / "terms.md", tmp_path / "pictures.txt"
+    terms.write_text("# Refunds\n\nA refund is paid within 30 days after the parcel came back.\n")
+    archive.write_bytes(bytes(range(256)))
+    signed_in.go("#/documents?company=demo", "Documents")
+    signed_in.click("Upload documents")
+    signed_in.choose("dialog input[type=file]", terms, archive)
+    signed_in.click("Upload")
+    signed_in.sees("pictures.txt: The file is no PDF", "dialog")
+    signed_in.click("Cancel")
+    # the one that could be read is there; the other one is named, and not
+    signed_in.sees("terms.md", "tbody")
+    signed_in.sees("indexed", "tbody", within_s=patience_s(30))
+    assert "pictures.txt" not in signed_in.text("tbody")
+    signed_in.fill("input[name=q]", "when is a refund paid")
+    signed_in.press("Enter")
+    signed_in.sees("paid within 30 days", ".passages")
+    signed_in.sees("terms.md", ".passages")
+    before = room.must("GET", "/api/v2/documents/demo")["documents"][0]["indexedAt"]
+    signed_in.click("Index anew: terms.md")
+    signed_in.click("Index anew")
+    eventually(
+        lambda: room.must("GET", "/api/v2/documents/demo")["documents"][0]["indexedAt"] not in (None, before),
+        patience_s(30),
+        "it is indexed anew",
+    )
+    signed_in.click("Remove: terms.md")
+    signed_in.click("Remove")
+    signed_in.sees("The company has no document.")
+    assert room.must("GET", "/api/v2/documents/demo")["documents"] == []
+
+
+def test_templates_are_read_submitted_and_removed(room: Room, signed_in: Tab) -> None:
+    signed_in.go("#/templates?company=demo&phoneIndex=0", "Templates")
+    signed_in.click("Submit a template")
+    signed_in.fill("dialog input[name=name]", "parcel_on_its_way")
+    signed_in.click("Submit")
+    signed_in.sees("parcel_on_its_way", "tbody")
+    signed_in.click("Read anew")
+    signed_in.click("Read anew")
+    signed_in.sees("hello_world", "tbody")
+    signed_in.click("Remove parcel_on_its_way en_US")
+    signed_in.click("Remove")
+    signed_in.until("() => !document.querySelector('tbody').innerText.includes('parcel_on_its_way')", "it is removed")
+
+
+def test_a_signup_of_metas_is_continued(room: Room, signed_in: Tab) -> None:
+    done = room.sandbox("POST", "/control/signup", json={"phone_number_id": "100000000000004"}).json()
+    signed_in.go("#/connections", "Connections")
+    signed_in.click("Embedded signup")
+    for name, value in (
+        ("companyId", "demo"),
+        ("code", done["code"]),
+        ("wabaId", done["waba_id"]),
+        ("phoneNumberId", done["phone_number_id"]),
+    ):
+        signed_in.fill(f"dialog input[name={name}]", value)
+    signed_in.click("Sign up")
+    signed_in.sees(done["phone_number_id"], within_s=patience_s(20))
+    (made,) = (
+        one
+        for one in room.must("GET", "/api/v2/connections/demo")["connections"]
+        if one["accountId"] == done["phone_number_id"]
+    )
+    assert made["connectionType"] == "meta_embedded"
+    room.must("DELETE", f"/api/v2/connections/demo/{made['phoneIndex']}?force=true")
+
+
 LOOKS = list(itertools.product(("light", "dark"), (WIDE, PHONE)))
 
 
@@ -254,6 +387,7 @@ def test_axe_finds_nothing_on_any_page(room: Room, signed_in: Tab, scheme: str, 
     ]
     signed_in.media(scheme)
     signed_in.size(size)
+    conversation = room.customer_waits(next(customers), "a human, please")
     further = {
         "processes/meta-0": "Process meta-0",
         f"messages/demo/{chat}/{message_id}": f"Message {message_id}",
@@ -261,6 +395,8 @@ def test_axe_finds_nothing_on_any_page(room: Room, signed_in: Tab, scheme: str, 
         "companies/demo": "Company demo",
         f"hooks/demo/{hook[0]['id']}": f"Webhook {hook[0]['id']} of demo",
         "hooks/received": "Received webhooks",
+        f"inbox/demo/{conversation}": f"Conversation {conversation}",
+        "documents?q=refund": "Documents",
     }
     wrong = []
     for name, heading in (PAGES | further).items():

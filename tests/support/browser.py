@@ -109,6 +109,18 @@ class Tab:
         for key in keys:
             self._browser.wait(self._page.keyboard.press(key))
 
+    def press_with(self, held: str, key: str) -> None:
+        """Press a key while another one is held down: `Control` and `Enter`."""
+        self._browser.wait(self._page.keyboard.down(held))
+        self.press(key)
+        self._browser.wait(self._page.keyboard.up(held))
+
+    def choose(self, selector: str, *files: Path) -> None:
+        """Choose files in a field for them."""
+        field = self._browser.wait(self._page.querySelector(selector))
+        assert field is not None, f"there is no {selector}"
+        self._browser.wait(field.uploadFile(*map(str, files)))
+
     def write(self, text: str) -> None:
         """Type into what has the focus."""
         self._browser.wait(self._page.keyboard.type(text))

@@ -2,6 +2,7 @@
 
 const KEPT = "bulkhead-api-key";
 const ANSWER_MS = 12000;
+const UPLOAD_MS = 900000;
 
 /** What the key of this tab is: name, companyId (null: all), scopes, expiresAt, sandbox; null: not signed in. */
 export let own = null;
@@ -21,7 +22,7 @@ export const keep = (key) => sessionStorage.setItem(KEPT, key);
 export function forget() {
   own = null;
   sessionStorage.removeItem(KEPT);
-  sessionStorage.removeItem("bulkhead-company");
+  for (const name of ["bulkhead-company", "bulkhead-person"]) sessionStorage.removeItem(name);
 }
 
 /** Whether the key has a scope, everywhere (`true`) or at least for its company. */
@@ -33,13 +34,15 @@ export function may(scope, everywhere = false) {
 /** Make a request; returns the response. Throws `Refusal`. */
 export async function request(method, path, { body, headers = {}, signal = AbortSignal.timeout(ANSWER_MS) } = {}) {
   const all = { Authorization: `Bearer ${sessionStorage.getItem(KEPT)}`, ...headers };
-  if (body !== undefined) all["Content-Type"] = "application/json";
+  // a form brings its own type, with the border between its parts
+  const isForm = body instanceof FormData;
+  if (body !== undefined && !isForm) all["Content-Type"] = "application/json";
   let response;
   try {
     response = await fetch(path, {
       method,
       headers: all,
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined || isForm ? body : JSON.stringify(body),
       cache: "no-store",
       signal,
       referrerPolicy: "no-referrer",
@@ -58,6 +61,31 @@ export async function request(method, path, { body, headers = {}, signal = Abort
 
 export const get = async (path, query = {}) => (await request("GET", address(path, query))).json();
 export const send = async (method, path, body, headers) => (await request(method, path, { body, headers })).json();
+
+/** Upload one file with fields; it may take as long as a slow line needs. */
+export const upload = async (path, file, fields = {}, headers = {}) => {
+  const body = new FormData();
+  for (const [name, value] of Object.entries(fields)) body.append(name, value);
+  body.append("file", file);
+  return (await request("POST", path, { body, headers, signal: AbortSignal.timeout(UPLOAD_MS) })).json();
+};
+
+/** Keys for the header `Idempotency-Key`: `key(what)` is the same as long as `what` is, so that another try after no
+ *  answer sends nothing twice; `done()` begins anew. */
+export function attempts() {
+  let last = null;
+  return {
+    key(what) {
+      const text = JSON.stringify(what);
+      // without a secure origin there is no randomUUID
+      if (last?.text !== text) last = { text, key: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` };
+      return last.key;
+    },
+    done() {
+      last = null;
+    },
+  };
+}
 
 /** A path with a query of what is given. */
 export function address(path, query = {}) {

@@ -8,20 +8,38 @@ import { alerts } from "/dashboard/page_alerts.js";
 import { audit } from "/dashboard/page_audit.js";
 import { companies } from "/dashboard/page_companies.js";
 import { connections } from "/dashboard/page_connections.js";
+import { documents } from "/dashboard/page_documents.js";
 import { hooks } from "/dashboard/page_hooks.js";
+import { inbox } from "/dashboard/page_inbox.js";
 import { keys } from "/dashboard/page_keys.js";
 import { letters } from "/dashboard/page_letters.js";
 import { messages } from "/dashboard/page_messages.js";
 import { now } from "/dashboard/page_now.js";
 import { processes } from "/dashboard/page_processes.js";
 import { queues } from "/dashboard/page_queues.js";
+import { templates } from "/dashboard/page_templates.js";
 
 /* A page:
  *   name: in the address. title. allowed(): whether the key of this tab may see it.
  *   load(route): what it shows, from the API; every: milliseconds until it is loaded again.
  *   view(data, context): nodes. context: route, reload(), act(…) of the page.
  *   live: whether it is also shown again with each change of health. */
-const PAGES = [now, processes, queues, connections, messages, letters, companies, keys, hooks, alerts, audit];
+const PAGES = [
+  now,
+  inbox,
+  processes,
+  queues,
+  connections,
+  messages,
+  letters,
+  templates,
+  documents,
+  companies,
+  keys,
+  hooks,
+  alerts,
+  audit,
+];
 
 const CHANGED_MS = 1200;
 let current = null;

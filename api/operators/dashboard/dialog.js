@@ -51,6 +51,8 @@ function field(one, at) {
       max: one.high,
       pattern: one.pattern,
       title: one.rule,
+      accept: one.accept,
+      multiple: one.multiple,
     });
   }
   return el(
@@ -109,7 +111,9 @@ export function ask({
     const data = new FormData(form);
     const values = {};
     for (const one of fields)
-      values[one.name] = one.type === "checks" ? data.getAll(one.name) : (data.get(one.name)?.toString() ?? "");
+      values[one.name] = ["checks", "file"].includes(one.type)
+        ? data.getAll(one.name)
+        : (data.get(one.name)?.toString() ?? "");
     go.disabled = true;
     problem.textContent = "";
     try {

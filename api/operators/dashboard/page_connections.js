@@ -135,6 +135,8 @@ function list(data, context) {
           "p",
           {},
           button("Add a connection", () => add(data, context)),
+          " ",
+          button("Embedded signup", () => signUp(data, context)),
         )
       : null,
     table({
@@ -192,7 +194,21 @@ const CREDENTIALS = [
   { name: "accessToken", label: "Access token", type: "password", hint: "Kept encrypted and never shown" },
   { name: "apiKey", label: "360dialog API key", type: "password" },
 ];
-const given = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== ""));
+const OPTIONS = {
+  name: "options",
+  label: "Options (JSON)",
+  hint: 'For example {"messagesPerSecond": 40}; docs/connections.md lists them',
+};
+/** What was filled in. Throws when the options are no JSON. */
+function given({ options = "", ...values }) {
+  const filled = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== ""));
+  if (!options.trim()) return filled;
+  try {
+    return { ...filled, options: JSON.parse(options) };
+  } catch (error) {
+    throw new Error(`The options are no JSON: ${error.message}`);
+  }
+}
 
 function add(data, context) {
   ask({
@@ -206,6 +222,7 @@ function add(data, context) {
       },
       { name: "connectionType", label: "Type", options: TYPES },
       ...CREDENTIALS,
+      OPTIONS,
     ],
     action: "Add",
     run: async ({ companyId, ...values }) => {
@@ -221,11 +238,64 @@ function change(one, context) {
   ask({
     title: `Change ${named(one)}`,
     text: "Only what is filled in changes. New credentials resume a connection that was paused for the old ones.",
-    fields: CREDENTIALS,
+    fields: [...CREDENTIALS, OPTIONS],
     action: "Change",
     run: async (values) => {
       await send("PATCH", path("api/v2/connections", one.companyId, one.phoneIndex), given(values));
       return `${named(one)} is changed`;
+    },
+    after: context.after,
+  });
+}
+
+function signUp(data, context) {
+  ask({
+    title: "Continue an embedded signup",
+    text: "What the browser's signup at Meta returned. The code lives for 30 seconds; without one, a signup goes on where it stopped.",
+    fields: [
+      {
+        name: "companyId",
+        label: "Company",
+        required: true,
+        value: own.companyId ?? data.chosen?.company ?? data.all.connections[0]?.companyId ?? "",
+      },
+      { name: "code", label: "Code", hint: "Of FB.login" },
+      { name: "wabaId", label: "WABA id", required: true, pattern: "[0-9]+", rule: "digits" },
+      { name: "phoneNumberId", label: "Phone number id", required: true, pattern: "[0-9]+", rule: "digits" },
+      { name: "pin", label: "Two-step PIN", pattern: "[0-9]{6}", rule: "six digits", hint: "Empty: one is made" },
+      {
+        name: "coexistence",
+        label: "The number",
+        type: "checks",
+        choices: [["true", "stays on the WhatsApp Business app"]],
+      },
+    ],
+    action: "Sign up",
+    run: async ({ companyId, coexistence, ...values }, progress) => {
+      const asked = { ...given(values), ...(coexistence.length ? { coexistence: true } : {}) };
+      const task = await finished(companyId, await send("POST", path("api/v2/signup", companyId), asked), (now) =>
+        progress(`${words(now.status)} ${now.progress ? JSON.stringify(now.progress) : ""}`),
+      );
+      if (task.result?.phoneIndex !== undefined)
+        location.hash = `#/connections/${encodeURIComponent(companyId)}/${task.result.phoneIndex}`;
+      return "The number is connected";
+    },
+    after: context.after,
+  });
+}
+
+function subscribe(one, context) {
+  ask({
+    title: `Subscribe ${named(one)}`,
+    text: "The provider posts its webhooks to this installation from then on.",
+    action: "Subscribe",
+    run: async (_, progress) => {
+      progress("Asking the provider…");
+      await finished(
+        one.companyId,
+        await send("POST", path("api/v2/connections", one.companyId, one.phoneIndex, "webhook")),
+      );
+      return `The webhooks of ${named(one)} come here`;
     },
     after: context.after,
   });
@@ -393,6 +463,7 @@ function single(data, context) {
         ? [
             button("Rename", () => rename(one, context)),
             button("Change", () => change(one, context)),
+            isSession(one) ? null : button("Subscribe webhooks", () => subscribe(one, context)),
             button("Remove", () => remove(one, context), { className: "quietly" }),
           ]
         : null,

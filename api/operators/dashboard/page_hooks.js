@@ -42,13 +42,25 @@ function add(company, context) {
       { name: "url", label: "Address", type: "url", required: true, hint: "Where events are posted to" },
       { name: "types", label: "Types", hint: "Separated by commas, message.* for all of a subject; empty: all" },
       { name: "phoneIndexes", label: "Connections", hint: "Separated by commas; empty: all" },
+      {
+        name: "headers",
+        label: "Headers",
+        type: "textarea",
+        rows: 2,
+        hint: "That each delivery has: one Name: value a line. Kept encrypted and never shown",
+      },
     ],
     action: "Add",
-    run: async ({ url, types, phoneIndexes }) => {
+    run: async ({ url, types, phoneIndexes, headers }) => {
+      const pairs = headers
+        .split("\n")
+        .filter((line) => line.trim())
+        .map((line) => [line.slice(0, line.indexOf(":")).trim(), line.slice(line.indexOf(":") + 1).trim()]);
       const made = await send("POST", path("api/v2/hooks", company), {
         url,
         types: list_(types),
         phoneIndexes: list_(phoneIndexes).map(Number),
+        ...(pairs.length ? { headers: Object.fromEntries(pairs) } : {}),
       });
       return () =>
         reveal(
@@ -169,17 +181,24 @@ function replay(company, one, context) {
         options: [
           ["deadLetters", `what was given up (${one.deadLetters})`],
           ["since", "everything since an instant"],
+          ["eventIds", "these events"],
         ],
       },
       { name: "since", label: "Since", type: "datetime-local" },
+      { name: "eventIds", label: "Events", hint: "Their ids, separated by commas" },
     ],
     action: "Replay",
-    run: async ({ what, since }) => {
+    run: async ({ what, since, eventIds }) => {
       if (what === "since" && !since) throw new Error("Choose the instant.");
+      if (what === "eventIds" && !eventIds.trim()) throw new Error("Name the events.");
       const answer = await send(
         "POST",
         path("api/v2/hooks", company, one.id, "replay"),
-        what === "since" ? { since: new Date(since).toISOString() } : { deadLetters: true },
+        what === "since"
+          ? { since: new Date(since).toISOString() }
+          : what === "eventIds"
+            ? { eventIds: list_(eventIds) }
+            : { deadLetters: true },
       );
       return answer.events === null
         ? "It goes back and delivers from there"

@@ -1,6 +1,6 @@
 // Messages: search, one with its whole history, and what can be done about it.
 
-import { get, may, path, send } from "/dashboard/api.js";
+import { attempts, get, may, path, send, upload } from "/dashboard/api.js";
 import { companyChoice, companyOf } from "/dashboard/company.js";
 import { ask } from "/dashboard/dialog.js";
 import { button, el, href, link } from "/dashboard/dom.js";
@@ -19,20 +19,26 @@ export function gist(one) {
   return [one.type === "text" ? "" : quiet(`${words(one.type)} `), cut(String(text), 100)];
 }
 
+// a field of a form has the time of this machine
+const instant = (local) => (local ? new Date(local).toISOString() : undefined);
+
 async function load(route) {
   if (route.parts.length === 3) return loadOne(route);
   const chosen = await companyOf(route);
   if (!chosen.company) return { chosen, page: { messages: [], next: null } };
-  const { q, status, direction, phoneIndex, chatId, cursor } = route.query;
+  const { q, type, status, direction, phoneIndex, chatId, since, until, cursor } = route.query;
   try {
     return {
       chosen,
       page: await get(path("api/v2/messages", chosen.company), {
         q,
+        type,
         status,
         direction,
         phoneIndex,
         chatId,
+        since: instant(since),
+        until: instant(until),
         cursor,
         limit: 50,
       }),
@@ -58,7 +64,8 @@ async function loadOne(route) {
 }
 
 function filters(route, chosen) {
-  const { q = "", status = "", direction = "", chatId = "", phoneIndex = "" } = route.query;
+  const { q = "", type = "", status = "", direction = "", chatId = "", phoneIndex = "" } = route.query;
+  const { since = "", until = "" } = route.query;
   const option = (value, label, now) => el("option", { value, selected: value === now }, label);
   const form = el(
     "form",
@@ -100,6 +107,9 @@ function filters(route, chosen) {
         className: "short",
       }),
     ),
+    el("label", {}, "Type ", el("input", { name: "type", value: type, placeholder: "image", className: "short" })),
+    el("label", {}, "Since ", el("input", { name: "since", type: "datetime-local", value: since })),
+    el("label", {}, "Until ", el("input", { name: "until", type: "datetime-local", value: until })),
     el("button", { type: "submit", className: "primary" }, "Search"),
   );
   form.onsubmit = (event) => {
@@ -121,7 +131,7 @@ function list({ chosen, page, refused }, context) {
     el(
       "p",
       { className: "choices" },
-      may("send") && company ? button("Send a text", () => write(company, context)) : null,
+      may("send") && company ? button("Send a message", () => write(company, context)) : null,
       link("/messages", { company, status: "queued" }, "Waiting"),
       link("/messages", { company, status: "failed" }, "Failed"),
       link("/messages", { company, status: "in_doubt" }, "In doubt"),
@@ -146,22 +156,30 @@ function list({ chosen, page, refused }, context) {
   ];
 }
 
+// types of messages that are called as the main type of their files; other files are documents
+const FILES = ["image", "video", "audio"];
+
 function write(company, context) {
+  const { key } = attempts();
   ask({
-    title: `Send a text for ${company}`,
+    title: `Send a message for ${company}`,
     fields: [
       { name: "chatId", label: "To", required: true, hint: "A number with its country code, or the id of a chat" },
       { name: "phoneIndex", label: "Connection", type: "number", low: 0, high: 9999, value: "0", required: true },
-      { name: "message", label: "Text", type: "textarea", required: true, rows: 4 },
+      { name: "message", label: "Text", type: "textarea", rows: 4 },
+      { name: "files", label: "File", type: "file", hint: "The text is its caption" },
     ],
     action: "Send",
-    run: async ({ chatId, phoneIndex, message }) => {
-      const sent = await send(
-        "POST",
-        path("api/v2/messages/text", company, chatId),
-        { message, phoneIndex: Number(phoneIndex) },
-        { "Idempotency-Key": crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` },
-      );
+    run: async ({ chatId, phoneIndex, message, files }) => {
+      const [file] = files.filter((one) => one.size);
+      if (!file && !message.trim()) throw new Error("Write a text, or choose a file.");
+      const main = file?.type.split("/")[0];
+      const type = file ? (FILES.includes(main) ? main : "document") : "text";
+      const place = path("api/v2/messages", type, company, chatId);
+      const headers = { "Idempotency-Key": key([chatId, phoneIndex, message, file?.name, file?.size]) };
+      const sent = file
+        ? await upload(place, file, { phoneIndex, ...(message.trim() ? { caption: message } : {}) }, headers)
+        : await send("POST", place, { message, phoneIndex: Number(phoneIndex) }, headers);
       location.hash = `#${placeOf(company, sent)}`;
       return `Message ${sent.id} is ${words(sent.status)}`;
     },

@@ -23,6 +23,7 @@ function placeOf(trouble) {
       {},
       code.includes("link") ? "Link it" : "Open the connection",
     ];
+  if (code === "customers_waiting") return ["/inbox", { company: companyId }, "Open the inbox"];
   if (code === "no_sender") return ["/processes", {}, "Open processes"];
   return null;
 }
