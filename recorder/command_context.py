@@ -4,8 +4,10 @@ missing is reported with the next step.
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 from shared.errors import SettingsInvalid, StoreUnavailable
 from shared.process.exit_codes import ExitCode
@@ -39,3 +41,9 @@ def run_command(command: str, do: Callable[[Store, Settings], int]) -> int:
     except StoreUnavailable as error:
         sys.stderr.write(f"{error}\nStart PostgreSQL (or Bulkhead, for the embedded one) and try again.\n")
         return ExitCode.BOOT
+
+
+def asked(words: Sequence[str]) -> SimpleNamespace:
+    """Return what the command line said: it comes from there, checked, as one JSON object."""
+    (text,) = words
+    return SimpleNamespace(**json.loads(text))

@@ -11,18 +11,17 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, NoReturn
+from types import SimpleNamespace
+from typing import Final
 
-from recorder.command_context import run_command
+from recorder.command_context import asked, run_command
 from recorder.move_policy import MovedFigures, MovedNumber, ReturnLimits, Side, reason_to_return, steps
-from recorder.old_server_import import PAUSED, named_column, named_table
-from shared.channels.registry import channel_named, connection_types
+from recorder.old_server_import import PAUSED
+from shared.channels.registry import channel_named
 from shared.clock import Monotonic, monotonic
-from shared.numbers import seconds
 from shared.process.exit_codes import ExitCode
 from shared.settings import Settings
 from shared.store import connections, moving, sessions
@@ -44,60 +43,12 @@ _PAUSE_S: Final = 0.2
 """Seconds between two looks at messages in hand."""
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
-
-
 def move(words: Sequence[str]) -> int:
     """Move, watch, and return an exit code (`ExitCode`, or 1 when numbers were given back)."""
-    parser = _Parser(
-        prog="bulkhead move",
-        description="Let Bulkhead serve a share of the numbers of a single-process server, in an order that is always "
-        "the same; a smaller share gives numbers back.",
-    )
-    parser.add_argument("--percent", type=_percent, required=True, metavar="N", help="share of them that is here")
-    parser.add_argument(
-        "--type", action="append", choices=connection_types(), default=[], help="only of these types; may be repeated"
-    )
-    parser.add_argument(
-        "--old-off", required=True, metavar="WORD", help="status by which the old server lets a number go (`inactive`)"
-    )
-    parser.add_argument("--old-on", required=True, metavar="WORD", help="status by which it serves one (`active`)")
-    parser.add_argument("--watch", type=seconds, default=0.0, metavar="S", help="watch the moved numbers for so long")
-    parser.add_argument(
-        "--failed-share",
-        type=_percent,
-        default=5.0,
-        metavar="N",
-        help="give back above so many %% failures (%(default)g)",
-    )
-    parser.add_argument(
-        "--oldest",
-        type=seconds,
-        default=120.0,
-        metavar="S",
-        help="give back when a message waits longer (%(default)g)",
-    )
-    parser.add_argument("--column", action="append", type=named_column, default=[], metavar="WHAT.FIELD=COLUMN")
-    parser.add_argument("--table", action="append", type=named_table, default=[], metavar="WHAT=TABLE")
-    parser.add_argument("--dry-run", action="store_true", help="say what would change sides")
-    given = parser.parse_args(words)
-    return run_command("move", partial(_move, given=given))
+    return run_command("move", partial(_move, given=asked(words)))
 
 
-def _percent(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 100:
-        raise ArgumentTypeError(f"{text!r} is no number from 0 to 100")
-    return value
-
-
-def _move(store: Store, settings: Settings, *, given: Namespace) -> int:
+def _move(store: Store, settings: Settings, *, given: SimpleNamespace) -> int:
     columns: dict[str, dict[str, str]] = {}
     for what, field, theirs in given.column:
         columns.setdefault(what, {})[field] = theirs
@@ -108,7 +59,7 @@ def _move(store: Store, settings: Settings, *, given: Namespace) -> int:
         signal.signal(number, lambda *_: stopping.set())
     mover = Mover(store, old, say=lambda line: sys.stdout.write(f"{line}\n"), stopping=stopping)
     try:
-        numbers = mover.numbers(frozenset(given.type))
+        numbers = mover.numbers(frozenset(given.types))
         come, go = steps(numbers, given.percent)
         if given.dry_run:
             for words, some in (("here", come), ("back", go)):
@@ -117,7 +68,7 @@ def _move(store: Store, settings: Settings, *, given: Namespace) -> int:
         mover.give_back(go)
         mover.take(come)
         limits = ReturnLimits(failed_share=given.failed_share / 100, oldest_s=given.oldest)
-        return mover.watch(come, limits, for_s=given.watch)
+        return mover.watch(come, limits, for_s=given.watch_s)
     except OldTablesUnknown as error:
         sys.stderr.write(f"{error}\n")
         return ExitCode.USAGE

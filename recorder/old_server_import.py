@@ -10,17 +10,18 @@ import json
 import re
 import shutil
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from types import SimpleNamespace
+from typing import Any, Final
 
 from recorder.browser_profiles import ProfileInUse, find_profile, take_profile
-from recorder.command_context import run_command
+from recorder.command_context import asked, run_command
+from recorder.progress import ProgressLine
 from shared.channels.chat_ids import ChatInvalid, admitted, canonical
 from shared.channels.registry import UnknownConnectionType, channel_named
 from shared.content import TEXT
@@ -62,60 +63,16 @@ class RowRefused(Exception):
     """Raised when one row cannot be taken over; the text says why, without its content."""
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
-
-
 def import_old_server(words: Sequence[str]) -> int:
     """Import, print what was done, and return an exit code (`ExitCode`, or 1 when rows were refused)."""
-    parser = _Parser(
-        prog="bulkhead import",
-        description="Take numbers, contacts, history and browser profiles of a single-process server over. Numbers "
-        "come paused. OLD_DATABASE_URL names its database where that is not DATABASE_URL.",
-    )
-    parser.add_argument("--what", action="append", choices=tuple(TABLES), help="only this; may be repeated")
-    parser.add_argument("--company", action="append", default=[], metavar="ID", help="only this company; repeatable")
-    parser.add_argument(
-        "--column",
-        action="append",
-        type=named_column,
-        default=[],
-        metavar="WHAT.FIELD=COLUMN",
-        help="a column of theirs, for example history.chat_id=remote_jid",
-    )
-    parser.add_argument(
-        "--table", action="append", type=named_table, default=[], metavar="WHAT=TABLE", help="a table of theirs"
-    )
-    parser.add_argument("--profiles", type=Path, metavar="DIR", help="copy browser profiles out of a .wwebjs_auth")
-    parser.add_argument("--dry-run", action="store_true", help="say what is found, and change nothing")
-    given = parser.parse_args(words)
-    return run_command("import", partial(_import, given=given))
+    return run_command("import", partial(_import, given=asked(words)))
 
 
-def named_column(text: str) -> tuple[str, str, str]:
-    """Read WHAT.FIELD=COLUMN of a command line."""
-    ours, _, theirs = text.partition("=")
-    what, _, field = ours.partition(".")
-    if not theirs or what not in TABLES or field not in TABLES[what].columns:
-        raise ArgumentTypeError(f"{text!r} is not WHAT.FIELD=COLUMN, for example history.chat_id=remote_jid")
-    return what, field, theirs
-
-
-def named_table(text: str) -> tuple[str, str]:
-    """Read WHAT=TABLE of a command line."""
-    what, _, theirs = text.partition("=")
-    if not theirs or what not in TABLES:
-        raise ArgumentTypeError(f"{text!r} is not WHAT=TABLE, for example history=chat_log")
-    return what, theirs
-
-
-def _import(store: Store, settings: Settings, *, given: Namespace) -> int:
+def _import(store: Store, settings: Settings, *, given: SimpleNamespace) -> int:
     columns: dict[str, dict[str, str]] = {}
     for what, field, theirs in given.column:
         columns.setdefault(what, {})[field] = theirs
-    run = OldServerImport(store, settings, companies_only=frozenset(given.company), is_dry=given.dry_run)
+    run = OldServerImport(store, settings, companies_only=frozenset(given.companies), is_dry=given.dry_run)
     url = str(settings.own("OLD_DATABASE_URL")) or settings.database_url
     try:
         with open_tables(url, columns=columns, tables=dict(given.table)) as old:
@@ -125,7 +82,7 @@ def _import(store: Store, settings: Settings, *, given: Namespace) -> int:
         sys.stderr.write(f"{error}\n")
         return ExitCode.USAGE
     if given.profiles:
-        run.take_profiles(given.profiles)
+        run.take_profiles(Path(given.profiles))
     return _UNWELL if run.refused else ExitCode.OK
 
 
@@ -154,8 +111,12 @@ class OldServerImport:
         counts: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
         rows = (row for row in old.rows(what) if not self._only or str(row["company_id"]) in self._only)
+        progress, read = ProgressLine("rows"), 0
         while batch := list(islice(rows, _BATCH)):
             write(batch, counts, reasons)
+            read += len(batch)
+            progress.show(read)
+        progress.clear()
         _say(f"  {', '.join(f'{name} {count}' for name, count in counts.items()) or 'nothing'}")
         for reason, count in reasons.most_common(_EXAMPLES):
             _say(f"  refused {count}: {reason}")

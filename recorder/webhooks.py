@@ -5,22 +5,21 @@ files.
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
-from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any, Final
 
-from recorder.command_context import run_command
+from recorder.command_context import asked, run_command
+from recorder.progress import ProgressLine
 from shared.clock import monotonic
-from shared.numbers import seconds, whole
 from shared.process.exit_codes import ExitCode
 from shared.store import inbound_journal, inbound_media
 from shared.store.inbound_journal import Choice
-from shared.store.pool import Row, Transaction
+from shared.store.pool import Transaction
 from shared.store.store import Store
 
 KIND: Final = "meta"
@@ -35,101 +34,22 @@ _MOST: Final = 1_000_000
 """Most files that one command lets be fetched again: a bound for the statement, above what any journal holds."""
 _LOOK_S: Final = 0.1
 """Seconds between looks at how far the processing is."""
-_BAR: Final = 30
-"""Characters of the progress bar."""
 _COLUMNS: Final = ("id", "source", "received_at", "processed_at", "attempts", "size", "outcome")
 _FILE_COLUMNS: Final = ("message_id", "company_id", "connection_id", "state", "attempts", "updated_at", "reason")
-_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
-"""A time before now: a whole number and a unit."""
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-"""Seconds of each unit."""
 
 
-def webhooks(argv: Sequence[str]) -> int:
+def webhooks(words: Sequence[str]) -> int:
     """Do what the command line says, and return an exit code (`ExitCode`, or `UNWELL`)."""
-    given = _parser().parse_args(argv)
-    return run_command("webhooks", lambda store, _: int(given.act(store, given)))
+    given = asked(words)
+    act = {"list": _list, "show": _show, "replay": _replay}[given.action]
+    return run_command("webhooks", lambda store, _: act(store, given))
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
-
-
-def _parser() -> ArgumentParser:
-    parser = _Parser(
-        prog="bulkhead webhooks",
-        description="List and show webhooks of the journal, and replay raw events or files.",
-    )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|replay")
-    listing = actions.add_parser("list", help="raw events, newest first")
-    listing.set_defaults(act=_list)
-    listing.add_argument("-n", "--limit", type=whole(1), default=50, metavar="N", help="how many at most (%(default)s)")
-    listing.add_argument(
-        "--before",
-        type=whole(1),
-        metavar="ID",
-        help="only those before this id (with --files: of the message), for the next page",
-    )
-    listing.add_argument("--waiting", action="store_true", help="only those that are not processed yet")
-    showing = actions.add_parser("show", help="one raw event as it came")
-    showing.set_defaults(act=_show)
-    showing.add_argument("id", type=whole(1), metavar="ID")
-    again = actions.add_parser("replay", help="process raw events again; what is already known does not change")
-    again.set_defaults(act=_replay, waiting=False)
-    again.add_argument(
-        "ids",
-        type=whole(1),
-        nargs="*",
-        metavar="ID",
-        help="these (with --files: messages); none: all that the options choose",
-    )
-    again.add_argument("--all", action="store_true", help="needed when neither ids nor options choose")
-    again.add_argument(
-        "--wait",
-        type=seconds,
-        default=60.0,
-        metavar="S",
-        help="give up after so long without progress (%(default)g s)",
-    )
-    for one in (listing, again):
-        one.add_argument("--failed", action="store_true", help="only those that could not be processed at all")
-        one.add_argument(
-            "--named", action="store_true", help="only those that were not fully understood, failed ones included"
-        )
-        one.add_argument("--words", default="", metavar="TEXT", help="only those with these words in their outcome")
-        one.add_argument(
-            "--since",
-            type=_instant,
-            metavar="WHEN",
-            help="only those received since: an ISO instant, or 30m, 2h, 1d ago",
-        )
-        one.add_argument("--until", type=_instant, metavar="WHEN", help="only those received before")
-        one.add_argument(
-            "--files", action="store_true", help="files of messages that could not be fetched, in place of raw events"
-        )
-    for one in (listing, showing, again):
-        one.add_argument("--json", action="store_true", help="one JSON object a line")
-    return parser
-
-
-def _instant(text: str) -> datetime:
-    try:
-        if ago := _AGO.fullmatch(text):
-            return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _UNITS[ago[2]])
-        instant = datetime.fromisoformat(text)
-        # Without a zone it is UTC, like every time that is shown.
-        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-    except OverflowError:
-        raise ValueError from None  # before year 1 or after 9999: a wrong argument too, but argparse knows only this
-
-
-def _choice(given: Namespace, ids: Sequence[int] = ()) -> Choice:
+def _choice(given: SimpleNamespace, ids: Sequence[int] = ()) -> Choice:
     return Choice(
         ids=tuple(ids),
-        since=given.since,
-        until=given.until,
+        since=_instant(given.since),
+        until=_instant(given.until),
         named=given.named,
         failed=given.failed,
         waiting=given.waiting,
@@ -137,35 +57,25 @@ def _choice(given: Namespace, ids: Sequence[int] = ()) -> Choice:
     )
 
 
-def _list(store: Store, given: Namespace) -> int:
-    if given.files:
-        files = store.run(inbound_media.not_fetched, KIND, below=given.before, most=given.limit)
-        return _print(given, files, _FILE_COLUMNS, "every file was fetched")
-    rows = store.run(inbound_journal.rows, KIND, _choice(given), below=given.before, most=given.limit)
-    return _print(given, rows, _COLUMNS, "there are no such events")
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
-def _print(given: Namespace, rows: Sequence[Row], columns: Sequence[str], none: str) -> int:
-    if given.json:
-        sys.stdout.write("".join(json.dumps({name: _shown(row[name]) for name in columns}) + "\n" for row in rows))
-    elif rows:
-        cells = [list(columns), *([str(_shown(row[name]) or "-") for name in columns] for row in rows)]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(columns))]
-        sys.stdout.write(
-            "".join(
-                "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
-                for row in cells
-            )
-        )
-    else:
-        sys.stdout.write(f"{none}\n")
+def _list(store: Store, given: SimpleNamespace) -> int:
+    columns, rows = (
+        (_FILE_COLUMNS, store.run(inbound_media.not_fetched, KIND, below=given.before, most=given.limit))
+        if given.files
+        else (_COLUMNS, store.run(inbound_journal.rows, KIND, _choice(given), below=given.before, most=given.limit))
+    )
+    # the command line makes a table of them
+    sys.stdout.write("".join(json.dumps({name: _shown(row[name]) for name in columns}) + "\n" for row in rows))
     if len(rows) == given.limit:
         # beside the output, which programs read
         sys.stderr.write(f"there may be more: --before {rows[-1][columns[0]]}\n")
     return ExitCode.OK
 
 
-def _show(store: Store, given: Namespace) -> int:
+def _show(store: Store, given: SimpleNamespace) -> int:
     row = store.run(inbound_journal.row, given.id)
     if row is None:
         sys.stderr.write(f"there is no event {given.id}\n")
@@ -173,7 +83,7 @@ def _show(store: Store, given: Namespace) -> int:
     # A body is kept as it came, and need not be text: escapes show what UTF-8 does not.
     body = row["body"].decode("utf-8", "backslashreplace")
     facts = {name: _shown(value) for name, value in row.items() if name != "body"}
-    if given.json:
+    if given.as_json:
         sys.stdout.write(json.dumps(facts | {"body": body}) + "\n")
         return ExitCode.OK
     sys.stdout.write("".join(f"{name:<14} {'-' if value in (None, '') else value}\n" for name, value in facts.items()))
@@ -186,20 +96,7 @@ def _show(store: Store, given: Namespace) -> int:
     return ExitCode.OK
 
 
-def _replay(store: Store, given: Namespace) -> int:
-    chosen = (
-        given.ids
-        or given.failed
-        or given.named
-        or given.words
-        or given.since
-        or given.until
-        or given.files
-        or given.all
-    )
-    if not chosen:
-        sys.stderr.write("choose: ids, --failed, --named, --words, --since, --until, --files, or --all\n")
-        return ExitCode.USAGE
+def _replay(store: Store, given: SimpleNamespace) -> int:
     if given.files:
         return _Run(given, "files").over(
             store, store.run(inbound_media.fetch_again, KIND, ids=given.ids or None, most=_MOST), _nothing, _files_done
@@ -216,7 +113,7 @@ def _replay(store: Store, given: Namespace) -> int:
     return _Run(given, "events").over(store, ids, inbound_journal.replay, _events_done)
 
 
-def _all_ids(store: Store, given: Namespace) -> list[int]:
+def _all_ids(store: Store, given: SimpleNamespace) -> list[int]:
     """Return what is chosen, oldest first; pages of it are read apart, so that no transaction is long."""
     found: list[int] = []
     choice = _choice(given, given.ids)
@@ -250,15 +147,14 @@ def _files_done(transaction: Transaction, ids: Sequence[int]) -> dict[int, str]:
 class _Run:
     """Has things done again, a few hundred at a time, and shows how far it is."""
 
-    def __init__(self, given: Namespace, what: str) -> None:
+    def __init__(self, given: SimpleNamespace, what: str) -> None:
         self._given, self._what = given, what
-        # No bar in a log file or a pipe.
-        self._shows = sys.stderr.isatty()
 
     def over(self, store: Store, ids: Sequence[int], mark: Any, done: Any) -> int:
         """Return the exit code."""
         ended: dict[int, str] = {}
         stuck = False
+        progress = ProgressLine(self._what, len(ids))
         for first in range(0, len(ids), _AT_ONCE):
             part = ids[first : first + _AT_ONCE]
             store.run(mark, part)
@@ -270,27 +166,20 @@ class _Run:
                     # The wait starts anew with each progress: it bounds a standstill, not the whole run.
                     by = monotonic() + self._given.wait
                 ended |= now
-                self._bar(len(ended), len(ids))
+                progress.show(len(ended))
                 stuck = len(now) < len(part) and monotonic() >= by
                 if stuck or len(now) == len(part):
                     break
                 time.sleep(_LOOK_S)
             if stuck:
                 break
+        progress.end()
         return self._report(ended, len(ids), stuck=stuck)
 
-    def _bar(self, count: int, total: int) -> None:
-        if self._shows:
-            full = _BAR * count // max(1, total)
-            sys.stderr.write(f"\r[{'#' * full}{'.' * (_BAR - full)}] {count} of {total} {self._what}")
-            sys.stderr.flush()
-
     def _report(self, ended: dict[int, str], total: int, *, stuck: bool) -> int:
-        if self._shows and total:
-            sys.stderr.write("\n")
         left = Counter(outcome for outcome in ended.values() if outcome)
         well = len(ended) - sum(left.values())
-        if self._given.json:
+        if self._given.as_json:
             sys.stdout.write(
                 json.dumps(
                     {"chosen": total, "well": well, "not_well": sum(left.values()), "not_done": total - len(ended)}

@@ -92,9 +92,11 @@ def chosen_columns(what: str, present: Sequence[str], named: Mapping[str, str]) 
     Args:
         what: a key of `TABLES`. present: columns of the table. named: ours that an operator named, with the column.
     Raises:
-        OldTablesUnknown: a required one is missing, or a named one is not there.
+        OldTablesUnknown: a required one is missing, a named one is not there, or it is named for what is not imported.
     """
     table = TABLES[what]
+    if unknown := sorted(named.keys() - table.columns.keys()):
+        raise OldTablesUnknown(f"{what}: nothing is called {unknown[0]}; there are {', '.join(table.columns)}")
     plain = {name.lower().replace("_", ""): name for name in reversed(present)}
     chosen = {}
     for ours, names in table.columns.items():

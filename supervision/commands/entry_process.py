@@ -149,6 +149,35 @@ def become_recorder(context: Context, *words: str) -> NoReturn:
     os.execve(command[0], command, environ)  # noqa: S606
 
 
+def ask_recorder(context: Context, command: str, **given: Any) -> NoReturn:
+    """Replace this process by `proc_recorder.py COMMAND`, which gets what the command line says as one JSON object.
+    Raises like `operations`."""
+    become_recorder(context, command, _as_json(given))
+
+
+def recorder_rows(context: Context, command: str, **given: Any) -> tuple[int, list[dict[str, Any]]]:
+    """Run `proc_recorder.py COMMAND`, which prints one JSON object a line, and return its exit code and the objects.
+    Raises like `operations`."""
+    words, environ = entry_of(context, _RECORDER, command, _as_json(given))
+    done = subprocess.run(words, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+    code = done.returncode if done.returncode >= 0 else ExitCode.CRASH
+    return code, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def become_program(context: Context, program: str, **given: Any) -> NoReturn:
+    """Replace this process by a program beside our entry files, which gets what the command line says as one JSON
+    object."""
+    # found beside our entry files whatever the working directory holds
+    environ = {**context.environ, "PYTHONPATH": str(context.entries)}
+    # -P: the working directory is not searched, where a package of the same name may lie
+    os.execve(sys.executable, [sys.executable, "-P", "-m", program, _as_json(given)], environ)  # noqa: S606
+
+
+def _as_json(given: Mapping[str, Any]) -> str:
+    # instants and paths as their texts
+    return json.dumps(given, default=str)
+
+
 def entry_of(context: Context, kind: str, *words: str) -> tuple[list[str], dict[str, str]]:
     """Return the command line and the environment of a kind's entry file. Raises like `operations`."""
     operator = context.settings()

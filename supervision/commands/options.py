@@ -123,6 +123,40 @@ def label(text: str) -> tuple[str, str]:
     return name, value
 
 
+def percent(text: str) -> float:
+    """Return a number from 0 to 100. Raises `ArgumentTypeError`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise ArgumentTypeError(f"{text!r} is no number from 0 to 100")
+    return value
+
+
+OLD_TABLES: Final = ("numbers", "contacts", "history")
+"""What is taken over from a single-process server: names of `shared.store.old_server.TABLES`, which is not loaded
+here."""
+
+
+def old_column(text: str) -> tuple[str, str, str]:
+    """Return the parts of WHAT.FIELD=COLUMN. Raises `ArgumentTypeError`."""
+    ours, _, theirs = text.partition("=")
+    what, _, field = ours.partition(".")
+    if not (theirs and field) or what not in OLD_TABLES:
+        raise ArgumentTypeError(f"{text!r} is not WHAT.FIELD=COLUMN, for example history.chat_id=remote_jid")
+    return what, field, theirs
+
+
+def old_table(text: str) -> tuple[str, str]:
+    """Return the parts of WHAT=TABLE. Raises `ArgumentTypeError`."""
+    what, _, theirs = text.partition("=")
+    if not theirs or what not in OLD_TABLES:
+        raise ArgumentTypeError(f"{text!r} is not WHAT=TABLE, for example history=chat_log")
+    return what, theirs
+
+
+PERCENT: Final = Checked("N", percent)
 DURATION: Final = Checked("DURATION", duration)
 INSTANT: Final = Checked("WHEN", instant)
 LABEL: Final = Checked("NAME=VALUE", label)
@@ -141,6 +175,22 @@ def company(purpose: str = "Of this company.  [default: COMPANY_ID]") -> Callabl
 def some_companies() -> Callable[[_F], _F]:
     """Return the option `--company` of a command that lists: one, or `all`."""
     return company("Of this company, or `all`.  [default: COMPANY_ID]")
+
+
+def old_tables(function: _F) -> _F:
+    """Add the options that name tables and columns of a single-process server."""
+    for name, type_, shape, purpose in (
+        ("--table", old_table, "WHAT=TABLE", "A table of theirs; may be repeated."),
+        (
+            "--column",
+            old_column,
+            "WHAT.FIELD=COLUMN",
+            "A column of theirs, for example history.chat_id=remote_jid; may be repeated.",
+        ),
+    ):
+        option = click.option(name, type=Checked(shape, type_), multiple=True, metavar=shape, help=purpose)
+        function = option(function)
+    return function
 
 
 def within(default: float, purpose: str) -> Callable[[_F], _F]:

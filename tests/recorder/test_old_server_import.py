@@ -30,7 +30,7 @@ KEY = "A" * 43 + "="
 
 def run_import(url: str, home: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "proc_recorder.py", "--import", *words],
+        [sys.executable, "orchestrator.py", "import", *words],
         cwd=environment.REPOSITORY,
         env=environment.clean(database_url=url, bulkhead_home=home, secret_encryption_key=KEY, **variables),
         capture_output=True,

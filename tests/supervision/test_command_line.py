@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -15,13 +16,14 @@ import click
 import pytest
 
 from embedded import addresses
-from recorder import webhooks
+from script.openapi import openapi_document
 from shared import settings
 from shared.errors import SettingsInvalid
 from shared.kinds import KINDS
 from shared.process.exit_codes import ExitCode
 from shared.settings import ChildEnvironment, load
-from supervision.commands import command_line, entry
+from shared.store import old_server
+from supervision.commands import command_line, entry, options
 from supervision.commands.command_exits import NEEDS, CommandExit, Needs
 from supervision.commands.context import Context
 from supervision.decisions.restart_policy import Policy
@@ -69,7 +71,11 @@ def parsed(words: str) -> tuple[str, dict[str, Any]]:
         ("drain --within 3 meta", "drain", {"target": "meta", "within": 3.0}),
         ("--json status", "status", {"as_json": True}),
         ("--only api,meta", "run", {"only": "api,meta"}),
-        ("webhooks list --failed -n 3", "webhooks", {"words": ("list", "--failed", "-n", "3")}),
+        ("webhooks --failed -n 3", "webhooks list", {"failed": True, "limit": 3}),
+        ("--wait 3 webhooks replay 7 8", "webhooks replay", {"ids": (7, 8), "wait": 3.0}),
+        ("--what contacts import --dry-run", "import", {"what": ("contacts",), "dry_run": True}),
+        ("move --old-on a --old-off b --percent 10 --for 2d", "move", {"percent": 10.0, "watch_s": 172800}),
+        ("--listen :4000 shadow --old http://a --new http://b --key-file k", "shadow", {"listen": ("127.0.0.1", 4000)}),
         ("--company demo dead-letters redrive", "dead-letters redrive", {"company": "demo"}),
         ("chaos --plan calm", "chaos", {"words": ("--plan", "calm")}),
     ],
@@ -121,6 +127,15 @@ def test_the_supervisor_parses_its_one_option_itself(words: str, only: str | Non
         ["send", "15550100200"],
         ["send", "15550100200", "--body", "[]"],
         ["hooks", "replay", "1"],
+        ["webhooks", "replay"],
+        ["webhooks", "show", "x"],
+        ["import", "--what", "nothing"],
+        ["import", "--column", "history=x"],
+        ["import", "--table", "pigeons=x"],
+        ["move", "--percent", "101", "--old-on", "a", "--old-off", "b"],
+        ["move", "--percent", "10"],
+        ["shadow", "--old", "ftp://a", "--new", "http://b", "--key-file", "k"],
+        ["shadow", "--old", "http://a", "--new", "http://b", "--key-file", "k", "--listen", "x"],
     ],
 )
 def test_what_is_no_command_line_is_a_usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,7 +200,13 @@ def test_each_shell_has_a_script(shell: str, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("rest", {"restart", "restore"}), ("restart meta-", {"meta-0", "meta-1"}), ("connections pa", {"pause"})],
+    [
+        ("rest", {"restart", "restore"}),
+        ("restart meta-", {"meta-0", "meta-1"}),
+        ("connections pa", {"pause"}),
+        ("webhooks re", {"replay"}),
+        ("move --old-o", {"--old-on", "--old-off"}),
+    ],
 )
 def test_commands_and_slots_are_completed(words: str, expected: set[str]) -> None:
     """As bash asks."""
@@ -215,6 +236,7 @@ _SAMPLES = {
     "messages": "messages search",
     "send": "send 15550100200 hello",
     "backup": "backup /tmp/never-written.tar",
+    "move": "move --percent 10 --old-on active --old-off inactive",
 }
 """Command lines of commands that need more words than their name."""
 NEED_AN_INSTANCE = tuple(_SAMPLES.get(name, name) for name, needs in NEEDS.items() if needs is Needs.ORCHESTRATOR)
@@ -278,10 +300,31 @@ def test_a_home_that_is_not_there_is_not_made(home: Path, words: str) -> None:
 
 @pytest.mark.parametrize("when", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "999999d", "yesterday"])
 def test_an_instant_that_no_clock_shows_is_a_wrong_argument(when: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        webhooks._parser().parse_args(["list", "--since", when])
-    assert left.value.code == ExitCode.USAGE
+    assert entry.main(["webhooks", "list", "--since", when], CONTEXT) == ExitCode.USAGE
     assert "--since" in capsys.readouterr().err
+
+
+def test_every_operation_that_a_command_asks_for_is_there() -> None:
+    """A command whose operation is gone would only say that there is nothing at a path, and `top` that the database
+    cannot be asked."""
+    paths = set(openapi_document()["paths"])
+    asked = {
+        (file.name, is_whole == "", path)
+        for file in Path(command_line.__file__).parent.glob("*.py")
+        for is_whole, path in re.findall(r'"(?:GET|POST|PUT|PATCH|DELETE)",\s*(f?)"(/[^"{?]*)', file.read_text())
+    }
+    assert ("top.py", True, "/health/all") in asked
+    assert not {
+        one
+        for one in asked
+        for _, is_whole, path in [one]
+        if path not in paths and (is_whole or not any(known.startswith(path) for known in paths))
+    }
+
+
+def test_names_of_old_tables_are_those_of_the_store() -> None:
+    """The command line does not load it."""
+    assert set(options.OLD_TABLES) == set(old_server.TABLES)
 
 
 @pytest.mark.parametrize("words", ["events nosuch", "logs nosuch", "events api-x"])
