@@ -58,17 +58,28 @@ def terminal() -> Console:
     return Console(highlight=False)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, chosen: int | None = None) -> Table:
-    """Return a table that folds long cells.
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[object]], *, chosen: int | None = None, is_folded: bool = True
+) -> Table:
+    """Return a table.
 
     Args:
         head: names of the columns. rows: their cells.
         chosen: number of the row that is shown as the chosen one.
+        is_folded: whether long cells are folded; else each row is one line, and what does not fit is cut.
     """
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column, name in enumerate(head):
         is_number = bool(rows) and all(isinstance(row[column], int | float | None) for row in rows)
-        made.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
+        # what must be read in one piece is never cut: only the last column, which explains, gives way
+        is_whole = is_number or (not is_folded and column < len(head) - 1)
+        made.add_column(
+            name,
+            justify="right" if is_number else "left",
+            overflow="fold" if is_folded else "ellipsis",
+            no_wrap=is_number or not is_folded,
+            min_width=max(len(name), *(len(cell(row[column])) for row in rows)) if is_whole and rows else None,
+        )
     for number, row in enumerate(rows):
         # as text, not as markup: a name may hold brackets
         cells = [Text(cell(value), style=_STYLE_OF.get(str(value), "")) for value in row]
@@ -81,9 +92,9 @@ def line(text: str, style: str = "") -> Text:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def paragraph(text: str, style: str = "") -> Text:
-    """Return a text that is folded."""
-    return Text(text, style=style)
+def lines_of(screen: Live) -> int:
+    """Return how many lines a screen has now."""
+    return screen.console.size.height
 
 
 def page(parts: Sequence[Drawing]) -> Drawing:

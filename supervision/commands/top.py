@@ -3,6 +3,7 @@ question."""
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import sys
@@ -38,7 +39,9 @@ from supervision.commands.top_model import (
     pressed,
     process_table,
     queue_table,
-    trouble_lines,
+    shares,
+    troubles_of,
+    window,
 )
 
 _LOOK_EACH_S: Final = 1.0
@@ -48,7 +51,6 @@ _DATABASE_EACH_S: Final = 2.0
 _KEY_BYTES: Final = 16
 _ARROWS: Final = {b"\x1b[A": "up", b"\x1b[B": "down", b"\x1bOA": "up", b"\x1bOB": "down"}
 """What terminals send for arrow keys (ECMA-48, and xterm's application mode)."""
-_TROUBLES: Final = 3
 
 
 @click.command("top", short_help="Watch processes, queues, sessions and events live.")
@@ -112,12 +114,15 @@ class DatabaseFeed:
             try:
                 with operations(self._context, quiet=True) as api:
                     while not self._stop.wait(0 if self._missing else _DATABASE_EACH_S):
-                        data = api.call("GET", "/dashboard/data")
-                        self._health, self._queue, self._missing = data["health"], data["queue"], ""
+                        # also while the database is away, with 503
+                        _, health = api.ask("GET", "/health/all")
+                        self._health = json.loads(health)
+                        self._queue = api.call("GET", "/api/v2/queues")["queues"]
+                        self._missing = ""
                         self._was_read.set()
             # shown in its place: the processes are watched on
             except BulkheadError as problem:
-                self._health = self._queue = None
+                self._queue = None
                 self._missing = str(problem).splitlines()[0]
             except SystemExit as left:
                 self._health = self._queue = None
@@ -128,8 +133,8 @@ class DatabaseFeed:
 
 def _print_once(seen: Observed) -> None:
     click.echo(headline(seen))
-    for line in trouble_lines(seen, _TROUBLES):
-        click.echo(line)
+    for sentence, mend in troubles_of(seen):
+        click.echo(f"{sentence} {mend}")
     screen.show_table(*process_table(slot_rows(dict(seen.status))))
     head, rows = queue_table(seen)
     if rows:
@@ -154,7 +159,7 @@ def _watch(context: Context, database: DatabaseFeed, events: deque[JournalEntry]
                     status, lives = ask(home)
                     events.extend(reader.read())
                     seen = database.add_to(Observed(status=status, lives=lives, events=tuple(events)))
-                live.update(_page(seen, choice), refresh=True)
+                live.update(_page(seen, choice, view.lines_of(live)), refresh=True)
                 for key in _pressed_within(_LOOK_EACH_S / 2):
                     choice, request = pressed(choice, key, seen.slots)
                     if request is not None:
@@ -174,22 +179,46 @@ def _done(context: Context, command: str, target: str) -> str:
     return f"{command} of {', '.join(slots)} was requested"
 
 
-def _page(seen: Observed, choice: TopChoice) -> view.Drawing:
-    """Return the screen."""
+def _page(seen: Observed, choice: TopChoice, lines: int) -> view.Drawing:
+    """Return the screen.
+
+    Args:
+        lines: that it has; no more are drawn, so that the foot with its question is never out of sight.
+    """
     rows = slot_rows(dict(seen.status))
     head, waiting = queue_table(seen)
-    troubles = trouble_lines(seen, _TROUBLES)
+    troubles, events = troubles_of(seen), event_lines(seen)
+    share = shares(lines, troubles=len(troubles), slots=len(rows), queues=len(waiting), events=len(events))
+    chosen = min(choice.row, len(rows) - 1)
+    shown = window(chosen, share.slots, len(rows))
+    columns, cells = process_table([rows[number] for number in shown])
+    left_off = len(rows) - len(shown)
     return view.page(
         [
             view.line(headline(seen), "bold"),
-            *(view.paragraph(one, "red" if one.startswith("down") else "yellow") for one in troubles),
+            *(
+                part
+                for sentence, mend in troubles[: share.troubles]
+                for part in (
+                    view.line(sentence, "red" if sentence.startswith("down") else "yellow"),
+                    view.line(f"  {mend}"),
+                )
+            ),
             view.line(""),
-            view.table(*process_table(rows), chosen=min(choice.row, len(rows) - 1)),
+            view.table(columns, cells, chosen=chosen - shown.start, is_folded=False),
+            *([view.line(f"… {left_off} more: ↑ ↓", "dim")] if left_off else []),
             view.line(""),
-            view.table(head, waiting) if waiting else view.line("" if seen.queue is None else "Nothing waits."),
+            *(
+                [view.table(head, waiting[: share.queues], is_folded=False)]
+                if share.queues
+                else [
+                    view.line(
+                        f"{len(waiting)} queues wait." if waiting else "" if seen.queue is None else "Nothing waits."
+                    )
+                ]
+            ),
             view.line(""),
-            *map(view.line, event_lines(seen)),
-            view.line(""),
+            *map(view.line, events[len(events) - share.events :]),
             view.line(foot(choice), "reverse" if choice.asked else "dim"),
         ]
     )

@@ -10,6 +10,13 @@ from shared.process.journal import JournalEntry
 
 EVENTS_SHOWN: Final = 8
 """Supervision events at the foot."""
+_TROUBLES_SHOWN: Final = 3
+"""Troubles at the head, each of two lines; on a low screen one of them."""
+_LOW: Final = 34
+"""Lines below which a screen is low."""
+_SLOTS_LEAST: Final = 4
+"""Processes that are shown on the lowest screen."""
+_EVENTS_LEAST: Final = 3
 _KEYS: Final = "↑ ↓ choose   r restart   d drain   R D its whole kind   q leave"
 _ACTIONS: Final[Mapping[str, tuple[str, bool]]] = {
     "r": ("restart", False),
@@ -70,6 +77,47 @@ class Observed:
         return list(self.status.get("slots", {}))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """How many of each are shown on one screen."""
+
+    troubles: int
+    slots: int
+    queues: int
+    events: int
+
+
+def shares(lines: int, *, troubles: int, slots: int, queues: int, events: int) -> Shares:
+    """Return how the lines of a screen are shared, so that the first line and the foot are always in sight.
+
+    Args:
+        lines: of the screen. troubles, slots, queues, events: how many there are.
+    """
+    troubles = min(troubles, _TROUBLES_SHOWN if lines >= _LOW else 1)
+    # headline and foot; each part below has an empty line before it, and a table its head
+    left = lines - 2 - 2 * troubles
+    of_queues, of_events = (2 + min(queues, 2) if queues else 2), 1 + min(events, _EVENTS_LEAST)
+    room = left - 2 - of_queues - of_events
+    # all of them, or one less for the line that says how many are left off
+    shown = slots if slots <= room else max(room - 1, _SLOTS_LEAST)
+    shown = min(shown, slots)
+    # a line that names how many are not shown
+    left -= 2 + shown + (shown < slots)
+    queues = max(0, min(queues, left - of_events - 2))
+    left -= 2 + queues if queues else 2
+    return Shares(troubles=troubles, slots=shown, queues=queues, events=max(0, min(events, left - 1)))
+
+
+def window(chosen: int, shown: int, of: int) -> range:
+    """Return which rows are shown, so that the chosen one is among them.
+
+    Args:
+        chosen: its number. shown: how many are. of: how many there are.
+    """
+    first = min(max(0, chosen - shown // 2), max(0, of - shown))
+    return range(first, min(first + shown, of))
+
+
 def pressed(choice: TopChoice, key: str, slots: Sequence[str]) -> tuple[TopChoice, TopRequest | None]:
     """Return what a key changes, and what is to be done now.
 
@@ -98,13 +146,13 @@ def headline(seen: Observed) -> str:
     if not seen.lives:
         return "No orchestrator runs: what still lives is adopted by the next `bulkhead`."
     parts = [f"orchestrator {seen.status['pid']} {seen.status['state']}"]
+    if seen.missing:
+        parts.append(seen.missing)
     if seen.health is not None:
         parts.append(f"service {seen.health['status']}")
         parts += [f"{len(seen.health['troubles']) + seen.health['troublesLeftOff']} troubles"]
         sessions = seen.health["sessions"] or {}
         parts.append("sessions " + (" ".join(f"{state} {count}" for state, count in sessions.items()) or "none"))
-    elif seen.missing:
-        parts.append(seen.missing)
     return "  ·  ".join(parts)
 
 
@@ -123,10 +171,10 @@ def queue_table(seen: Observed) -> tuple[Sequence[str], list[list[object]]]:
     return ("QUEUE", "STATE", "MESSAGES", "OLDEST S"), rows
 
 
-def trouble_lines(seen: Observed, most: int) -> list[str]:
-    """Return the worst troubles, each with what to do."""
+def troubles_of(seen: Observed) -> list[tuple[str, str]]:
+    """Return the troubles, the worst first: how bad and what, and what to do."""
     troubles = (seen.health or {}).get("troubles", [])
-    return [f"{one['impact']}: {one['sentence']} {one['mend']}" for one in troubles[:most]]
+    return [(f"{one['impact']}: {one['sentence']}", one["mend"]) for one in troubles]
 
 
 def event_lines(seen: Observed) -> list[str]:

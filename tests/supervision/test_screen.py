@@ -73,12 +73,36 @@ def test_the_first_line_says_whether_all_is_well() -> None:
     assert "adopted" in top_model.headline(replace(seen, lives=False))
 
 
+@pytest.mark.parametrize("lines", [24, 30, 34, 40, 60])
+@pytest.mark.parametrize("slots", [1, 5, 14, 40])
+@pytest.mark.parametrize(("troubles", "queues", "events"), [(0, 0, 0), (1, 2, 8), (9, 6, 8)])
+def test_a_screen_holds_what_is_shown(lines: int, slots: int, troubles: int, queues: int, events: int) -> None:
+    share = top_model.shares(lines, troubles=troubles, slots=slots, queues=queues, events=events)
+    drawn = 1 + 2 * share.troubles  # headline
+    drawn += 2 + share.slots + (share.slots < slots)
+    drawn += 2 + share.queues if share.queues else 2
+    drawn += 1 + share.events + 1  # foot
+    assert drawn <= lines
+    assert share.slots >= min(slots, 4) and share.events >= min(events, 2)
+    assert (share.troubles > 0) == (troubles > 0)
+    if lines == 60 and slots < 40:
+        assert (share.slots, share.queues, share.events) == (slots, queues, events), "all of it, where there is room"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shown", "of", "expected"),
+    [(0, 4, 10, [0, 1, 2, 3]), (5, 4, 10, [3, 4, 5, 6]), (9, 4, 10, [6, 7, 8, 9]), (1, 4, 2, [0, 1]), (0, 4, 0, [])],
+)
+def test_the_chosen_process_is_in_sight(chosen: int, shown: int, of: int, expected: list[int]) -> None:
+    assert list(top_model.window(chosen, shown, of)) == expected
+
+
 class TerminalProgram:
     """The program at a terminal of a given size."""
 
-    def __init__(self, env: SupervisionEnv, *words: str, columns: int, **variables: str) -> None:
+    def __init__(self, env: SupervisionEnv, *words: str, columns: int, lines: int = 40, **variables: str) -> None:
         self.master, terminal = pty.openpty()
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.process = subprocess.Popen(
             [sys.executable, str(PROGRAM), *words],
             # the terminal has a size, and the variables of another one would count more
@@ -136,7 +160,8 @@ def test_a_table_has_colours_at_a_terminal_unless_no_color_is_set(env: Supervisi
 def test_top_restarts_what_is_chosen_after_a_question(env: SupervisionEnv) -> None:
     env.rows({"name": "api"}).start().ready("api-0")
     before = env.pid("api-0")
-    top = TerminalProgram(env, "top", columns=120)
+    # the question is at the foot, and must be in sight on the lowest screen
+    top = TerminalProgram(env, "top", columns=80, lines=24)
     top.shows("api-0")
     top.press("r")
     top.shows("restart api-0? y/n")
