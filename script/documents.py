@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from script import command_pages, grafana, kubernetes
+from script import api_pages, command_pages, grafana, kubernetes
 from script.declared_metrics import declared
 from shared.alert_rules import ALERT_RULES, expression, prometheus_rules
 from shared.channels.channel import FileLimit
@@ -228,13 +228,20 @@ def main(arguments: list[str]) -> int:
             stale.append(document.relative_to(REPOSITORY))
             if "--check" not in arguments:
                 document.write_text(fresh, encoding="utf-8")
-    for name, made in WHOLE.items():
+    whole = {name: made() for name, made in WHOLE.items()} | api_pages.pages()
+    for name, text in whole.items():
         path = REPOSITORY / name
-        if not path.exists() or path.read_text(encoding="utf-8") != made():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path.relative_to(REPOSITORY))
             if "--check" not in arguments:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(made(), encoding="utf-8")
+                path.write_text(text, encoding="utf-8")
+    # pages of groups that are gone
+    for path in (REPOSITORY / api_pages.FOLDER).glob("*.md"):
+        if str(path.relative_to(REPOSITORY)) not in whole:
+            stale.append(path.relative_to(REPOSITORY))
+            if "--check" not in arguments:
+                path.unlink()
     for path in stale:
         print(f"{path}: {'is out of date; run script/docs' if '--check' in arguments else 'written'}")
     return 1 if stale and "--check" in arguments else 0

@@ -14,7 +14,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.http.components import Components
 from api.http.openapi import HEADERS
+from script import api_pages
 from script.openapi import openapi_document
+from tests.support.environment import REPOSITORY
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -202,6 +204,29 @@ def test_every_body_and_every_answer_has_a_right_example() -> None:
                 for example in examples
                 for error in schema.iter_errors(example)
             ]
+    require_none(wrong)
+
+
+def test_every_example_of_the_reference_fits_its_schema() -> None:
+    """In the pages themselves, which people copy from."""
+    found = {one.content["operationId"]: one for one in operations()}
+    wrong, seen = [], set()
+    for page in (REPOSITORY / api_pages.FOLDER).glob("*.md"):
+        name = ""
+        for heading, label, text in re.findall(
+            r"^## (\w+)$|^<!-- (Body|Answer \d+) -->\n```json\n(.*?)\n```$", page.read_text(), re.MULTILINE | re.DOTALL
+        ):
+            name = heading or name
+            seen.add(name)
+            if heading:
+                continue
+            contents = {
+                where.rpartition(", ")[2]: content for where, kind, content in found[name].bodies() if kind == JSON
+            }
+            schema = contents[label.lower()]["schema"] | {"components": document()["components"]}
+            errors = Draft202012Validator(schema).iter_errors(json.loads(text))
+            wrong += [f"{page.name}, {name}, {label}: {error.message[:200]}" for error in errors]
+    assert seen == set(found), "every operation has its place"
     require_none(wrong)
 
 
