@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -23,7 +24,7 @@ _OPEN: Final = "SELECT count(*) FROM documents WHERE state IN ('uploaded', 'inde
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's parameters."""
     parser.add_argument("--kills", type=int, default=200, help="how often a process of kind index is killed")
-    parser.add_argument("--every", type=float, default=1.0, help="least seconds between kills")
+    parser.add_argument("--within", type=float, default=1.0, help="seconds after it took a document, at most")
     parser.add_argument("--rate", type=float, default=1.0, help="uploads a second")
     parser.add_argument("--seed", type=int, default=1, help="of the choice which process is killed")
 
@@ -45,12 +46,15 @@ def run(given: argparse.Namespace) -> Figures:
         writer.start()
         in_hand = 0
         try:
-            eventually(lambda: _pids(installation), 60.0, "kind index runs")
+            killed: set[str] = set()
             for _ in range(given.kills):
-                time.sleep(given.every)
-                pid = dice.choice(eventually(lambda: _pids(installation), 60.0, "kind index is back"))
-                in_hand += installation.rows("SELECT count(*) FROM documents WHERE state = 'indexing'")[0][0] > 0
-                os.kill(pid, signal.SIGKILL)
+                life = eventually(
+                    lambda: next(iter(_in_hand(installation) - killed), ""), 120.0, "a process has a document in hand"
+                )
+                time.sleep(dice.uniform(0.0, given.within))
+                in_hand += life in _in_hand(installation)
+                killed.add(life)
+                os.kill(_pid(installation, life), signal.SIGKILL)
         finally:
             stop.set()
             writer.join()
@@ -112,8 +116,19 @@ def _states(installation: Installation) -> dict[str, int]:
     return {str(name).strip(): int(count) for name, count in installation.rows(_STATES)}
 
 
-def _pids(installation: Installation) -> list[int]:
-    return [pid for slot, pid in sorted(installation.slot_pids().items()) if slot.startswith("index-")]
+def _in_hand(installation: Installation) -> set[str]:
+    """Return the incarnations that have a document in hand; a dead one has it until it is given back."""
+    rows = installation.rows(
+        "SELECT DISTINCT incarnation FROM documents WHERE state = 'indexing' AND incarnation <> ''"
+    )
+    return {row[0] for row in rows}
+
+
+def _pid(installation: Installation, incarnation: str) -> int:
+    """Return the process of an incarnation that is not dead."""
+    slot = re.match(r"index-\d+", incarnation)
+    assert slot is not None, incarnation
+    return installation.slot_pids()[slot[0]]
 
 
 def _upload(installation: Installation, rate: float, stop: threading.Event, uploaded: list[int]) -> None:

@@ -72,6 +72,7 @@ def test_turns(tmp_path: Path) -> None:
     assert figures["money still reserved"] == 0
 
 
+@pytest.mark.long
 def test_index(tmp_path: Path) -> None:
     figures = bench("index", tmp_path)
     assert figures["kills"] == 3 and figures["indexed"] > 0, figures
