@@ -42,6 +42,8 @@ class ContactImport:
             raise TaskFailed("conflict", "the company is being deleted")
         counts: Mapping[str, Any] = {**dict.fromkeys((*Taken, "failed"), 0), "errors": [], **row["counts"]}
         content, form, position = bytes(row["content"]), row["format"], row["position"]
+        # one copy for as long as the import takes
+        del row
         # an earlier life was done, and died before it could say so
         if position and not content:
             return counts

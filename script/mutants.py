@@ -2046,6 +2046,22 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         (Edit("bulkhead_client/webhooks.py", "if not _MOMENT.fullmatch(moment):", "if not moment.isdecimal():"),),
         f"{_VERIFYING}::test_anything_else_is_rejected",
     ),
+    "contact-file-as-text": Mutation(
+        "a file of contacts is never in memory as text",
+        (
+            Edit(
+                "shared/contact_files.py",
+                'io.TextIOWrapper(io.BytesIO(body), encoding="utf-8-sig", newline="")',
+                'io.StringIO(body.decode("utf-8-sig"), newline="")',
+            ),
+        ),
+        "tests/unit/test_contact_files.py::test_a_file_costs_no_more_memory_than_its_bytes",
+    ),
+    "contact-file-folded": Mutation(
+        "a folded line of a vCard is kept only as far as it can be read",
+        (Edit("shared/contact_files.py", "elif size <= 2 * _FIELD_LIMIT:", "else:"),),
+        "tests/unit/test_contact_files.py::test_a_file_costs_no_more_memory_than_its_bytes",
+    ),
     "no-formulas": Mutation(
         "no cell of an exported file is a formula to a spreadsheet",
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -9,7 +10,8 @@ import quopri
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, TextIO
 
 COLUMNS: Final = ("contactId", "aliases", "name", "profileName", "username", "tags", "customFields")
 """Of an exported file, in its order."""
@@ -32,6 +34,8 @@ _FIELD_LIMIT: Final = 131072
 """Characters of a cell that the csv module takes at most, and of a value of a vCard that is read."""
 _CARD_LINES_MOST: Final = 1000
 """Lines of one vCard: with every field and id that a contact may have, it has fewer."""
+_DECODED_BYTES: Final = 8192
+"""Bytes that are decoded at once where only their being UTF-8 counts."""
 _HEAD: Final = 1000
 """Characters of a line of a vCard in which its name and parameters end."""
 _PROPERTY: Final = re.compile(r'(?:[^":]|"[^"]*")*')
@@ -63,22 +67,30 @@ class Entry:
     column: str = ""
 
 
-def decoded(body: bytes) -> str:
-    """Return a file's text. Raises `FileUnreadable`."""
-    try:
-        return body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FileUnreadable(f"The file is not UTF-8: byte {error.start} cannot be decoded.") from None
+def decoded(body: bytes) -> TextIO:
+    """Return a file's lines, of which one at a time is in memory: all of them as text take up to eight times as much
+    as their bytes. Raises `FileUnreadable`.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for begin in range(0, len(body), _DECODED_BYTES):
+        left_over = len(decoder.getstate()[0])
+        end = begin + _DECODED_BYTES
+        try:
+            decoder.decode(body[begin:end], final=end >= len(body))
+        except UnicodeDecodeError as error:
+            at = begin - left_over + error.start
+            raise FileUnreadable(f"The file is not UTF-8: byte {at} cannot be decoded.") from None
+    return io.TextIOWrapper(io.BytesIO(body), encoding="utf-8-sig", newline="")
 
 
-def read_csv(text: str) -> Iterator[Entry]:
+def read_csv(lines: TextIO) -> Iterator[Entry]:
     """Yield the contacts of a CSV file with a header: one of `aliases`, `phone`, …; `name`, `tags`, `customFields`; any
     other column is a custom field. Raises `FileUnreadable`.
     """
-    first = text.partition("\n")[0]
+    first = lines.readline()
     # spreadsheets write the delimiter of their language
     delimiter = max(",;\t", key=first.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
     try:
         header = [name.strip() for name in next(rows, [])]
         if not any(name in header for name in _ALIASES):
@@ -192,11 +204,11 @@ class _Property:
             raise ValueError(f"has a value that is not in {charset}") from None
 
 
-def read_vcards(text: str) -> Iterator[Entry]:
+def read_vcards(lines: TextIO) -> Iterator[Entry]:
     """Yield the contacts of a file of vCards. Raises `FileUnreadable`."""
     card: list[_Property] | None = None
     begun = number = 0
-    for number, line in _unfolded(text):
+    for number, line in _unfolded(lines):
         if not line.strip():
             continue
         head = _PROPERTY.match(line, 0, _HEAD)
@@ -217,20 +229,23 @@ def read_vcards(text: str) -> Iterator[Entry]:
         raise FileUnreadable("The file has no BEGIN:VCARD.")
 
 
-def _unfolded(text: str) -> Iterator[tuple[int, str]]:
+def _unfolded(lines: TextIO) -> Iterator[tuple[int, str]]:
     """Yield logical lines with the number of their first line: one that begins with a space goes on (RFC 6350 3.2), and
     so does one after the soft line break of quoted-printable (vCard 2.1).
     """
-    begun, pieces, is_soft = 1, [""], False
-    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
+    begun, pieces, size, is_soft = 1, [""], 0, False
+    for number, ended in enumerate(lines, 1):
+        line = ended.rstrip("\r\n")
+        goes_on = is_soft or (line[:1] in (" ", "\t") and number > 1)
         if is_soft:
             pieces[-1] = pieces[-1][:-1]
-            pieces.append(line)
-        elif line[:1] in (" ", "\t") and number > 1:
-            pieces.append(line[1:])
-        else:
+        if not goes_on:
             yield begun, "".join(pieces)
-            begun, pieces = number, [line]
+            begun, pieces, size = number, [line], 0
+        elif size <= 2 * _FIELD_LIMIT:
+            # of what is too long to be read anyway, the rest is left out
+            pieces.append(line if is_soft else line[1:])
+        size += len(line)
         is_soft = line.endswith("=") and _QUOTED_PRINTABLE in pieces[0][:_HEAD].partition(":")[0].upper()
     yield begun, "".join(pieces)
 

@@ -81,8 +81,8 @@ class Line:
 
 def read_entries(content: bytes, form: str) -> Iterator[Entry]:
     """Yield the contacts of a file of one of `FORMATS`. Raises `FileUnreadable` as soon as it is found."""
-    text = contact_files.decoded(content)
-    return contact_files.read_csv(text) if form == "csv" else contact_files.read_vcards(text)
+    lines = contact_files.decoded(content)
+    return contact_files.read_csv(lines) if form == "csv" else contact_files.read_vcards(lines)
 
 
 def count_entries(content: bytes, form: str) -> int:

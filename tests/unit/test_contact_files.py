@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 import pytest
 
-from shared.contact_files import FileUnreadable, decoded, read_csv, read_vcards, write_csv, write_vcards
+from shared.contact_files import Entry, FileUnreadable, decoded, read_csv, read_vcards, write_csv, write_vcards
 
+CARD = "BEGIN:VCARD\nTEL:1\nEND:VCARD\nNOTE:👍\n"
 ODD = 'a, "b"; c\\d\nnext = ä 👍 ' + "long " * 30
+
+
+def lines(text: str) -> TextIO:
+    return decoded(text.encode())
 
 
 def contact(**fields: Any) -> dict[str, Any]:
@@ -32,7 +39,7 @@ def test_what_is_written_as_csv_is_read_back() -> None:
     text = (write_csv([contact()], header=True) + write_csv([formula], header=False)).decode()
     rows = list(csv.reader(io.StringIO(text)))
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows for cell in row)
-    first, second = read_csv(text)
+    first, second = read_csv(lines(text))
     assert (first.aliases, first.name, first.tags) == (["15550100200", "US.1"], "Ada", ["vip", "a b"])
     assert first.fields == {"age": 36, "note": ODD}
     assert (second.name, second.tags) == ('=HYPERLINK("http://x")', ["+1", "@x"])
@@ -41,8 +48,8 @@ def test_what_is_written_as_csv_is_read_back() -> None:
 @pytest.mark.parametrize("tags", [["a;b", "c"], ["[x]"], [" a"], ['["a"]', "b"], ["back\\", "next,"], ["ä"]])
 def test_odd_texts_are_read_back(tags: list[str]) -> None:
     given = contact(givenName="'=1", name="'=1", tags=tags, customFields={})
-    (row,) = read_csv(write_csv([given], header=True).decode())
-    (card,) = read_vcards(write_vcards([given]).decode())
+    (row,) = read_csv(decoded(write_csv([given], header=True)))
+    (card,) = read_vcards(decoded(write_vcards([given])))
     assert row.tags == tags
     assert card.tags == [tag.strip() for tag in tags]
     assert row.name == card.name == "'=1"
@@ -59,7 +66,7 @@ def test_csv_of_other_programs() -> None:
     )
     assert (second.line, second.aliases, second.tags) == (4, [], None)
     assert (third.line, third.problem.partition(":")[0]) == (5, "has more cells than the first line")
-    (entry,) = read_csv("phone,customFields\n1,{\n")
+    (entry,) = read_csv(lines("phone,customFields\n1,{\n"))
     assert entry.column == "customFields"
     assert entry.problem.startswith("is not JSON")
 
@@ -67,19 +74,48 @@ def test_csv_of_other_programs() -> None:
 @pytest.mark.parametrize("text", ["", "name,tags\nAda,x\n", "phone,phone\n1,2\n", 'phone\n"1\n', 'phone\n"1"2\n'])
 def test_csv_that_cannot_be_read(text: str) -> None:
     with pytest.raises(FileUnreadable):
-        list(read_csv(text))
+        list(read_csv(lines(text)))
 
 
 def test_text_that_is_not_utf_8() -> None:
-    with pytest.raises(FileUnreadable):
+    with pytest.raises(FileUnreadable, match="byte 2 "):
         decoded("Björn".encode("latin-1"))
+    for much in (65_535, 70_000, 131_072):
+        # a character may lie on both sides of what is decoded at once
+        with pytest.raises(FileUnreadable, match=f"byte {much + 2} "):
+            decoded(b"a" * much + "ö".encode() + b"\xff")
+        with pytest.raises(FileUnreadable, match=f"byte {much} "):
+            decoded(b"a" * much + "ö".encode()[:1])
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "count", "form"),
+    [
+        ("phone,name\n", "+15550100200,👍\n", 10_000, read_csv),
+        (CARD, "\n", 100_000, read_vcards),
+        (CARD.replace("👍", ""), f" {'x' * 200}\n", 20_000, read_vcards),
+    ],
+    ids=["csv", "short lines", "one folded line"],
+)
+def test_a_file_costs_no_more_memory_than_its_bytes(
+    head: str, line: str, count: int, form: Callable[[TextIO], Iterator[Entry]]
+) -> None:
+    """As text it took up to eight times as much: a few files of 16 MB ended the process that imports for all."""
+    body = (head + line * count).encode()
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in form(decoded(body))) > 0
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < len(body)
 
 
 def test_what_is_written_as_vcard_is_read_back() -> None:
     odd = contact(name=ODD.replace("\n", " ").strip())
     raw = write_vcards([odd, contact()])
     assert all(len(line) <= 75 for line in raw.split(b"\r\n"))
-    first, second = read_vcards(raw.decode())
+    first, second = read_vcards(decoded(raw))
     assert first.name == odd["name"]
     assert [first.aliases[0].removeprefix("tel:"), first.aliases[1]] == ["+15550100200", "US.1"]
     assert (first.tags, first.fields) == (["vip", "a b"], {"age": 36, "note": ODD})
@@ -100,12 +136,12 @@ END:VCARD
 BEGIN:VCARD
 TEL:1
 """
-    first, second = read_vcards(text)
+    first, second = read_vcards(lines(text))
     assert (first.line, first.name, first.aliases, first.tags) == (1, "Ada Lovelace", ["+1 555 010 0200"], ["a,b", "c"])
     assert first.fields == {"email": "ada@example.org", "note": "first\nsecond, folded"}
     assert second.problem.startswith("has no END:VCARD")
     with pytest.raises(FileUnreadable):
-        list(read_vcards("nothing"))
+        list(read_vcards(lines("nothing")))
 
 
 def test_vcards_of_old_phones() -> None:
@@ -124,7 +160,7 @@ BEGIN:VCARD
 FN;ENCODING=QUOTED-PRINTABLE:=FF
 END:VCARD
 """
-    first, second, third = read_vcards(text)
+    first, second, third = read_vcards(lines(text))
     assert (first.name, first.aliases, first.fields) == ("Boö Äpfel", ["+15550100200"], {"note": "über\r\nno"})
     assert second.problem == "has a character set that is not read: save it as UTF-8"
     assert third.problem == "has a value that is not in UTF-8"
@@ -132,9 +168,9 @@ END:VCARD
 
 def test_what_is_too_much_is_one_problem() -> None:
     card = "BEGIN:VCARD\n{}\nEND:VCARD\n"
-    (entry,) = read_vcards(card.format("TEL:1\n" * 2000))
+    (entry,) = read_vcards(lines(card.format("TEL:1\n" * 2000)))
     assert entry.problem == "has more than 1000 lines"
-    (entry,) = read_vcards(card.format("NOTE:" + "x" * 200_000))
+    (entry,) = read_vcards(lines(card.format("NOTE:" + "x" * 200_000)))
     assert entry.problem == "has a value of more than 131072 characters"
     with pytest.raises(FileUnreadable, match="more than 1000 columns"):
-        list(read_csv("phone" + "," * 5000))
+        list(read_csv(lines("phone" + "," * 5000)))
