@@ -58,6 +58,7 @@ class Server:
         stop: signal for an orderly stop. now: signal for an immediate stop that loses nothing committed.
         orphaned: signal that the kernel sends it when this process dies.
         socket: its socket file; None: it has none. A server whose file was removed is restarted.
+        ends_by_signal: it has no handler for `stop`, and its end by that signal is in order.
     """
 
     command: Sequence[str]
@@ -68,6 +69,7 @@ class Server:
     now: signal.Signals
     orphaned: signal.Signals
     socket: Path | None = None
+    ends_by_signal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,6 +320,7 @@ class Wrapper:
         if self._stop_asked:
             log.info("server_stopped", code=code, hurried=self._hurried)
             # 75 shows operators that the server was not stopped in order and will recover at its next start.
-            return ExitCode.OK if code == 0 and not self._hurried else ExitCode.DRAIN_DEADLINE
+            in_order = code == 0 or (self._server.ends_by_signal and code == -self._server.stop)
+            return ExitCode.OK if in_order and not self._hurried else ExitCode.DRAIN_DEADLINE
         log.error("server_exited", code=code, was_ready=self._was_ready)
         return ExitCode.CRASH if self._was_ready else ExitCode.BOOT

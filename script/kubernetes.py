@@ -16,7 +16,7 @@ from shared.kinds import KINDS, ProcessKind, admin_port
 from shared.settings import variables
 
 PATH: Final = "deploy/kubernetes/base/kinds.yaml"
-NOT_HERE: Final = frozenset({"sandbox", "embedded_postgres", "embedded_redis"})
+NOT_HERE: Final = frozenset({"sandbox", "embedded_postgres", "embedded_redis", "local_model"})
 """Needs of kinds that have no place in a cluster: stand-ins for providers and for servers that the cluster has."""
 STATEFUL: Final = frozenset({"webdriver"})
 """Kinds with data of their own that is not in PostgreSQL: profiles of browsers."""

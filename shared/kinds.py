@@ -589,6 +589,35 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
         oom_score_adj=-300,
     ),
     ProcessKind(
+        name="model",
+        entry="proc_model.py",
+        package="embedded",
+        needed="local_model",
+        # free between those of redis and hooks; there is one
+        admin_offset=66,
+        variables=(
+            Variable(
+                name="LOCAL_MODEL_COMMAND",
+                default="",
+                purpose="Command of a language model's server that is kept running on this machine, such as "
+                "`llama-server -m /models/model.gguf --port 8080`; runs without a shell; empty: none. Set "
+                "OPENAI_BASE_URL to its address.",
+            ),
+            Variable(
+                name="LOCAL_MODEL_URL",
+                default="http://127.0.0.1:8080",
+                schemes=("http",),
+                purpose="Where it is asked whether it is ready (`/health`).",
+            ),
+        ),
+        restart_base_s=2.0,
+        # a model of some gigabytes is read from a disk
+        startup_s=300.0,
+        # it may take every processor that is idle, and is the first to end when memory is short
+        nice=10,
+        oom_score_adj=800,
+    ),
+    ProcessKind(
         name="hooks",
         entry="proc_hooks.py",
         needed="rows",

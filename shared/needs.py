@@ -41,6 +41,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "embedded_postgres": Need(lambda settings: not settings.database_url),
     "embedded_redis": Need(lambda settings: not settings.redis_url),
     "sandbox": Need(uses_sandbox),
+    "local_model": Need(lambda settings: bool(settings.own("LOCAL_MODEL_COMMAND"))),
 }
 
 

@@ -212,6 +212,7 @@ _NEVER_LOADED_BY: Mapping[str, tuple[str, ...]] = {
     "proc_hooks": ("pyppeteer", "aiohttp", "redis", "rq", "jsonschema_rs", "segno"),
     "proc_postgres": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
     "proc_redis": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
+    "proc_model": ("psycopg2", "redis", "rq", "pyppeteer", "aiohttp", "starlette", "uvicorn", "cryptography"),
 }
 
 

@@ -65,6 +65,7 @@ def test_everything_is_completed_for_a_newcomer(home: Path) -> None:
         "sandbox": 1,
         "postgres": 1,
         "redis": 1,
+        "model": 0,
         "hooks": 1,
         "index": 1,
         "ai": 1,

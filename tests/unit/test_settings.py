@@ -290,6 +290,7 @@ class TestSecrets:
             "media_s3_url",
             "media_s3_key_id",
             "openai_base_url",
+            "local_model_url",
             # how many of a model's
             "ai_turn_tokens",
         }
