@@ -195,7 +195,7 @@ def build_app(
     # a path with a closing slash is another path: a redirected POST would lose its body with some clients
     router = Router(routes(listed, entry), redirect_slashes=False, default=_unknown_path)
     addresses = ClientAddresses(read_networks(child.settings.trusted_proxies))
-    app = RequestMiddleware(router, child.metrics, child.heartbeat.count_error, addresses)
+    app = RequestMiddleware(router, child.metrics, child.heartbeat.count_error, addresses, child.tracer)
     return cors.allowing(app, cors.read_origins(child.settings.cors_origins)), composer
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import (
+    alarms,
     browser,
     bystander,
     compare,
@@ -51,6 +52,7 @@ COMMANDS: Final = {
     "browser": browser,
     "sessions": sessions,
     "restore": restore,
+    "alarms": alarms,
 }
 ALL: Final[dict[str, tuple[str, ...]]] = {
     "throughput": ("throughput",),
@@ -66,7 +68,7 @@ ALL: Final[dict[str, tuple[str, ...]]] = {
     "memory-minutes": ("memory", "--minutes", "2"),
 }
 """The commands of `all` in order, by the name of their files: about 25 minutes. The hour of `memory`, `browser`,
-`sessions` and `restore` are separate runs.
+`sessions`, `restore` and `alarms` are separate runs.
 """
 RESULTS: Final = Path(__file__).parent / "results"
 

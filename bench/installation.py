@@ -256,11 +256,19 @@ def outcome(installation: Installation, result: LoadResult) -> dict[str, int]:
 
 @contextmanager
 def running(
-    program: type[Bulkhead] = Bulkhead, *, only: str = WITHOUT_BROWSERS, **variables: object
+    program: type[Bulkhead] = Bulkhead,
+    *,
+    only: str = WITHOUT_BROWSERS,
+    parent: Path | None = None,
+    **variables: object,
 ) -> Iterator[Installation]:
-    """Start an installation with its own home, ports and keys, wait until it is ready, and stop it afterwards."""
+    """Start an installation with its own home, ports and keys, wait until it is ready, and stop it afterwards.
+
+    Args:
+        only: kinds; empty: all. parent: directory for its home; None: that for temporary files.
+    """
     # a short prefix: a UNIX socket's path, which starts with the home, has at most 107 bytes (unix(7))
-    home = Path(tempfile.mkdtemp(prefix="bhb-"))
+    home = Path(tempfile.mkdtemp(prefix="bhb-", dir=parent))
     # 100 admin ports, followed by the four public ones
     first = ports.free_port_block(104)
     names = ("API_PORT", "WEBDRIVER_PORT", "META_PORT", "SANDBOX_PORT")

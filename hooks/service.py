@@ -192,7 +192,12 @@ class HooksService:
     async def _serve(self, row: Row) -> None:
         try:
             secrets = HookSecrets.opened(self._vault, row["id"], row["sealed"])
-            selection = Selection(company_id=row["company_id"], types=frozenset(row["types"]))
+            selection = Selection(
+                company_id=row["company_id"],
+                types=frozenset(row["types"]),
+                # what one of the installation gets are alerts and processes, never a company's messages
+                is_installations=row["company_id"] is None,
+            )
         except (SecretUnreadable, ValueError) as error:
             # an operator has to act: tried again, but not each second
             log.error("hook_not_served", hook_id=row["id"], reason=str(error))

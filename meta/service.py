@@ -84,7 +84,12 @@ class MetaService:
         self._fetcher = MediaFetcher(child, self._accounts, self._graph, self._storage)
         # a wake-up saves the interval of polling; a lost one costs that interval only, since each loop polls too
         self._processor = WebhookProcessor(
-            child.store, self._accounts, child.metrics, kind=kind.name, files_came=self._fetcher.wake
+            child.store,
+            self._accounts,
+            child.metrics,
+            kind=kind.name,
+            files_came=self._fetcher.wake,
+            tracer=child.tracer,
         )
         self._journal = WebhookJournal(child.store, kind.name, self._processor.wake, outages.record_outage)
         done_here, self._account_health = handlers(

@@ -50,6 +50,12 @@ class InstallationFigures:
         self._retries = metrics.gauge(
             "hook_retries", "Deliveries of webhooks that wait for another try, or were given up.", ("state",)
         )
+        self._readers = metrics.gauge(
+            "events_lag_seconds",
+            "Age of the first event that a reader of the stream has not passed: the slowest webhook, the message "
+            "broker.",
+            ("reader",),
+        )
         self._connections = metrics.gauge("connections", "Connections by type and state.", ("connection_type", "state"))
         self._heartbeats = metrics.gauge(
             "heartbeat_age_seconds", "Time since each process of this host wrote its heartbeat.", ("process",)
@@ -73,7 +79,8 @@ class InstallationFigures:
             found = await self._store.call(_read, _COUNTED_MOST)
         except StoreUnavailable:
             for gauge in (self._backlog, self._oldest, self._in_doubt, self._held, self._hooks, self._retries,
-                          self._connections, self._heartbeats, self._dead, self._waiting, self._longest):  # fmt: skip
+                          self._readers, self._connections, self._heartbeats, self._dead, self._waiting,
+                          self._longest):  # fmt: skip
                 gauge.clear()
             raise
         _show(self._backlog, found["queues"], ("queue",), "messages")
@@ -82,6 +89,7 @@ class InstallationFigures:
         _show(self._held, found["doubts"], ("queue",), "held")
         _show(self._hooks, found["hooks"], ("state",), "hooks")
         _show(self._retries, found["retries"], ("state",), "deliveries")
+        _show(self._readers, found["readers"], ("reader",), "lag_s")
         _show(self._connections, found["connections"], ("connection_type", "status"), "connections")
         self._dead.set(found["dead"][0]["messages"])
         (waiting,) = found["waiting"]
@@ -119,6 +127,7 @@ def _read(transaction: Transaction, most: int) -> dict[str, list[Row]]:
         "dead": transaction.rows("dead_figures", most=most),
         "hooks": transaction.rows("hook_figures"),
         "retries": transaction.rows("hook_retry_figures", most=most),
+        "readers": transaction.rows("reader_figures"),
         "connections": transaction.rows("connection_figures"),
         "waiting": transaction.rows("waiting_figures", most=most, limit_minutes=usual_minutes("waitingLimitMinutes")),
         "processes": processes.statuses(transaction),

@@ -145,6 +145,14 @@ PANELS: Final = (
         ),
     ),
     Panel(
+        title="Slowest statements, p95, and waits for a connection",
+        lines=(
+            (f"topk(10, {_quantile(0.95, 'statement_seconds', 'statement')})", "{{statement}}"),
+            (_quantile(0.95, "database_wait_seconds", "kind"), "wait {{kind}}"),
+        ),
+        unit="s",
+    ),
+    Panel(
         title="Browser sessions",
         lines=(
             ("sum by (state) (bulkhead_sessions) > 0", "{{state}}"),
@@ -156,8 +164,11 @@ PANELS: Final = (
         lines=(("sum by (slot) (increase(bulkhead_process_errors_total[1m]))", "{{slot}}"),),
     ),
     Panel(
-        title="How far lists and figures are behind",
-        lines=(("max(bulkhead_reading_lag_seconds)", "behind"),),
+        title="How far lists and figures, webhooks and the broker are behind",
+        lines=(
+            ("max(bulkhead_reading_lag_seconds)", "lists"),
+            ("max by (reader) (bulkhead_events_lag_seconds)", "{{reader}}"),
+        ),
         unit="s",
     ),
 )

@@ -56,6 +56,40 @@ _INDEX_SQL: Final = "index/queries/index.sql"
 _INDEXING: Final = "tests/index/test_indexing.py"
 
 MUTATIONS: Final[Mapping[str, Mutation]] = {
+    "installation-webhooks-apart": Mutation(
+        "a webhook of the installation gets what concerns the installation, and nothing of a company",
+        (
+            Edit(
+                "hooks/service.py",
+                'is_installations=row["company_id"] is None,',
+                "is_installations=False,",
+            ),
+        ),
+        "tests/hooks/test_delivery.py::test_a_webhook_of_the_installation_gets_alerts_and_no_message",
+    ),
+    "installation-webhooks-of-no-company": Mutation(
+        "a company finds no webhook of the installation among its own",
+        (
+            Edit(
+                "api/queries/hooks.sql",
+                """DELETE FROM hooks
+WHERE (company_id = %(company_id)s OR (company_id IS NULL AND %(company_id)s::text IS NULL)) AND id""",
+                """DELETE FROM hooks
+WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
+            ),
+            Edit(
+                "api/queries/hooks.sql",
+                "(h.company_id = %(company_id)s OR (h.company_id IS NULL AND %(company_id)s::text IS NULL))",
+                "(h.company_id = %(company_id)s OR h.company_id IS NULL OR %(company_id)s::text IS NULL)",
+            ),
+        ),
+        "tests/api/test_hooks.py::test_the_installation_has_webhooks_of_its_own",
+    ),
+    "traces-by-the-clients-choice": Mutation(
+        "whether a trace is recorded is decided once, where it begins, and every process keeps to it",
+        (Edit("shared/process/otel.py", "'01' if decided.decision is Decision.RECORD_AND_SAMPLE else '00'", "'01'"),),
+        "tests/process/test_tracing.py::test_a_trace_that_begins_here_is_recorded_as_the_sampler_says",
+    ),
     "document-fence": Mutation(
         "a document is written by the incarnation that has leased it, and by no other",
         (

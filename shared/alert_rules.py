@@ -259,6 +259,14 @@ ALERT_RULES: Final = (
         summary="{value} webhooks of companies take nothing.",
     ),
     AlertRule(
+        name="HooksLate",
+        measure=Measure(metric="events_lag_seconds", by=("reader",)),
+        above=300,
+        for_s=60,
+        severity="warning",
+        summary="{reader} are {value} s behind what happens.",
+    ),
+    AlertRule(
         name="CustomersWaiting",
         measure=Measure(metric="customers_waiting", by=("who",), where={"who": "late"}),
         above=0,

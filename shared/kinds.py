@@ -118,6 +118,8 @@ class ProcessKind:
     holders: tuple[str, ...] = ()
     """Named statements about leases that end with their holder alone, and not by themselves: return (incarnation,
     since), since when it has held one. A claim may be committed after its process was found dead."""
+    traces: bool = False
+    """Whether its processes record spans when OpenTelemetry's variables ask for them, which they then receive."""
     reads_journal: bool = False
     """Whether the kind is notified when the orchestrator has appended to its journal."""
     restart_base_s: float = 1.0
@@ -376,6 +378,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
     ProcessKind(
         name="api",
         entry="proc_api.py",
+        traces=True,
         after=("postgres", "redis", "recorder"),
         instances=2,
         instances_most=10,
@@ -404,6 +407,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
     ProcessKind(
         name="webdriver",
         entry="proc_webdriver.py",
+        traces=True,
         extra="webdriver",
         aliases=("wwebjs",),
         needed="connections",
@@ -452,6 +456,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = (
     ProcessKind(
         name="meta",
         entry="proc_meta.py",
+        traces=True,
         needed="connections",
         after=("postgres", "redis", "recorder", "sandbox"),
         job="meta.job.deliver",

@@ -102,7 +102,7 @@ class CompanySeen:
 
 @dataclass(frozen=True, kw_only=True)
 class HookSeen:
-    """One subscriber that is disabled or fails."""
+    """One subscriber that is disabled or fails. `company_id`: whose; empty: the installation's."""
 
     hook_id: int
     company_id: str
@@ -244,11 +244,12 @@ def _of_company(seen: CompanySeen) -> Iterable[TroubleFound]:
 
 
 def _of_hook(seen: HookSeen) -> Iterable[TroubleFound]:
-    about: dict[str, Any] = {"hook_id": seen.hook_id, "company_id": seen.company_id}
+    about: dict[str, Any] = {"hook_id": seen.hook_id} | ({"company_id": seen.company_id} if seen.company_id else {})
+    whose = "" if seen.company_id else "installation_"
     if seen.state == "disabled":
-        yield made("hook_disabled", reason=seen.reason or "no reason given", **about)
+        yield made(f"{whose}hook_disabled", reason=seen.reason or "no reason given", **about)
     elif seen.failing_s > HOOK_FAILING_S:
-        yield made("hook_failing", oldest_s=round(seen.failing_s), since_s=seen.failing_s, **about)
+        yield made(f"{whose}hook_failing", oldest_s=round(seen.failing_s), since_s=seen.failing_s, **about)
 
 
 _OF_SESSION: Final = {

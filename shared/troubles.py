@@ -308,6 +308,20 @@ TROUBLES: Final = (
         "GET /api/v2/documents/{company_id} names each reason and what to do about it.",
     ),
     _kind(
+        "installation_hook_failing",
+        "service",
+        _G,
+        "Webhook {hook_id} of the installation has taken nothing for {oldest_s} s: alerts do not arrive by it.",
+        "Look at its last attempts: GET /api/v2/installation/hooks/{hook_id}/deliveries. Events are kept and repeated.",
+    ),
+    _kind(
+        "installation_hook_disabled",
+        "service",
+        _G,
+        "Webhook {hook_id} of the installation was switched off: {reason}; alerts do not arrive by it.",
+        "Correct its address, then set its state to `active` (docs/alerts.md); events since then are kept.",
+    ),
+    _kind(
         "hook_failing",
         "company",
         _G,

@@ -18,7 +18,7 @@ from shared import settings as settings_table
 from shared.errors import SettingsInvalid
 from shared.kinds import KINDS, ProcessKind
 from shared.needs import uses_sandbox as needs_sandbox
-from shared.process import runtime
+from shared.process import runtime, tracing
 from shared.settings import (
     ChildEnvironment,
     Settings,
@@ -264,6 +264,8 @@ def child_environ(
     """
     names = MACHINE | OF_A_CHAOS_RUN if config.settings.chaos == "on" else MACHINE
     machine = {name: value for name, value in inherited.items() if name in names or name.startswith(_MACHINE_PREFIXES)}
+    if row.traces:
+        machine |= {name: value for name, value in inherited.items() if name.startswith(tracing.PREFIX)}
     # From the first instruction on: a traceback when it is aborted, and no line held back when it is killed.
     machine |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
     # In this order: nothing of the operator's shell can replace a setting or the identity of a child.

@@ -89,7 +89,9 @@ class WebdriverService:
             handle=inbound_events.handle,
             committed=self._inbound_written,
         )
-        records = Records(child.store, child.kind, child.identity.process_incarnation, self._inbound.wake)
+        records = Records(
+            child.store, child.kind, child.identity.process_incarnation, self._inbound.wake, tracer=child.tracer
+        )
         self._sessions = Sessions(records, self._context, child.spawn)
         self._storage = open_storage(settings)
         files = Downloads(

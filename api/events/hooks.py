@@ -1,4 +1,6 @@
-"""Webhooks: subscribers of a company's events. Delivered by kind `hooks`, which reads the same rows."""
+"""Webhooks: subscribers of the events of a company, or of those of the installation, which are alerts and processes.
+Delivered by kind `hooks`, which reads the same rows.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,15 @@ from typing import Any, Final, TypeVar
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from api.events.hook_bodies import (
+    DECIDE_WHAT_IS_READ,
+    HOOK_CHANGES,
+    NEW_HOOK,
+    REPLAY,
+    checked_hook,
+    shown_attempt,
+    shown_hook,
+)
 from api.http.bodies import BODY_PROBLEMS, read_json
 from api.http.keys import principal_of
 from api.http.operations import Operation
@@ -22,98 +33,33 @@ from shared.compose.directory import Directory, require_possible
 from shared.events.catalogue import TEST_TYPE, Selection
 from shared.events.hook_secrets import HookSecrets
 from shared.events.reader import Position
-from shared.fields import Field, FieldsInvalid, checked, exactly_one, json_schema
-from shared.media import reach
-from shared.media.errors import FetchFailed
+from shared.fields import FieldsInvalid, checked, exactly_one, json_schema
 from shared.secrets import Vault
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
-from shared.timestamps import iso
 
 _T = TypeVar("_T")
 
 _COMPANY: Final = "/api/v2/hooks/{companyId}"
-_PATH: Final = f"{_COMPANY}/{{hookId}}"
+_INSTALLATION: Final = "/api/v2/installation/hooks"
 _ID: Final = re.compile(r"[0-9]{1,18}")
 HOOKS_MOST: Final = 100
-"""Webhooks of one company: each costs every event of it a delivery."""
+"""Webhooks of one company, or of the installation: each costs every event of it a delivery."""
 _FORMER_S: Final = 86400.0
 """Seconds for which the secret before the last also signs."""
 _SECRET_BYTES: Final = 32
-_HEADERS_MOST: Final = 20
-_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]{0,1000}")
-_RESERVED: Final = frozenset(
-    {
-        "host",
-        "connection",
-        "content-type",
-        "content-length",
-        "content-encoding",
-        "expect",
-        "keep-alive",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-    }
-)
-"""Headers that make the request what it is; and all that begin with `webhook-`."""
+_ACTS: Final = {
+    "add{}Hook": "created",
+    "change{}Hook": "changed",
+    "remove{}Hook": "removed",
+    "rotate{}HookSecret": "rotate",
+    "test{}Hook": "test",
+}
+"""What the audit says of the installation's webhooks; of a company's it follows from the path."""
 _PAGE: Final = 50
 _LONGEST_PAGE: Final = 200
-_REPLAYED_MOST: Final = 100
 _NEWEST: Final = (1 << 63) - 1
 _OUTCOMES: Final = ("taken", "failed", "dead")
-
-_URL: Final = Field(name="url", kind=str, longest=2000, shortest=1, form="url", purpose="Where events are posted to.")
-_SHARED: Final = (
-    Field(
-        name="types",
-        kind=list,
-        items=Field(kind=str, longest=60),
-        most=50,
-        purpose="Types of events, `message.*` for all of a subject; none: all.",
-    ),
-    Field(
-        name="phoneIndexes",
-        kind=list,
-        items=Field(kind=int, low=0, high=9999),
-        most=1000,
-        purpose="Only events of these connections; none: of all.",
-    ),
-    Field(name="headers", kind=dict, purpose="Headers that each delivery has, by name: for example `Authorization`."),
-)
-_NEW: Final = (
-    Field(
-        name="url", kind=str, required=True, longest=2000, shortest=1, form="url", purpose="Where events are posted to."
-    ),
-    *_SHARED,
-)
-_CHANGES: Final = (
-    _URL,
-    *_SHARED,
-    Field(
-        name="state",
-        kind=str,
-        choices=("active", "paused"),
-        title="HookSwitch",
-        purpose="`paused`: events wait. `active`: it gets them, also after it was disabled.",
-    ),
-)
-_DECIDE_WHAT_IS_READ: Final = ("url", "types", "phoneIndexes")
-_REPLAY: Final = (
-    Field(name="since", kind=str, longest=40, purpose="Everything that was written since this instant."),
-    Field(
-        name="eventIds",
-        kind=list,
-        items=Field(kind=str, longest=40),
-        most=_REPLAYED_MOST,
-        purpose="These events, whatever types are chosen.",
-    ),
-    Field(name="deadLetters", kind=bool, purpose="What was given up."),
-)
 
 
 class HookOperations:
@@ -124,94 +70,94 @@ class HookOperations:
 
     def operations(self) -> list[Operation]:
         """Return them."""
+        return [*self._of(_COMPANY), *self._of(_INSTALLATION)]
+
+    def _of(self, base: str) -> list[Operation]:
+        """Return the operations on webhooks below one path."""
+        is_installations = base == _INSTALLATION
+        infix, whose = ("Installation", "the installation") if is_installations else ("", "a company")
+        types = "alert.*" if is_installations else "message.*"
+        one = f"{base}/{{hookId}}"
 
         def operation(
-            operation_id: str, method: str, path: str, summary: str, handler: Any, *, answers: Any, **given: Any
+            name: str, method: str, path: str, summary: str, handler: Any, *, answers: Any, **given: Any
         ) -> Operation:
-            problems = ("company_unknown", *given.pop("problems", ()), *(("hook_unknown",) if "hookId" in path else ()))
+            problems = (
+                *(() if is_installations else ("company_unknown",)),
+                *given.pop("problems", ()),
+                *(("hook_unknown",) if "hookId" in path else ()),
+            )
+            if is_installations and method != "GET":
+                given["act"] = f"installation_hooks.{_ACTS[name]}"
             return Operation(
-                operation_id=operation_id,
+                operation_id=name.format(infix),
                 method=method,
                 path=path,
-                summary=summary,
+                summary=f"{summary} of {whose}" if is_installations or (path == base and method == "GET") else summary,
                 handler=handler,
                 answers=answers,
                 group="Webhooks",
                 scope="manage",
+                owner="installation" if is_installations else "path",
                 problems=problems,
                 **given,
             )
 
-        return [
+        found = [
             operation(
-                "listHooks",
+                "list{}Hooks",
                 "GET",
-                _COMPANY,
-                "Webhooks of a company",
+                base,
+                "Webhooks",
                 self.show,
                 answers={200: ("All of them.", "Hooks")},
             ),
             operation(
-                "addHook",
+                "add{}Hook",
                 "POST",
-                _COMPANY,
+                base,
                 "Add a webhook",
                 self.add,
                 answers={201: ("Added; `secret` is shown this once.", "NewHook")},
-                body=json_schema(_NEW),
-                examples=({"url": "https://example.com/hook", "types": ["message.*"]},),
+                body=json_schema(NEW_HOOK),
+                examples=({"url": "https://example.com/hook", "types": [types]},),
                 problems=(*BODY_PROBLEMS, "too_many_hooks"),
             ),
-            operation("getHook", "GET", _PATH, "One webhook", self.show_one, answers={200: ("The webhook.", "Hook")}),
+            operation("get{}Hook", "GET", one, "One webhook", self.show_one, answers={200: ("The webhook.", "Hook")}),
             operation(
-                "changeHook",
+                "change{}Hook",
                 "PATCH",
-                _PATH,
+                one,
                 "Change, pause or resume a webhook",
                 self.change,
                 answers={200: ("As it is now.", "Hook")},
-                body=json_schema(_CHANGES),
+                body=json_schema(HOOK_CHANGES),
                 examples=({"state": "active"},),
                 problems=BODY_PROBLEMS,
             ),
             operation(
-                "removeHook", "DELETE", _PATH, "Remove a webhook", self.remove, answers={200: ("As it was.", "Hook")}
+                "remove{}Hook", "DELETE", one, "Remove a webhook", self.remove, answers={200: ("As it was.", "Hook")}
             ),
             operation(
-                "rotateHookSecret",
+                "rotate{}HookSecret",
                 "POST",
-                f"{_PATH}/rotate",
+                f"{one}/rotate",
                 "Give a webhook a new secret",
                 self.rotate,
                 answers={200: ("The new secret; for a day the one before also signs.", "NewHook")},
             ),
             operation(
-                "testHook",
+                "test{}Hook",
                 "POST",
-                f"{_PATH}/test",
+                f"{one}/test",
                 "Deliver a test event to a webhook",
                 self.test,
                 answers={202: ("It will be delivered.", "HookTest")},
             ),
             operation(
-                "replayHook",
-                "POST",
-                f"{_PATH}/replay",
-                "Deliver events once more",
-                self.replay,
-                answers={202: ("They will be delivered.", "HookReplay")},
-                body={**json_schema(_REPLAY), **exactly_one([field.name for field in _REPLAY])},
-                examples=(
-                    {"deadLetters": True},
-                    {"since": "2026-12-01T09:00:00Z"},
-                    {"eventIds": ["81234-9917"]},
-                ),
-                problems=BODY_PROBLEMS,
-            ),
-            operation(
-                "listHookDeliveries",
+                "list{}HookDeliveries",
                 "GET",
-                f"{_PATH}/deliveries",
+                f"{one}/deliveries",
                 "Attempts of deliveries, newest first",
                 self.deliveries,
                 answers={200: ("One page.", "HookDeliveries")},
@@ -227,39 +173,60 @@ class HookOperations:
                 ),
             ),
         ]
+        if is_installations:
+            # alerts that were missed are rows: GET /api/v2/alerts
+            return found
+        replay = operation(
+            "replay{}Hook",
+            "POST",
+            f"{one}/replay",
+            "Deliver events once more",
+            self.replay,
+            answers={202: ("They will be delivered.", "HookReplay")},
+            body={**json_schema(REPLAY), **exactly_one([field.name for field in REPLAY])},
+            examples=(
+                {"deadLetters": True},
+                {"since": "2026-12-01T09:00:00Z"},
+                {"eventIds": ["81234-9917"]},
+            ),
+            problems=BODY_PROBLEMS,
+        )
+        return [*found, replay]
 
     async def show(self, request: Request) -> Response:
-        """Answer with a company's webhooks."""
-        company_id = request.path_params["companyId"]
-        require_possible(company_id)
-        rows = await self._store.as_company(company_id).call(_of_company, company_id, None)
-        if not rows:
+        """Answer with the webhooks of a company, or of the installation."""
+        company_id = _owner(request)
+        if company_id is not None:
+            require_possible(company_id)
+        rows = await self._store.as_company_or_all(company_id).call(_of_owner, company_id, None)
+        if not rows and company_id is not None:
             await self._directory.require_company(company_id)
-        return JSONResponse({"hooks": [_shown(row) for row in rows]})
+        return JSONResponse({"hooks": [shown_hook(row) for row in rows]})
 
     async def show_one(self, request: Request) -> Response:
         """Answer with one webhook."""
-        return JSONResponse(_shown(await self._on(request, lambda _, row: row)))
+        return JSONResponse(shown_hook(await self._on(request, lambda _, row: row)))
 
     async def add(self, request: Request) -> Response:
         """Add a webhook."""
-        company_id = request.path_params["companyId"]
-        await self._directory.require_company(company_id)
-        given = _checked(company_id, checked(await read_json(request), _NEW))
+        company_id = _owner(request)
+        if company_id is not None:
+            await self._directory.require_company(company_id)
+        given = checked_hook(company_id, checked(await read_json(request), NEW_HOOK))
         _require_reader(request)
         secret = _new_secret()
         kept = HookSecrets(secrets=(secret,), headers=given["headers"] or {})
-        row = await self._store.as_company(company_id).call(_add, self._vault, company_id, given, kept)
+        row = await self._store.as_company_or_all(company_id).call(_add, self._vault, company_id, given, kept)
         if row is None:
-            raise Problem("too_many_hooks", f"The company has {HOOKS_MOST} webhooks.", limit=HOOKS_MOST)
-        place = f"/api/v2/hooks/{company_id}/{row['id']}"
-        return JSONResponse({**_shown(row), "secret": secret}, status_code=201, headers={"Location": place})
+            raise Problem("too_many_hooks", f"There are {HOOKS_MOST} webhooks already.", limit=HOOKS_MOST)
+        place = f"{_INSTALLATION if company_id is None else f'/api/v2/hooks/{company_id}'}/{row['id']}"
+        return JSONResponse({**shown_hook(row), "secret": secret}, status_code=201, headers={"Location": place})
 
     async def change(self, request: Request) -> Response:
         """Change a webhook."""
-        company_id = request.path_params["companyId"]
-        given = _checked(company_id, checked(await read_json(request), _CHANGES))
-        if any(given[name] is not None for name in _DECIDE_WHAT_IS_READ):
+        company_id = _owner(request)
+        given = checked_hook(company_id, checked(await read_json(request), HOOK_CHANGES))
+        if any(given[name] is not None for name in DECIDE_WHAT_IS_READ):
             _require_reader(request)
 
         def change(transaction: Transaction, row: Row) -> Row:
@@ -268,18 +235,18 @@ class HookOperations:
             if given["headers"] is not None:
                 kept = HookSecrets.opened(self._vault, row["id"], row["sealed"])
                 _seal(transaction, self._vault, row["id"], HookSecrets(secrets=kept.secrets, headers=given["headers"]))
-            return _of_company(transaction, company_id, row["id"])[0]
+            return _of_owner(transaction, company_id, row["id"])[0]
 
-        return JSONResponse(_shown(await self._on(request, change)))
+        return JSONResponse(shown_hook(await self._on(request, change)))
 
     async def remove(self, request: Request) -> Response:
         """Remove a webhook."""
 
         def remove(transaction: Transaction, row: Row) -> Row:
-            transaction.execute("remove_hook", company_id=request.path_params["companyId"], id=row["id"])
+            transaction.execute("remove_hook", company_id=_owner(request), id=row["id"])
             return row
 
-        return JSONResponse(_shown(await self._on(request, remove)))
+        return JSONResponse(shown_hook(await self._on(request, remove)))
 
     async def rotate(self, request: Request) -> Response:
         """Give a webhook a new secret."""
@@ -289,13 +256,13 @@ class HookOperations:
             kept = HookSecrets.opened(self._vault, row["id"], row["sealed"])
             changed = HookSecrets(secrets=(secret, kept.secrets[0]), headers=kept.headers)
             _seal(transaction, self._vault, row["id"], changed, former_s=_FORMER_S)
-            return _of_company(transaction, request.path_params["companyId"], row["id"])[0]
+            return _of_owner(transaction, _owner(request), row["id"])[0]
 
-        return JSONResponse({**_shown(await self._on(request, rotate)), "secret": secret})
+        return JSONResponse({**shown_hook(await self._on(request, rotate)), "secret": secret})
 
     async def test(self, request: Request) -> Response:
         """Let a test event be delivered."""
-        company_id = request.path_params["companyId"]
+        company_id = _owner(request)
         written = await self._on(
             request, lambda transaction, row: transaction.one("test_hook", company_id=company_id, id=row["id"])
         )
@@ -304,7 +271,7 @@ class HookOperations:
     async def replay(self, request: Request) -> Response:
         """Let events be delivered once more."""
         company_id = request.path_params["companyId"]
-        given = {name: value for name, value in checked(await read_json(request), _REPLAY).items() if value}
+        given = {name: value for name, value in checked(await read_json(request), REPLAY).items() if value}
         if len(given) != 1:
             raise FieldsInvalid([("", "must have one of since, eventIds and deadLetters")])
         work = _replay_of(company_id, given)
@@ -321,21 +288,29 @@ class HookOperations:
             ),
         )
         following = str(rows[most - 1]["id"]) if len(rows) > most else None
-        return JSONResponse({"deliveries": [_attempt(row) for row in rows[:most]], "next": following})
+        return JSONResponse({"deliveries": [shown_attempt(row) for row in rows[:most]], "next": following})
 
     async def _on(self, request: Request, work: Callable[[Transaction, Row], _T]) -> _T:
-        """Run `work` on the webhook that the path names. Raises `Problem` when the company has none with this id."""
-        company_id, hook_id = request.path_params["companyId"], request.path_params["hookId"]
-        require_possible(company_id)
+        """Run `work` on the webhook that the path names. Raises `Problem` when there is none with this id."""
+        company_id, hook_id = _owner(request), request.path_params["hookId"]
+        if company_id is not None:
+            require_possible(company_id)
         found = (
-            await self._store.as_company(company_id).call(_with_row, company_id, int(hook_id), work)
+            await self._store.as_company_or_all(company_id).call(_with_row, company_id, int(hook_id), work)
             if _ID.fullmatch(hook_id)
             else None
         )
         if found is None:
-            await self._directory.require_company(company_id)
-            raise Problem("hook_unknown", "The company has no webhook with this id.")
+            if company_id is not None:
+                await self._directory.require_company(company_id)
+            raise Problem("hook_unknown", "There is no webhook with this id here.")
         return found[0]
+
+
+def _owner(request: Request) -> str | None:
+    """Return whose webhooks the path is about: a company's, or (None) the installation's."""
+    company_id: str | None = request.path_params.get("companyId")
+    return company_id
 
 
 def _require_reader(request: Request) -> None:
@@ -345,18 +320,18 @@ def _require_reader(request: Request) -> None:
 
 
 def _with_row(
-    transaction: Transaction, company_id: str, hook_id: int, work: Callable[[Transaction, Row], _T]
+    transaction: Transaction, company_id: str | None, hook_id: int, work: Callable[[Transaction, Row], _T]
 ) -> tuple[_T] | None:
-    rows = _of_company(transaction, company_id, hook_id)
+    rows = _of_owner(transaction, company_id, hook_id)
     return (work(transaction, rows[0]),) if rows else None
 
 
-def _of_company(transaction: Transaction, company_id: str, hook_id: int | None) -> list[Row]:
+def _of_owner(transaction: Transaction, company_id: str | None, hook_id: int | None) -> list[Row]:
     return transaction.rows("hooks_of_company", company_id=company_id, id=hook_id)
 
 
 def _add(
-    transaction: Transaction, vault: Vault, company_id: str, given: Mapping[str, Any], kept: HookSecrets
+    transaction: Transaction, vault: Vault, company_id: str | None, given: Mapping[str, Any], kept: HookSecrets
 ) -> Row | None:
     made = transaction.row(
         "add_hook",
@@ -371,7 +346,7 @@ def _add(
         return None
     # sealed for its own row, whose id is known only now
     _seal(transaction, vault, made["id"], kept)
-    return _of_company(transaction, company_id, made["id"])[0]
+    return _of_owner(transaction, company_id, made["id"])[0]
 
 
 def _seal(
@@ -426,69 +401,8 @@ def _replay_of(company_id: str, given: Mapping[str, Any]) -> Callable[[Transacti
     return again
 
 
-def _checked(company_id: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a body whose address, types and headers can be used. Raises `FieldsInvalid`."""
-    wrong: list[tuple[str, str]] = []
-    if given["url"] is not None:
-        try:
-            # which addresses may be reached is decided where it is connected to; here only what is no address at all
-            reach.checked(given["url"], reach.Reach.PRIVATE)
-        except FetchFailed as error:
-            wrong.append(("/url", f"cannot be used: {error}"))
-    try:
-        Selection(company_id=company_id, types=frozenset(given["types"] or ()))
-    except ValueError as error:
-        wrong.append(("/types", str(error)))
-    headers = given["headers"] or {}
-    if len(headers) > _HEADERS_MOST:
-        wrong.append(("/headers", f"may have {_HEADERS_MOST} names"))
-    # one header to every receiver (RFC 9110 5.1): which value it gets would be chance
-    if len({name.lower() for name in headers}) < len(headers):
-        wrong.append(("/headers", "must not have one name twice; upper and lower case are the same"))
-    for name, value in headers.items():
-        if not _HEADER.fullmatch(name) or not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-            wrong.append(("/headers", "must be names of headers with texts in ASCII"))
-        elif name.lower() in _RESERVED or name.lower().startswith("webhook-"):
-            wrong.append(("/headers", f"must not have {name.lower()}, which each delivery has already"))
-    if wrong:
-        raise FieldsInvalid(wrong[:10])
-    return given
-
-
 def _new_secret() -> str:
     return "whsec_" + base64.b64encode(random.token_bytes(_SECRET_BYTES)).decode()
-
-
-def _shown(row: Row) -> dict[str, Any]:
-    return {
-        "id": str(row["id"]),
-        "url": row["url"],
-        "types": row["types"],
-        "phoneIndexes": row["phone_indexes"],
-        "headers": row["header_names"],
-        "state": row["state"],
-        "stateReason": row["state_reason"] or None,
-        "position": str(Position(row["xid"], row["event_id"])),
-        "waiting": row["waiting"],
-        "deadLetters": row["dead"],
-        "failingSince": iso(row["failing_since"]),
-        "formerSecretUntil": iso(row["former_until"]),
-        "createdAt": iso(row["created_at"]),
-        "updatedAt": iso(row["updated_at"]),
-    }
-
-
-def _attempt(row: Row) -> dict[str, Any]:
-    return {
-        "eventId": str(Position(row["xid"], row["event_id"])),
-        "type": row["type"],
-        "at": iso(row["at"]),
-        "attempt": row["attempt"],
-        "outcome": row["outcome"],
-        "statusCode": row["status"],
-        "error": row["error"] or None,
-        "tookMs": row["took_ms"],
-    }
 
 
 __all__: Sequence[str] = ["HOOKS_MOST", "HookOperations"]

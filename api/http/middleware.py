@@ -11,11 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.addresses import ClientAddresses
 from api.http.problems import Problem, database_unavailable
-from shared.clock import monotonic
+from shared.clock import monotonic, utc_now
 from shared.errors import Refused, StoreUnavailable
 from shared.logs import correlation_id, logger, origin_fields
-from shared.origin import Origin, continued, origin, random_id, trace_id
+from shared.origin import Origin, origin, random_id, trace_id
 from shared.process.metrics import Metrics
+from shared.process.tracing import NO_TRACER, Tracer, TraceSpan
 
 log = logger(__name__)
 
@@ -33,6 +34,7 @@ class RequestMiddleware:
 
     Args:
         app: answers, or raises `Problem`. count_error: called with each unexpected error. addresses: of clients.
+        tracer: records each request.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class RequestMiddleware:
         metrics: Metrics,
         count_error: Callable[[BaseException], None],
         addresses: ClientAddresses,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
-        self._app, self._count_error, self._addresses = app, count_error, addresses
+        self._app, self._count_error, self._addresses, self._tracer = app, count_error, addresses, tracer
         self._requests = metrics.counter("http_requests", "Requests answered.", ("route", "method", "status"))
         self._seconds = metrics.histogram("http_request_seconds", "Time from request to answer.", ("route",))
         self._counters: dict[tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
@@ -60,7 +63,8 @@ class RequestMiddleware:
         request_id = _request_id(scope)
         # never reset: each request is a task, with a context of its own
         correlation_id.set(request_id)
-        traceparent = continued(_header(scope, b"traceparent"))
+        given = _header(scope, b"traceparent")
+        traceparent = self._tracer.continued(given)
         origin.set(Origin(request_id=request_id, traceparent=traceparent))
         origin_fields.set({"trace_id": trace_id(traceparent)})
         extra = [(b"x-request-id", request_id.encode()), *_ALWAYS]
@@ -91,6 +95,8 @@ class RequestMiddleware:
                 self._problems.labels(problem.name).inc()
                 await problem.response(request_id)(scope, receive, answer)
         self._record(scope, status, monotonic() - started_at)
+        if self._tracer.is_on:
+            self._trace(scope, status, given, traceparent, monotonic() - started_at)
 
     def _problem(self, error: Exception) -> Problem:
         if isinstance(error, Problem):
@@ -104,9 +110,30 @@ class RequestMiddleware:
         log.error("request_failed", exc_info=error)
         return Problem("internal_error", "The request failed unexpectedly.")
 
+    def _trace(self, scope: Scope, status: int, given: str, traceparent: str, seconds: float) -> None:
+        now = utc_now().timestamp()
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route = _route(scope)
+        self._tracer.record(
+            TraceSpan(
+                name=f"{method} {route}",
+                kind="server",
+                parent=given,
+                context=traceparent,
+                began_at=now - seconds,
+                ended_at=now,
+                attributes={
+                    "http.request.method": method,
+                    "http.route": route,
+                    "http.response.status_code": status,
+                },
+                # of a client's mistake the span is none (OpenTelemetry's conventions for HTTP servers)
+                error=str(status) if status >= 500 else "",
+            )
+        )
+
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        # the template, never the path itself: chat ids are phone numbers; "none" where the router found no path
-        route = getattr(scope.get("endpoint"), "path", "none")
+        route = _route(scope)
         method = scope["method"] if scope["method"] in _METHODS else "other"
         counters = self._counters.get((route, method, status))
         if counters is None:
@@ -127,6 +154,11 @@ class RequestMiddleware:
             log.debug("request_answered", **facts)
         else:
             log.info("request_answered", **facts)
+
+
+def _route(scope: Scope) -> str:
+    # the template, never the path itself: chat ids are phone numbers; "none" where the router found no path
+    return getattr(scope.get("endpoint"), "path", "none")
 
 
 def _header(scope: Scope, sought: bytes) -> str:

@@ -233,7 +233,7 @@ def hooks_seen(rows: Iterable[Row]) -> list[HookSeen]:
     return [
         HookSeen(
             hook_id=row["id"],
-            company_id=row["company_id"],
+            company_id=row["company_id"] or "",
             state=row["state"],
             reason=row["state_reason"],
             failing_s=row["failing_s"],

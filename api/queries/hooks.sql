@@ -1,9 +1,11 @@
 -- add_hook --
--- Add a subscriber, from the end of the stream on; no row when the company has as many as it may.
+-- Add a subscriber, from the end of the stream on; no row when its owner has as many as it may. A subscriber of the
+-- installation has no company, here and below.
 INSERT INTO hooks (company_id, url, types, phone_indexes, header_names, sealed, xid, event_id)
 SELECT %(company_id)s, %(url)s, %(types)s::text[], %(phone_indexes)s::integer[], %(header_names)s::text[], '',
        pg_snapshot_xmin(pg_current_snapshot())::text::bigint + event_xid_offset(), 0
-WHERE (SELECT count(*) FROM hooks WHERE company_id = %(company_id)s) < %(most)s
+WHERE (SELECT count(*) FROM hooks
+       WHERE company_id = %(company_id)s OR (company_id IS NULL AND %(company_id)s::text IS NULL)) < %(most)s
 RETURNING id;
 
 -- seal_hook --
@@ -15,12 +17,15 @@ UPDATE hooks SET sealed = %(sealed)s, header_names = %(header_names)s::text[],
 WHERE id = %(id)s;
 
 -- hooks_of_company --
--- Subscribers of a company, one or all, with what waits for them. Locked: what is changed was seen as it is.
+-- Subscribers of a company or of the installation, one or all, with what waits for them. Locked: what is changed was
+-- seen as it is.
 SELECT h.id, h.url, h.types, h.phone_indexes, h.header_names, h.sealed, h.state, h.state_reason, h.xid, h.event_id,
        h.failing_since, h.former_until, h.created_at, h.updated_at,
        (SELECT count(*) FROM hook_retries r WHERE r.hook_id = h.id AND r.state = 'waiting') AS waiting,
        (SELECT count(*) FROM hook_retries r WHERE r.hook_id = h.id AND r.state = 'dead') AS dead
-FROM hooks h WHERE h.company_id = %(company_id)s AND (%(id)s::bigint IS NULL OR h.id = %(id)s)
+FROM hooks h
+WHERE (h.company_id = %(company_id)s OR (h.company_id IS NULL AND %(company_id)s::text IS NULL))
+  AND (%(id)s::bigint IS NULL OR h.id = %(id)s)
 ORDER BY h.id FOR UPDATE OF h;
 
 -- change_hook --
@@ -39,7 +44,9 @@ WHERE id = %(id)s;
 
 -- remove_hook --
 -- Remove a subscriber with everything that waits for it.
-DELETE FROM hooks WHERE company_id = %(company_id)s AND id = %(id)s RETURNING id;
+DELETE FROM hooks
+WHERE (company_id = %(company_id)s OR (company_id IS NULL AND %(company_id)s::text IS NULL)) AND id = %(id)s
+RETURNING id;
 
 -- test_hook --
 -- Write a test event and let it be delivered to one subscriber.

@@ -1,13 +1,15 @@
 -- hooks_needed --
 -- A row while there is a subscriber to serve.
-SELECT h.id FROM hooks h JOIN companies owner ON owner.id = h.company_id AND owner.state = 'active'
-WHERE h.state = 'active' LIMIT 1;
+SELECT h.id FROM hooks h LEFT JOIN companies owner ON owner.id = h.company_id
+WHERE h.state = 'active' AND (h.company_id IS NULL OR owner.state = 'active') LIMIT 1;
 
 -- lease_hooks --
--- Make one incarnation the server of subscribers that have none. Those of a suspended company wait where they are.
+-- Make one incarnation the server of subscribers that have none. Those of a suspended company wait where they are;
+-- those of the installation have no company.
 WITH free AS (
-    SELECT h.id FROM hooks h JOIN companies owner ON owner.id = h.company_id AND owner.state = 'active'
-    WHERE h.state = 'active' AND NOT h.id = ANY(%(in_hand)s::bigint[])
+    SELECT h.id FROM hooks h LEFT JOIN companies owner ON owner.id = h.company_id
+    WHERE h.state = 'active' AND (h.company_id IS NULL OR owner.state = 'active')
+      AND NOT h.id = ANY(%(in_hand)s::bigint[])
       AND (h.leased_until < now() OR h.incarnation = %(incarnation)s)
     ORDER BY h.leased_until LIMIT %(most)s FOR UPDATE OF h SKIP LOCKED
 )
@@ -20,8 +22,9 @@ RETURNING h.id, h.company_id, h.url, h.types, h.phone_indexes, h.sealed, h.forme
 -- Keep what one incarnation serves. What is not returned is served by another one, or by none any more.
 WITH mine AS MATERIALIZED (
     -- in one order here and in settle_hooks, so that neither waits for the other in a circle
-    SELECT h.id FROM hooks h JOIN companies owner ON owner.id = h.company_id AND owner.state = 'active'
-    WHERE h.incarnation = %(incarnation)s AND h.state = 'active' AND h.id = ANY(%(ids)s::bigint[])
+    SELECT h.id FROM hooks h LEFT JOIN companies owner ON owner.id = h.company_id
+    WHERE h.incarnation = %(incarnation)s AND h.state = 'active' AND (h.company_id IS NULL OR owner.state = 'active')
+      AND h.id = ANY(%(ids)s::bigint[])
     ORDER BY h.id FOR UPDATE OF h
 )
 UPDATE hooks h SET leased_until = now() + make_interval(secs => %(lease_s)s) FROM mine WHERE h.id = mine.id
@@ -132,7 +135,9 @@ RETURNING hook_id;
 
 -- sealed_hooks --
 -- Sealed secrets of subscribers, a page by id.
-SELECT id, sealed, 'hooks/' || id AS context, 'webhook ' || id || ' of company ' || company_id AS name FROM hooks
+SELECT id, sealed, 'hooks/' || id AS context,
+       'webhook ' || id || coalesce(' of company ' || company_id, ' of the installation') AS name
+FROM hooks
 WHERE id > %(after)s ORDER BY id LIMIT %(most)s;
 
 -- reseal_hook --

@@ -19,12 +19,14 @@ from meta.events.values import whole_id
 from meta.inbound import account_events
 from meta.inbound.event_owners import ConnectionIndex
 from shared.clock import monotonic
+from shared.delivery.message_spans import apply_receipts
 from shared.inbound.pipeline import JournalPipeline, JournalRow, Processed
 from shared.inbound_events import Arrived
 from shared.logs import logger
 from shared.messages import InboundMessage
 from shared.process.beats import LoopBeat
 from shared.process.metrics import Metrics
+from shared.process.tracing import NO_TRACER, Tracer, TraceSpan
 from shared.store import connections, erasure, inbound, inbound_media, pauses, webhook_evidence
 from shared.store import receipts as store_receipts
 from shared.store.pool import Transaction
@@ -42,7 +44,7 @@ so that each instance keeps up with some thirty busy numbers.
 @dataclass(kw_only=True)
 class _Written:
     """What one transaction wrote. `counts`: parts of webhooks by kind. `outcomes`: what was not understood, by journal
-    id. `arrived`: messages of companies that keep conversations.
+    id. `arrived`: messages of companies that keep conversations. `spans`: of statuses.
     """
 
     new_messages: int = 0
@@ -52,6 +54,7 @@ class _Written:
     outcomes: Mapping[int, str] = field(default_factory=dict)
     paused: dict[int, str] = field(default_factory=dict)
     arrived: list[Arrived] = field(default_factory=list)
+    spans: Sequence[TraceSpan] = ()
 
 
 class _ParsedRow(NamedTuple):
@@ -67,7 +70,8 @@ class WebhookProcessor:
     """Processes one kind's webhooks, next to other instances that do the same.
 
     Args:
-        accounts: the connections. kind: whose journal. files_came: called when there are files to fetch.
+        accounts: the connections. kind: whose journal. files_came: called when there are files to fetch. tracer:
+            records what statuses say.
     """
 
     def __init__(
@@ -78,7 +82,9 @@ class WebhookProcessor:
         *,
         kind: str,
         files_came: Callable[[], None] = lambda: None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
+        self._tracer = tracer
         self._accounts, self._kind, self._files_came = accounts, kind, files_came
         self._pipeline = JournalPipeline(store, metrics, kind=kind, handle=self._handle, committed=self._report)
         # monotonic; each instance prunes for itself, and locked rows are skipped
@@ -134,7 +140,7 @@ class WebhookProcessor:
         whole = merged(row.events for row in rows)
         fresh = [row for row in rows if not row.is_replay]
         # in the transaction that marks the rows as processed: a crash repeats all of it or nothing
-        found = store_receipts.apply(transaction, whole.receipts)
+        found, done.spans = apply_receipts(transaction, whole.receipts, self._tracer)
         ours = {
             (receipt.connection_id, receipt.provider_id)
             for receipt, is_found in zip(whole.receipts, found, strict=True)
@@ -226,6 +232,8 @@ class WebhookProcessor:
             self._events.labels(kind).inc(count)
         for connection_id, reason in written.paused.items():
             log.warning("connection_paused", connection_id=connection_id, reason=reason)
+        for span in written.spans:
+            self._tracer.record(span)
         for journal_id, outcome in written.outcomes.items():
             log.warning("webhook_not_understood", journal_id=journal_id, outcome=outcome)
         if written.account_events:

@@ -54,6 +54,26 @@ FROM hooks GROUP BY 1;
 SELECT state, count(*) AS deliveries
 FROM (SELECT state FROM hook_retries LIMIT %(most)s) AS found GROUP BY state;
 
+-- reader_figures --
+-- How long ago the first event was written that a reader of the stream has not passed: the slowest webhook that should
+-- get something, and the export to a broker while some process serves it.
+WITH slowest AS (
+    SELECT h.xid, h.event_id FROM hooks h LEFT JOIN companies owner ON owner.id = h.company_id
+    WHERE h.state = 'active' AND (h.company_id IS NULL OR owner.state = 'active') ORDER BY h.xid, h.event_id LIMIT 1
+), readers AS (
+    SELECT 'hooks' AS reader, xid, event_id FROM slowest
+    UNION ALL
+    SELECT name, xid, event_id FROM event_exports WHERE leased_until > now() - interval '1 minute'
+)
+SELECT r.reader,
+       coalesce(extract(epoch FROM now() - least((
+           -- rows lie nearly in the order of their transactions, so that the first one found is as good as the first
+           SELECT written_at FROM events_messages WHERE xid >= r.xid AND (xid, id) > (r.xid, r.event_id) LIMIT 1
+       ), (
+           SELECT written_at FROM events_others WHERE xid >= r.xid AND (xid, id) > (r.xid, r.event_id) LIMIT 1
+       ))), 0)::double precision AS lag_s
+FROM readers r;
+
 -- connection_figures --
 -- Connections by type and state.
 SELECT connection_type, status, count(*) AS connections FROM phone_configs GROUP BY connection_type, status;

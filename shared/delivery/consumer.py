@@ -85,6 +85,7 @@ class Consumer:
             breaker=Breaker(breaker_most),
             worlds=worlds(settings),
             lease_covers=child.heartbeat.lease.covers,
+            tracer=child.tracer,
         )
         self._pacer = Pacer(child.store, settings, kind=kind.name)
         self._relay = Relay(child.store, self._dispatcher, child.metrics, kind=kind.name, host=settings.host)

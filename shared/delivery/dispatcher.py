@@ -25,6 +25,7 @@ from shared.delivery.sender import CANCEL_S, Sender
 from shared.delivery.settle_loop import SettleLoop
 from shared.messages import OutboundMessage
 from shared.process.metrics import Metrics
+from shared.process.tracing import NO_TRACER, Tracer
 from shared.states import MessageState
 from shared.store.messages import Claimant, Settlement
 from shared.store.store import Store
@@ -68,6 +69,7 @@ class Dispatcher:
         breaker: Breaker | None = None,
         worlds: Mapping[str, str] = MappingProxyType({}),
         lease_covers: Callable[[float], bool] = lambda _for_s: True,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._journal = journal
         self._backlog = Backlog()
@@ -82,7 +84,14 @@ class Dispatcher:
             store, self._backlog, self._in_flight, claimant, claimed=self._begin, may_send=may_send
         )
         self._sender = Sender(
-            store, channel, self._in_flight, self.metrics, incarnation=incarnation, send_s=send_s, may_send=may_send
+            store,
+            channel,
+            self._in_flight,
+            self.metrics,
+            incarnation=incarnation,
+            send_s=send_s,
+            may_send=may_send,
+            tracer=tracer,
         )
         self._settlements = SettleLoop(
             store,

@@ -8,14 +8,16 @@ from functools import partial
 from typing import Final
 
 from shared import logs
-from shared.clock import monotonic
+from shared.clock import monotonic, utc_now
 from shared.delivery.channel import Channel
 from shared.delivery.delivery_metrics import DeliveryMetrics
 from shared.delivery.in_flight import InFlight
+from shared.delivery.message_spans import record_send
 from shared.errors import Fenced, LeaseEnded, StoreUnavailable
 from shared.fail_points import hit
 from shared.messages import InDoubt, OutboundMessage, Outcome, Retry
 from shared.origin import log_fields
+from shared.process.tracing import NO_TRACER, Tracer
 from shared.store import messages
 from shared.store.store import Store
 
@@ -31,7 +33,7 @@ class Sender:
 
     Args:
         incarnation: the claiming process. send_s: time for one send. may_send: whether a send that begins now ends
-            within the process's lease.
+            within the process's lease. tracer: records each send.
     """
 
     def __init__(
@@ -44,16 +46,17 @@ class Sender:
         incarnation: str,
         send_s: float,
         may_send: Callable[[], bool],
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._store, self._channel, self._in_flight, self._metrics = store, channel, in_flight, metrics
-        self._incarnation, self._send_s, self._may_send = incarnation, send_s, may_send
+        self._incarnation, self._send_s, self._may_send, self._tracer = incarnation, send_s, may_send, tracer
 
     async def send(self, message: OutboundMessage) -> Outcome | None:
         """Send, and return the outcome; None when the row belongs to another incarnation, or moved on: an outcome of
         ours would overwrite theirs."""
         logs.correlation_id.set(f"m-{message.id}")
         logs.origin_fields.set(log_fields(message.request_id, message.traceparent))
-        started = monotonic()
+        started, began_at = monotonic(), utc_now().timestamp()
         try:
             outcome = await self._outcome(message, started + self._send_s)
         except Fenced:
@@ -65,6 +68,7 @@ class Sender:
         self._in_flight.answered(message, outcome)
         hit("send.recorded")
         self._metrics.send_ended(monotonic() - started)
+        record_send(self._tracer, message, outcome, began_at)
         return outcome
 
     async def _outcome(self, message: OutboundMessage, by: float) -> Outcome:

@@ -26,7 +26,8 @@ class PublicType:
     Attributes:
         purpose: what it says, for people. shape: of its `data`. made_of: internal type (`shared.events.types`); empty:
             the same name. `process.*` stands for all types of a subject, which keep their own names.
-        is_installations: it concerns no company: only keys of the installation read it, and no webhook carries it.
+        is_installations: it concerns no company: only keys of the installation read it, and webhooks of the
+            installation carry it.
     """
 
     name: str
@@ -169,23 +170,28 @@ class Selection:
 
     Attributes:
         company_id: only this company's; None: all, and those of the installation. types: public names; empty: all.
+        is_installations: only those of the installation.
     """
 
     company_id: str | None
     types: frozenset[str] = frozenset()
+    is_installations: bool = False
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a name that selects nothing: a misspelled one would do so in silence."""
-        offered = {row.name for row in PUBLIC_TYPES if self.company_id is None or not row.is_installations}
+        offered = {row.name for row in PUBLIC_TYPES if self._is_offered(row)}
         if unknown := sorted(name for name in self.types if not offered.intersection(expand([name]))):
             raise ValueError(f"no types of events: {', '.join(unknown)}")
 
     def rows(self) -> list[PublicType]:
         """Return the selected types."""
         names = expand(self.types) if self.types else [row.name for row in PUBLIC_TYPES]
-        return [
-            row for row in PUBLIC_TYPES if row.name in names and (self.company_id is None or not row.is_installations)
-        ]
+        return [row for row in PUBLIC_TYPES if row.name in names and self._is_offered(row)]
+
+    def _is_offered(self, row: PublicType) -> bool:
+        if self.is_installations:
+            return row.is_installations
+        return self.company_id is None or not row.is_installations
 
     def internal(self) -> tuple[list[str], list[str]]:
         """Return the internal types, and the subjects of which every type is selected."""

@@ -36,7 +36,9 @@ from shared.process.servers import Servers
 from shared.process.service import Child, OpenService, Service, Severity
 from shared.process.slot_lock import kill_holder, own_age_s
 from shared.process.start_checks import StartChecks, require_servers
+from shared.process.store_metrics import StoreMetrics
 from shared.process.supervised import Command, Supervised
+from shared.process.tracing import open_tracer
 from shared.process.tree_memory import resident_mb
 from shared.settings import ChildEnvironment, Settings, load, load_child
 from shared.store.store import Store
@@ -45,6 +47,8 @@ log = logs.logger(__name__)
 
 _CLOSE_S: Final = 3.0
 """Seconds for closing the service. Less than the 4 s that the orchestrator allows after a drain (`Policy.leave_s`)."""
+_TRACES_S: Final = 1.0
+"""Seconds for sending the last spans, beside which a stop must not become a hang."""
 _DATABASE_WAIT_S: Final = 10.0
 """Seconds of a startup extension, renewed at each watchdog interval while a start waits for PostgreSQL, so that it
 lasts over a few renewals that come late."""
@@ -248,6 +252,9 @@ class _Life:
         try:
             # First, so that `/health` shows a start that takes long.
             await self._servers.serve_admin(self._settings.admin_address, self._identity.process_admin_port)
+            child.tracer = open_tracer(
+                self._kind, slot=self._identity.slot, incarnation=self._identity.process_incarnation
+            )
             service = self._readiness.service = await open_service(child)
             await StartChecks(child, self._refuse).run()
             await service.start()
@@ -426,21 +433,7 @@ class _Life:
             read=lambda: (heartbeat.memory_mb or resident_mb()) * 1e6,
         )
         if self._kind.pool_size:
-            metrics.gauge(
-                "database_up",
-                "1 while this process can work with PostgreSQL, else 0.",
-                read=lambda: float(self._readiness.is_database_up),
-            )
-            metrics.gauge(
-                "database_connections_in_use", "Connections that run a transaction.", read=lambda: store.stats.in_use
-            )
-            metrics.gauge("database_connections_idle", "Connections that wait for work.", read=lambda: store.stats.idle)
-            metrics.gauge(
-                "database_connections_limit", "Most connections this process may open.", read=lambda: store.stats.limit
-            )
-            metrics.gauge(
-                "database_callers_waiting", "Callers that wait for a connection.", read=lambda: store.stats.waiting
-            )
+            StoreMetrics(metrics, store, is_up=lambda: self._readiness.is_database_up)
 
     def _process_routes(self, *, public: bool) -> list[BaseRoute]:
         child, readiness = self._child, self._readiness
@@ -491,4 +484,8 @@ class _Life:
         # After the service, which may still use its tasks to close; before the store, which they use.
         await self._child.cancel_tasks()
         await self._servers.close()
+        if self._child.tracer.is_on:
+            # the thread may wait longer, for a collector that hangs; the process does not
+            sending = asyncio.ensure_future(asyncio.to_thread(self._child.tracer.close, _TRACES_S))
+            await asyncio.wait({sending}, timeout=_TRACES_S)
         store.close()

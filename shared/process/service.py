@@ -15,6 +15,7 @@ from shared.process.beats import Beats
 from shared.process.heartbeat import Heartbeat
 from shared.process.metrics import Metrics
 from shared.process.supervised import Supervised
+from shared.process.tracing import NO_TRACER, Tracer
 from shared.settings import ChildEnvironment, Settings
 from shared.store.store import Store
 
@@ -66,7 +67,7 @@ class Child:
     Attributes:
         supervision: see `supervised`; None in a process that runs one command.
         store: this process's own pool. The kinds without a database have one too; it connects on first use.
-        stopping: set when a drain begins. uncaught: classifies an unhandled error.
+        stopping: set when a drain begins. uncaught: classifies an unhandled error. tracer: records spans.
         on_notify: called on each notification from the orchestrator (its journal has grown).
     """
 
@@ -82,6 +83,7 @@ class Child:
     on_notify: list[Callable[[], None]] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     uncaught: Callable[[BaseException, str], None] = field(default=lambda _error, _where: None)
+    tracer: Tracer = NO_TRACER
 
     @property
     def supervised(self) -> Supervised:

@@ -4,3 +4,8 @@ May import: the leaves of `shared`; `channels`, `store` and `process` too, for w
 Promises: every call ends within the Redis time limit; what Redis loses, repeats or reorders is harmless, because rows
 are the truth.
 """
+
+from shared.process.tracing import keep_out
+
+# before the first import of redis, which loads OpenTelemetry wherever it is installed
+keep_out()

@@ -580,3 +580,8 @@ def _origin(origin: Origin | None) -> dict[str, Any]:
 
 def _outbound(row: Row) -> OutboundMessage:
     return OutboundMessage(**{name: row[name] for name in _ROW_FIELDS})
+
+
+def traces(transaction: Transaction, ids: Sequence[int]) -> dict[int, str]:
+    """Return the W3C trace context of each message that has one."""
+    return {row["id"]: row["traceparent"] for row in transaction.rows("traces_of_messages", ids=list(ids))}

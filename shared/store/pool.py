@@ -24,6 +24,7 @@ from shared.errors import StoreUnavailable
 from shared.logs import logger
 from shared.store import roles, waiting
 from shared.store.address import connected, options_of
+from shared.store.observer import UNOBSERVED, PoolStats, StoreObserver
 from shared.store.sqlstates import Trouble, outage, trouble
 from shared.store.statements import prepared, statements
 from shared.store.texts import all_storable
@@ -76,8 +77,10 @@ class _Connection(extensions.connection):
 class Transaction:
     """One open transaction: runs statements by name. Given to functions that `Pool.run` and `Store.call` execute."""
 
-    def __init__(self, cursor: Any, known: set[str], *, prepares: bool = True) -> None:
-        self._cursor, self._known, self._prepares = cursor, known, prepares
+    def __init__(
+        self, cursor: Any, known: set[str], *, prepares: bool = True, observer: StoreObserver = UNOBSERVED
+    ) -> None:
+        self._cursor, self._known, self._prepares, self._observer = cursor, known, prepares, observer
 
     def rows(self, name: str, /, **parameters: Any) -> list[Row]:
         """Run the statement called `name` and return all its rows as mappings by column name."""
@@ -105,6 +108,13 @@ class Transaction:
         return int(self._cursor.rowcount)
 
     def _run(self, name: str, parameters: Mapping[str, Any]) -> None:
+        began_at = monotonic()
+        try:
+            self._send(name, parameters)
+        finally:
+            self._observer.statement_ran(name, monotonic() - began_at)
+
+    def _send(self, name: str, parameters: Mapping[str, Any]) -> None:
         hot = prepared().get(name) if self._prepares else None
         if hot is None:
             self._cursor.execute(statements()[name], parameters)
@@ -142,19 +152,6 @@ class _Use:
     is_healthy: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class PoolStats:
-    """What the pool is doing: counts of connections and of callers."""
-
-    limit: int
-    in_use: int
-    idle: int
-    waiting: int
-    opened: int
-    discarded: int
-    deadlines_passed: int
-
-
 class Pool:
     """Connections of one process, at most `limit`.
 
@@ -163,6 +160,8 @@ class Pool:
             kind/slot/incarnation.
         idle_s: an idle connection is closed after this long. connect_s: longest wait for a connection. statement_s:
             longest run of one statement in the server, which no caller waits for any more.
+    Attributes:
+        observer: gets how long statements and waits for a connection took.
     """
 
     def __init__(
@@ -191,6 +190,7 @@ class Pool:
         # how many connections the server has let us have when it refused one, and until when that counts (monotonic)
         self._granted, self._granted_until = 0, float("-inf")
         self._closed = False
+        self.observer: StoreObserver = UNOBSERVED
 
     @property
     def stats(self) -> PoolStats:
@@ -248,7 +248,7 @@ class Pool:
                         connection.plans_by = self._clock() + _PLANS_S
                     if not each:
                         cursor.begin_with_next(company_id)
-                    yield Transaction(cursor, connection.prepared, prepares=self._prepares)
+                    yield Transaction(cursor, connection.prepared, prepares=self._prepares, observer=self.observer)
                     # From here on a lost connection leaves open whether the commit was done.
                     use.is_committing = True
                     roles.commit(connection)
@@ -335,6 +335,7 @@ class Pool:
                 return self._idle_one()
             turn = waiting.Turn()
             self._turns.append(turn)
+        began_at = monotonic()
         try:
             turn.wait(by)
         # An interrupt, or the end of the event loop: the place goes to the next one.
@@ -342,6 +343,8 @@ class Pool:
             with self._free:
                 self._give_up(turn)
             raise
+        finally:
+            self.observer.waited(monotonic() - began_at)
         with self._free:
             if turn.is_given and not self._closed:
                 return turn.gift

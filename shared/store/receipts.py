@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 from shared.messages import Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
@@ -14,12 +14,16 @@ from shared.store.people import OnePerson
 from shared.store.pool import Transaction, records
 
 
-def apply(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
+def apply(
+    transaction: Transaction, receipts: Sequence[Receipt], *, ids: MutableMapping[int, int] | None = None
+) -> list[bool]:
     """Move messages on by what the provider reports; duplicates, skipped steps and wrong order are harmless.
 
     A receipt counts only for an attempt that this installation made and that is not closed: one that was redriven as a
     dead letter is.
 
+    Args:
+        ids: gets the message that each receipt is about, by the receipt's place.
     Returns:
         For each receipt whether a message of ours was found for it.
     """
@@ -37,6 +41,8 @@ def apply(transaction: Transaction, receipts: Sequence[Receipt]) -> list[bool]:
     # locked first and in one order: two processes with the same receipts do not write them twice, and do not wait for
     # each other in a circle
     locked = transaction.rows("match_receipts", rows=records(names))
+    if ids is not None:
+        ids.update({row["position"]: row["id"] for row in locked})
     # Also from receipts of closed attempts: that two ids name one person stays true.
     people.learn(
         transaction,

@@ -15,7 +15,8 @@ from shared.clock import left, monotonic
 from shared.errors import StoreUnavailable
 from shared.settings import ChildEnvironment, Settings
 from shared.store import waiting
-from shared.store.pool import Pool, PoolStats, StaleSession, Transaction
+from shared.store.observer import PoolStats, StoreObserver
+from shared.store.pool import Pool, StaleSession, Transaction
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -68,6 +69,10 @@ class Store:
     def stats(self) -> PoolStats:
         """Return the pool's counts."""
         return self._pool.stats
+
+    def observe(self, observer: StoreObserver) -> None:
+        """Let `observer` measure from now on how long statements and waits for a connection take."""
+        self._pool.observer = observer
 
     def prune(self) -> None:
         """Close connections that were idle for too long."""

@@ -184,3 +184,36 @@ def test_a_company_has_so_many(api_env: ApiEnv) -> None:
     refused = api_env.call("POST", "/api/v2/hooks/beta", json=NEW)
     assert (refused.status_code, problem(refused)["type"]) == (409, "too_many_hooks")
     api_env.sql("DELETE FROM hooks WHERE company_id = 'beta'")
+
+
+def test_the_installation_has_webhooks_of_its_own(api_env: ApiEnv, hook: dict[str, Any]) -> None:
+    place = "/api/v2/installation/hooks"
+    asked = {"url": "https://pager.example/hook", "types": ["alert.*"], "headers": {"Authorization": "Bearer pager"}}
+    made = api_env.call("POST", place, json=asked)
+    assert made.status_code == 201, made.text
+    own = f"{place}/{made.json()['id']}"
+    assert made.headers["Location"] == own
+    assert [one["id"] for one in api_env.call("GET", place).json()["hooks"]] == [made.json()["id"]]
+    assert made.json()["id"] not in [one["id"] for one in api_env.call("GET", HOOKS).json()["hooks"]]
+    # neither is found among the other's
+    for path in (f"{HOOKS}/{made.json()['id']}", f"{place}/{hook['id']}"):
+        assert problem(api_env.call("GET", path))["type"] == "hook_unknown"
+    assert api_env.call("POST", f"{own}/test").status_code == 202
+    assert api_env.call("POST", f"{own}/rotate").json()["secret"] != made.json()["secret"]
+    assert api_env.call("PATCH", own, json={"state": "paused"}).json()["state"] == "paused"
+    assert api_env.call("GET", f"{own}/deliveries").json()["deliveries"] == []
+    stranger = new_key(api_env, "alpha", "manage", "read")["key"]
+    assert api_env.call("GET", place, key=stranger).status_code == 403
+    assert api_env.call("DELETE", own).status_code == 200
+    assert api_env.call("GET", place).json() == {"hooks": []}
+
+
+@pytest.mark.parametrize(
+    ("more", "where"), [({"types": ["message.*"]}, "/types"), ({"types": ["alert.*"], "phoneIndexes": [0]}, "/phone")]
+)
+def test_what_concerns_a_company_reaches_no_webhook_of_the_installation(
+    api_env: ApiEnv, more: dict[str, Any], where: str
+) -> None:
+    refused = api_env.call("POST", "/api/v2/installation/hooks", json={"url": "https://pager.example/", **more})
+    assert (refused.status_code, problem(refused)["type"]) == (422, "body_invalid"), refused.text
+    assert where in refused.text

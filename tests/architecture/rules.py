@@ -116,6 +116,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "pyee": ("webdriver.chromium.browser",),
     # loaded only with AMQP_URL; aio-pika does not pass on all errors of the library below it
     "aio_pika": ("hooks.amqp",),
+    # loaded only where OTEL_EXPORTER_OTLP_ENDPOINT is set
+    "opentelemetry": ("shared.process.otel",),
     "aiormq": ("hooks.amqp",),
     # the client of models, and the HTTP library below it, of which its transport is ours
     "openai": ("shared.llm.provider",),
@@ -146,9 +148,9 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "jsonschema_rs": ("sandbox.openapi.validators",),
 }
 
-ENVIRONMENT_READERS = ("shared.settings", "orchestrator", "chaos.__main__")
+ENVIRONMENT_READERS = ("shared.settings", "orchestrator", "chaos.__main__", "shared.process.tracing")
 """Modules that may touch `os.environ` and `os.getenv`: settings reads them, and entries hand the machine's own on to
-children."""
+children. The variables of traces are the library's, which reads them itself."""
 
 FORBIDDEN_NAMES = ("utils", "util", "common", "helpers", "helper", "misc", "manager", "managers", "base")
 """Names of files and folders that say nothing; classes may not end in them either."""
@@ -189,6 +191,7 @@ OF_ONE_KIND = (
     "yaml",
     "aio_pika",
     "aiormq",
+    "opentelemetry",
     "pypdf",
     "docx",
     "lxml",

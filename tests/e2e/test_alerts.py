@@ -1,4 +1,6 @@
-"""Alerts of a real installation: something is broken until its alert fires, and mended until it ends."""
+"""Alerts, figures and traces of a real installation: something is broken until its alert fires, and mended until it
+ends; a message is followed from its request to its last status.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,10 @@ from shared.store import messages
 from shared.store.messages import NewMessage
 from tests.conftest import kept_running
 from tests.e2e.conversation import send, wait_state
+from tests.hooks.env import Receiver
 from tests.store.env import open_store, query
 from tests.support.bulkhead import Bulkhead
+from tests.support.otlp import OtlpReceiver
 from tests.support.waiting import eventually
 
 SOON_S = 45.0
@@ -31,14 +35,29 @@ FACTOR = 0.03
 
 
 @pytest.fixture(scope="module")
-def installation(prepared_home: Callable[[], Path]) -> Iterator[Bulkhead]:
+def receiver() -> Iterator[OtlpReceiver]:
+    with OtlpReceiver() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pager() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def installation(prepared_home: Callable[[], Path], receiver: OtlpReceiver) -> Iterator[Bulkhead]:
     with kept_running(
         prepared_home,
         Bulkhead,
         kinds=KINDS,
         alert_time_factor=FACTOR,
         sandbox_restart_intensity=2,
-        only="postgres,redis,recorder,api,meta,sandbox",
+        only="postgres,redis,recorder,api,meta,sandbox,hooks",
+        otel_exporter_otlp_endpoint=receiver.url,
+        otel_bsp_schedule_delay=200,
     ) as opened:
         yield opened
 
@@ -90,9 +109,11 @@ def figures(installation: Bulkhead) -> dict[str, dict[str, float]]:
 
 
 @pytest.mark.timeout(400)
-def test_what_is_broken_fires_and_what_is_mended_ends(installation: Bulkhead) -> None:
+def test_what_is_broken_fires_and_what_is_mended_ends(installation: Bulkhead, pager: Receiver) -> None:
     wait_state(installation, send(installation, "before"), "delivered", "read")
     command = installation.command
+    made = installation.api("POST", "/api/v2/installation/hooks", json={"url": pager.url, "types": ["alert.*"]})
+    assert made.status_code == 201, made.text
 
     def quarantine() -> None:
         """Kill the sandbox each time that it is back, until its slot is in quarantine."""
@@ -113,6 +134,12 @@ def test_what_is_broken_fires_and_what_is_mended_ends(installation: Bulkhead) ->
         lambda: command("drain", "redis"),
         lambda: command("restart", "redis"),
     )
+
+    called = {
+        (one.event["type"], one.event["data"]["name"])
+        for one in eventually(lambda: list(pager.got) if len(pager.got) >= 2 else [], SOON_S, "the webhook is called")
+    }
+    assert ("alert.fired", "SlotQuarantined") in called
 
     # while it is away nothing can be asked: what was decided meanwhile is written when it is back
     def database_away() -> None:

@@ -292,3 +292,22 @@ def test_after_a_day_an_event_is_a_dead_letter_and_its_chat_goes_on(hooks: Hooks
     eventually(lambda: f"{CHATS[0]} 1" in receiver.texts(), 20.0, "the next one is delivered")
     eventually(lambda: [row["state"] for row in hooks.waiting(hook)] == ["dead"], 10.0, "the first is dead")
     assert hooks.attempts(hook)[-2][0] == "dead"
+
+
+def test_a_webhook_of_the_installation_gets_alerts_and_no_message(hooks: HooksEnv) -> None:
+    receiver, of_a_company = hooks.receiver(), hooks.receiver()
+    hook = hooks.subscribe(receiver.url, types=())
+    hooks.subscribe(of_a_company.url, types=())
+    query(hooks.store.url, "UPDATE hooks SET company_id = NULL WHERE id = %(id)s", id=hook)
+    hooks.start().receive((CHATS[0], "hello"))
+    query(
+        hooks.store.url,
+        "INSERT INTO events (subject, type, state, code, detail, data) VALUES ('alert', 'alert.fired', 'on', "
+        """'ProcessDown', 'meta-0 is down', '{"alertId": 1, "labels": {"slot": "meta-0"}, "severity": "critical"}')""",
+    )
+    eventually(lambda: bool(receiver.got) and bool(of_a_company.got), 20.0, "both have something")
+    (delivery,) = receiver.got
+    assert (delivery.event["type"], delivery.event["companyId"]) == ("alert.fired", None)
+    assert delivery.event["data"]["name"] == "ProcessDown"
+    assert {one.event["companyId"] for one in of_a_company.got} == {"acme"}
+    eventually(lambda: hooks.attempts(hook) == [("taken", "")], 10.0, "the log")

@@ -193,6 +193,37 @@ def test_figures_of_the_installation(home: Path, database_url: str) -> None:
     env.close()
 
 
+def test_how_far_readers_of_the_stream_are_behind(home: Path, database_url: str) -> None:
+    env, metrics = StoreEnv(database_url), Metrics()
+    read = InstallationFigures(env.store, metrics, home)
+
+    def lags() -> dict[str, float]:
+        asyncio.run(read.read())
+        return {name: value for name, value in metrics.snapshot().items() if name.startswith("events_lag_seconds")}
+
+    assert lags() == {}, "nobody reads"
+    env.accept("a")
+    query(database_url, "UPDATE events SET written_at = now() - interval '400 seconds'")
+    query(
+        database_url,
+        "INSERT INTO hooks (company_id, url, sealed, xid, event_id) "
+        "SELECT 'acme', 'x', '', xid, id FROM events UNION ALL SELECT 'acme', 'x', '', 0, 0",
+    )
+    query(
+        database_url,
+        "INSERT INTO event_exports (name, xid, event_id, leased_until) "
+        "SELECT 'amqp', max(xid), max(id), now() + interval '9 s' FROM events "
+        "UNION ALL SELECT 'gone', 0, 0, now() - interval '2 minutes'",
+    )
+    found = lags()
+    assert 400 <= found.pop("events_lag_seconds{reader=hooks}") < 460, "the slowest one counts"
+    assert found == {"events_lag_seconds{reader=amqp}": 0}, "it has passed all; one that nobody serves is no reader"
+    query(database_url, "UPDATE hooks SET state = 'paused' WHERE xid = 0")
+    assert lags()["events_lag_seconds{reader=hooks}"] == 0
+    query(database_url, "DELETE FROM hooks")
+    env.close()
+
+
 def test_heartbeats_count_only_of_processes_that_should_run(home: Path, database_url: str, store: Store) -> None:
     def slot(state: str, incarnation: str) -> dict[str, Any]:
         return {"state": state, "incarnation": incarnation}

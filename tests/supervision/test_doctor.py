@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -18,12 +20,17 @@ import redis
 from psycopg2 import sql
 
 from shared.process.exit_codes import ExitCode
+from shared.secrets import Vault
+from shared.settings import Settings
+from shared.store import sealed
+from supervision import diagnosis
 from supervision.commands.command_exits import CommandExit
-from tests.store.env import query
+from tests.store.env import open_store, query
 from tests.support import environment, ports
 from tests.support.servers import Servers
 
 ROLE = "doctored"
+OTHER_KEY = b64encode(b"k" * 32).decode()
 
 
 @dataclass
@@ -186,6 +193,12 @@ def plain_webhooks(patient: Patient) -> None:
     patient.set(sandbox="off", public_url="http://example.com")
 
 
+def other_key(patient: Patient) -> None:
+    with closing(open_store(patient.database_url, limit=1)) as store:
+        store.run(sealed.admit_keys, Vault.from_settings(Settings(secret_encryption_key=OTHER_KEY)))
+    patient.closing.callback(query, patient.database_url, "DELETE FROM secret_keys")
+
+
 def misspelt_setting(patient: Patient) -> None:
     patient.set(database_pool_api_maxx=5)
 
@@ -203,6 +216,7 @@ def misspelt_setting(patient: Patient) -> None:
         (short_key, ("keys", "fail", "not 32 bytes", "Put the key back")),
         (redis_evicts, ("redis policy", "warn", "allkeys-lru", "noeviction")),
         (redis_away, ("redis", "fail", "refused", "Start Redis")),
+        (other_key, ("sealing keys", "fail", "is not the one that sealed secrets", "Put the key back")),
         (port_taken, ("ports", "fail", "API_PORT", "free port")),
         (no_chromium, ("chromium", "fail", "/nowhere/chromium is not", "set CHROMIUM_PATH")),
         (broken_chromium, ("chromium", "fail", "cannot open shared object file", "Install it anew")),
@@ -254,3 +268,22 @@ def test_without_servers_of_ones_own_it_says_that_they_start_with_it(patient: Pa
     checks = {one["check"]: one for one in json.loads(patient.ask("--json").stdout)["checks"]}
     assert "starts with Bulkhead" in checks["database"]["finding"]
     assert "starts with Bulkhead" in checks["redis"]["finding"]
+
+
+@pytest.mark.parametrize(("free_mb", "result"), [(30, "fail"), (300, "warn"), (3000, "ok")])
+def test_how_much_is_left_of_the_disk(monkeypatch: pytest.MonkeyPatch, home: Path, free_mb: int, result: str) -> None:
+    usage = shutil.disk_usage(home)._replace(free=free_mb * 1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    (found,) = diagnosis._disk(home)
+    assert (found.result, "Free space" in found.mend) == (result, result != "ok")
+
+
+def test_a_webhook_address_without_an_answer(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setattr(diagnosis, "is_running", lambda _: True)
+    closed = ports.free_port_block(1)
+    found = diagnosis.check_webhooks(
+        Settings(bulkhead_home=home, sandbox="off", public_url=f"https://127.0.0.1:{closed}", meta_verify_token="t")
+    )
+    assert found.result == "warn"
+    assert f"https://127.0.0.1:{closed}/api/meta/webhook does not answer" in found.finding
+    assert "META_PORT" in found.mend

@@ -168,6 +168,20 @@ def test_the_dashboard_for_grafana_is_up_to_date_and_every_metric_of_it_exists()
     assert len(used) > 25
 
 
+@pytest.mark.parametrize("panel", grafana.PANELS, ids=lambda panel: panel.title)
+def test_every_label_of_the_dashboard_exists(panel: grafana.Panel) -> None:
+    known = {one.name: {*one.labels, "kind", "slot"} for one in declared()}
+    for query, legend in panel.lines:
+        names = {re.sub("_(bucket|sum|count)$", "", name) for name in re.findall(r"bulkhead_\w+", query)}
+        labels = set.intersection(*(known[name] for name in names))
+        grouped = {word for words in re.findall(r"by \(([^)]*)\)", query) for word in words.split(", ")}
+        selected = set(re.findall(r"(\w+)=~?\"", query))
+        shown = set(re.findall(r"\{\{(\w+)\}\}", legend))
+        assert (grouped | selected) - labels <= {"le"}, query
+        # what is aggregated away has no value to be shown
+        assert shown <= (grouped or labels), query
+
+
 @pytest.mark.parametrize("rule", ALERT_RULES, ids=lambda rule: rule.name)
 def test_every_alert_has_a_page_that_says_what_to_do(rule: AlertRule) -> None:
     text = (REPOSITORY / rule.runbook).read_text(encoding="utf-8")

@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from shared.delivery.message_spans import apply_receipts
 from shared.inbound_events import Contact
 from shared.kinds import ProcessKind
 from shared.messages import Receipt
+from shared.process.tracing import NO_TRACER, Tracer
 from shared.states import DesiredSession, SessionState
 from shared.store import companies, connections, inbound, pages, sessions
-from shared.store import receipts as store_receipts
 from shared.store.sessions import TakenSessions
 from shared.store.store import Store
 from webdriver.page.operations import MESSAGES
@@ -28,13 +29,20 @@ class Records:
 
     Args:
         kind: whose connections. incarnation: written beside every observation. journalled: called when the journal has
-            a new event.
+            a new event. tracer: records what receipts say.
     """
 
     def __init__(
-        self, store: Store, kind: ProcessKind, incarnation: str, journalled: Callable[[], None] = lambda: None
+        self,
+        store: Store,
+        kind: ProcessKind,
+        incarnation: str,
+        journalled: Callable[[], None] = lambda: None,
+        *,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._store, self._kind, self._incarnation, self._journalled = store, kind, incarnation, journalled
+        self._tracer = tracer
 
     async def desired(self) -> Sequence[DesiredSessionRow]:
         """See `SessionStore`."""
@@ -119,7 +127,9 @@ class Records:
 
     async def record_receipt(self, receipt: Receipt) -> None:
         """See `SessionStore`."""
-        await self._store.call(store_receipts.apply, [receipt])
+        _, spans = await self._store.call(apply_receipts, [receipt], self._tracer)
+        for span in spans:
+            self._tracer.record(span)
 
     async def received(self, connection_id: int, until: datetime) -> None:
         """See `SessionStore`."""

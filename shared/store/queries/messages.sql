@@ -561,6 +561,10 @@ WITH held AS (
 )
 SELECT id FROM held;
 
+-- traces_of_messages --
+-- The traces that some messages are part of.
+SELECT id, traceparent FROM messages WHERE id = ANY(%(ids)s::bigint[]) AND traceparent <> '';
+
 -- match_receipts --
 -- Find and lock the messages that receipts are about, by token or by the provider's id, within the connection they came
 -- through, and the attempt.

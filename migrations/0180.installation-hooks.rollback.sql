@@ -1,0 +1,2 @@
+DELETE FROM hooks WHERE company_id IS NULL;
+ALTER TABLE hooks ALTER COLUMN company_id SET NOT NULL;
