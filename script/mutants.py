@@ -89,6 +89,7 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
         "whether a trace is recorded is decided once, where it begins, and every process keeps to it",
         (Edit("shared/process/otel.py", "'01' if decided.decision is Decision.RECORD_AND_SAMPLE else '00'", "'01'"),),
         "tests/process/test_tracing.py::test_a_trace_that_begins_here_is_recorded_as_the_sampler_says",
+    ),
     "own-place-passed-on": Mutation(
         "a place of its own that a holder gives back goes to another one that waits for such a place",
         (Edit("shared/http_client/places.py", "elif self._own_free == 1 and (without", "elif not self and (without"),),

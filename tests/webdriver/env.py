@@ -32,7 +32,7 @@ from shared.messages import InboundMessage, OutboundMessage, Receipt
 from shared.states import DesiredSession, SessionState
 from shared.store.sessions import TakenSessions
 from tests.support.ports import free_ports
-from tests.support.waiting import deadline_s, eventually, eventually_async, joined
+from tests.support.waiting import deadline_s, eventually, eventually_async, joined, patient_by
 from webdriver.channel import BrowserChannel
 from webdriver.chromium import profile
 from webdriver.page import parsing
@@ -365,7 +365,7 @@ async def session_env(home: Path, web: Web, policy: SessionPolicy = QUICK, **con
         yield made
         assert not made.failed, made.failed
     finally:
-        await made.sessions.close(asyncio.get_running_loop().time() + 10)
+        await made.sessions.close(patient_by(10))
         assert chromiums(home) == []
 
 
