@@ -68,7 +68,9 @@ def run(given: argparse.Namespace) -> Figures:
         try:
             for _ in range(given.kills):
                 time.sleep(given.every)
-                pids = eventually(lambda: _ai_pids(installation), 60.0, "kind ai is back")
+                pids = eventually(lambda: _answering(installation), 60.0, "a process of kind ai answers")
+                # anywhere in an answer
+                time.sleep(dice.random() * given.latency_ms / 1000)
                 os.kill(dice.choice(pids), signal.SIGKILL)
         finally:
             stop.set()
@@ -151,6 +153,13 @@ def _set_up(installation: Installation, address: str) -> None:
 
 def _ai_pids(installation: Installation) -> list[int]:
     return [pid for slot, pid in sorted(installation.slot_pids().items()) if slot.startswith("ai-")]
+
+
+def _answering(installation: Installation) -> list[int]:
+    """Return the processes that have turns in hand: one that is killed while it starts shows nothing."""
+    of_slots = "SELECT DISTINCT split_part(incarnation_id, '.', 1) FROM turns WHERE state = 'running'"
+    busy = {slot for (slot,) in installation.rows(of_slots)}
+    return [pid for slot, pid in sorted(installation.slot_pids().items()) if slot in busy]
 
 
 def _judge(installation: Installation, figures: Figures, asked: dict[str, float], orders: list[str]) -> None:
