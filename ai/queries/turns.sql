@@ -38,8 +38,8 @@ RETURNING t.id, t.company_id, t.conversation_id, t.first_inbound_id, t.last_inbo
 
 -- reclaim_turns --
 -- Give back what a dead incarnation was answering. They stay `running`, without an incarnation: the next one of the
--- conversation may be open already.
-UPDATE turns SET incarnation_id = NULL, due_at = now() WHERE state = 'running' AND incarnation_id = %(incarnation)s
+-- conversation may be open already. Due since they were, so that they come before what came in since.
+UPDATE turns SET incarnation_id = NULL WHERE state = 'running' AND incarnation_id = %(incarnation)s
 RETURNING id;
 
 -- turn_holders --
@@ -49,7 +49,7 @@ WHERE state = 'running' AND incarnation_id IS NOT NULL GROUP BY incarnation_id;
 
 -- release_turns --
 -- Give back what earlier lives of a slot were answering, or what this one had no time for, which is no failed attempt.
-UPDATE turns SET incarnation_id = NULL, due_at = now(),
+UPDATE turns SET incarnation_id = NULL,
     attempts = attempts - CASE WHEN incarnation_id = %(living)s THEN 1 ELSE 0 END
 WHERE state = 'running'
   AND CASE WHEN %(slot)s = '' THEN incarnation_id = %(living)s

@@ -52,6 +52,15 @@ def test_what_a_dead_process_had_in_hand_is_claimed_first(ai: AiEnv, tmp_path: P
     assert following.id > turn.id
 
 
+def test_what_a_dead_process_had_in_hand_comes_before_what_came_in_since(ai: AiEnv, tmp_path: Path) -> None:
+    ai.write(_CHAT, "hello")
+    (turn,) = _claim(ai, "ai-0.a")
+    ai.write("15550100201", "hello")
+    ai.store.store.run(reclaim, tmp_path, "ai-0.a", why="test")
+    (first,) = ai.store.store.run(rows.claim, incarnation="ai-1.b", most=1, each=10)
+    assert first.id == turn.id
+
+
 def test_a_new_life_of_a_slot_takes_nothing_from_another_host(ai: AiEnv) -> None:
     ai.write(_CHAT, "hello")
     ai.write("15550100201", "hello")
