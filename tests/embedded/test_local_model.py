@@ -21,7 +21,7 @@ from shared.process.exit_codes import ExitCode
 from shared.settings import load
 from tests.support import ports
 from tests.support.entry import Entry
-from tests.support.waiting import eventually
+from tests.support.waiting import deadline_s, eventually
 
 _SERVER = """
 import http.server, os, pathlib, sys
@@ -77,7 +77,7 @@ def test_its_end_is_the_end_of_the_process_which_is_started_again(entry: ModelEn
     entry.start().wait_ready()
     (server,) = entry.descendants()
     os.kill(server, signal.SIGKILL)
-    assert entry.process.wait(20) != ExitCode.OK
+    assert entry.process.wait(deadline_s(20)) != ExitCode.OK
     # as the orchestrator does
     entry.start().wait_ready()
     entry.stop()

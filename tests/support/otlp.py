@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 from shared.process.tracing import let_in
+from tests.support.waiting import joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class OtlpReceiver:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        joined(self._thread, 5)
 
     def spans(self) -> list[ReceivedSpan]:
         """Return everything that came so far, in order."""
