@@ -372,6 +372,17 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
         (Edit("hooks/subscriber.py", "WINDOW: Final = 200", "WINDOW: Final = 1"),),
         "tests/hooks/test_delivery.py::test_a_chat_whose_delivery_takes_long_lets_others_go_on",
     ),
+    "hooks-gone-at-once": Mutation(
+        "a subscriber that is gone is disabled at once, also while earlier deliveries are under way",
+        (
+            Edit(
+                "hooks/subscriber.py",
+                "            if settlement.gone:\n                # now",
+                "            if False:\n                # now",
+            ),
+        ),
+        "tests/hooks/test_delivery.py::test_a_subscriber_that_is_gone_gets_nothing_more_whatever_is_under_way",
+    ),
     "hooks-window-places": Mutation(
         "what a death may deliver again is bounded, also while it is being written",
         (

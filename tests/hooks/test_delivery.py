@@ -250,6 +250,26 @@ def test_statuses(hooks: HooksEnv, status: int, state: str, reason: str) -> None
     assert [row["detail"] for row in found] == ([reason] if reason else [])
 
 
+def test_a_subscriber_that_is_gone_gets_nothing_more_whatever_is_under_way(hooks: HooksEnv) -> None:
+    may_end = threading.Event()
+
+    def answer(delivery: Delivery, _: BaseHTTPRequestHandler) -> int:
+        if delivery.text == f"{CHATS[0]} 0":
+            may_end.wait(60)
+            return 200
+        return 410
+
+    hook = hooks.subscribe(hooks.receiver(answer).url)
+    hooks.receive((CHATS[0], "0"))
+    hooks.receive((CHATS[1], "0"))
+    hooks.start()
+    try:
+        eventually(lambda: hooks.hook(hook)["state"] == "disabled", 10.0, "disabled")
+        assert hooks.attempts(hook) == [("failed", "http_410")]
+    finally:
+        may_end.set()
+
+
 def test_private_addresses_are_refused_where_it_is_connected(home: Path, env: StoreEnv) -> None:
     hooks = HooksEnv(home, env, hooks_private="off", graph_base_url="https://graph.facebook.com")
     try:
