@@ -5,6 +5,7 @@ ends; a message is followed from its request to its last status.
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -206,7 +207,54 @@ def test_every_figure_that_is_shown_is_in_the_table_and_every_instance_shows_the
     assert found["bulkhead_slot_restarts_total"]["sandbox-0"] >= 0
     port = installation.settings.admin_port + 19
     own = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
-    assert 'bulkhead_slot_up{kind="meta",slot="meta-0"} 1.0' in own
+    assert re.search(r'bulkhead_slot_up\{[^}]*slot="meta-0"[^}]*\} 1\.0', own), "the orchestrator shows its slots"
     assert requests.get(f"http://127.0.0.1:{port}/livez", timeout=10).status_code == 200
     assert requests.get(f"http://127.0.0.1:{port}/other", timeout=10).status_code == 404
     assert installation.command("alerts").stdout == "No alert is on.\n"
+
+
+def test_a_message_is_one_trace_from_its_request_to_its_last_status(
+    installation: Bulkhead, receiver: OtlpReceiver
+) -> None:
+    trace, client, text, chat = (
+        "4bf92f3577b34da6a3ce929d0e0e4736",
+        "00f067aa0ba902b7",
+        "a text of somebody",
+        "15550109911",
+    )
+    answer = installation.api(
+        "POST",
+        f"/api/v2/messages/text/demo/{chat}",
+        # another connection than the one that is paused above
+        json={"message": text, "phoneIndex": 3},
+        headers={"traceparent": f"00-{trace}-{client}-01"},
+    )
+    assert answer.status_code == 202, answer.text
+
+    def whole() -> dict[str, Any]:
+        found = {span.name: span for span in receiver.spans() if span.trace_id == trace}
+        return found if len(found) >= 5 else {}
+
+    spans = eventually(whole, SOON_S, lambda: f"five spans of {[span.name for span in receiver.spans()]}")
+    request, *others = (
+        spans[name]
+        for name in (
+            "POST /api/v2/messages/text/{companyId}/{chatId}",
+            "queue",
+            "send meta_embedded",
+            "status sent",
+            "status delivered",
+        )
+    )
+    assert (request.parent_id, request.kind, request.attributes["http.response.status_code"]) == (client, "SERVER", 202)
+    assert {span.parent_id for span in others} == {request.span_id}
+    assert {span.attributes["messaging.message.id"] for span in others} == {answer.json()["id"]}
+    assert spans["send meta_embedded"].attributes["bulkhead.outcome"] == "Sent"
+    assert request.began_at <= spans["send meta_embedded"].began_at <= spans["send meta_embedded"].ended_at
+    assert [span.error for span in spans.values()] == [""] * 5
+    assert {span.resource["bulkhead.kind"] for span in spans.values()} == {"api", "meta"}
+    # nothing of what was said, and to whom, in any span of this installation
+    everything = b"".join(receiver.bodies)
+    assert text.encode() not in everything
+    assert chat.encode() not in everything
+    assert {span.resource["bulkhead.kind"] for span in receiver.spans()} == {"api", "meta"}, "no other kind traces"
