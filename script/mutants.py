@@ -383,6 +383,11 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
         ),
         "tests/hooks/test_delivery.py::test_a_subscriber_that_is_gone_gets_nothing_more_whatever_is_under_way",
     ),
+    "alert-of-a-newborn-counter": Mutation(
+        "a counter that is born with a burst fires its alert",
+        (Edit("shared/alert_policy.py", 'last = 0.0 if labels.get("slot", "") in slots else value', "last = value"),),
+        "tests/unit/test_alert_policy.py",
+    ),
     "hooks-window-places": Mutation(
         "what a death may deliver again is bounded, also while it is being written",
         (

@@ -1,13 +1,14 @@
 """When alerts fire and end: a pure function over figures and time, by the table `shared.alert_rules`.
 
 It follows Prometheus: a condition must hold for `for_s` before an alert fires and be gone for `keep_s` before it ends,
-and the rise of a counter is the sum of its steps up, where a step down is a new process that began at 0.
+and the rise of a counter is the sum of its steps up, where a step down is a new process that began at 0. Other than
+there, a series that appears in a slot that is known already rose from 0.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -58,6 +59,8 @@ class AlertPolicy:
     def __init__(self, rules: Iterable[AlertRule] = ALERT_RULES, *, factor: float = 1.0) -> None:
         self._rules, self._factor = tuple(rules), factor
         self._conditions: dict[AlertKey, _Condition] = {}
+        # slots of which figures were seen; '': any
+        self._slots: set[str] = set()
         self._rises = {rule.measure.metric: _Rises(rule.measure.within_s) for rule in self._rules
                        if rule.measure.within_s}  # fmt: skip
         for rule in self._rules:
@@ -90,7 +93,8 @@ class AlertPolicy:
             figures: as they are now. now: any clock that only goes forward, in seconds.
         """
         for metric, rises in self._rises.items():
-            rises.add(figures.get(f"{_PREFIX}{metric}", ()), now)
+            rises.add(figures.get(f"{_PREFIX}{metric}", ()), now, self._slots)
+        self._slots.update(labels.get("slot", "") for values in figures.values() for labels, _ in values)
         changes: list[AlertChange] = []
         for rule in self._rules:
             found = self._measured(rule, figures, now)
@@ -140,15 +144,18 @@ class _Rises:
         self._last: dict[frozenset[tuple[str, str]], float] = {}
         self._steps: deque[tuple[float, Mapping[str, str], float]] = deque()
 
-    def add(self, values: Iterable[tuple[Mapping[str, str], float]], now: float) -> None:
-        """Take over the values of all series."""
+    def add(self, values: Iterable[tuple[Mapping[str, str], float]], now: float, slots: Set[str]) -> None:
+        """Take over the values of all series. `slots`: those of which figures were seen before."""
         seen: dict[frozenset[tuple[str, str]], float] = {}
         for labels, value in values:
             key = frozenset(labels.items())
             seen[key] = value
             last = self._last.get(key)
-            # what a series had before it was first seen did not happen just now
-            step = 0.0 if last is None else value - last if value >= last else value
+            if last is None:
+                # A counter with labels is born with its first value: in a slot that was seen without it, that rose just
+                # now. What a slot had when it was first seen did not.
+                last = 0.0 if labels.get("slot", "") in slots else value
+            step = value - last if value >= last else value
             if step:
                 self._steps.append((now, labels, step))
         # A series that is missing for a moment is remembered: a process that is replaced comes back lower.

@@ -35,6 +35,11 @@ def errors(**counts: float) -> Figures:
     return {"bulkhead_process_errors_total": [({"kind": "api", "slot": slot}, n) for slot, n in counts.items()]}
 
 
+def started(slot: str) -> Figures:
+    """Return a figure that a process has from its start on."""
+    return {"bulkhead_process_start_time_seconds": [({"kind": "api", "slot": slot}, 1.0)]}
+
+
 DOWN = "ProcessDown['meta', 'meta-0']"
 FREQUENT = "ErrorsFrequent['api', 'a']"
 
@@ -78,6 +83,16 @@ FREQUENT = "ErrorsFrequent['api', 'a']"
             id="more than ten within a minute",
         ),
         pytest.param([(0, errors(a=500)), (5, errors(a=505))], [], id="what was counted before is not new"),
+        pytest.param(
+            [(0, started("a")), (5, {**started("a"), **errors(a=20)})],
+            [(5, f"{FREQUENT} on")],
+            id="a counter that is born with a burst rose from 0",
+        ),
+        pytest.param(
+            [(0, started("b")), (5, {**started("a"), **errors(a=500)})],
+            [],
+            id="what a slot had when it was first seen did not",
+        ),
         pytest.param(
             [(0, errors(a=5)), (5, errors(a=10)), (10, errors(a=6))],
             [(10, f"{FREQUENT} on")],
