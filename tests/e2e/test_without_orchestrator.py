@@ -24,7 +24,9 @@ from tests.support.ports import free_port_block
 from tests.support.servers import Servers
 from tests.support.waiting import deadline_s, eventually
 
-ALONE: Final = [row for row in KINDS if row.needed not in ("sandbox", "embedded_postgres", "embedded_redis")]
+ALONE: Final = [
+    row for row in KINDS if row.needed not in ("sandbox", "embedded_postgres", "embedded_redis", "local_model")
+]
 KEY: Final = "a-key-of-the-installation"
 NEEDED: Final = ("DATABASE_URL", "REDIS_URL", "SECRET_ENCRYPTION_KEY", "API_KEY")
 """What the environment must hold at least, each where the kind's row lists it."""
