@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
@@ -66,12 +66,20 @@ def run(given: argparse.Namespace) -> Figures:
         writer = threading.Thread(target=write_questions, args=(installation, given.rate, stop, asked))
         writer.start()
         try:
-            for _ in range(given.kills):
+            killed = set[int]()
+            while len(killed) < given.kills:
                 time.sleep(given.every)
-                pids = eventually(lambda: _answering(installation), 60.0, "a process of kind ai answers")
+                # one that was killed may still hold its slot for a moment
+                pids = eventually(
+                    lambda: sorted({*_answering(installation)} - killed), 60.0, "a process of kind ai answers"
+                )
                 # anywhere in an answer
                 time.sleep(dice.random() * given.latency_ms / 1000)
-                os.kill(dice.choice(pids), signal.SIGKILL)
+                pid = dice.choice(pids)
+                # it may have ended by itself meanwhile
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.add(pid)
         finally:
             stop.set()
             writer.join()
