@@ -178,7 +178,8 @@ class MetaEnv:
         port = admin_port(self.settings.admin_port, self.settings.kind("meta"), 0)
         text = self.http.get(f"http://127.0.0.1:{port}/metrics", timeout=15).text
         # the process's own labels come first, and are the same in each line
-        plain = text.replace('{kind="meta",slot="meta-0"}', "").replace('kind="meta",slot="meta-0",', "")
+        own = f'host="{self.settings.host}",kind="meta",slot="meta-0"'
+        plain = text.replace(f"{{{own}}}", "").replace(f"{own},", "")
         lines = [line for line in plain.splitlines() if line.startswith(f"bulkhead_{name} ")]
         return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
