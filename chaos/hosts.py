@@ -50,6 +50,8 @@ _SHARED_SECRETS: Final = (
 )
 _LOOK_S: Final = 0.25
 """Seconds between two looks at what a host that is away still holds, or where a session is."""
+_HOLDS_S: Final = 20.0
+"""Longest wait in seconds until a host that is to be lost has something in hand."""
 _LATENCY_MS: Final = 1500.0
 """The provider's: slow, so that every host has some in hand at any time."""
 _CLOCK_OFF_S: Final = 3600
@@ -247,6 +249,8 @@ class Hosts:
         does, _, what = str(FAULTS[step.fault].details["does"]).partition(" ")
         # a host that reaches PostgreSQL keeps its lease, and what it has in hand
         is_away = does in ("kill", "freeze") or "database" in what
+        if is_away:
+            await self._until_it_holds(name)
         async with self._broken(host, does, what):
             # from now on: what was in hand before may still have ended well
             watching = [asyncio.create_task(self._watch(name))] if is_away and step.lasts_s > LEASE_S else []
@@ -283,6 +287,17 @@ class Hosts:
                 host.signal(signal.SIGCONT)
             else:
                 await host.mend()
+
+    async def _until_it_holds(self, name: str) -> None:
+        """Wait until a host has something in hand: a loss of one that holds nothing shows little. Not for ever: while
+        there is no load, or a host does not work, none ever has.
+        """
+        store, by = self._store(), monotonic() + _HOLDS_S
+        try:
+            while monotonic() < by and not await self._held(store, name):
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            store.close()
 
     async def _watch(self, name: str) -> None:
         """Measure when nothing of a host that is away is in hand any more; a host that held nothing counts for none."""
