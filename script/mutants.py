@@ -388,6 +388,17 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
         (Edit("shared/alert_policy.py", 'last = 0.0 if labels.get("slot", "") in slots else value', "last = value"),),
         "tests/unit/test_alert_policy.py",
     ),
+    "groups-that-go-meanwhile": Mutation(
+        "a control group that another orchestrator removes at the same moment stops no start",
+        (
+            Edit(
+                "supervision/processes/cgroups.py",
+                "    with suppress(OSError):\n        return [path",
+                "    if True:\n        return [path",
+            ),
+        ),
+        "tests/supervision/test_cgroups.py::test_a_group_that_goes_while_others_are_swept_is_no_error",
+    ),
     "hooks-window-places": Mutation(
         "what a death may deliver again is bounded, also while it is being written",
         (

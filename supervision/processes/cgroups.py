@@ -111,8 +111,8 @@ class Cgroups:
         groups are removed."""
         found: set[str] = set()
         # Groups outlive their orchestrator, so that what is left of its children can still be named.
-        for path in self._base.iterdir() if self._base.is_dir() else ():
-            if not path.is_dir() or path.name in living:
+        for path in _folders(self._base):
+            if path.name in living:
                 continue
             self._paths[path.name] = path
             if self.members(path.name):
@@ -138,12 +138,18 @@ def _sweep(above: Path) -> None:
     """Remove groups of homes that were killed and never started again. Young ones may be about to get their process."""
     old = time.time() - _YOUNG_S
     for base in above.glob("bulkhead-*"):
-        with suppress(PermissionError):  # another user's
-            for group in (*(path for path in base.iterdir() if path.is_dir()), base):
-                with suppress(OSError):  # busy: a process is in it
-                    # A group with a process in it cannot be removed; the kernel refuses.
-                    if group.stat().st_mtime < old:
-                        group.rmdir()
+        for group in (*_folders(base), base):
+            with suppress(OSError):  # busy: a process is in it
+                # A group with a process in it cannot be removed; the kernel refuses.
+                if group.stat().st_mtime < old:
+                    group.rmdir()
+
+
+def _folders(base: Path) -> list[Path]:
+    """Return the folders in one that may be another user's, or go meanwhile with the orchestrator that made it."""
+    with suppress(OSError):
+        return [path for path in base.iterdir() if path.is_dir()]
+    return []
 
 
 def _mount_point() -> Path | None:
