@@ -41,16 +41,18 @@ def waiting_after(transaction: Transaction, hook_id: int, position: Position) ->
     return frozenset(Position(row["xid"], row["event_id"]) for row in rows)
 
 
-def due(transaction: Transaction, hook_id: int, *, most: int, each: int) -> list[Row]:
+def due(transaction: Transaction, hook_id: int, *, in_hand: Sequence[str], most: int, each: int) -> list[Row]:
     """Return events of up to `most` conversations whose first one is due again, in order, up to `each` of each:
-    (conversation, xid, event_id, message_id, attempts, first_at).
+    (conversation, xid, event_id, message_id, attempts, first_at). `in_hand`: conversations that are left out.
     """
-    return transaction.rows("due_hook_retries", hook_id=hook_id, most=most, each=each)
+    return transaction.rows("due_hook_retries", hook_id=hook_id, in_hand=list(in_hand), most=most, each=each)
 
 
-def next_due_s(transaction: Transaction, hook_id: int) -> float | None:
-    """Return the seconds until something is due again, below zero if it is; None: nothing waits."""
-    after_s: float | None = transaction.one("next_hook_retry", hook_id=hook_id)["after_s"]
+def next_due_s(transaction: Transaction, hook_id: int, *, in_hand: Sequence[str]) -> float | None:
+    """Return the seconds until something is due again, below zero if it is; None: nothing waits. `in_hand`:
+    conversations that are left out.
+    """
+    after_s: float | None = transaction.one("next_hook_retry", hook_id=hook_id, in_hand=list(in_hand))["after_s"]
     return after_s
 
 
@@ -61,7 +63,8 @@ class SubscriberSettlement:
     Attributes:
         hook_id, version: of its row, as it was read. position: everything up to here is delivered or kept; None:
             unchanged. attempts: for the log. kept: events that wait or are dead. done: positions of kept events that
-            are delivered. taken, failed: whether some event was. gone: the subscriber wants nothing more.
+            are delivered. taken, failed: whether some event was. is_back: one was taken by a subscriber that had taken
+            nothing. gone: the subscriber wants nothing more.
     """
 
     hook_id: int
@@ -72,6 +75,7 @@ class SubscriberSettlement:
     done: list[Position] = field(default_factory=list)
     taken: bool = False
     failed: bool = False
+    is_back: bool = False
     gone: bool = False
 
     def include(self, later: SubscriberSettlement) -> None:
@@ -80,7 +84,7 @@ class SubscriberSettlement:
         self.kept += later.kept
         self.done += later.done
         self.taken, self.failed = self.taken or later.taken, self.failed or later.failed
-        self.gone = self.gone or later.gone
+        self.is_back, self.gone = self.is_back or later.is_back, self.gone or later.gone
 
     @property
     def weight(self) -> int:

@@ -57,7 +57,7 @@ OPEN_MOST: Final = 1000
 _LITTLE: Final = 50
 """Events that wait, down to which they are delivered before the stream is read again."""
 _OF_CONVERSATION: Final = 10
-"""Events of one conversation that are delivered in one round, one after the other."""
+"""Events of one conversation that wait and are delivered one after the other, before others get the place."""
 _REFUSED: Final = DeliveryResult(status=None, error="address_refused")
 Settle: TypeAlias = Callable[[SubscriberSettlement], Awaitable[Row | None]]
 """Writes one settlement; returns None when the subscriber is not this incarnation's any more. Raises
@@ -128,6 +128,9 @@ class SubscriberLoop:
         # what is to be delivered next, by conversation, and the task that delivers it
         self._next: dict[str, deque[tuple[WindowEntry, PublicEvent]]] = {}
         self._chains: dict[str, asyncio.Task[None]] = {}
+        # the tasks that deliver what waits, by conversation; set when one has ended
+        self._retried: dict[str, asyncio.Task[None]] = {}
+        self._went_on = asyncio.Event()
         self._failures = DOWN_AFTER if subscriber.failing_since else 0
         self._drains = False
         self._look_by = 0.0
@@ -160,6 +163,7 @@ class SubscriberLoop:
         finally:
             # first what is under way there: its outcome is worth a second delivery less
             self.stop.set()
+            self._went_on.set()
             try:
                 await asyncio.gather(retries, *self._chains.values())
             finally:
@@ -259,72 +263,86 @@ class SubscriberLoop:
         return not self._one.phone_indexes or event.phone_index in self._one.phone_indexes
 
     async def _retry(self) -> None:
-        """Deliver again what is due, until the stop."""
-        while not self.stop.is_set():
-            again = 0
-            if self._waiting.total() and monotonic() >= self._look_by:
-                again = await self._retry_due()
-            # the next of each conversation that went on is due at once
-            await wait_for_event(self.stop, 0.0 if again else _RETRIES_S)
+        """Deliver again what is due, until the stop. Each conversation for itself: one whose delivery takes long holds
+        up no other.
+        """
+        try:
+            while not self.stop.is_set():
+                self._went_on.clear()
+                if self._waiting.total() and monotonic() >= self._look_by:
+                    await self._retry_due()
+                await wait_for_event(self._went_on, _RETRIES_S)
+                if self._retried:
+                    # one look for all that end about now
+                    await wait_for_event(self.stop, _GATHER_S)
+        finally:
+            await asyncio.gather(*self._retried.values())
 
-    async def _retry_due(self) -> int:
-        """Deliver what is due, one probe while the subscriber is down. Returns how many were taken."""
-        was_down = self.is_down
-        found = await until_available("hook-retries", self._due)
+    async def _retry_due(self) -> None:
+        """Start to deliver what is due, as far as places are free: one while the subscriber is down."""
+        places, each = (1, 1) if self.is_down else (SIDE_BY_SIDE, _OF_CONVERSATION)
+        free = places - len(self._retried)
+        if free <= 0:
+            return
+        in_hand = list(self._retried)
+        found = await until_available(
+            "hook-retries",
+            lambda: self._store.call(rows.due, self._one.id, in_hand=in_hand, most=free, each=each),
+        )
         if not found:
-            await until_available("hook-next-retry", self._find_next)
-            return 0
+            await until_available("hook-next-retry", lambda: self._find_next(in_hand))
+            return
         positions = {Position(row["xid"], row["event_id"]): row["message_id"] for row in found}
         events = await until_available("hook-events", lambda: self._store.call(public.at, positions))
         by_position = {event.position: event for event in events}
-        settlement = self._settlement()
-
         by_conversation: dict[str, list[Mapping[str, Any]]] = {}
         for row in found:
             by_conversation.setdefault(row["conversation"], []).append(row)
-        await asyncio.gather(*(self._again(one, by_position, settlement) for one in by_conversation.values()))
-        await self._settle(settlement)
-        if settlement.taken and was_down:
-            await until_available("hook-hurry", lambda: self._store.call(rows.hurry, self._one.id))
-        return len(settlement.done)
+        for conversation, waiting in by_conversation.items():
+            again = self._again(conversation, waiting, by_position)
+            self._retried[conversation] = self._start(again, "retry")
 
     async def _again(
         self,
+        conversation: str,
         found: Sequence[Mapping[str, Any]],
         by_position: Mapping[Position, PublicEvent],
-        settlement: SubscriberSettlement,
     ) -> None:
         """Deliver events of one conversation that wait, one after the other, up to the first that is not taken."""
+        settlement = self._settlement()
         for row in found:
             position = Position(row["xid"], row["event_id"])
             event = by_position.get(position)
             if event is None:
                 # retention was quicker, or its type is not public any more: nothing is left to deliver
                 log.warning("hook_event_gone", hook_id=self._one.id, position=str(position))
-                self._done(settlement, position, row["conversation"])
+                self._done(settlement, position, conversation)
                 continue
             async with self._places:
+                if self.stop.is_set():
+                    break
                 is_taken = await self._try(
                     event,
-                    row["conversation"],
+                    conversation,
                     settlement,
                     attempts=row["attempts"],
                     first_at=row["first_at"],
                     kept=True,
                 )
             if not is_taken:
-                return
+                break
+        await self._settle(settlement)
+        # its rows are as they were written: only now may they be found again
+        del self._retried[conversation]
+        # the next of this conversation may be due, and a place is free
+        self._look_by = 0.0
+        self._went_on.set()
 
-    async def _due(self) -> Sequence[Mapping[str, Any]]:
-        if self.is_down:
-            return await self._store.call(rows.due, self._one.id, most=1, each=1)
-        return await self._store.call(rows.due, self._one.id, most=SIDE_BY_SIDE, each=_OF_CONVERSATION)
-
-    async def _find_next(self) -> None:
-        """Note when the next look is worth while."""
+    async def _find_next(self, in_hand: Sequence[str]) -> None:
+        """Note when the next look is worth while, for conversations that are not in hand."""
         # what is kept meanwhile brings it forward
         self._look_by = inf
-        after_s = await self._store.call(rows.next_due_s, self._one.id)
+        after_s = await self._store.call(rows.next_due_s, self._one.id, in_hand=in_hand)
         self._look_by = min(self._look_by, monotonic() + min(_LOOK_S if after_s is None else after_s, _LOOK_S))
 
     async def _try(
@@ -344,6 +362,7 @@ class SubscriberLoop:
         attempts, first_at = attempts + 1, first_at or at
         after_s = None
         if result.is_taken:
+            settlement.is_back = settlement.is_back or self.is_down
             self._failures, settlement.taken = 0, True
             if kept:
                 self._done(settlement, event.position, conversation)
@@ -412,6 +431,9 @@ class SubscriberLoop:
         hit("hook.settling")
         written = await until_available("hook-settlement", lambda: self._settle_together(settlement))
         hit("hook.settled")
+        if settlement.is_back:
+            await until_available("hook-hurry", lambda: self._store.call(rows.hurry, self._one.id))
+            self._look_by = 0.0
         # what has just been kept may be due before the rest; what was not tried lies behind another, unless it is down
         first = [row["after_s"] for row in settlement.kept if row["attempts"] or self.is_down]
         if first:

@@ -431,12 +431,18 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
     ),
     "hooks-first-of-conversation": Mutation(
         "a conversation is tried again when its first event is due",
-        (Edit(_HOOKS_SQL, "SELECT DISTINCT ON (conversation) conversation, next_at", "SELECT conversation, next_at"),),
+        (
+            Edit(
+                _HOOKS_SQL,
+                "FROM (\n        SELECT DISTINCT ON (conversation) conversation, next_at FROM hook_retries",
+                "FROM (\n        SELECT conversation, next_at FROM hook_retries",
+            ),
+        ),
         "tests/hooks/test_settlement.py",
     ),
     "hooks-retry-order": Mutation(
         "an event that is not taken ends the round of its conversation",
-        (Edit("hooks/subscriber.py", "            if not is_taken:\n                return\n", ""),),
+        (Edit("hooks/subscriber.py", "            if not is_taken:\n                break\n", ""),),
         "tests/hooks/test_delivery.py::test_many_that_wait_are_delivered_in_order",
     ),
     "hooks-head": Mutation(
@@ -470,6 +476,28 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
             Edit("shared/store/queries/events.sql", "u.id + 0 = p.id", "u.id = p.id"),
         ),
         "tests/events/test_public.py::test_an_event_is_found_without_a_look_at_the_others",
+    ),
+    "hooks-retry-in-hand": Mutation(
+        "what waits is found again once it is written how its last attempt went",
+        (Edit(_HOOKS_SQL, "next_at <= now() AND NOT conversation = ANY(%(in_hand)s::text[])", "next_at <= now()"),),
+        "tests/hooks/test_settlement.py::test_what_is_in_hand_is_not_found",
+    ),
+    "hooks-retry-by-itself": Mutation(
+        "a conversation whose retry takes long holds up no other",
+        (
+            Edit(
+                "hooks/subscriber.py",
+                "            self._retried[conversation] = self._start(again, \"retry\")\n",
+                "            self._retried[conversation] = self._start(again, \"retry\")\n"
+                "        await asyncio.gather(*self._retried.values())\n",
+            ),
+        ),
+        "tests/hooks/test_delivery.py::test_a_chat_whose_retry_takes_long_lets_others_go_on",
+    ),
+    "hooks-hurry": Mutation(
+        "what waits for a subscriber that takes events again is due at once",
+        (Edit("hooks/subscriber.py", "        if settlement.is_back:", "        if False:"),),
+        "tests/hooks/test_delivery.py::test_when_a_subscriber_takes_events_again_nothing_waits_for_its_hour",
     ),
     "hooks-looks": Mutation(
         "what waits for a subscriber is looked at when something is due",

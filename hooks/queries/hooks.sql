@@ -45,13 +45,14 @@ SELECT xid, event_id FROM hook_retries
 WHERE hook_id = %(hook_id)s AND state = 'waiting' AND (xid, event_id) > (%(xid)s::bigint, %(event_id)s::bigint);
 
 -- due_hook_retries --
--- Events of conversations whose first one is due again, in order, at most `each` of a conversation.
+-- Events of conversations whose first one is due again, in order, at most `each` of a conversation. Those in hand are
+-- left out: their rows are not yet as they will be written.
 WITH due AS (
     SELECT conversation FROM (
         SELECT DISTINCT ON (conversation) conversation, next_at FROM hook_retries
         WHERE hook_id = %(hook_id)s AND state = 'waiting' ORDER BY conversation, xid, event_id
     ) AS first
-    WHERE next_at <= now() ORDER BY next_at LIMIT %(most)s
+    WHERE next_at <= now() AND NOT conversation = ANY(%(in_hand)s::text[]) ORDER BY next_at LIMIT %(most)s
 )
 SELECT r.conversation, r.xid, r.event_id, r.message_id, r.attempts, r.first_at FROM due CROSS JOIN LATERAL (
     SELECT conversation, xid, event_id, message_id, attempts, first_at FROM hook_retries
@@ -61,11 +62,12 @@ SELECT r.conversation, r.xid, r.event_id, r.message_id, r.attempts, r.first_at F
 ORDER BY r.conversation, r.xid, r.event_id;
 
 -- next_hook_retry --
--- Seconds until the first event of some conversation is due; below zero: it is. NULL: nothing waits.
+-- Seconds until the first event of some conversation that is not in hand is due; below zero: it is. NULL: nothing waits.
 SELECT extract(epoch FROM min(next_at) - now())::float AS after_s FROM (
-    SELECT DISTINCT ON (conversation) next_at FROM hook_retries
+    SELECT DISTINCT ON (conversation) conversation, next_at FROM hook_retries
     WHERE hook_id = %(hook_id)s AND state = 'waiting' ORDER BY conversation, xid, event_id
-) AS first;
+) AS first
+WHERE NOT conversation = ANY(%(in_hand)s::text[]);
 
 -- settle_hooks --
 -- Write in one statement how far subscribers have come: positions, attempts, what waits and what is done with. Nothing,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hooks.schedule import DOWN_AFTER
 from hooks.signature import keys_of, signature
 from hooks.subscriber import OPEN_MOST, PAGE
 from tests.hooks.env import SECRET, Delivery, HooksEnv
@@ -119,6 +120,49 @@ def test_many_that_wait_are_delivered_in_order(hooks: HooksEnv) -> None:
     assert len(refused) == 3
     # what was refused does not count: what lies behind it must not be taken before it
     in_order(taken, CHATS[:3], 400)
+
+
+def test_a_chat_whose_retry_takes_long_lets_others_go_on(hooks: HooksEnv) -> None:
+    """Also those of which more waits than is delivered in one go."""
+    again, may_end = threading.Event(), threading.Event()
+
+    def answer(delivery: Delivery, _: BaseHTTPRequestHandler) -> int:
+        if not again.is_set():
+            return 500
+        if delivery.text == f"{CHATS[0]} 0":
+            may_end.wait(60)
+        return 200
+
+    receiver = hooks.receiver(answer)
+    hook = hooks.subscribe(receiver.url)
+    hooks.receive((CHATS[0], "0"), *[(CHATS[1], str(number)) for number in range(25)])
+    hooks.start()
+    eventually(lambda: len(hooks.waiting(hook)) == 26, 20.0, "all wait")
+    again.set()
+    try:
+        eventually(lambda: len(hooks.waiting(hook)) == 1, 20.0, lambda: f"all the others: {len(hooks.waiting(hook))}")
+    finally:
+        may_end.set()
+    eventually(lambda: not hooks.waiting(hook), 20.0, "that one too")
+    in_order(receiver.texts(), CHATS[1:2], 25)
+
+
+def test_when_a_subscriber_takes_events_again_nothing_waits_for_its_hour(hooks: HooksEnv) -> None:
+    down = threading.Event()
+    down.set()
+    receiver = hooks.receiver(lambda _delivery, _handler: 500 if down.is_set() else 200)
+    hook = hooks.subscribe(receiver.url)
+    chats = [f"1555020{number:04}" for number in range(DOWN_AFTER + 2)]
+    hooks.receive(*[(chat, "0") for chat in chats])
+    hooks.start()
+    eventually(lambda: len(hooks.waiting(hook)) == len(chats), 20.0, "nothing is taken")
+    query(
+        hooks.store.url,
+        "UPDATE hook_retries SET next_at = now() + interval '1 hour' WHERE conversation <> "
+        "(SELECT conversation FROM hook_retries WHERE attempts > 0 ORDER BY next_at LIMIT 1)",
+    )
+    down.clear()
+    eventually(lambda: not hooks.waiting(hook), 20.0, lambda: f"all at once: {len(hooks.waiting(hook))} wait")
 
 
 def test_what_waits_and_is_replayed_is_delivered_as_what_waits(hooks: HooksEnv) -> None:

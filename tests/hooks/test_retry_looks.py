@@ -64,10 +64,10 @@ class OneThatWaits:
     async def _settle(self, _: SubscriberSettlement) -> dict[str, Any]:
         return {"failing_s": None}
 
-    async def _next_turn(self, stop: asyncio.Event, _: float) -> None:
+    async def _next_turn(self, _: asyncio.Event, __: float) -> None:
         self._turns += 1
         if self._turns == TURNS:
-            stop.set()
+            self.loop.stop.set()
 
 
 @pytest.mark.parametrize(("after_s", "looks"), [(300.0, 1), (-1.0, TURNS)])
@@ -88,7 +88,7 @@ def test_what_is_kept_brings_the_next_look_forward_when_it_is_the_first_of_its_c
 ) -> None:
     async def scenario() -> float:
         made = OneThatWaits(monkeypatch, 300.0)
-        await made.loop._find_next()
+        await made.loop._find_next([])
         before = made.loop._look_by
         kept = {"attempts": attempts, "after_s": 5.0}
         await made.loop._settle(SubscriberSettlement(hook_id=1, version=1, kept=[kept]))

@@ -113,17 +113,17 @@ def test_only_the_first_of_each_conversation_is_due(env: StoreEnv, hooks: list[i
     mine = hooks[0]
     waits = [kept(5, "a", after_s=60.0), kept(6, "a"), kept(7, "b"), kept(8, "b")]
     env.store.run(rows.settle, [settlement(mine, kept=waits)], incarnation=MINE)
-    found = env.store.run(rows.due, mine, most=10, each=10)
+    found = env.store.run(rows.due, mine, in_hand=[], most=10, each=10)
     assert [row["event_id"] for row in found] == [7, 8], "what waits behind one that is not due is not due"
-    assert [row["event_id"] for row in env.store.run(rows.due, mine, most=1, each=1)] == [7]
+    assert [row["event_id"] for row in env.store.run(rows.due, mine, in_hand=[], most=1, each=1)] == [7]
 
 
 def test_the_next_look_is_when_the_first_of_a_conversation_is_due(env: StoreEnv, hooks: list[int]) -> None:
     mine, other, _ = hooks
-    assert env.store.run(rows.next_due_s, mine) is None
+    assert env.store.run(rows.next_due_s, mine, in_hand=[]) is None
     waits = [kept(5, "a", after_s=60.0), kept(6, "a"), kept(7, "b", after_s=300.0)]
     env.store.run(rows.settle, [settlement(mine, kept=waits), settlement(other, kept=[kept(5, "a")])], incarnation=MINE)
-    assert env.store.run(rows.next_due_s, mine) == pytest.approx(60.0, abs=10.0)
-    due_s = env.store.run(rows.next_due_s, other)
+    assert env.store.run(rows.next_due_s, mine, in_hand=[]) == pytest.approx(60.0, abs=10.0)
+    due_s = env.store.run(rows.next_due_s, other, in_hand=[])
     assert due_s is not None
     assert due_s <= 0.0
