@@ -189,7 +189,7 @@ class Installation:
         return found
 
     def slot_pids(self) -> dict[str, int]:
-        """Return the process in each slot that is held."""
+        """Return the process in each slot that is held and whose process is known."""
         held = {}
         for row in KINDS:
             for instance in self.bulkhead.slots(row.name):
@@ -197,7 +197,7 @@ class Installation:
                 holder = read_holder(path)
                 # the file outlives its process; only a held lock proves that the pid is still the slot's and was not
                 # reused
-                if holder is not None and not is_free(path):
+                if holder is not None and holder.pid is not None and not is_free(path):
                     held[f"{row.name}-{instance}"] = holder.pid
         return held
 

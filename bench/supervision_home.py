@@ -147,7 +147,7 @@ class SupervisedHome:
         """The main process in a slot."""
         holder = read_holder(runtime.slot_lock_file(self.home, slot))
         # the lock is acquired before the pid is written
-        if holder is None or holder.pid <= 0:
+        if holder is None or holder.pid is None:
             raise LookupError(f"{slot} is just being started")
         return holder.pid
 

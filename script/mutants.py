@@ -336,6 +336,11 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
         (Edit("meta/inbound/webhooks.py", "            await admit()\n            event", "            event"),),
         "tests/meta/test_webhooks.py::test_without_a_signature_or_the_right_secret_no_body_is_read",
     ),
+    "slot-of-nobody": Mutation(
+        "a slot whose process is being started names none, and never process 0",
+        (Edit("shared/process/slot_lock.py", '{"pid": values["pid"] or None}', '{"pid": values["pid"]}'),),
+        "tests/supervision/test_slot_lock.py::test_a_slot_whose_process_is_being_started_names_none",
+    ),
     "hooks-order": Mutation(
         "a webhook gets no later event of a conversation while one of it waits",
         (Edit("hooks/subscriber.py", "self._waiting[conversation] > 0 or self.is_down", "self.is_down"),),
@@ -434,8 +439,8 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
         (
             Edit(
                 _HOOKS_SQL,
-                "FROM (\n        SELECT DISTINCT ON (conversation) conversation, next_at FROM hook_retries",
-                "FROM (\n        SELECT conversation, next_at FROM hook_retries",
+                "due AS (\n    SELECT conversation FROM (\n        SELECT DISTINCT ON (conversation) conversation, next_at",
+                "due AS (\n    SELECT conversation FROM (\n        SELECT conversation, next_at",
             ),
         ),
         "tests/hooks/test_settlement.py",
@@ -487,8 +492,8 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
         (
             Edit(
                 "hooks/subscriber.py",
-                "            self._retried[conversation] = self._start(again, \"retry\")\n",
-                "            self._retried[conversation] = self._start(again, \"retry\")\n"
+                '            self._retried[conversation] = self._start(again, "retry")\n',
+                '            self._retried[conversation] = self._start(again, "retry")\n'
                 "        await asyncio.gather(*self._retried.values())\n",
             ),
         ),

@@ -29,6 +29,7 @@ def pytest_configure() -> None:
     environment.keep_compiled_modules()
     environment.use_memory_for_files()
     processes.adopt_orphans()
+    processes.refuse_to_kill_groups_by_mistake()
     examples.use_profile()
     # what is collected lives as long as the run: looking through it for garbage, again and again, takes seconds
     gc.disable()

@@ -62,7 +62,8 @@ SELECT r.conversation, r.xid, r.event_id, r.message_id, r.attempts, r.first_at F
 ORDER BY r.conversation, r.xid, r.event_id;
 
 -- next_hook_retry --
--- Seconds until the first event of some conversation that is not in hand is due; below zero: it is. NULL: nothing waits.
+-- Seconds until the first event of some conversation that is not in hand is due; below zero: it is. NULL: nothing
+-- waits.
 SELECT extract(epoch FROM min(next_at) - now())::float AS after_s FROM (
     SELECT DISTINCT ON (conversation) conversation, next_at FROM hook_retries
     WHERE hook_id = %(hook_id)s AND state = 'waiting' ORDER BY conversation, xid, event_id

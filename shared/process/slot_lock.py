@@ -30,9 +30,11 @@ _LONGEST_REASON: Final = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who holds a slot. `pid` 0: being started, the process is known only by its incarnation."""
+    """Who holds a slot."""
 
-    pid: int
+    pid: int | None
+    """None: being started, the process is known only by its incarnation. Not 0, which kill(2) takes for the process
+    group of its caller."""
     started: int
     """Start time in clock ticks after boot (field 22 of /proc/PID/stat): with it a pid cannot be mistaken for a later
     process's."""
@@ -46,7 +48,7 @@ class Holder:
 
     def is_running(self) -> bool:
         """Whether exactly this process, and not a later one with its pid, exists and is not a zombie."""
-        return self.pid > 0 and self.boot_id == boot_id() and process_start(self.pid) == self.started
+        return self.pid is not None and self.boot_id == boot_id() and process_start(self.pid) == self.started
 
 
 def boot_id() -> str:
@@ -143,7 +145,9 @@ class SlotLock:
 
     def write(self, holder: Holder) -> None:
         """Record the holder of the slot. One write of fixed length, so that a reader never sees half a record."""
-        record = json.dumps(asdict(holder) | {"exit_reason": holder.exit_reason[:_LONGEST_REASON]})
+        record = json.dumps(
+            asdict(holder) | {"pid": holder.pid or 0, "exit_reason": holder.exit_reason[:_LONGEST_REASON]}
+        )
         os.pwrite(self.fd, record.encode().ljust(_RECORD_LENGTH - 1) + b"\n", 0)
 
     def read(self) -> Holder | None:
@@ -188,7 +192,7 @@ def kill_holder(home: Path, slot: str) -> None:
     No process there: nothing happens."""
     path = runtime.orchestrator_lock_file(home) if slot == ORCHESTRATOR else runtime.slot_lock_file(home, slot)
     holder = read_holder(path)
-    if holder is None or not holder.is_running():
+    if holder is None or holder.pid is None or not holder.is_running():
         return
     with suppress(ProcessLookupError):
         # A slot's process leads a session of its own; the orchestrator is in the session of the shell that started it.
@@ -199,6 +203,7 @@ def _parse(record: bytes) -> Holder | None:
     try:
         # An empty file (created, not written yet) or one of another version: the kernel's lock counts, not the record.
         values: dict[str, Any] = json.loads(record)
-        return Holder(**{row.name: values[row.name] for row in fields(Holder)})
+        # in the file it is 0, as earlier versions read it
+        return Holder(**{row.name: values[row.name] for row in fields(Holder)} | {"pid": values["pid"] or None})
     except (ValueError, KeyError, TypeError):
         return None

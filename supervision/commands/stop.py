@@ -31,7 +31,7 @@ def command(context: Context, now: bool, within: float) -> int:
     except control_client.NoOrchestrator:
         # It may live without a socket (an older version does not bind it again). The lock names it, and SIGTERM
         # requests the same.
-        if is_running(home) and (holder := read_holder(runtime.orchestrator_lock_file(home))):
+        if is_running(home) and (holder := read_holder(runtime.orchestrator_lock_file(home))) and holder.pid:
             os.kill(holder.pid, signal.SIGTERM)
             return _wait(context, holder.pid, now=now, within=within)
         if not without_orchestrator(home)["slots"]:

@@ -106,7 +106,7 @@ def _main_process(home: Path, slot: str, holder: Holder | None) -> Living | None
     if holder is None or holder.boot_id != boot_id():
         return None
     pid, started = holder.pid, holder.started
-    if pid == 0:
+    if pid is None:
         # Its orchestrator died between fork and writing the pid: find the session leader that carries the marker.
         processes = scan()
         leaders = [

@@ -102,9 +102,11 @@ class Cgroups:
         try:
             if "populated 0" in (path / "cgroup.events").read_text(encoding="ascii"):
                 return set()  # cgroup.procs would list zombies too
-            return {int(pid) for pid in (path / "cgroup.procs").read_text(encoding="ascii").split()}
+            pids = {int(pid) for pid in (path / "cgroup.procs").read_text(encoding="ascii").split()}
         except OSError:
             return set()
+        # 0: a process of another pid namespace (cgroups(7)); kill(2) would take it for our own process group
+        return pids - {0}
 
     def leftovers(self, living: set[str]) -> set[str]:
         """Return the incarnations of this home whose group still has processes and that are not in `living`; empty

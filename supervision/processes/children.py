@@ -130,7 +130,7 @@ class Children:
             holder = Holder(
                 # The pid is not known before the fork. If we die in between, the next orchestrator finds the process by
                 # its marker.
-                pid=0,
+                pid=None,
                 started=0,
                 boot_id=boot_id(),
                 incarnation=incarnation,

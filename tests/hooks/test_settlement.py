@@ -118,6 +118,14 @@ def test_only_the_first_of_each_conversation_is_due(env: StoreEnv, hooks: list[i
     assert [row["event_id"] for row in env.store.run(rows.due, mine, in_hand=[], most=1, each=1)] == [7]
 
 
+def test_what_is_in_hand_is_not_found(env: StoreEnv, hooks: list[int]) -> None:
+    mine = hooks[0]
+    env.store.run(rows.settle, [settlement(mine, kept=[kept(5, "a"), kept(6, "b", after_s=60.0)])], incarnation=MINE)
+    assert env.store.run(rows.due, mine, in_hand=["a"], most=10, each=10) == []
+    assert env.store.run(rows.next_due_s, mine, in_hand=["a"]) == pytest.approx(60.0, abs=10.0)
+    assert env.store.run(rows.next_due_s, mine, in_hand=["a", "b"]) is None
+
+
 def test_the_next_look_is_when_the_first_of_a_conversation_is_due(env: StoreEnv, hooks: list[int]) -> None:
     mine, other, _ = hooks
     assert env.store.run(rows.next_due_s, mine, in_hand=[]) is None

@@ -10,6 +10,22 @@ from tests.store.env import StoreEnv, query
 from tests.support.servers import Servers
 
 
+_OF_THE_INSTALLATION = (
+    "alert_silences",
+    "alerts",
+    "api_keys",
+    "event_names",
+    "event_positions",
+    "events",
+    "hook_deliveries",
+    "hooks",
+    "process_health",
+    "process_metrics",
+    "tasks",
+    "webhook_outages",
+)
+
+
 @pytest.fixture(scope="package")
 def kept_database_url(servers: Servers) -> Iterator[str]:
     """Address of a migrated database that the tests of this folder use one after the other: making one takes longer
@@ -25,8 +41,8 @@ def env(kept_database_url: str) -> Iterator[StoreEnv]:
     """A company with one connection, and nothing else in the database."""
     query(
         kept_database_url,
-        "DELETE FROM companies; DELETE FROM process_health; DELETE FROM events; DELETE FROM event_positions; DELETE "
-        "FROM event_names; DELETE FROM process_metrics; DELETE FROM webhook_outages",
+        # first what goes with a company, then what belongs to the installation
+        "; ".join(f"DELETE FROM {table}" for table in ("companies", *_OF_THE_INSTALLATION)),
     )
     made = StoreEnv(kept_database_url)
     yield made

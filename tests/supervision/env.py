@@ -208,7 +208,7 @@ class SupervisionEnv:
     def pid(self, slot: str) -> int:
         """The main process that holds a slot."""
         holder = read_holder(runtime.slot_lock_file(self.home, slot))
-        assert holder is not None
+        assert holder is not None and holder.pid is not None, f"{slot} is just being started"
         return holder.pid
 
     def kill(self, slot: str, number: signal.Signals = signal.SIGKILL) -> int:

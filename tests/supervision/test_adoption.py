@@ -146,13 +146,13 @@ def test_what_died_without_an_orchestrator_is_proved_dead_and_started_anew(env: 
 
 
 def test_killed_between_fork_and_writing_the_pid_the_child_is_still_found(env: SupervisionEnv) -> None:
-    """The record says pid 0: the process is found by the incarnation in its environment."""
+    """The record names no process: the process is found by the incarnation in its environment."""
     env.rows({"name": "api"}).start().ready("api-0")
     env.kill_orchestrator()
     path = runtime.slot_lock_file(env.home, "api-0")
     holder = read_holder(path)
     assert holder is not None
-    born = Holder(pid=0, started=0, boot_id=boot_id(), incarnation=holder.incarnation)
+    born = Holder(pid=None, started=0, boot_id=boot_id(), incarnation=holder.incarnation)
     with path.open("r+b", buffering=0) as file:
         lock = SlotLock(file.fileno(), path)
         lock.write(born)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -52,7 +53,17 @@ def test_record_survives_its_writer_and_says_whether_it_runs(path: Path) -> None
     assert lock.read() == read_holder(path) == ours
     assert ours.is_running()
     assert not Holder(pid=os.getpid(), started=ours.started + 1, boot_id=boot_id(), incarnation="").is_running()
-    assert not Holder(pid=0, started=0, boot_id=boot_id(), incarnation="").is_running()
+    assert not Holder(pid=None, started=0, boot_id=boot_id(), incarnation="").is_running()
+    lock.close()
+
+
+def test_a_slot_whose_process_is_being_started_names_none(path: Path) -> None:
+    """In the file it is 0, as earlier versions read and write it; a signal to 0 would reach our own process group."""
+    lock = SlotLock.take(path)
+    lock.write(Holder(pid=None, started=0, boot_id=boot_id(), incarnation="meta-0.1"))
+    assert json.loads(path.read_bytes())["pid"] == 0
+    holder = read_holder(path)
+    assert holder is not None and holder.pid is None and lock.read() == holder
     lock.close()
 
 

@@ -144,7 +144,7 @@ class Bulkhead:
         path = runtime.slot_lock_file(self.home, f"{kind}-{instance}")
         holder = read_holder(path)
         assert holder is not None, f"{kind}-{instance} was never taken"
-        assert not is_free(path), f"{kind}-{instance} is not running"
+        assert holder.pid is not None and not is_free(path), f"{kind}-{instance} is not running"
         return holder.pid
 
     def pids(self) -> dict[str, int]:
@@ -152,7 +152,7 @@ class Bulkhead:
         held = {}
         for path in runtime.run_dir(self.home).glob("*-*.lock"):
             holder = read_holder(path)
-            if holder is not None and not is_free(path) and processes.is_alive(holder.pid):
+            if holder is not None and holder.pid is not None and not is_free(path) and processes.is_alive(holder.pid):
                 held[path.stem] = holder.pid
         return held
 

@@ -50,6 +50,18 @@ def reap_orphans() -> None:
                 os.waitpid(pid, os.WNOHANG)
 
 
+def refuse_to_kill_groups_by_mistake() -> None:
+    """Let `os.kill` refuse 0 and below, which would end the whole run, and what started it, without a word."""
+    kill = os.kill
+
+    def kill_one(pid: int, number: int, /) -> None:
+        if pid <= 0:
+            raise ValueError(f"a signal to process {pid} would reach a whole group")
+        kill(pid, number)
+
+    os.kill = kill_one
+
+
 def is_alive(pid: int) -> bool:
     """Whether the process runs; one that is dead and not yet reaped does not."""
     try:
