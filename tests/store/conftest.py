@@ -9,7 +9,6 @@ import pytest
 from tests.store.env import StoreEnv, query
 from tests.support.servers import Servers
 
-
 _OF_THE_INSTALLATION = (
     "alert_silences",
     "alerts",
