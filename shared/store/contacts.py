@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from typing import Any, Final
 
-from shared.store.pool import Row, Transaction, json
+from shared.store.pool import Row, Transaction, json, records
 
 ALIASES_MOST: Final = 200
 """Ids of one person at most: a merge that would make more is refused, since each list reads them all."""
@@ -128,23 +128,35 @@ def change(transaction: Transaction, company_id: str, person_id: int, noted: Not
     rows = transaction.rows("lock_people", company_id=company_id, ids=[person_id])
     if not rows:
         return None
-    row = rows[0]
+    new = _with(rows[0], noted)
+    changed = _different(rows[0], new)
+    if changed:
+        _write(transaction, company_id, person_id, new)
+        _note(transaction, "updated", company_id, person_id, _changes(changed))
+    return changed
+
+
+def _with(row: Row, noted: Noted) -> dict[str, Any]:
+    """Return what is known about a person after a change. Raises `ChangeRefused`."""
     fields = {**row["fields"], **(noted.fields or {})}
     fields = {name: value for name, value in fields.items() if value is not None}
     if len(fields) > FIELDS_MOST:
         raise ChangeRefused(f"A person has at most {FIELDS_MOST} custom fields.")
-    new = {
+    return {
         "profile_name": row["profile_name"],
         "username": row["username"],
         "name": row["name"] if noted.name is None else noted.name,
         "tags": row["tags"] if noted.tags is None else list(dict.fromkeys(noted.tags)),
         "fields": fields,
     }
-    changed = [name for name in new if new[name] != row[name]]
-    if changed:
-        _write(transaction, company_id, person_id, new)
-        _note(transaction, "updated", company_id, person_id, {"changed": [_PUBLIC[name] for name in changed]})
-    return changed
+
+
+def _different(row: Row, new: Mapping[str, Any]) -> list[str]:
+    return [name for name in new if new[name] != row[name]]
+
+
+def _changes(changed: Sequence[str]) -> Mapping[str, Any]:
+    return {"changed": [_PUBLIC[name] for name in changed]}
 
 
 def merge(transaction: Transaction, company_id: str, kept_id: int, other_id: int) -> int | None:
@@ -250,37 +262,95 @@ class Taken(StrEnum):
 def take_in(transaction: Transaction, company_id: str, people: Sequence[Imported]) -> list[Taken | ChangeRefused]:
     """Write people of a file: new ones, and what is different about those that are known. Return what was done with
     each, or why it cannot be changed.
+
+    A few statements, whatever the number of people: they are read and locked, compared here, and written together.
     """
+    if not people:
+        return []
+    # until the commit no id that is known becomes another person's
     transaction.execute("lock_aliases", company_id=company_id)
-    return [_take_in(transaction, company_id, one) for one in people]
+    batch = _Batch(_people_named(transaction, company_id, [one.alias for one in people]), people)
+    new = records([{"id": person_id, **values} for person_id, values in batch.first.items()])
+    made = {row["id"] for row in transaction.rows("add_people", company_id=company_id, people=new)}
+    there = list(batch.first.keys() - made)
+    rows = transaction.rows("people_by_id", company_id=company_id, ids=there) if there else ()
+    outcomes = batch.compare(made, {row["id"]: row for row in rows})
+    if batch.changed:
+        columns = [
+            {"id": person_id, **{name: batch.rows[person_id][name] for name in _PUBLIC}} for person_id in batch.changed
+        ]
+        transaction.execute("change_people", company_id=company_id, ids=list(batch.changed), people=records(columns))
+    _note_all(transaction, company_id, batch.notes)
+    return outcomes
 
 
-def _take_in(transaction: Transaction, company_id: str, one: Imported) -> Taken | ChangeRefused:
-    person_id = find(transaction, company_id, person_id=None, alias=one.alias)
-    if person_id is None:
-        columns = {"name": one.noted.name or "", "profile_name": "", "username": ""}
-        fields = {name: value for name, value in (one.noted.fields or {}).items() if value is not None}
-        new = {**columns, "tags": list(dict.fromkeys(one.noted.tags or ())), "fields": fields}
-        # the id first: the provider may have named it as one person's with another, or its first message is written now
-        person_id = int(transaction.one("claim_alias", company_id=company_id, alias=one.alias)["person_id"])
-        if transaction.row("add_person", company_id=company_id, id=person_id, **_columns(new)):
-            _note(transaction, "created", company_id, person_id, {})
+def _people_named(transaction: Transaction, company_id: str, aliases: Sequence[str]) -> dict[str, int]:
+    """Return whose each id is; of one that is new, a number for a new person."""
+    asked = list(dict.fromkeys(aliases))
+    known = transaction.rows("people_of_aliases", company_id=company_id, aliases=asked)
+    named = {row["alias"]: int(row["person_id"]) for row in known}
+    if unknown := [alias for alias in asked if alias not in named]:
+        claimed = transaction.rows("claim_aliases", company_id=company_id, aliases=unknown)
+        named |= {row["alias"]: int(row["person_id"]) for row in claimed}
+    return named
+
+
+class _Batch:
+    """People of a file that are written together.
+
+    Attributes:
+        first: by person, what the first line about each says, should the person be new. rows: what is known about each,
+            after the lines so far. changed: those that are different from what is stored. notes: events to write.
+    """
+
+    def __init__(self, ids: Mapping[str, int], people: Sequence[Imported]) -> None:
+        self._lines = [(ids[one.alias], one) for one in people]
+        self.first: dict[int, dict[str, Any]] = {}
+        for person_id, one in self._lines:
+            if person_id not in self.first:
+                self.first[person_id] = _columns_of_new(one.noted)
+        self.rows: dict[int, Mapping[str, Any]] = {}
+        self.changed: dict[int, None] = {}
+        self.notes: list[dict[str, Any]] = []
+
+    def compare(self, made: Collection[int], there: Mapping[int, Row]) -> list[Taken | ChangeRefused]:
+        """Return what is to be done with each line. `made`: people that are new; `there`: rows of the others."""
+        self.rows = dict(there)
+        return [self._take(made, person_id, one) for person_id, one in self._lines]
+
+    def _take(self, made: Collection[int], person_id: int, one: Imported) -> Taken | ChangeRefused:
+        row = self.rows.get(person_id)
+        if row is None and person_id in made:
+            # a further line about the same person changes what this one made
+            self.rows[person_id] = {"profile_name": "", "username": "", **self.first[person_id]}
+            self.notes.append(_noted("created", person_id, {}))
             return Taken.CREATED
-    noted = _without_profiles_name(transaction, company_id, person_id, one)
-    try:
-        changed = change(transaction, company_id, person_id, noted)
-    # refused before anything was written: it stops no other
-    except ChangeRefused as error:
-        return error
-    return Taken.UPDATED if changed else Taken.UNCHANGED
+        if row is None:
+            raise LookupError("a person that was locked is gone")
+        try:
+            new = _with(row, _without_profiles_name(row, one.noted))
+        # refused before anything was written: it stops no other
+        except ChangeRefused as error:
+            return error
+        if not (changed := _different(row, new)):
+            return Taken.UNCHANGED
+        self.rows[person_id] = {**row, **new}
+        self.changed[person_id] = None
+        self.notes.append(_noted("updated", person_id, _changes(changed)))
+        return Taken.UPDATED
 
 
-def _without_profiles_name(transaction: Transaction, company_id: str, person_id: int, one: Imported) -> Noted:
+def _columns_of_new(noted: Noted) -> dict[str, Any]:
+    return {
+        "name": noted.name or "",
+        "tags": list(dict.fromkeys(noted.tags or ())),
+        "fields": {name: value for name, value in (noted.fields or {}).items() if value is not None},
+    }
+
+
+def _without_profiles_name(row: Row, noted: Noted) -> Noted:
     # a file has one name: that of the profile, exported where the company has given none, is not one that it gives
-    (row,) = transaction.rows("people_by_id", company_id=company_id, ids=[person_id])
-    if not row["name"] and one.noted.name == row["profile_name"]:
-        return replace(one.noted, name=None)
-    return one.noted
+    return replace(noted, name=None) if not row["name"] and noted.name == row["profile_name"] else noted
 
 
 def _lock_aliases(transaction: Transaction, company_id: str, *people: int) -> None:
@@ -311,14 +381,17 @@ def _write(transaction: Transaction, company_id: str, person_id: int, values: Ma
 def _note(
     transaction: Transaction, what: str, company_id: str, person_id: int, facts: Mapping[str, Any], *, code: str = ""
 ) -> None:
-    transaction.execute(
-        "note_contact",
-        type=f"contact.{what}",
-        company_id=company_id,
-        id=person_id,
-        code=code or None,
-        data=json(dict(facts)),
-    )
+    _note_all(transaction, company_id, [_noted(what, person_id, facts, code=code)])
+
+
+def _noted(what: str, person_id: int, facts: Mapping[str, Any], *, code: str = "") -> dict[str, Any]:
+    return {"type": f"contact.{what}", "id": person_id, "code": code or None, "data": dict(facts)}
+
+
+def _note_all(transaction: Transaction, company_id: str, notes: Sequence[Mapping[str, Any]]) -> None:
+    if notes:
+        placed = records([{"place": place, **note} for place, note in enumerate(notes)])
+        transaction.execute("note_contacts", company_id=company_id, notes=placed)
 
 
 def _note_split(transaction: Transaction, company_id: str, kept_id: int, other_id: int) -> None:

@@ -64,7 +64,8 @@ def work(env: StoreEnv) -> ContactImport:
 
 
 def test_a_recorder_that_is_killed_goes_on_where_it_was(env: StoreEnv, home: Path) -> None:
-    lines = [f"1555030{number:04},Number {number},vip" for number in range(350)]
+    total = 3 * contact_entries.BATCH + 50
+    lines = [f"1555030{number:04},Number {number},vip" for number in range(total)]
     lines[120] = "nonsense,Nobody,"
     task_id = begin(env, HEAD + "\n".join(lines))
     # after the first batch is committed, and before the third is
@@ -79,17 +80,17 @@ def test_a_recorder_that_is_killed_goes_on_where_it_was(env: StoreEnv, home: Pat
     assert (ended["state"], ended["attempt"]) == ("done", 3)
     reason = "has no number or id, or one that cannot be one: write a number as +15550100200"
     assert ended["result"] == {
-        "created": 349,
+        "created": total - 1,
         "updated": 0,
         "unchanged": 0,
         "failed": 1,
         "errors": [{"line": 122, "field": "aliases", "reason": reason}],
     }
-    assert ended["progress"]["done"] == ended["progress"]["total"] == 350
+    assert ended["progress"]["done"] == ended["progress"]["total"] == total
     (row,) = query(env.url, "SELECT count(*) AS people, count(DISTINCT name) AS names FROM people")
-    assert row == {"people": 349, "names": 349}
+    assert row == {"people": total - 1, "names": total - 1}
     (row,) = query(env.url, "SELECT count(*) AS events FROM events WHERE type = 'contact.created'")
-    assert row["events"] == 349
+    assert row["events"] == total - 1
     (row,) = query(env.url, "SELECT content FROM contact_imports")
     assert bytes(row["content"]) == b"", "nothing of the file is kept"
     asyncio.run(work(env).prune())
@@ -132,6 +133,7 @@ def test_a_file_that_cannot_be_read_to_its_end_changes_nothing(env: StoreEnv, mo
 
 
 def test_another_life_that_is_still_at_it_writes_nothing_more(env: StoreEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contact_entries, "BATCH", 100)
     begin(env, HEAD + "\n".join(f"1555040{number:04}" for number in range(2000, 2150)))
     taken = take(env)
 
@@ -147,6 +149,7 @@ def test_another_life_that_is_still_at_it_writes_nothing_more(env: StoreEnv, mon
 
 
 def test_a_commit_whose_answer_was_lost_is_not_repeated(env: StoreEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contact_entries, "BATCH", 100)
     begin(env, HEAD + "\n".join(f"1555040{number:04}" for number in range(3000, 3150)))
     taken, store = take(env), env.store
     real = store.call

@@ -13,7 +13,8 @@ from shared.inbound_events import Contact, ContactMove
 from shared.messages import InboundMessage, Receipt, Sent
 from shared.states import MessageState
 from shared.store import contacts, inbound, marks, messages, people, targets, windows
-from shared.store.contacts import Imported, Noted, Taken
+from shared.store.contacts import ChangeRefused, Imported, Noted, Taken
+from shared.store.observer import Unobserved
 from shared.store.people import OnePerson, may_be_one_person
 from shared.store.pool import Transaction
 from tests.store.env import LONG_AGO, StoreEnv, query, side_by_side
@@ -199,6 +200,69 @@ def test_an_id_that_is_known_without_a_message_is_imported(env: StoreEnv) -> Non
     ]
     (person,) = query(env.url, "SELECT id, name FROM people")
     assert person["name"] == "Ada"
+
+
+def imported(alias: str, name: str | None = None, **fields: Any) -> Imported:
+    return Imported(alias=alias, noted=Noted(name=name, fields=fields or None))
+
+
+def test_people_of_a_file_are_written_together(env: StoreEnv) -> None:
+    """Whatever their number, and as they would be one by one: a person may stand in several lines."""
+    ran: list[str] = []
+
+    class Counted(Unobserved):
+        def statement_ran(self, name: str, seconds: float) -> None:
+            ran.append(name)
+
+    people = [imported(f"1555020{number:04}", f"Number {number}") for number in range(300)]
+    env.store.run(contacts.take_in, "acme", people[:100])
+    env.store.observe(Counted())
+    assert env.store.run(contacts.take_in, "acme", people[:200]) == [Taken.UNCHANGED] * 100 + [Taken.CREATED] * 100
+    assert len(ran) < 10, ran
+    some = [
+        people[200],
+        imported("15550200200", "Ada", customer=1),
+        imported("15550200200", "Ada"),
+        imported("15550200200", **{f"field{number}": "x" for number in range(contacts.FIELDS_MOST)}),
+        imported("15550200001", "Grace", tier="gold"),
+        people[201],
+    ]
+    outcomes = env.store.run(contacts.take_in, "acme", some)
+    assert isinstance(outcomes.pop(3), ChangeRefused)
+    assert outcomes == [Taken.CREATED, Taken.UPDATED, Taken.UNCHANGED, Taken.UPDATED, Taken.CREATED]
+    rows = query(
+        env.url,
+        """SELECT p.name, p.fields FROM people p JOIN contact_aliases a ON a.person_id = p.id
+           WHERE alias IN ('15550200200', '15550200001') ORDER BY alias""",
+    )
+    assert [(row["name"], row["fields"]) for row in rows] == [("Grace", {"tier": "gold"}), ("Ada", {"customer": 1})]
+    events = query(env.url, "SELECT type, data FROM events WHERE subject = 'contact' ORDER BY id DESC LIMIT 4")
+    assert [(row["type"], row["data"]["aliases"], row["data"].get("changed")) for row in reversed(events)] == [
+        ("contact.created", ["15550200200"], None),
+        ("contact.updated", ["15550200200"], ["name", "customFields"]),
+        ("contact.updated", ["15550200001"], ["name", "customFields"]),
+        ("contact.created", ["15550200201"], None),
+    ]
+
+
+def test_a_person_that_is_changed_meanwhile_keeps_that_change(env: StoreEnv) -> None:
+    one = imported("15550200300", "Ada")
+    env.store.run(contacts.take_in, "acme", [one])
+    (row,) = query(env.url, "SELECT id FROM people")
+
+    def waits() -> bool:
+        return bool(query(env.url, "SELECT pid FROM pg_locks WHERE NOT granted AND locktype <> 'advisory'"))
+
+    def change(transaction: Transaction) -> Future[Any]:
+        contacts.change(transaction, "acme", row["id"], Noted(fields={"byHand": "yes"}))
+        later = threads.submit(env.store.run, contacts.take_in, "acme", [imported("15550200300", "Ada", byFile="yes")])
+        eventually(waits, within_s=10)
+        return later
+
+    with ThreadPoolExecutor() as threads:
+        assert env.store.run(change).result(deadline_s(10)) == [Taken.UPDATED]
+    (person,) = query(env.url, "SELECT fields FROM people")
+    assert person["fields"] == {"byHand": "yes", "byFile": "yes"}
 
 
 class TestContradictions:

@@ -178,17 +178,43 @@ SELECT %(company_id)s, coalesce(%(id)s::bigint, nextval('person_ids')), %(name)s
 ON CONFLICT (company_id, id) DO NOTHING
 RETURNING id;
 
--- claim_alias --
--- The person that an id names; a new one where it names none so far.
-INSERT INTO contact_aliases (company_id, alias, person_id) VALUES (%(company_id)s, %(alias)s, nextval('person_ids'))
+-- people_of_aliases --
+-- Whose some ids are.
+SELECT alias, person_id FROM contact_aliases
+WHERE company_id = %(company_id)s AND alias = ANY(%(aliases)s::text[]);
+
+-- claim_aliases --
+-- The people that ids name; new ones where they name none so far. In one order, as in see_people.
+INSERT INTO contact_aliases (company_id, alias, person_id)
+SELECT %(company_id)s, alias, nextval('person_ids')
+FROM (SELECT DISTINCT alias FROM unnest(%(aliases)s::text[]) AS alias ORDER BY alias) AS given
 -- an update without a change, which returns its row
 ON CONFLICT (company_id, alias) DO UPDATE SET alias = excluded.alias
-RETURNING person_id;
+RETURNING alias, person_id;
 
--- note_contact --
--- An event about a person, in the transaction that changes it.
+-- add_people --
+-- Make people, and lock those that are there already, in one order as in see_people: who reads them next sees what
+-- nothing else changes. A row for each that is new.
+INSERT INTO people (company_id, id, name, tags, fields, first_seen_at, last_seen_at)
+SELECT %(company_id)s, g.id, g.name, g.tags, g.fields, now(), now()
+FROM jsonb_to_recordset(%(people)s::jsonb) AS g(id bigint, name text, tags text[], fields jsonb) ORDER BY g.id
+-- a condition that no row fulfils: it locks and changes nothing
+ON CONFLICT (company_id, id) DO UPDATE SET id = excluded.id WHERE people.id IS NULL
+RETURNING id;
+
+-- change_people --
+-- Change what the company noted about some people. The ids apart: the rows are found by them, whatever is known about
+-- the size of the table.
+UPDATE people p SET name = g.name, tags = g.tags, fields = g.fields, updated_at = now()
+FROM jsonb_to_recordset(%(people)s::jsonb) AS g(id bigint, name text, tags text[], fields jsonb)
+WHERE p.company_id = %(company_id)s AND p.id = ANY(%(ids)s::bigint[]) AND p.id = g.id;
+
+-- note_contacts --
+-- Events about people, in the transaction that changes them and in the order in which they are given.
 INSERT INTO events (subject, type, company_id, code, data)
-SELECT 'contact', %(type)s, %(company_id)s, %(code)s,
-       %(data)s::jsonb || jsonb_build_object('contactId', 'p' || %(id)s::bigint, 'aliases', coalesce(
+SELECT 'contact', g.type, %(company_id)s, g.code, g.data || jsonb_build_object(
+           'contactId', 'p' || g.id, 'aliases', coalesce(
            (SELECT jsonb_agg(alias ORDER BY alias) FROM contact_aliases
-            WHERE company_id = %(company_id)s AND person_id = %(id)s), '[]'));
+            WHERE company_id = %(company_id)s AND person_id = g.id), '[]'))
+FROM jsonb_to_recordset(%(notes)s::jsonb) AS g(place integer, type text, id bigint, code text, data jsonb)
+ORDER BY g.place;
