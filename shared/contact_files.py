@@ -18,10 +18,17 @@ COLUMNS: Final = ("contactId", "aliases", "name", "profileName", "username", "ta
 _READ_ONLY: Final = frozenset({"contactId", "profileName", "username"})
 """Columns that an import takes and ignores, so that an exported file can be imported."""
 _ALIASES: Final = ("aliases", "alias", "phone", "chatId")
-_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
-"""What a spreadsheet takes for a formula at the beginning of a cell (OWASP, CSV injection), and what an export makes of
-it: one more apostrophe, so that a text which begins with one is itself again after an import.
+_BEGINS: Final = r"(?:\A|(?<=[;\t\r\n]))"
+"""Where a cell begins to a spreadsheet: also behind what divides cells or lines in another language's spreadsheet, to
+which the quotes of this file are no quotes.
 """
+_FORMULA: Final = r"(?='*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20])"
+"""What a spreadsheet takes for a formula at the beginning of a cell (OWASP, CSV injection; the last four are full-width
+signs). An export puts one more apostrophe before it, so that a text which begins with one is itself again after an
+import.
+"""
+_ESCAPED: Final = re.compile(f"{_BEGINS}'{_FORMULA}")
+_UNESCAPED: Final = re.compile(f"{_BEGINS}{_FORMULA}")
 _COLUMNS_MOST: Final = 1000
 _FOLDED: Final = 75
 """Octets of a line of a vCard at most (RFC 6350 3.2)."""
@@ -155,8 +162,8 @@ def _tags_cell(tags: Sequence[str]) -> str:
 
 
 def _plain(cell: str) -> str:
-    # an apostrophe that an export has put before what looks like a formula
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    # apostrophes that an export has put before what looks like a formula
+    return _ESCAPED.sub("", cell)
 
 
 def write_csv(contacts: Iterable[Mapping[str, Any]], *, header: bool) -> bytes:
@@ -176,7 +183,7 @@ def write_csv(contacts: Iterable[Mapping[str, Any]], *, header: bool) -> bytes:
             _tags_cell(one["tags"]),
             fields,
         )
-        rows.writerow([f"'{cell}" if _FORMULA.match(cell) else cell for cell in cells])
+        rows.writerow([_UNESCAPED.sub("'", cell) for cell in cells])
     return target.getvalue().encode()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
@@ -36,10 +37,15 @@ def contact(**fields: Any) -> dict[str, Any]:
 
 def test_what_is_written_as_csv_is_read_back() -> None:
     formula = contact(givenName='=HYPERLINK("http://x")', tags=["+1", "@x"], customFields={})
-    text = (write_csv([contact()], header=True) + write_csv([formula], header=False)).decode()
-    rows = list(csv.reader(io.StringIO(text)))
-    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows for cell in row)
-    first, second = read_csv(lines(text))
+    inner = "a;=1\n=2;'@x\t+3\r-4;＝5, =6"
+    another = contact(profileName=inner, givenName=inner, tags=["b", "=7;=8", "＠9"], customFields={"note": "c;=9"})
+    text = (write_csv([contact()], header=True) + write_csv([formula, another], header=False)).decode()
+    cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+    # and as spreadsheets of other languages divide it, to which a quote within a cell is none
+    cells += [cell for delimiter in ";\t" for cell in re.split(f"[{delimiter}\r\n]", text)]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "＝", "＠")) for cell in cells), cells
+    first, second, third = read_csv(lines(text))
+    assert (third.name, third.tags, third.fields) == (inner, another["tags"], another["customFields"])
     assert (first.aliases, first.name, first.tags) == (["15550100200", "US.1"], "Ada", ["vip", "a b"])
     assert first.fields == {"age": 36, "note": ODD}
     assert (second.name, second.tags) == ('=HYPERLINK("http://x")', ["+1", "@x"])
