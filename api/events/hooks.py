@@ -205,7 +205,7 @@ class HookOperations:
 
     async def show_one(self, request: Request) -> Response:
         """Answer with one webhook."""
-        return JSONResponse(shown_hook(await self._on(request, lambda _, row: row)))
+        return JSONResponse(shown_hook(await self._on(request, lambda _, row: row, locked=False)))
 
     async def add(self, request: Request) -> Response:
         """Add a webhook."""
@@ -286,17 +286,24 @@ class HookOperations:
             lambda transaction, row: transaction.rows(
                 "hook_deliveries_of", hook_id=row["id"], before=before, outcome=query["outcome"], most=most + 1
             ),
+            locked=False,
         )
         following = str(rows[most - 1]["id"]) if len(rows) > most else None
         return JSONResponse({"deliveries": [shown_attempt(row) for row in rows[:most]], "next": following})
 
-    async def _on(self, request: Request, work: Callable[[Transaction, Row], _T]) -> _T:
-        """Run `work` on the webhook that the path names. Raises `Problem` when there is none with this id."""
+    async def _on(self, request: Request, work: Callable[[Transaction, Row], _T], *, locked: bool = True) -> _T:
+        """Run `work` on the webhook that the path names; `locked`: which nothing else changes meanwhile.
+
+        Raises:
+            Problem: there is none with this id.
+        """
         company_id, hook_id = _owner(request), request.path_params["hookId"]
         if company_id is not None:
             require_possible(company_id)
         found = (
-            await self._store.as_company_or_all(company_id).call(_with_row, company_id, int(hook_id), work)
+            await self._store.as_company_or_all(company_id).call(
+                _with_row, company_id, int(hook_id), work, locked=locked
+            )
             if _ID.fullmatch(hook_id)
             else None
         )
@@ -320,8 +327,16 @@ def _require_reader(request: Request) -> None:
 
 
 def _with_row(
-    transaction: Transaction, company_id: str | None, hook_id: int, work: Callable[[Transaction, Row], _T]
+    transaction: Transaction,
+    company_id: str | None,
+    hook_id: int,
+    work: Callable[[Transaction, Row], _T],
+    *,
+    locked: bool,
 ) -> tuple[_T] | None:
+    if locked:
+        # before it is read: what is changed was seen as it is
+        transaction.execute("lock_hook", company_id=company_id, id=hook_id)
     rows = _of_owner(transaction, company_id, hook_id)
     return (work(transaction, rows[0]),) if rows else None
 

@@ -9,13 +9,14 @@ from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.types import Message, Send
 
 from api.http.addresses import client_network
 from api.http.parameters import query_of
 from api.http.problems import Problem
 from shared.clock import Monotonic, monotonic
 from shared.compose.directory import require_possible
-from shared.errors import SettingsInvalid
+from shared.errors import SettingsInvalid, StoreUnavailable
 from shared.settings import Settings
 from shared.tenancy.audit import Act
 from shared.tenancy.key_text import digest, is_well_formed
@@ -35,6 +36,10 @@ _FORGOTTEN_S: Final = 60.0
 """Seconds after its last wrong key from which an address counts as new: a mistyped key costs a minute at most."""
 _ADDRESSES_MOST: Final = 10_000
 """Networks remembered, about a megabyte: an attacker with many IPv6 networks could fill the memory otherwise."""
+_ASKED_AGAIN_S: Final = 10.0
+"""Seconds for which an answer in pieces goes on when its key could not be looked up: each look-up waits for a database
+that is away.
+"""
 
 
 def load_key(settings: Settings) -> str:
@@ -167,6 +172,27 @@ def asked_company(request: Request) -> str | None:
 async def require_still_valid(request: Request) -> None:
     """Raise `Problem` when the key of a request was revoked or ended since: for handlers that wait or stream."""
     await request.scope["revalidate"]()
+
+
+def while_valid(request: Request, send: Send) -> Send:
+    """Return `send` for an answer that is sent in pieces: a piece raises `Problem` when the key of the request was
+    revoked or ended since.
+
+    While the database is away pieces go on: no key can be revoked then.
+    """
+    ask_at = 0.0
+
+    async def checked(message: Message) -> None:
+        nonlocal ask_at
+        # for each piece: the look-up is one of what is remembered, and costs less than reading a piece
+        if message["type"] == "http.response.body" and message.get("body") and monotonic() >= ask_at:
+            try:
+                await require_still_valid(request)
+            except StoreUnavailable:
+                ask_at = monotonic() + _ASKED_AGAIN_S
+        await send(message)
+
+    return checked
 
 
 def act_of(request: Request) -> Act | None:

@@ -87,9 +87,11 @@ class RequestMiddleware:
         except Exception as error:
             # not BaseException: a cancellation must end the task by the drain's deadline
             problem = self._problem(error)
-            if status:
-                # the head is sent, and a problem would be read as part of the body: the server closes a connection
-                # whose answer is incomplete, by which the client notices
+            # the head is sent, and a problem would be read as part of the body: the server closes a connection whose
+            # answer is incomplete, by which the client notices
+            if status and isinstance(error, Problem):
+                log.info("response_ended", problem=problem.name)
+            elif status:
                 log.error("response_aborted", exc_info=error)
             else:
                 self._problems.labels(problem.name).inc()

@@ -12,11 +12,11 @@ from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from api.http.keys import KeyCheck
+from api.http.keys import KeyCheck, while_valid
 from api.http.limits import RequestLimits
 from api.http.parameters import Parameter, QueryReader
 from api.http.problems import Problem
@@ -176,6 +176,9 @@ class _Resource:
         # a change that is no transaction with an event of its own
         if act is not None and not act.is_settled and response.status_code < HTTPStatus.BAD_REQUEST:
             await self._write_after(act)
+        # it may take hours
+        if isinstance(response, StreamingResponse) and "revalidate" in request.scope:
+            send = while_valid(request, send)
         await response(request.scope, request.receive, send)
 
     async def _write_after(self, act: Act) -> None:

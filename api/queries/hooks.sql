@@ -17,8 +17,7 @@ UPDATE hooks SET sealed = %(sealed)s, header_names = %(header_names)s::text[],
 WHERE id = %(id)s;
 
 -- hooks_of_company --
--- Subscribers of a company or of the installation, one or all, with what waits for them. Locked: what is changed was
--- seen as it is.
+-- Subscribers of a company or of the installation, one or all, with what waits for them.
 SELECT h.id, h.url, h.types, h.phone_indexes, h.header_names, h.sealed, h.state, h.state_reason, h.xid, h.event_id,
        h.failing_since, h.former_until, h.created_at, h.updated_at,
        (SELECT count(*) FROM hook_retries r WHERE r.hook_id = h.id AND r.state = 'waiting') AS waiting,
@@ -26,7 +25,13 @@ SELECT h.id, h.url, h.types, h.phone_indexes, h.header_names, h.sealed, h.state,
 FROM hooks h
 WHERE (h.company_id = %(company_id)s OR (h.company_id IS NULL AND %(company_id)s::text IS NULL))
   AND (%(id)s::bigint IS NULL OR h.id = %(id)s)
-ORDER BY h.id FOR UPDATE OF h;
+ORDER BY h.id;
+
+-- lock_hook --
+-- Keep a subscriber as it is until what is changed about it is committed.
+SELECT id FROM hooks
+WHERE (company_id = %(company_id)s OR (company_id IS NULL AND %(company_id)s::text IS NULL)) AND id = %(id)s
+FOR UPDATE;
 
 -- change_hook --
 -- Change what is given about a subscriber; its server reads it again. Made active: what waits for it is due at once.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
+import psycopg2
 import pytest
 
 from shared.events.hook_secrets import HookSecrets
@@ -12,6 +15,7 @@ from shared.secrets import Vault
 from shared.settings import Settings
 from tests.api.api_env import ApiEnv, problem
 from tests.support.environment import SEALING_KEY
+from tests.support.waiting import eventually, patience_s
 from tests.tenants.making import new_key
 
 HOOKS = "/api/v2/hooks/alpha"
@@ -67,6 +71,28 @@ def test_changes_reach_the_process_that_serves_it(api_env: ApiEnv, hook: dict[st
     assert version(api_env, hook["id"]) > before
     assert api_env.call("DELETE", f"{HOOKS}/{hook['id']}").status_code == 200
     assert problem(api_env.call("GET", f"{HOOKS}/{hook['id']}"))["type"] == "hook_unknown"
+
+
+def test_it_is_read_while_its_row_is_locked(api_env: ApiEnv, hook: dict[str, Any]) -> None:
+    """As it is for as long as its position is written; a change waits for that."""
+    with closing(psycopg2.connect(api_env.database_url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SELECT FROM hooks WHERE id = %s FOR UPDATE", (int(hook["id"]),))
+        for path in (HOOKS, f"{HOOKS}/{hook['id']}", f"{HOOKS}/{hook['id']}/deliveries"):
+            assert api_env.call("GET", path, timeout=patience_s(3.0)).status_code == 200
+        with ThreadPoolExecutor(1) as pool:
+            changing = pool.submit(api_env.call, "PATCH", f"{HOOKS}/{hook['id']}", json={"state": "paused"})
+            eventually(lambda: waits_for_a_lock(api_env), 10)
+            connection.commit()
+            assert changing.result().json()["state"] == "paused"
+
+
+def waits_for_a_lock(env: ApiEnv) -> bool:
+    return bool(
+        env.sql(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
+            "AND query LIKE '%%hooks%%'"
+        )
+    )
 
 
 def test_another_company_has_it_not(api_env: ApiEnv, hook: dict[str, Any]) -> None:

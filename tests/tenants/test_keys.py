@@ -14,7 +14,7 @@ from shared.tenancy.key_text import digest, is_well_formed, make_key
 from shared.tenancy.known_keys import USE_NOTED_S
 from shared.tenancy.principals import SCOPES
 from shared.tenancy.remembered import REMEMBERED_S
-from tests.api.api_env import ApiEnv, problem
+from tests.api.api_env import KEY, ApiEnv, problem
 from tests.support.waiting import eventually, patience_s
 from tests.tenants.making import in_seconds, new_key
 
@@ -242,3 +242,25 @@ def test_a_revoked_key_gets_no_further_events(api_env: ApiEnv, second: ApiEnv) -
         text = b"".join(stream.iter_content(None))
     assert b"connection.paused" not in text
     assert second.call("POST", "/api/v2/connections/beta/0/resume").status_code == 200
+
+
+def test_a_revoked_key_gets_no_more_of_a_file(api_env: ApiEnv, second: ApiEnv) -> None:
+    """Revoked in another process while a download is open here."""
+    made = new_key(api_env, "beta", "read", "send")
+    # more than all buffers between the process and a client that does not read
+    content = b"%PDF-" + bytes(32 << 20)
+    stored = api_env.call(
+        "POST", "/api/v2/media/beta", key=made["key"], data=content, headers={"Content-Type": "application/pdf"}
+    )
+    assert stored.status_code == 201, stored.text
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    got = 0
+    with requests.get(api_env.url + stored.json()["url"], headers=headers, stream=True, timeout=30) as download:
+        assert download.status_code == 200
+        assert second.call("DELETE", f"/api/v2/keys/{made['id']}").status_code == 200
+        eventually(lambda: status(api_env, made["key"]) == 401, 5)
+        for piece in download.iter_content(1 << 16):
+            got += len(piece)
+        assert int(download.headers["Content-Length"]) == len(content)
+    assert 0 < got < len(content)
+    assert status(api_env, KEY) == 200
