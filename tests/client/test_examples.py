@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +19,9 @@ from typing import Any
 import pytest
 import requests
 
+from bulkhead_client.webhooks import sign
 from tests.client.installation import COMPANY, Application, Installation
-from tests.client.test_generated import NODE
+from tests.client.test_generated import NODE, PACKAGES
 from tests.support import environment, samples
 from tests.support.waiting import deadline_s
 
@@ -63,6 +67,40 @@ def test_a_bot_answers_each_text_once(installation: Installation, program: tuple
         installation.customer_writes(chat, "Is it open?")
         replies = installation.wait_for(lambda: installation.ledger(chat), "the bot replies", 60.0)
     assert [reply["text"]["body"] for reply in replies] == ["You wrote: Is it open?"]
+
+
+def test_an_express_application_takes_what_bulkhead_signs_and_nothing_else(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """Copied to a folder of its own with its packages, as a developer has it."""
+    for name in ("bulkhead.mjs", "express_app.mjs"):
+        shutil.copy(EXAMPLES / name, tmp_path)
+    (tmp_path / "node_modules").symlink_to(PACKAGES)
+    chat = "15550103005"
+    with running(installation, NODE, tmp_path / "express_app.mjs"):
+        (url,) = (hook["url"] for hook in installation.client.hooks() if hook["url"].endswith("/hook"))
+        for headers, body in forged(chat):
+            refused = requests.post(url, data=body, headers=headers, timeout=30)
+            assert (refused.status_code, refused.headers["X-Powered-By"]) == (400, "Express"), refused.text
+        installation.customer_writes(chat, "Is it open?")
+        replies = installation.wait_for(lambda: installation.ledger(chat), "the application replies", 60.0)
+        # whatever was forged came before
+        assert [reply["text"]["body"] for reply in replies] == ["You wrote: Is it open?"]
+        assert requests.get(url.removesuffix("hook"), timeout=30).status_code == 200
+
+
+def forged(chat: str) -> Iterator[tuple[Mapping[str, str], bytes]]:
+    """Yield deliveries that Bulkhead did not send."""
+    message = {"type": "text", "message": "forged", "chatId": chat, "phoneIndex": 0}
+    body = json.dumps({"id": "1-1", "type": "message.received", "data": {"message": message}}).encode()
+    stranger = "whsec_" + base64.b64encode(b"x" * 32).decode()
+    now = int(time.time())
+    named = {"Content-Type": "application/json", "webhook-id": "1-1", "webhook-timestamp": str(now)}
+    yield {**named, "webhook-signature": sign(stranger, "1-1", now, body)}, body
+    yield {**named, "webhook-signature": "v1,"}, body
+    yield named, body
+    yield {"Content-Type": "application/json"}, body
+    yield {"webhook-id": "1-1"}, b""
 
 
 def test_the_commands_with_curl(installation: Installation, application: Application, tmp_path: Path) -> None:
