@@ -22,6 +22,9 @@ log = logger(__name__)
 _PRECEDENCE: Final = 5
 """Steps of niceness by which the orchestrator precedes its children where real-time scheduling is refused."""
 
+_NICEST: Final = 19
+"""The kernel refuses a session more than this, which a row may add to an operator's own niceness."""
+
 
 @dataclass(frozen=True)
 class Started:
@@ -69,7 +72,8 @@ def spawn(
         environ: its whole environment.
         streams: descriptors for standard output and error.
         keep: further descriptors that it inherits under their own numbers.
-        niceness, oom_score_adj: as the kernel defines them; where our rights do not suffice they stay as they are.
+        niceness, oom_score_adj: as the kernel defines them; where our rights do not suffice they stay as they are. A
+            niceness beyond the highest is the highest.
         err_from: end of the error log now.
         arguments: command line after the script.
     Raises:
@@ -98,7 +102,7 @@ def spawn(
     with suppress(ProcessLookupError):
         # A core file holds secrets and message texts, and a crashing Chromium would fill the disk with them.
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
-    _adjust(pid, niceness, oom_score_adj)
+    _adjust(pid, min(niceness, _NICEST), oom_score_adj)
     return Started(pid=pid, pidfd=pidfd, is_child=True, err_from=err_from)
 
 

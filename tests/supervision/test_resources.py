@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from shared.kinds import KINDS
 from shared.process import notify, runtime
@@ -101,7 +102,9 @@ def test_the_sampler_looks_at_one_process_at_a_time() -> None:
     assert [result[0] if result else None for result in results] == [None, None, "api-0", None, None, "meta-0"]
 
 
-def test_priorities_are_set_from_outside(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("given", "niceness"), [(7, 7), (25, 19)])
+def test_priorities_are_set_from_outside(tmp_path: Path, given: int, niceness: int) -> None:
+    """25: a row's, beside that of an operator who starts everything with `nice -n 15`."""
     script = tmp_path / "sleep.py"
     script.write_text("import time\ntime.sleep(1000)\n")
     with (tmp_path / "log").open("wb") as log:
@@ -110,7 +113,7 @@ def test_priorities_are_set_from_outside(tmp_path: Path) -> None:
             os.environ,
             streams=(log.fileno(), log.fileno()),
             keep=[],
-            niceness=7,
+            niceness=given,
             oom_score_adj=300,
             err_from=Mark(0, 0),
         )
@@ -118,9 +121,9 @@ def test_priorities_are_set_from_outside(tmp_path: Path) -> None:
         assert Path(f"/proc/{started.pid}/oom_score_adj").read_text().strip() == "300"
         assert resource.prlimit(started.pid, resource.RLIMIT_CORE) == (0, 0)
         assert os.getsid(started.pid) == started.pid
-        assert os.getpriority(os.PRIO_PROCESS, started.pid) == 7
+        assert os.getpriority(os.PRIO_PROCESS, started.pid) == niceness
         session = Path(f"/proc/{started.pid}/autogroup")
-        assert not session.exists() or session.read_text().split()[-2:] == ["nice", "7"]
+        assert not session.exists() or session.read_text().split()[-2:] == ["nice", str(niceness)]
     finally:
         os.kill(started.pid, 9)
         os.waitid(os.P_PIDFD, started.pidfd, os.WEXITED)
