@@ -61,7 +61,9 @@ class ClientAddresses:
         Each proxy adds its peer at the right end of the header. The header is read from the right, past trusted
         proxies; the first other address is the client's. The client itself may have written any further ones.
         """
-        peer = scope["client"][0] if scope.get("client") else ""
+        given = scope["client"][0] if scope.get("client") else ""
+        # a server that listens on IPv6 for both sees an IPv4 peer as one that is mapped
+        peer = _address(given) or given
         if not self._trusted or not self._is_trusted(peer):
             return peer
         # a header may stand several times; together they are one list (RFC 9110 5.3)

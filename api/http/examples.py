@@ -422,6 +422,13 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "avgResponseTime": 0.1312,
         "instances": [{"host": "bulkhead-1", "instance": 0, "at": _AT, "metrics": {"messages_in_flight": 3.0}}],
     },
+    "Problem": {
+        "type": "about:blank",
+        "title": "Forbidden",
+        "status": 403,
+        "detail": "Health and metrics are for this machine; ask the process on its loopback port (ADMIN_PORT).",
+        "instance": "5f0c2b8e9d1a4c37",
+    },
     "Liveness": {"live": True, "stalled": []},
     "Readiness": {"ready": True, "missing": {}},
     "ProcessHealth": {

@@ -304,7 +304,8 @@ def _content(shape: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if "/" in shape:
         yield shape, {"schema": {"type": "string"} if shape.startswith("text/") else _BYTES, **example}
     else:
-        yield "application/json", {"schema": {"$ref": f"#/components/schemas/{shape}"}, **example}
+        media_type = MEDIA_TYPE if shape == "Problem" else "application/json"
+        yield media_type, {"schema": {"$ref": f"#/components/schemas/{shape}"}, **example}
 
 
 def _headers(operation: Operation, names: Sequence[str]) -> dict[str, Any]:

@@ -143,6 +143,8 @@ class AmendmentOperations:
 
     async def delete(self, request: Request) -> Response:
         """Cancel a message that is still queued; accept the deletion of one that was sent or received."""
+        # before anything is done: a key that cannot be used is refused also where none is needed
+        key = read_key(request.headers)
         # `acting`: a queued edit, reaction or deletion can be cancelled like any message
         target = await self._named(request, acting=True)
         company_id = request.path_params["companyId"]
@@ -159,7 +161,7 @@ class AmendmentOperations:
         # being sent, in doubt or failed: the provider has no message that could be deleted
         if not target.is_there:
             raise Problem("message_not_queued", target.condition, state=target.state)
-        accepted = await self._composer.delete(company_id, target, query_of(request)["for"], read_key(request.headers))
+        accepted = await self._composer.delete(company_id, target, query_of(request)["for"], key)
         return await self._answers.answer(accepted, read_wait_s(request.headers))
 
     async def react(self, request: Request) -> Response:

@@ -94,8 +94,8 @@ class MediaOperations:
                     Parameter(name="If-None-Match", place="header", purpose="The `ETag` that is known already."),
                 ),
                 answers={
-                    200: ("The file.", "application/octet-stream"),
-                    206: ("The requested range.", "application/octet-stream"),
+                    200: ("The file.", "application/octet-stream", "*/*"),
+                    206: ("The requested range.", "application/octet-stream", "*/*"),
                     304: ("Not modified.", ""),
                 },
                 headers={

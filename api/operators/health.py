@@ -38,6 +38,7 @@ _FAIL_ON: Final = Parameter(
     schema={"type": "string", "enum": ["down", "degraded"]},
     rule="down or degraded",
 )
+_ELSEWHERE: Final = {403: ("Asked from another machine, or through a proxy on this one.", "Problem")}
 _WORDS: Final = {"down": "unhealthy"}
 """Words of `GET /api/health` that differ from ours."""
 
@@ -71,13 +72,14 @@ class HealthOperations:
                 {
                     200: ("It is healthy or degraded.", "ProcessHealth"),
                     503: ("It is down: it cannot do its work.", "ProcessHealth"),
+                    **_ELSEWHERE,
                 },
             ),
             (
                 "getPrometheusMetrics",
                 "/metrics",
                 "Figures of this process for Prometheus",
-                {200: ("Text exposition format 0.0.4.", "text/plain")},
+                {200: ("Text exposition format 0.0.4.", "text/plain"), **_ELSEWHERE},
             ),
         )
         return [

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.clock import monotonic
+from shared.origin import random_id
 from shared.process.endpoints import beside
 from shared.process.server import HttpServer
 
@@ -30,7 +31,11 @@ def private_to_this_machine(app: ASGIApp) -> ASGIApp:
             return await app(scope, receive, send)
         detail = "Health and metrics are for this machine; ask the process on its loopback port (ADMIN_PORT)."
         refusal = JSONResponse(
-            {"type": "about:blank", "title": "Forbidden", "status": 403, "detail": detail},
+            {
+                **{"type": "about:blank", "title": "Forbidden", "status": 403, "detail": detail},
+                # a problem as all are, although no middleware has given the request an id
+                "instance": random_id(8),
+            },
             status_code=403,
             media_type="application/problem+json",
         )

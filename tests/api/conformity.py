@@ -39,7 +39,7 @@ CHOSEN = (
     "allow_header_conformance",
 )
 ASKS_THE_ASSISTANT = "POST /api/v1/ai/process-message"
-"""Waits for kind `ai`, which does not run here; `_assistant` stands in for it."""
+"""Waits for kind `ai`, which does not run here; `assistant` stands in for it."""
 DOWN_IS_AN_ANSWER = {
     "GET /health/all",
     "GET /api/health",
@@ -114,7 +114,7 @@ def require_conformity(env: ApiEnv, label: str, mode: str, *, examples: int) -> 
             assert not is_form, f"{label}: {problem} for {case.as_curl_command()}"
 
     try:
-        with _assistant(env) if label == ASKS_THE_ASSISTANT else nullcontext():
+        with assistant(env) if label == ASKS_THE_ASSISTANT else nullcontext():
             conforms()
     except Unsatisfiable:
         # it takes nothing that could be wrong
@@ -122,7 +122,7 @@ def require_conformity(env: ApiEnv, label: str, mode: str, *, examples: int) -> 
 
 
 @contextmanager
-def _assistant(env: ApiEnv) -> Iterator[None]:
+def assistant(env: ApiEnv) -> Iterator[None]:
     """Answer what is asked meanwhile, as kind `ai` would."""
     done, who = threading.Event(), "ai-0.a"
 

@@ -4,9 +4,13 @@ undocumented, and no request that is right by the document is refused for its fo
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +18,9 @@ from types import ModuleType
 import pytest
 
 from script.openapi import openapi_document
-from tests.api.api_env import ApiEnv
+from shared.tenancy.principals import SCOPES
+from tests.api.api_env import KEY, ApiEnv
+from tests.support.environment import REPOSITORY
 from tests.support.servers import Servers
 
 pytestmark = pytest.mark.timeout(900)
@@ -43,9 +49,16 @@ def conformity() -> ModuleType:
 @pytest.fixture(scope="module")
 def own_env(servers: Servers) -> Iterator[ApiEnv]:
     """An API of its own: what a request is allowed to do is really done."""
+    with fresh_env(servers) as started:
+        yield started
+
+
+@contextmanager
+def fresh_env(servers: Servers, **variables: str) -> Iterator[ApiEnv]:
+    """Start an API over a database of its own, which has a message."""
     home = Path(tempfile.mkdtemp(prefix="bh-"))
     name, url = servers.new_database()
-    with ApiEnv(home, url, servers.new_redis()) as started:
+    with ApiEnv(home, url, servers.new_redis(), **variables) as started:
         started.seed().start()
         started.send("first")
         yield started
@@ -66,3 +79,52 @@ def test_an_operation_does_what_the_document_says(
 @pytest.mark.parametrize("label", labels())
 def test_an_operation_does_it_for_many_requests(own_env: ApiEnv, conformity: ModuleType, label: str, mode: str) -> None:
     conformity.require_conformity(own_env, label, mode, examples=10)
+
+
+EXAMPLES = os.environ.get("TEST_SCHEMATHESIS_EXAMPLES", "20")
+"""Requests of an operation that schemathesis makes up; beside them are those that cover the schemas."""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("who", ["company", "admin"])
+def test_all_checks_of_schemathesis_own_command(
+    servers: Servers, conformity: ModuleType, tmp_path: Path, who: str
+) -> None:
+    """Examples, boundaries, made-up requests and sequences of them, with every check that it knows."""
+    with fresh_env(servers, trusted_proxies="127.0.0.1") as env, conformity.assistant(env):
+        # of the keys, the second one is there to be changed and revoked
+        keys = [made(env, "alpha") for _ in range(3)]
+        key = KEY if who == "admin" else keys[2]
+        pinned = {name: value for name, value in conformity.THERE.items() if name != "keyId"} | {"keyId": "2"}
+        config = tmp_path / "schemathesis.toml"
+        config.write_text(
+            "".join(["[parameters]\n", *(f'"path.{name}" = "{value}"\n' for name, value in pinned.items())])
+        )
+        command = [
+            *(sys.executable, "-m", "schemathesis.cli"),
+            "--config-file",
+            config,
+            "run",
+            f"{env.url}/openapi.json",
+        ]
+        words = ["--checks", "all", "--max-examples", EXAMPLES, "--header", f"Authorization: Bearer {key}"]
+        words += ["--continue-on-failure", "--no-color", "--seed", "1", "--generation-database", "none"]
+        done = subprocess.run(
+            [str(word) for word in (*command, *words)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "SCHEMATHESIS_HOOKS": "tests.api.schemathesis_hooks"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        sys.stdout.write(f"{who}: {done.stdout[-2500:]}")
+        assert done.returncode == 0, done.stdout[-30_000:] + done.stderr[-4000:]
+        # a key that had been revoked meanwhile would have let everything pass
+        assert env.call("GET", "/api/v2/keys", key=key).status_code == 200
+
+
+def made(env: ApiEnv, company: str) -> str:
+    """Return a new key of a company, with every scope."""
+    wish = {"name": "of schemathesis", "companyId": company, "scopes": list(SCOPES)}
+    return str(env.call("POST", "/api/v2/keys", json=wish).json()["key"])
