@@ -2068,6 +2068,53 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
         ),
         "tests/recorder/test_contact_import.py::test_a_recorder_that_is_killed_goes_on_where_it_was",
     ),
+    "import-together": Mutation(
+        "contacts of a file are written by a few statements, whatever their number",
+        (
+            Edit(
+                "shared/store/contacts.py",
+                "    asked = list(dict.fromkeys(aliases))\n",
+                "    asked = list(dict.fromkeys(aliases))\n"
+                "    if len(asked) > 1:\n"
+                "        each = [_people_named(transaction, company_id, [one]) for one in asked]\n"
+                "        return {alias: person_id for found in each for alias, person_id in found.items()}\n",
+            ),
+        ),
+        "tests/store/test_people.py::test_people_of_a_file_are_written_together",
+    ),
+    "import-locks": Mutation(
+        "a contact that is changed while an import reads it keeps that change",
+        (
+            Edit(
+                "shared/store/queries/contacts.sql",
+                "ON CONFLICT (company_id, id) DO UPDATE SET id = excluded.id WHERE people.id IS NULL\nRETURNING id;",
+                "ON CONFLICT (company_id, id) DO NOTHING\nRETURNING id;",
+            ),
+        ),
+        "tests/store/test_people.py::test_a_person_that_is_changed_meanwhile_keeps_that_change",
+    ),
+    "hook-read-unlocked": Mutation(
+        "who reads a webhook waits for nobody who changes it",
+        (
+            Edit(
+                "api/events/hooks.py",
+                "self._on(request, lambda _, row: row, locked=False)",
+                "self._on(request, lambda _, row: row)",
+            ),
+        ),
+        "tests/api/test_hooks.py::test_it_is_read_while_its_row_is_locked",
+    ),
+    "download-of-a-revoked-key": Mutation(
+        "a download that has begun ends when its key is revoked",
+        (
+            Edit(
+                "api/http/operations.py",
+                "            send = while_valid(request, send)\n",
+                "            pass\n",
+            ),
+        ),
+        "tests/tenants/test_keys.py::test_a_revoked_key_gets_no_more_of_a_file",
+    ),
     "import-fence": Mutation(
         "an import is written by the process whose task it is",
         (
@@ -2177,8 +2224,19 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
         (
             Edit(
                 "shared/contact_files.py",
-                """rows.writerow([f"'{cell}" if _FORMULA.match(cell) else cell for cell in cells])""",
+                """rows.writerow([_UNESCAPED.sub("'", cell) for cell in cells])""",
                 """rows.writerow(cells)""",
+            ),
+        ),
+        "tests/unit/test_contact_files.py::test_what_is_written_as_csv_is_read_back",
+    ),
+    "contact-file-other-dividers": Mutation(
+        "no cell of an exported file is a formula to a spreadsheet of another language, which divides it elsewhere",
+        (
+            Edit(
+                "shared/contact_files.py",
+                """_BEGINS: Final = r"(?:\\A|(?<=[;\\t\\r\\n]))\"""",
+                """_BEGINS: Final = r"\\A\"""",
             ),
         ),
         "tests/unit/test_contact_files.py::test_what_is_written_as_csv_is_read_back",

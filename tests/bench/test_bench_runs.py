@@ -154,6 +154,24 @@ def test_hooks(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_guards(tmp_path: Path) -> None:
+    figures = bench("guards", tmp_path)
+    for outcome in figures.pop("outcome in the ledger").values():
+        assert_nothing_lost(outcome)
+    costs = {name: cost for name, cost in figures.items() if name.startswith("cost of ")}
+    assert len(costs) == 3
+    assert all({"all", "api", "meta", "postgres", "recorder"} <= cost.keys() for cost in costs.values())
+
+
+@pytest.mark.long
+def test_contacts(tmp_path: Path) -> None:
+    figures = bench("contacts", tmp_path)
+    assert_nothing_lost(figures["messages before"])
+    assert figures["new contacts"]["created"] == figures["the same file again"]["unchanged"] == 2000
+    assert_nothing_lost(figures["the same file again"]["messages meanwhile"])
+
+
+@pytest.mark.long
 def test_memory(tmp_path: Path) -> None:
     figures = bench("memory", tmp_path)
     assert_nothing_lost(figures.pop("outcome in the ledger"))
