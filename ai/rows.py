@@ -175,6 +175,23 @@ def end_call(
     return row is not None
 
 
+def add_kept(
+    transaction: Transaction,
+    *,
+    company_id: str,
+    run: str,
+    turn_id: int | None,
+    model: str,
+    answer: Mapping[str, Any],
+) -> int:
+    """Write an answer that a model gave before: a call that was not made, and cost nothing. Returns its number."""
+    number = reserve(transaction, company_id=company_id, run=run, model=model, micros=0, budget_micros=None)
+    if number is None:
+        raise AssertionError("without a budget, nothing refuses")
+    end_call(transaction, number, turn_id=turn_id, state="answered", cost_micros=0, took_ms=0, answer=answer)
+    return number
+
+
 def settle_lost(transaction: Transaction, company_id: str, run: str, *, turn_id: int | None) -> int:
     """Settle calls of a run whose answer will never be known: they count as dear as they may have been."""
     lost = transaction.rows("lost_model_calls", company_id=company_id, run=run)

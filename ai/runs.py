@@ -102,6 +102,22 @@ class RunSpending:
             raise ModelFailed("budget", "the company's budget of this month is spent")
         return number
 
+    async def note_kept(self, answer: ModelAnswer) -> None:
+        """See `Spending`. Raises `TurnLost` too."""
+        self.answered = await self._store.call(self._note_kept, answer)
+
+    def _note_kept(self, transaction: Transaction, answer: ModelAnswer) -> int:
+        run = self._run
+        run.fence(transaction)
+        return rows.add_kept(
+            transaction,
+            company_id=run.company_id,
+            run=run.name,
+            turn_id=run.turn_id,
+            model=answer.model,
+            answer=answer.as_message(),
+        )
+
     async def settle(self, number: int, answer: ModelAnswer | None, failure: ModelFailed | None, took_s: float) -> None:
         """See `Spending`. Raises `TurnLost` when another process has given the call up."""
         hit("turn.asked")

@@ -5,7 +5,7 @@ process goes on with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from ai import rows
@@ -265,18 +265,17 @@ class _Shown:
     def __init__(self, asker: Asker, redactor: Redactor) -> None:
         self._asker, self._redactor = asker, redactor
 
+    def kept(self, target: ModelTarget, question: Question) -> ModelAnswer | None:
+        kept = self._asker.kept(target, question)
+        return None if kept is None else self._shown(kept)
+
     async def ask(self, target: ModelTarget, question: Question, timeout_s: float) -> ModelAnswer:
-        answer = await self._asker.ask(target, question, timeout_s)
+        return self._shown(await self._asker.ask(target, question, timeout_s))
+
+    def _shown(self, answer: ModelAnswer) -> ModelAnswer:
         show = self._redactor.show
-        return ModelAnswer(
-            model=answer.model,
-            text=show(answer.text),
-            calls=tuple(ToolCall(call.id, call.name, show(call.arguments)) for call in answer.calls),
-            tokens_in=answer.tokens_in,
-            tokens_out=answer.tokens_out,
-            has_usage=answer.has_usage,
-            is_cached=answer.is_cached,
-        )
+        calls = tuple(replace(call, arguments=show(call.arguments)) for call in answer.calls)
+        return replace(answer, text=show(answer.text), calls=calls)
 
 
 def _answer_of(row: Row) -> ModelAnswer:

@@ -2544,7 +2544,24 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
                 "OR s.spent_micros >= 0",
             ),
         ),
-        f"{_TURNS}::test_money_is_checked_before_the_call",
+        f"{_TURNS}::test_money_is_checked_before_the_call_and_what_costs_none_is_given",
+    ),
+    "kept-answer-needs-no-budget": Mutation(
+        "an answer that costs nothing is given with a spent budget",
+        (Edit("shared/llm/asking.py", "(kept := asker.kept(target, question)) is not None:", "(kept := None):"),),
+        "tests/llm/test_asking.py::test_what_is_known_is_given_with_a_spent_budget_and_without_time",
+    ),
+    "turn-of-the-dead-first": Mutation(
+        "a turn whose process died comes before what came in since",
+        (
+            Edit(
+                "ai/queries/turns.sql",
+                "UPDATE turns SET incarnation_id = NULL WHERE state = 'running' AND incarnation_id = %(incarnation)s",
+                "UPDATE turns SET incarnation_id = NULL, due_at = now() WHERE state = 'running' "
+                "AND incarnation_id = %(incarnation)s",
+            ),
+        ),
+        "tests/ai/test_rows.py::test_what_a_dead_process_had_in_hand_comes_before_what_came_in_since",
     ),
     "model-answers-replayed": Mutation(
         "what a model has answered is not asked again after a death",

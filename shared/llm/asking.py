@@ -25,15 +25,25 @@ LONGEST_WAIT_S: Final = 10.0
 _WAITS: Final = BackoffPolicy(base_s=0.5, cap_s=4.0)
 
 
-class Asker(Protocol):
+class ModelCaller(Protocol):
     """What makes one call: `shared.llm.provider.ModelProvider`."""
 
     async def ask(self, target: ModelTarget, question: Question, timeout_s: float) -> ModelAnswer:
         """Ask once. Raises `ModelFailed`."""
 
 
+class Asker(ModelCaller, Protocol):
+    """What makes calls and may know some answers: `shared.llm.cache.CachingAsker`."""
+
+    def kept(self, target: ModelTarget, question: Question) -> ModelAnswer | None:
+        """Return what the model answered to this very question lately, as an answer that costs nothing."""
+
+
 class Spending(Protocol):
     """Keeps the money of one answer."""
+
+    async def note_kept(self, answer: ModelAnswer) -> None:
+        """Write what was said without a call; no limit of money or tokens refuses it."""
 
     async def reserve(self, target: ModelTarget, question: Question) -> int:
         """Reserve what a call may cost and return its number. Raises `ModelFailed` (`budget`) when there is not so
@@ -98,7 +108,7 @@ async def ask(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     clock: Monotonic = monotonic,
 ) -> ModelAnswer:
-    """Return the answer of the first model that gives one.
+    """Return the answer of the first model that gives one, or one that was kept: it costs neither money nor time.
 
     Args:
         targets: in the order in which they are tried. left_s: returns the seconds that are left; at 0 nothing is
@@ -106,6 +116,11 @@ async def ask(
     Raises:
         ModelFailed: none answered; the code of the last failure, `budget`, `deadline`, or `no_model`.
     """
+    for target in targets:
+        if (kept := asker.kept(target, question)) is not None:
+            await spending.note_kept(kept)
+            metrics.calls.labels(target.model, "cached").inc()
+            return kept
     last = ModelFailed("no_model")
     for target in targets:
         for tries in range(1, TRIES + 1):
@@ -121,9 +136,6 @@ async def ask(
                 failure = last = error
             took_s = clock() - began
             await spending.settle(number, answer, failure, took_s)
-            if answer is not None and answer.is_cached:
-                metrics.calls.labels(target.model, "cached").inc()
-                return answer
             metrics.seconds.labels(target.model).observe(took_s)
             metrics.calls.labels(target.model, failure.code if failure else "answered").inc()
             if answer is not None:

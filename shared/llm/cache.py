@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from shared.clock import Monotonic, monotonic
-from shared.llm.asking import Asker
+from shared.llm.asking import ModelCaller
 from shared.llm.questions import ModelAnswer, ModelTarget, Question
 
 _OF_A_COMPANY: Final = 1_000_000
@@ -33,7 +33,7 @@ class _Kept:
 
 
 class CachingAsker:
-    """Asks a model unless the company's very same question was answered lately (`shared.llm.asking.Asker`).
+    """Asks a model, and keeps answers for the company's very same question (`shared.llm.asking.Asker`).
 
     Only texts are given again: an answer that calls tools has effects of its own, and one that reads their results is
     about a moment. Companies share nothing.
@@ -44,7 +44,7 @@ class CachingAsker:
 
     def __init__(
         self,
-        asker: Asker,
+        asker: ModelCaller,
         *,
         most: int = _OF_A_COMPANY,
         most_of_all: int = _OF_ALL,
@@ -54,16 +54,18 @@ class CachingAsker:
         self._companies: OrderedDict[str, _Kept] = OrderedDict()
         self._size = 0
 
+    def kept(self, target: ModelTarget, question: Question) -> ModelAnswer | None:
+        """See `Asker`."""
+        if not _may_be_kept(question):
+            return None
+        kept = self._find(question.company_id, _key(target, question), question.cache_s)
+        return None if kept is None else replace(kept, tokens_in=0, tokens_out=0, has_usage=True)
+
     async def ask(self, target: ModelTarget, question: Question, timeout_s: float) -> ModelAnswer:
-        """Return the kept answer, which costs nothing, or ask once. Raises `ModelFailed`."""
-        if question.cache_s <= 0 or any(message["role"] == "tool" for message in question.messages):
-            return await self._asker.ask(target, question, timeout_s)
-        key = _key(target, question)
-        if (kept := self._find(question.company_id, key, question.cache_s)) is not None:
-            return replace(kept, tokens_in=0, tokens_out=0, has_usage=True, is_cached=True)
+        """Ask once, and keep the answer for `kept`. Raises `ModelFailed`."""
         answer = await self._asker.ask(target, question, timeout_s)
-        if not answer.calls:
-            self._keep(question.company_id, key, answer)
+        if _may_be_kept(question) and not answer.calls:
+            self._keep(question.company_id, _key(target, question), answer)
         return answer
 
     def _find(self, company_id: str, key: str, for_s: float) -> ModelAnswer | None:
@@ -103,6 +105,10 @@ class CachingAsker:
         self._size -= _size(answer)
         if not of_company.answers:
             del self._companies[company_id]
+
+
+def _may_be_kept(question: Question) -> bool:
+    return question.cache_s > 0 and all(message["role"] != "tool" for message in question.messages)
 
 
 def _key(target: ModelTarget, question: Question) -> str:

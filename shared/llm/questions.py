@@ -59,9 +59,7 @@ class ToolCall:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelAnswer:
-    """What a model said: a text, or calls of tools. `has_usage`: the token counts are the provider's, and possible.
-    `is_cached`: it was said before, and costs nothing.
-    """
+    """What a model said: a text, or calls of tools. `has_usage`: the token counts are the provider's, and possible."""
 
     model: str
     text: str = field(repr=False)
@@ -69,7 +67,6 @@ class ModelAnswer:
     tokens_in: int
     tokens_out: int
     has_usage: bool = True
-    is_cached: bool = False
 
     def as_message(self) -> dict[str, Any]:
         """Return the answer as a message for the next call."""

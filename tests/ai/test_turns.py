@@ -82,10 +82,12 @@ def test_a_human_goes_on_where_the_model_fails_or_says_so(ai: AiEnv) -> None:
     assert len(ai.turns()) == 2
 
 
-def test_money_is_checked_before_the_call(home: Path, env: StoreEnv, model: SandboxEnv) -> None:
+def test_money_is_checked_before_the_call_and_what_costs_none_is_given(
+    home: Path, env: StoreEnv, model: SandboxEnv
+) -> None:
     ai = AiEnv(home, env, model, llm_prices='{"sandbox-model": [100, 1000]}', ai_turn_dollars=10)
     # 600 tokens of answer at a thousandth of a dollar: one call may cost 0.6 dollars and a little
-    ai.set(assistantConfig={"monthlyBudget": 0.7, "apology": "Sorry."})
+    ai.set(assistantConfig={"monthlyBudget": 0.7, "apology": "Sorry.", "cacheSeconds": 600})
     try:
         ai.start()
         ai.write(_CHAT, "hello")
@@ -95,6 +97,11 @@ def test_money_is_checked_before_the_call(home: Path, env: StoreEnv, model: Sand
         ai.write(_CHAT, "hello again")
         turn = ai.ended(2)[-1]
         assert (turn["state"], turn["reason"]) == ("failed", "budget")
+        # what another customer was answered before costs nothing
+        ai.write("15550100201", "hello")
+        turn = ai.ended(3)[-1]
+        assert (turn["state"], turn["reason"], turn["cost_micros"]) == ("answered", "", 0)
+        assert ai.answers("15550100201") == ai.answers(_CHAT)[:1]
         assert len(ai.asked()) == 1 and ai.spent()["reserved"] == 0
     finally:
         ai.close()

@@ -30,6 +30,7 @@ class _Scripted:
         self.script, self.asked = list(script), list[str]()
         self.now, self.waits = 100.0, list[float]()
         self.settled: list[tuple[str, str]] = []
+        self.keeps, self.spent = "", False
 
     async def ask(self, target: ModelTarget, question: Question, timeout_s: float) -> ModelAnswer:
         self.asked.append(target.model)
@@ -39,7 +40,17 @@ class _Scripted:
             raise ModelFailed(code, wait_s=float(wait) if wait else None)
         return ModelAnswer(model=target.model, text="hi", tokens_in=3, tokens_out=1)
 
+    def kept(self, target: ModelTarget, question: Question) -> ModelAnswer | None:
+        if target.model not in self.keeps:
+            return None
+        return ModelAnswer(model=target.model, text="as before", tokens_in=0, tokens_out=0)
+
+    async def note_kept(self, answer: ModelAnswer) -> None:
+        self.settled.append((answer.model, "kept"))
+
     async def reserve(self, target: ModelTarget, question: Question) -> int:
+        if self.spent:
+            raise ModelFailed("budget")
         return len(self.asked)
 
     async def settle(self, number: int, answer: Any, failure: ModelFailed | None, took_s: float) -> None:
@@ -108,6 +119,14 @@ def test_nothing_is_begun_after_the_deadline_or_without_a_model() -> None:
 
 def test_a_failure_that_is_no_call_ends_it() -> None:
     assert next_try(ModelFailed("budget"), 1).is_last
+
+
+@pytest.mark.parametrize("keeps", ["a", "b"])
+def test_what_is_known_is_given_with_a_spent_budget_and_without_time(keeps: str) -> None:
+    script = _Scripted()
+    script.keeps, script.spent = keeps, True
+    assert script.run(for_s=0.0).text == "as before"
+    assert script.settled == [(keeps, "kept")] and not script.asked
 
 
 def test_no_secret_in_what_is_shown_of_a_target() -> None:
