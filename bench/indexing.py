@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import re
-import signal
 import threading
-import time
 from typing import Any, Final
 
 from bench.figures import Figures, spread_ms
 from bench.installation import WITHOUT_BROWSERS, Installation, TenderBulkhead, running
-from tests.support.waiting import eventually
+from bench.killing import KindOfWork, feed, kill_lives, wait_for_end
 
 _SECTIONS: Final = 150
 """Of one document; each is a passage, so that a document is written in several batches."""
 _STATES: Final = "SELECT state || ' ' || reason_code, count(*) FROM documents GROUP BY 1"
-_OPEN: Final = "SELECT count(*) FROM documents WHERE state IN ('uploaded', 'indexing') OR NOT is_tidy"
+_DOCUMENTS: Final = KindOfWork(
+    name="document",
+    ended="SELECT count(*) FROM documents WHERE state NOT IN ('uploaded', 'indexing')",
+    holders="SELECT DISTINCT incarnation FROM documents WHERE state = 'indexing' AND incarnation <> ''",
+    waiting="SELECT count(*) FROM documents WHERE state IN ('uploaded', 'indexing') OR NOT is_tidy",
+    piece_s=5.0,
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's parameters."""
     parser.add_argument("--kills", type=int, default=200, help="how often a process of kind index is killed")
     parser.add_argument("--within", type=float, default=1.0, help="seconds after it took a document, at most")
-    parser.add_argument("--rate", type=float, default=1.0, help="uploads a second")
+    parser.add_argument("--rate", type=float, default=1.0, help="uploads a second at most")
+    parser.add_argument("--waiting", type=int, default=20, help="while so many wait for their index, none is uploaded")
     parser.add_argument("--seed", type=int, default=1, help="of the choice which process is killed")
 
 
@@ -42,23 +45,27 @@ def run(given: argparse.Namespace) -> Figures:
         dice = random.Random(given.seed)
         stop = threading.Event()
         uploaded: list[int] = []
-        writer = threading.Thread(target=_upload, args=(installation, given.rate, stop, uploaded))
+        # kind index runs while a company has documents
+        _upload(installation, uploaded)
+        writer = threading.Thread(
+            target=lambda: feed(
+                installation,
+                _DOCUMENTS,
+                lambda: _upload(installation, uploaded),
+                rate=given.rate,
+                most=given.waiting,
+                stop=stop,
+            )
+        )
         writer.start()
-        in_hand = 0
         try:
-            killed: set[str] = set()
-            for _ in range(given.kills):
-                life = eventually(
-                    lambda: next(iter(_in_hand(installation) - killed), ""), 120.0, "a process has a document in hand"
-                )
-                time.sleep(dice.uniform(0.0, given.within))
-                in_hand += life in _in_hand(installation)
-                killed.add(life)
-                os.kill(_pid(installation, life), signal.SIGKILL)
+            in_hand = kill_lives(
+                installation, _DOCUMENTS, kills=given.kills, between=1, within_s=given.within, dice=dice
+            )
         finally:
             stop.set()
             writer.join()
-        _settle(installation)
+        wait_for_end(installation, _DOCUMENTS)
         given_up = [row[0] for row in installation.rows("SELECT id FROM documents WHERE reason_code = 'interrupted'")]
         figures.values |= {
             "kills": given.kills,
@@ -70,7 +77,7 @@ def run(given: argparse.Namespace) -> Figures:
         # three deaths end a document's tries; an operator gives it three more
         for document in given_up:
             installation.bulkhead.api("POST", f"/api/v2/documents/demo/{document}/reindex").raise_for_status()
-        _settle(installation)
+        wait_for_end(installation, _DOCUMENTS)
         figures.values["after a new index of what was given up"] = _states(installation)
         took = installation.rows(
             "SELECT extract(epoch FROM indexed_at - created_at)::float FROM documents WHERE indexed_at IS NOT NULL"
@@ -103,45 +110,18 @@ def _judged(installation: Installation, uploaded: list[int]) -> dict[str, Any]:
     }
 
 
-def _settle(installation: Installation) -> None:
-    eventually(
-        lambda: installation.rows(_OPEN)[0][0] == 0,
-        300.0,
-        lambda: f"every document is indexed or given up: {_states(installation)}",
-        poll_s=0.2,
-    )
-
-
 def _states(installation: Installation) -> dict[str, int]:
     return {str(name).strip(): int(count) for name, count in installation.rows(_STATES)}
 
 
-def _in_hand(installation: Installation) -> set[str]:
-    """Return the incarnations that have a document in hand; a dead one has it until it is given back."""
-    rows = installation.rows(
-        "SELECT DISTINCT incarnation FROM documents WHERE state = 'indexing' AND incarnation <> ''"
+def _upload(installation: Installation, uploaded: list[int]) -> None:
+    number = len(uploaded)
+    text = "\n\n".join(
+        f"# Part {part}\n\nDocument {number} says in part {part} that the answer is {number * 1000 + part}."
+        for part in range(_SECTIONS)
     )
-    return {row[0] for row in rows}
-
-
-def _pid(installation: Installation, incarnation: str) -> int:
-    """Return the process of an incarnation that is not dead."""
-    slot = re.match(r"index-\d+", incarnation)
-    assert slot is not None, incarnation
-    return installation.slot_pids()[slot[0]]
-
-
-def _upload(installation: Installation, rate: float, stop: threading.Event, uploaded: list[int]) -> None:
-    while True:
-        number = len(uploaded)
-        text = "\n\n".join(
-            f"# Part {part}\n\nDocument {number} says in part {part} that the answer is {number * 1000 + part}."
-            for part in range(_SECTIONS)
-        )
-        answer = installation.bulkhead.api(
-            "POST", "/api/v2/documents/demo", files={"file": (f"{number}.md", text.encode())}
-        )
-        answer.raise_for_status()
-        uploaded.append(int(answer.json()["id"]))
-        if stop.wait(1 / rate):
-            return
+    answer = installation.bulkhead.api(
+        "POST", "/api/v2/documents/demo", files={"file": (f"{number}.md", text.encode())}
+    )
+    answer.raise_for_status()
+    uploaded.append(int(answer.json()["id"]))

@@ -13,7 +13,8 @@ from typing import Final
 from bench.figures import Figures
 from bench.in_turn import Troubles, in_turn
 from bench.installation import WITHOUT_BROWSERS, Installation, running, warm
-from bench.turns import control, wait_for_turns, write_questions
+from bench.killing import wait_for_end
+from bench.turns import TURNS, control, write_questions
 from tests.support.waiting import eventually
 
 _CALM: Final = "the model answers"
@@ -96,4 +97,4 @@ def _phase(
         asked[0] += len(times)
         # what hangs times out, the rest of the questions is answered: the next phase begins with none
         installation.bulkhead.sandbox("DELETE", "/control/model").raise_for_status()
-        wait_for_turns(installation)
+        wait_for_end(installation, TURNS)

@@ -7,35 +7,43 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from bench.figures import Figures, spread_ms
 from bench.installation import WITHOUT_BROWSERS, Installation, TenderBulkhead, running
+from bench.killing import KindOfWork, feed, kill_lives, wait_for_end
 from tests.support.waiting import eventually
 
 _NUMBER: Final = "100000000000001"
 _FIRST_CHAT: Final = 15_551_000_000
+TURNS: Final = KindOfWork(
+    name="turn",
+    ended="SELECT count(*) FROM turns WHERE ended_at IS NOT NULL",
+    holders="SELECT DISTINCT incarnation_id FROM turns WHERE state = 'running' AND incarnation_id IS NOT NULL",
+    waiting="SELECT count(*) FROM turns WHERE ended_at IS NULL",
+    piece_s=2.0,
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's parameters."""
     parser.add_argument("--kills", type=int, default=200, help="how often a process of kind ai is killed")
-    parser.add_argument("--every", type=float, default=1.5, help="least seconds between kills")
-    parser.add_argument("--rate", type=float, default=5.0, help="questions a second, each of another customer")
+    parser.add_argument("--between", type=int, default=6, help="turns that end between two kills")
+    parser.add_argument("--rate", type=float, default=5.0, help="questions a second at most, each of another customer")
+    parser.add_argument("--waiting", type=int, default=40, help="while so many wait for an answer, nobody asks")
     parser.add_argument("--latency-ms", type=float, default=400.0, help="the model's latency")
     parser.add_argument("--seed", type=int, default=1, help="of the choice of the process that is killed")
 
 
 def quick(given: argparse.Namespace) -> None:
     """Reduce it to a run of seconds."""
-    given.kills, given.every = 3, 1.0
+    given.kills, given.between = 3, 2
 
 
 def run(given: argparse.Namespace) -> Figures:
@@ -60,33 +68,30 @@ def run(given: argparse.Namespace) -> Figures:
             count=None,
         )
         control(installation, "model", behaviour="slow", latency_ms=given.latency_ms, count=None)
-        eventually(lambda: len(_ai_pids(installation)) == 2, 60.0, "kind ai runs")
+        eventually(lambda: {"ai-0", "ai-1"} <= installation.slot_pids().keys(), 60.0, "kind ai runs")
         stop = threading.Event()
         asked: dict[str, float] = {}
-        writer = threading.Thread(target=write_questions, args=(installation, given.rate, stop, asked))
+        writer = threading.Thread(
+            target=write_questions, args=(installation, given.rate, stop, asked), kwargs={"most": given.waiting}
+        )
         writer.start()
         try:
-            killed = set[int]()
-            while len(killed) < given.kills:
-                time.sleep(given.every)
-                # one that was killed may still hold its slot for a moment
-                pids = eventually(
-                    lambda: sorted({*_answering(installation)} - killed), 60.0, "a process of kind ai answers"
-                )
+            in_hand = kill_lives(
+                installation,
+                TURNS,
+                kills=given.kills,
+                between=given.between,
                 # anywhere in an answer
-                time.sleep(dice.random() * given.latency_ms / 1000)
-                pid = dice.choice(pids)
-                # it may have ended by itself meanwhile
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                    killed.add(pid)
+                within_s=given.latency_ms / 1000,
+                dice=dice,
+            )
         finally:
             stop.set()
             writer.join()
-        wait_for_turns(installation)
+        wait_for_end(installation, TURNS)
         installation.wait_idle()
         _judge(installation, figures, asked, orders)
-        figures.values = {"kills": given.kills, **figures.values}
+        figures.values = {"kills": given.kills, "kills with a turn in hand": in_hand, **figures.values}
     return figures
 
 
@@ -100,19 +105,20 @@ def write_questions(
     rate: float,
     stop: threading.Event,
     asked: dict[str, float],
+    *,
     first_chat: int = _FIRST_CHAT,
+    most: int = 1_000_000,
 ) -> None:
-    """Let customers ask until `stop` is set, each once; adds the instant of each question to `asked`, by chat."""
-    while not stop.wait(1 / rate):
+    """Let customers ask until `stop` is set, each once, while less than `most` wait; adds the instant of each question
+    to `asked`, by chat.
+    """
+
+    def ask() -> None:
         chat = str(first_chat + len(asked))
         asked[chat] = time.time()
         control(installation, "inbound", phone_number_id=_NUMBER, **{"from": f"+{chat}"}, text="What is your policy?")
 
-
-def wait_for_turns(installation: Installation, within_s: float = 180.0) -> None:
-    """Wait until every turn has ended."""
-    open_turns = "SELECT count(*) FROM turns WHERE ended_at IS NULL"
-    eventually(lambda: installation.rows(open_turns)[0][0] == 0, within_s, "every turn ends", poll_s=0.2)
+    feed(installation, TURNS, ask, rate=rate, most=most, stop=stop)
 
 
 @contextmanager
@@ -159,17 +165,6 @@ def _set_up(installation: Installation, address: str) -> None:
     installation.bulkhead.api("PUT", path, json=function).raise_for_status()
 
 
-def _ai_pids(installation: Installation) -> list[int]:
-    return [pid for slot, pid in sorted(installation.slot_pids().items()) if slot.startswith("ai-")]
-
-
-def _answering(installation: Installation) -> list[int]:
-    """Return the processes that have turns in hand: one that is killed while it starts shows nothing."""
-    of_slots = "SELECT DISTINCT split_part(incarnation_id, '.', 1) FROM turns WHERE state = 'running'"
-    busy = {slot for (slot,) in installation.rows(of_slots)}
-    return [pid for slot, pid in sorted(installation.slot_pids().items()) if slot in busy]
-
-
 def _judge(installation: Installation, figures: Figures, asked: dict[str, float], orders: list[str]) -> None:
     answers: Counter[str] = Counter()
     took: list[float] = []
@@ -184,6 +179,7 @@ def _judge(installation: Installation, figures: Figures, asked: dict[str, float]
     unclear = "SELECT count(*) FROM tool_calls WHERE state = 'unclear'"
     figures.values |= {
         "questions": len(asked),
+        "orders": len(orders),
         "answered once": sum(answers[chat] == 1 for chat in asked),
         "not answered": sum(answers[chat] == 0 for chat in asked),
         "answered twice": sum(answers[chat] > 1 for chat in asked),
