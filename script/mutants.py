@@ -2498,8 +2498,8 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
     "cache-of-one-company": Mutation(
         "an answer that was given to one company is never given to another",
         (
-            Edit("shared/llm/cache.py", "self._find(question.company_id, key", 'self._find("", key'),
-            Edit("shared/llm/cache.py", "self._keep(question.company_id, key", 'self._keep("", key'),
+            Edit("shared/llm/cache.py", "self._find(question.company_id, _key", 'self._find("", _key'),
+            Edit("shared/llm/cache.py", "self._keep(question.company_id, _key", 'self._keep("", _key'),
         ),
         "tests/llm/test_cache.py::test_whatever_decides_an_answer_is_part_of_the_question",
     ),
