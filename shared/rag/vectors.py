@@ -13,9 +13,15 @@ from shared.store.store import Store
 from shared.tenancy.company_settings import DIMENSIONS_MOST
 
 EXACT_MOST: Final = 20_000
-"""Vectors of a company up to which all of them are compared: 0.1 s on a busy machine, and nothing is missed. An index
-misses passages that are unlike all others (docs/adr/0130-what-a-score-of-a-passage-means.md).
+"""Vectors of a company up to which all of them are compared: 0.1 s on a busy machine, and nothing is missed."""
+SIGNS_MOST: Final = 1_000_000
+"""Vectors of a company up to which the signs of all of them are compared, and then the likeliest exactly
+(docs/adr/0185-large-companies-are-searched-by-signs.md); above, the index is followed, which misses passages that are
+unlike all others.
 """
+_LIKELY_LEAST: Final = 1000
+_LIKELY_SHARE: Final = 100
+"""How many are compared exactly after their signs: one in so many, and at least `_LIKELY_LEAST`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,14 +80,24 @@ class VectorStore(Protocol):
 
 
 class PostgresVectors:
-    """Vectors in `chunk_vectors`: by pgvector's index, exactly for small companies, and plainly without pgvector.
+    """Vectors in `chunk_vectors`: exactly for small companies, by their signs for large ones, by pgvector's index for
+    the largest, and plainly without pgvector.
 
     Args:
-        exact_most: see `EXACT_MOST`. uses_pgvector: False compares plainly although it is there.
+        exact_most: see `EXACT_MOST`. signs_most: see `SIGNS_MOST`. uses_pgvector: False compares plainly although it is
+            there.
     """
 
-    def __init__(self, store: Store, *, exact_most: int = EXACT_MOST, uses_pgvector: bool = True) -> None:
-        self._store, self._exact_most, self._uses_pgvector = store, exact_most, uses_pgvector
+    def __init__(
+        self,
+        store: Store,
+        *,
+        exact_most: int = EXACT_MOST,
+        signs_most: int = SIGNS_MOST,
+        uses_pgvector: bool = True,
+    ) -> None:
+        self._store, self._uses_pgvector = store, uses_pgvector
+        self._exact_most, self._signs_most = exact_most, signs_most
 
     async def prepare(self, dimensions: int) -> None:
         """See `VectorStore`."""
@@ -123,9 +139,15 @@ class PostgresVectors:
         }
         if not (there.has_pgvector and self._uses_pgvector):
             return documents.near_plainly(transaction, **asked)
-        exactly = there.chunks <= self._exact_most
-        found = documents.near(transaction, exactly=exactly, **asked)
-        if not exactly and len(found.keys() - set(query.beside)) < most - len(query.beside):
-            # the index was followed as far as allowed, and too few were this company's
+        if there.chunks <= self._exact_most:
+            return documents.near(transaction, exactly=True, **asked)
+        if there.chunks <= self._signs_most:
+            likely = max(_LIKELY_LEAST, there.chunks // _LIKELY_SHARE)
+            found = documents.near_by_signs(transaction, likely=likely, **asked)
+        else:
+            found = documents.near(transaction, exactly=False, **asked)
+        if len(found.keys() - set(query.beside)) < most - len(query.beside):
+            # the index was followed as far as allowed and too few were this company's, or likely ones are of an index
+            # of a document that is being replaced
             found = documents.near(transaction, exactly=True, **asked)
         return found

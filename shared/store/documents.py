@@ -162,6 +162,29 @@ def near(
     return {row["chunk_id"]: row["similarity"] for row in rows}
 
 
+def near_by_signs(
+    transaction: Transaction,
+    *,
+    company_id: str,
+    model: str,
+    vector: Sequence[float],
+    most: int,
+    beside: Sequence[int],
+    likely: int,
+) -> dict[int, float]:
+    """As `near`, exactly among the `likely` passages whose vectors' signs are most like the question's."""
+    rows = transaction.rows(
+        "near_chunks_by_signs",
+        company_id=company_id,
+        model=model,
+        question=list(vector),
+        most=most,
+        beside=list(beside),
+        likely=likely,
+    )
+    return {row["chunk_id"]: row["similarity"] for row in rows}
+
+
 def near_plainly(
     transaction: Transaction,
     *,

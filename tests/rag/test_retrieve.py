@@ -107,7 +107,7 @@ def test_three_passages_beside_thousands(own_env: StoreEnv) -> None:
     """The index of vectors has those of all companies: followed without iteration it ends before it meets these. The
     whole figure, 300,000: `python -m bench retrieval`.
     """
-    rag = RagEnv(own_env, PostgresVectors(own_env.store, exact_most=0))
+    rag = RagEnv(own_env, PostgresVectors(own_env.store, exact_most=0, signs_most=0))
     # short vectors: an index of long ones takes a minute to make
     rag.embedder = WordEmbedder("short", 32)
     rag.add("small", TERMS)
@@ -115,9 +115,10 @@ def test_three_passages_beside_thousands(own_env: StoreEnv) -> None:
     found = rag.ask("small", "refund policy", keyword_weight=0.0)
     assert next(one.text for one in found.passages) == TERMS[1]
     assert len(found.passages) == 3
-    rag.vectors = PostgresVectors(own_env.store)
-    exactly = rag.ask("small", "refund policy", keyword_weight=0.0)
-    assert [one.text for one in exactly.passages] == [one.text for one in found.passages]
+    for vectors in (PostgresVectors(own_env.store), PostgresVectors(own_env.store, exact_most=0)):
+        rag.vectors = vectors
+        other = rag.ask("small", "refund policy", keyword_weight=0.0)
+        assert [one.text for one in other.passages] == [one.text for one in found.passages]
     assert len(rag.ask("large", "refund policy").passages) == 5
 
 

@@ -15,7 +15,8 @@ from tests.store.env import StoreEnv, query
 
 TEXTS = ("a red apple", "a green apple", "a blue car", "nothing of the kind")
 STORES: dict[str, Callable[[StoreEnv], VectorStore]] = {
-    "pgvector": lambda env: PostgresVectors(env.store, exact_most=0),
+    "pgvector": lambda env: PostgresVectors(env.store, exact_most=0, signs_most=0),
+    "signs": lambda env: PostgresVectors(env.store, exact_most=0),
     "exactly": lambda env: PostgresVectors(env.store),
     "plainly": lambda env: PostgresVectors(env.store, uses_pgvector=False),
     "qdrant": lambda env: QdrantVectors(),

@@ -35,15 +35,20 @@ def kept_database_url(servers: Servers) -> Iterator[str]:
     servers.drop_database(name)
 
 
-@pytest.fixture
-def env(kept_database_url: str) -> Iterator[StoreEnv]:
-    """A company with one connection, and nothing else in the database."""
+def emptied(kept_database_url: str) -> StoreEnv:
+    """Return a company with one connection, and nothing else in the database."""
     query(
         kept_database_url,
         # first what goes with a company, then what belongs to the installation
         "; ".join(f"DELETE FROM {table}" for table in ("companies", *_OF_THE_INSTALLATION)),
     )
-    made = StoreEnv(kept_database_url)
+    return StoreEnv(kept_database_url)
+
+
+@pytest.fixture
+def env(kept_database_url: str) -> Iterator[StoreEnv]:
+    """A company with one connection, and nothing else in the database."""
+    made = emptied(kept_database_url)
     yield made
     made.close()
 

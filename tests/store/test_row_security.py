@@ -61,6 +61,7 @@ TENANT_MAY: Final[Mapping[str, str]] = {
     # documents, their passages, and questions to kind index
     "documents": "SELECT, INSERT, UPDATE",
     "document_chunks": "SELECT",
+    "chunk_signs": "SELECT",
     "chunk_vectors": "SELECT",
     "search_questions": "SELECT, INSERT, DELETE",
     # copies that lists and figures are read from

@@ -72,6 +72,11 @@ FROM documents WHERE company_id = %(company_id)s AND model = %(model)s AND state
 SELECT chunk_id, similarity
 FROM near_chunks(%(company_id)s, %(model)s, %(question)s::real[], %(most)s, %(beside)s::bigint[], %(exactly)s);
 
+-- near_chunks_by_signs --
+-- The nearest passages by pgvector, exactly among those whose signs are most like the question's.
+SELECT chunk_id, similarity
+FROM near_chunks_by_signs(%(company_id)s, %(model)s, %(question)s::real[], %(most)s, %(beside)s::bigint[], %(likely)s);
+
 -- near_chunks_plainly --
 -- The nearest passages without pgvector.
 SELECT chunk_id, similarity
