@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,6 +55,12 @@ def claim(transaction: Transaction, *, incarnation: str, most: int, each: int) -
     """Make an incarnation the one that answers turns, at most `most`, and `each` of one company at once."""
     rows = transaction.rows("claim_turns", incarnation=incarnation, most=most, each=each)
     return sorted((AssistantTurn(**row) for row in rows), key=lambda turn: turn.id)
+
+
+def next_in_s(transaction: Transaction) -> float:
+    """Return in how many seconds the next turn is due: 0 or less: one is, infinity: none waits."""
+    due_in_s = transaction.one("next_turn")["due_in_s"]
+    return math.inf if due_in_s is None else float(due_in_s)
 
 
 def release_earlier_lives(transaction: Transaction, *, slot: str, living: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -42,13 +43,14 @@ from shared.queues.hints import Hints
 from shared.queues.installation import own_hints
 from shared.rag.embedders import Embedders
 from shared.secrets import Vault
+from shared.store.pool import Transaction
 from shared.tenancy.tenant_secrets import SecretService
 
 log = logger(__name__)
 
-_BUSY_S: Final = 0.1
-"""Seconds between two looks for turns while there was one lately: what a customer waits beside the window."""
-_IDLE_S: Final = 0.5
+_LOOK_S: Final = 0.25
+"""Longest pause between two looks for turns: what a customer of a company without an answer delay waits at most. A turn
+with a delay is seen before it is due, and the next look comes at that instant."""
 _BEAT_LIMIT_S: Final = 20.0
 _FIGURES_S: Final = 5.0
 _MICROS: Final = 1_000_000
@@ -105,11 +107,18 @@ class AiService:
         self._turns: LeasedWork[AssistantTurn] = LeasedWork(
             child,
             "turns",
-            LeasedRows(release=self._release, take=self._take, key=lambda turn: turn.id, work=self._answer),
+            LeasedRows(
+                release=self._release,
+                take=self._take,
+                key=lambda turn: turn.id,
+                work=self._answer,
+                due_in_s=lambda: self._due_in_s,
+            ),
             capacity=int(settings.own("AI_TURNS")),
-            intervals=Intervals(busy_s=_BUSY_S, idle_s=_IDLE_S),
+            intervals=Intervals(busy_s=_LOOK_S, idle_s=_LOOK_S),
             beat_limit_s=_BEAT_LIMIT_S,
         )
+        self._due_in_s, self._has_blocked = math.inf, False
         self._figures: Mapping[str, Any] = {"open": 0, "running": 0, "oldest_s": 0.0}
         child.metrics.gauge("turns_open", "Turns that wait to be answered.", read=partial(self._figure, "open"))
         child.metrics.gauge("turns_running", "Turns that are being answered.", read=partial(self._figure, "running"))
@@ -172,11 +181,23 @@ class AiService:
 
     async def _take(self, most: int) -> Sequence[AssistantTurn]:
         if not most:
+            self._due_in_s = math.inf
             return ()
-        turns = await self._store.call(rows.claim, incarnation=self._incarnation, most=most, each=self._each)
+        due_in_s, turns = await self._store.call(self._claim, most)
+        # What is due and was not claimed waits for a place of its company, or for the end of its conversation's turn:
+        # for the end of a turn in any process, so there is no instant to wait for.
+        self._has_blocked = due_in_s <= 0
+        self._due_in_s = due_in_s if due_in_s > 0 else math.inf
         if turns:
             hit("turn.claimed")
         return turns
+
+    def _claim(self, transaction: Transaction, most: int) -> tuple[float, list[AssistantTurn]]:
+        """Return in how many seconds the next turn is due, 0 or less if one is, and the turns that are claimed now."""
+        due_in_s = rows.next_in_s(transaction)
+        if due_in_s > 0:
+            return due_in_s, []
+        return due_in_s, rows.claim(transaction, incarnation=self._incarnation, most=most, each=self._each)
 
     def _figure(self, name: str) -> float:
         return float(self._figures[name])
@@ -199,6 +220,9 @@ class AiService:
         except TurnLost as lost:
             log.info("turn_lost", turn_id=turn.id, reason=str(lost))
             return
+        finally:
+            if self._has_blocked:
+                self._turns.wake()
         self._seconds.labels().observe((utc_now() - turn.opened_at).total_seconds())
         log.info("turn_ended", turn_id=turn.id, state=ended.state, reason=ended.reason)
 

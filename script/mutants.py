@@ -2551,6 +2551,11 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
         (Edit("shared/llm/asking.py", "(kept := asker.kept(target, question)) is not None:", "(kept := None):"),),
         "tests/llm/test_asking.py::test_what_is_known_is_given_with_a_spent_budget_and_without_time",
     ),
+    "claim-reads-a-share": Mutation(
+        "a claim of turns reads what a company may have, however much waits",
+        (Edit("ai/queries/turns.sql", "LIMIT greatest(0, %(each)s - coalesce(b.turns, 0))", "LIMIT 1000000"),),
+        "tests/ai/test_rows.py::test_a_claim_reads_what_a_company_may_have_and_not_what_waits",
+    ),
     "turn-of-the-dead-first": Mutation(
         "a turn whose process died comes before what came in since",
         (

@@ -10,15 +10,22 @@ LIMIT 1;
 -- claim_turns --
 -- Make one incarnation the one that answers turns: what is due, and what a dead one had in hand. At most so many of one
 -- company at once, so that its slow model does not hold up the others.
+-- The companies with open turns are walked, and of each only what it may have is read, however much waits.
 WITH busy AS MATERIALIZED (
     SELECT company_id, count(*) AS turns FROM turns WHERE state = 'running' AND incarnation_id IS NOT NULL
     GROUP BY company_id
 ), waiting AS MATERIALIZED (
     SELECT id, company_id, due_at FROM turns WHERE state = 'running' AND incarnation_id IS NULL AND due_at <= now()
     UNION ALL
-    -- one answer at a time in a conversation
-    SELECT id, company_id, due_at FROM turns t WHERE state = 'open' AND due_at <= now()
-      AND NOT EXISTS (SELECT FROM turns r WHERE r.conversation_id = t.conversation_id AND r.state = 'running')
+    SELECT oldest.id, oldest.company_id, oldest.due_at FROM companies_with_turns() AS o (company_id)
+    LEFT JOIN busy b USING (company_id)
+    CROSS JOIN LATERAL (
+        SELECT t.id, t.company_id, t.due_at FROM turns t
+        WHERE t.state = 'open' AND t.company_id = o.company_id AND t.due_at <= now()
+          -- one answer at a time in a conversation
+          AND NOT EXISTS (SELECT FROM turns r WHERE r.conversation_id = t.conversation_id AND r.state = 'running')
+        ORDER BY t.due_at, t.id LIMIT greatest(0, %(each)s - coalesce(b.turns, 0))
+    ) AS oldest
 ), ranked AS (
     SELECT w.id, w.due_at, row_number() OVER (PARTITION BY w.company_id ORDER BY w.due_at, w.id)
                            + coalesce(busy.turns, 0) AS place
@@ -35,6 +42,16 @@ WITH busy AS MATERIALIZED (
 UPDATE turns t SET state = 'running', incarnation_id = %(incarnation)s, claimed_at = now(), attempts = attempts + 1
 FROM chosen WHERE t.id = chosen.id
 RETURNING t.id, t.company_id, t.conversation_id, t.first_inbound_id, t.last_inbound_id, t.attempts, t.opened_at;
+
+-- next_turn --
+-- In how many seconds the next turn is due, 0 or less: one is; null: none waits. What a dead process had in hand waits
+-- too.
+SELECT extract(epoch FROM least(
+    (SELECT min(first.due_at) FROM companies_with_turns() AS o (company_id) CROSS JOIN LATERAL (
+         SELECT t.due_at FROM turns t WHERE t.state = 'open' AND t.company_id = o.company_id
+         ORDER BY t.due_at, t.id LIMIT 1) AS first),
+    (SELECT min(due_at) FROM turns WHERE state = 'running' AND incarnation_id IS NULL)
+) - now())::float AS due_in_s;
 
 -- reclaim_turns --
 -- Give back what a dead incarnation was answering. They stay `running`, without an incarnation: the next one of the

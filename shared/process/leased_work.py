@@ -8,6 +8,7 @@ repeatable.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -38,7 +39,8 @@ class LeasedRows(Generic[_T]):
 
     Attributes:
         release: gives back what earlier lives of this slot had taken; called once, before the first take. take: leases
-            up to so many rows; also called with 0, for what it does on the way.
+            up to so many rows; also called with 0, for what it does on the way. due_in_s: returns in how many seconds
+            the next row is due, as `take` saw it; the next look comes then, if that is earlier.
         key: names a row. work: does one row's work and writes its outcome; an error that it raises ends the process.
     """
 
@@ -46,6 +48,7 @@ class LeasedRows(Generic[_T]):
     take: Callable[[int], Awaitable[Sequence[_T]]]
     key: Callable[[_T], int]
     work: Callable[[_T], Awaitable[None]]
+    due_in_s: Callable[[], float] = lambda: math.inf
 
 
 class LeasedWork(Generic[_T]):
@@ -127,7 +130,8 @@ class LeasedWork(Generic[_T]):
         if taken or self._in_hand:
             # Work in hand keeps the interval short too: its end may make further rows due.
             self._busy_until = self._clock() + _BUSY_FOR_S
-        return self._intervals.busy_s if self._clock() < self._busy_until else self._intervals.idle_s
+        interval_s = self._intervals.busy_s if self._clock() < self._busy_until else self._intervals.idle_s
+        return min(interval_s, max(0.0, self._rows.due_in_s()))
 
     def _begin(self, row: _T) -> None:
         key = self._rows.key(row)
