@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 from sandbox.connection import Cut, Hang
 from sandbox.ledger import Ledger
 from sandbox.model.answers import Reply, reply, text_of
-from sandbox.model.embeddings import DIMENSIONS, StandInEmbeddings, encoded
+from sandbox.model.embedding_requests import read_embedding_request
+from sandbox.model.embeddings import StandInEmbeddings, encoded
 from sandbox.model.requests_checked import RequestRefused, require_chat
 from sandbox.model.script import Behaviour, ModelScript
 from sandbox.model.words import tokens
@@ -27,8 +28,6 @@ EMBEDDING_MODEL: Final = "sandbox-embedding"
 _CONTEXT_TOKENS: Final = 128_000
 """Tokens that a request and its answer have together, as with OpenAI's smaller models."""
 _BODY_MOST: Final = 8 << 20
-_INPUTS_MOST: Final = 2048
-"""Texts of one call for embeddings (OpenAI's limit)."""
 _KEPT: Final = ("tools", "tool_choice", "temperature", "max_tokens", "max_completion_tokens", "user", "metadata")
 """Parameters that the ledger keeps beside messages."""
 
@@ -114,29 +113,29 @@ class _ModelCalls:
         """Answer with embeddings."""
         try:
             body = await _read(request)
-            texts, dimensions, form = _texts(body)
+            asked = read_embedding_request(body)
         except RequestRefused as refused:
             return self._refused(request, refused)
-        taken = self._host.script.take(model=str(body["model"]))
+        texts = len(asked.texts)
+        taken = self._host.script.take(model=asked.model)
         if taken is not None and (answer := await self._failed(*taken)) is not None:
-            self._host.ledger.append("model", "failed", behaviour=taken[0], model=body["model"], texts=len(texts))
+            self._host.ledger.append("model", "failed", behaviour=taken[0], model=asked.model, texts=texts)
             return answer
         try:
-            vectors = await asyncio.to_thread(self._embeddings.of, texts, dimensions)
+            vectors = await asyncio.to_thread(self._embeddings.of, asked.texts, asked.dimensions)
         except ModuleNotFoundError as error:
             sentence = f"The stand-in has no weights: {error}; pip install '.[embeddings]'."
             return _error(503, sentence, "server_error")
-        self._host.ledger.append("model", "embedded", model=body["model"], texts=len(texts))
-        used = sum(map(tokens, texts))
+        self._host.ledger.append("model", "embedded", model=asked.model, texts=texts)
         return JSONResponse(
             {
                 "object": "list",
                 "data": [
-                    {"object": "embedding", "index": index, "embedding": encoded(vector, form)}
+                    {"object": "embedding", "index": index, "embedding": encoded(vector, asked.form)}
                     for index, vector in enumerate(vectors)
                 ],
-                "model": body["model"],
-                "usage": {"prompt_tokens": used, "total_tokens": used},
+                "model": asked.model,
+                "usage": {"prompt_tokens": asked.tokens, "total_tokens": asked.tokens},
             }
         )
 
@@ -189,21 +188,6 @@ async def _read(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise RequestRefused("The body is no JSON object.")
     return body
-
-
-def _texts(body: Mapping[str, Any]) -> tuple[list[str], int, str]:
-    """Return texts, dimensions and encoding of a request for embeddings. Raises `RequestRefused`."""
-    given, dimensions = body.get("input"), body.get("dimensions", DIMENSIONS)
-    texts = [given] if isinstance(given, str) else given
-    if not isinstance(body.get("model"), str):
-        raise RequestRefused("you must provide a model parameter", "model")
-    if not isinstance(texts, list) or not 1 <= len(texts) <= _INPUTS_MOST:
-        raise RequestRefused(f"'$.input' must hold 1 to {_INPUTS_MOST} texts.", "input")
-    if not all(isinstance(text, str) and text for text in texts):
-        raise RequestRefused("'$.input' is invalid: every input must be a text that is not empty.", "input")
-    if isinstance(dimensions, bool) or not isinstance(dimensions, int) or not 1 <= dimensions <= DIMENSIONS:
-        raise RequestRefused(f"'dimensions' must be from 1 to {DIMENSIONS}.", "dimensions")
-    return texts, dimensions, str(body.get("encoding_format", "float"))
 
 
 def _answer(body: Mapping[str, Any], name: str, behaviour: Behaviour | None) -> dict[str, Any]:

@@ -7,12 +7,10 @@ import math
 import struct
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shared.word_vectors import WordVectors
-
-DIMENSIONS: Final = 256
 
 
 class StandInEmbeddings:
@@ -22,9 +20,9 @@ class StandInEmbeddings:
         self._words: WordVectors | None = None
         self._lock = threading.Lock()
 
-    def of(self, texts: Sequence[str], dimensions: int = DIMENSIONS) -> list[list[float]]:
-        """Return a vector of length 1 for each text, cut to so many numbers; that of a text without words points in a
-        direction of its own.
+    def of(self, texts: Sequence[str], dimensions: int) -> list[list[float]]:
+        """Return a vector of length 1 for each text, of so many numbers: cut, or with zeros behind; that of a text
+        without words points in a direction of its own.
 
         Raises:
             ModuleNotFoundError: the packages of the extra `embeddings` are not installed.
@@ -40,7 +38,8 @@ class StandInEmbeddings:
 
 def _cut(vector: list[float], dimensions: int) -> list[float]:
     length = math.hypot(*vector[:dimensions])
-    return [value / length for value in vector[:dimensions]] if length else [1.0] + [0.0] * (dimensions - 1)
+    cut = [value / length for value in vector[:dimensions]] if length else [1.0]
+    return cut + [0.0] * (dimensions - len(cut))
 
 
 def encoded(vector: list[float], form: str) -> Any:

@@ -49,12 +49,28 @@ class ModelProvider:
         return _answer(target, question, made)
 
     async def embed(
-        self, target: ModelTarget, company_id: str, texts: Sequence[str], timeout_s: float
+        self,
+        target: ModelTarget,
+        company_id: str,
+        texts: Sequence[str],
+        timeout_s: float,
+        *,
+        dimensions: int | None = None,
     ) -> tuple[list[list[float]], int]:
-        """Return the vectors of texts in their order, and the tokens that were counted. Raises `ModelFailed`."""
+        """Return the vectors of texts in their order, and the tokens that were counted. Raises `ModelFailed`.
+
+        Args:
+            dimensions: length that is asked for; None: the model's own.
+        """
         client = self._client(target, company_id, timeout_s)
         try:
-            made = await client.embeddings.create(model=target.model, input=list(texts), encoding_format="float")
+            made = await client.embeddings.create(
+                model=target.model,
+                input=list(texts),
+                encoding_format="float",
+                # most servers that are not OpenAI's refuse it
+                dimensions=openai.omit if dimensions is None else dimensions,
+            )
             vectors = [list(one.embedding) for one in sorted(made.data, key=lambda one: one.index)]
             used = int(made.usage.prompt_tokens)
         except (openai.OpenAIError, httpx2.HTTPError, ValueError) as error:

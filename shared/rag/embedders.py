@@ -5,6 +5,7 @@ same model made both vectors.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.errors import Refused
@@ -154,4 +155,7 @@ def model_named(name: str, dimensions: int) -> EmbeddingModel | None:
     known = KNOWN_MODELS.get(name)
     if not dimensions:
         return known
-    return EmbeddingModel(name=name, dimensions=dimensions, scale=known.scale if known else OTHER_SCALE)
+    if known is None:
+        return EmbeddingModel(name=name, dimensions=dimensions, scale=OTHER_SCALE)
+    # Of an unknown model the length is its own, and servers refuse the parameter; of a known one it is a wish.
+    return replace(known, dimensions=dimensions, is_cut=dimensions != known.dimensions)

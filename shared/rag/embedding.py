@@ -43,11 +43,14 @@ class SimilarityScale:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbeddingModel:
-    """A model. `dimensions`: length of its vectors. `scale`: what its cosine means."""
+    """A model. `dimensions`: length of its vectors. `scale`: what its cosine means. `is_cut`: it has longer ones, and
+    calls ask for this length.
+    """
 
     name: str
     dimensions: int
     scale: SimilarityScale
+    is_cut: bool = False
 
 
 LOCAL_MODEL: Final = EmbeddingModel(

@@ -124,7 +124,9 @@ class RemoteEmbeddings:
         began = monotonic()
         used, cost, outcome = 0, most, "answered"
         try:
-            vectors, used = await self._provider.embed(embedder.target, embedder.company_id, texts, call_s)
+            vectors, used = await self._provider.embed(
+                embedder.target, embedder.company_id, texts, call_s, dimensions=embedder.asked_dimensions
+            )
             # counts that cannot be are not believed
             used = used if 0 < used <= 4 * tokens_of(*texts) + 1000 else tokens_of(*texts)
             cost = cost_micros(price, used, 0)
@@ -170,6 +172,7 @@ class RemoteEmbedder:
         is_own: bool,
     ) -> None:
         self.model, self.dimensions, self.scale = model.name, model.dimensions, model.scale
+        self.asked_dimensions = model.dimensions if model.is_cut else None
         self.company_id, self.settings, self.target, self.use, self.is_own = company_id, settings, target, use, is_own
         self._remote = remote
 

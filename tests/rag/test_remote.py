@@ -13,6 +13,7 @@ from shared.llm.prices import FREE, Price
 from shared.llm.questions import ModelTarget
 from shared.media.reach import Reach
 from shared.process.metrics import Metrics
+from shared.rag.embedders import model_named
 from shared.rag.embedding import DimensionsDiffer, EmbeddingFailed, EmbeddingModel, EmbeddingUse, SimilarityScale
 from shared.rag.remote import RemoteEmbeddings
 from shared.tenancy.company_settings import CompanySettings
@@ -52,6 +53,7 @@ class Remote:
         price: Price = FREE,
         dimensions: int = 256,
         is_own: bool = False,
+        model: EmbeddingModel | None = None,
         **config: Any,
     ) -> list[list[float]]:
         """Return the vectors; `config`: of `assistantConfig`."""
@@ -62,8 +64,8 @@ class Remote:
         async def embed() -> list[list[float]]:
             child: Any = SimpleNamespace(store=self.store.store, metrics=Metrics(), heartbeat=self.reports)
             remote = RemoteEmbeddings(child, {NAME: price}, Reach.PUBLIC, sleep=sleep)
-            target = ModelTarget(model=NAME, base_url=f"{self.model.base}/openai/v1", key="k", is_ours=True)
-            known = EmbeddingModel(name=NAME, dimensions=dimensions, scale=SimilarityScale())
+            known = model or EmbeddingModel(name=NAME, dimensions=dimensions, scale=SimilarityScale())
+            target = ModelTarget(model=known.name, base_url=f"{self.model.base}/openai/v1", key="k", is_ours=True)
             settings = CompanySettings.read({"assistantConfig": config})
             try:
                 return await remote.of("acme", settings, known, target, use, is_own=is_own).embed(texts)
@@ -105,6 +107,13 @@ def test_many_texts_are_some_calls_and_their_money_is_counted(remote: Remote) ->
     spent = remote.spent()
     assert spent["spent_micros"] == 2 * (spent["tokens_in"] - len(texts[129]) // 4 - 1) > 0
     assert (spent["reserved_micros"], spent["calls"]) == (0, 4)
+
+
+@pytest.mark.parametrize(("dimensions", "length"), [(0, 1536), (1536, 1536), (64, 64)])
+def test_a_shorter_vector_is_asked_for(remote: Remote, dimensions: int, length: int) -> None:
+    model = model_named("text-embedding-3-small", dimensions)
+    assert model is not None
+    assert len(remote.embed(["a word"], model=model)[0]) == length
 
 
 def test_a_failure_that_passes_is_asked_again(remote: Remote) -> None:

@@ -203,5 +203,51 @@ def test_embeddings_mean_something(env: SandboxEnv, client: openai.OpenAI) -> No
         timeout=5,
     ).json()
     assert len(struct.unpack("<8f", base64.b64decode(plain["data"][0]["embedding"]))) == 8
-    with pytest.raises(openai.BadRequestError, match="not empty"):
-        client.embeddings.create(model="e", input=["", "x"])
+
+
+def test_embeddings_take_every_form_of_input(client: openai.OpenAI) -> None:
+    def vectors(given: Any, **more: Any) -> list[list[float]]:
+        made = client.embeddings.create(model="text-embedding-3-small", input=given, encoding_format="float", **more)
+        assert [one.index for one in made.data] == list(range(len(made.data)))
+        assert made.usage.prompt_tokens == made.usage.total_tokens > 0
+        return [one.embedding for one in made.data]
+
+    (one,) = vectors("our refund policy")
+    assert len(one) == 1536 and sum(number * number for number in one) == pytest.approx(1.0, abs=1e-3)
+    assert vectors(["our refund policy", "another"])[0] == one
+    (tokens,), several = vectors([9426, 13081]), vectors([[9426, 13081], [1]])
+    assert several[0] == tokens and len(several) == 2
+    assert len(vectors("our refund policy", dimensions=64)[0]) == 64
+    assert len(client.embeddings.create(model="text-embedding-ada-002", input="x").data[0].embedding) == 1536
+
+
+@pytest.mark.parametrize(
+    ("given", "param", "code", "message"),
+    [
+        ({"input": ""}, None, None, "'$.input' is invalid"),
+        ({"input": ["", "x"]}, None, None, "'$.input' is invalid"),
+        ({"input": []}, None, None, "'$.input' is invalid"),
+        ({"input": ["x", [1]]}, None, None, "'$.input' is invalid"),
+        ({"input": ["x"] * 2049}, "input", "array_above_max_length", "maximum length 2048"),
+        ({"input": [[1] * 2049]}, "input[0]", "array_above_max_length", "maximum length 2048"),
+        ({"input": "four" * 8193}, None, None, "maximum context length is 8192 tokens"),
+        ({"input": ["four" * 8000] * 38}, "input", "max_tokens_per_request", "max 300000 tokens per request"),
+        ({"input": "x", "dimensions": 1537}, "dimensions", None, "'dimensions'"),
+        ({"input": "x", "dimensions": "8"}, "dimensions", "invalid_type", "'dimensions'"),
+        ({"input": "x", "model": "text-embedding-ada-002", "dimensions": 8}, "dimensions", None, "not support"),
+        ({"input": "x", "encoding_format": "hex"}, "encoding_format", "invalid_value", "'float' and 'base64'"),
+        ({}, "input", "missing_required_parameter", "'input'"),
+    ],
+)
+def test_embeddings_that_openai_refuses(
+    env: SandboxEnv, given: dict[str, Any], param: str | None, code: str | None, message: str
+) -> None:
+    answer = requests.post(
+        f"{env.base}/openai/v1/embeddings",
+        headers={"Authorization": "Bearer x"},
+        json={"model": "text-embedding-3-small", **given},
+        timeout=5,
+    )
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["type"] == "invalid_request_error"
+    assert (error["param"], error["code"]) == (param, code) and message in error["message"]
