@@ -9,7 +9,8 @@ import pytest
 
 from tests.ai.env import AiEnv
 from tests.sandbox.env import SandboxEnv
-from tests.store.env import StoreEnv, query
+from tests.store.conftest import emptied
+from tests.store.env import query
 
 _CASES: dict[str, tuple[dict[str, Any], str]] = {
     "error": ({"http_status": 503}, "model_server_error"),
@@ -30,8 +31,7 @@ _CASES: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory: pytest.TempPathFactory, kept_database_url: str, model: SandboxEnv) -> Iterator[AiEnv]:
     """One process for every way in which a model fails."""
-    query(kept_database_url, "DELETE FROM companies; DELETE FROM events")
-    store = StoreEnv(kept_database_url)
+    store = emptied(kept_database_url)
     made = AiEnv(tmp_path_factory.mktemp("h"), store, model, llm_call_s=1, ai_turn_s=20)
     made.set(enableFunctionCalling=True, assistantConfig={"apology": "Sorry."})
     query(kept_database_url, "INSERT INTO services (company_id, name) VALUES ('acme', 'Haircut')")
