@@ -43,6 +43,7 @@ from api.operators.alerts import AlertOperations
 from api.operators.dashboard.page import Dashboard
 from api.operators.dead_letters import DeadLetterOperations
 from api.operators.dependencies import Dependencies
+from api.operators.doctor import DoctorOperations
 from api.operators.figures import FigureOperations
 from api.operators.health import HealthOperations
 from api.operators.observer import InstallationObserver
@@ -188,6 +189,7 @@ def build_app(
         FigureOperations(child.settings.bulkhead_home),
         health,
         ProcessOperations(child),
+        DoctorOperations(child),
         OverviewOperations(child.store),
         RawEventOperations(child.store, shown.one),
         Dashboard(),

@@ -12,7 +12,7 @@ import secrets
 import selectors
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,7 @@ from supervision.ipc.wake_up import WakeUp
 from supervision.processes import measurements
 from supervision.processes.adoption import Survey, survey
 from supervision.processes.children import Children
+from supervision.processes.doctor_runs import DoctorRuns
 from supervision.processes.log_files import LogFiles
 from supervision.processes.markers import environment
 from supervision.processes.measurements import Measurements
@@ -83,6 +84,7 @@ class Supervisor:
         announcer: progress for a terminal.
         sd_notify: client of the process that supervises us.
         policy: our durations.
+        doctor: command line that checks this installation, and its environment.
         use_cgroups: whether process trees may be killed by cgroup.
     """
 
@@ -93,6 +95,7 @@ class Supervisor:
         entries: Path,
         announcer: Announcer,
         sd_notify: SdNotify,
+        doctor: tuple[Sequence[str], Mapping[str, str]],
         policy: Policy | None = None,
         use_cgroups: bool = True,
     ) -> None:
@@ -102,6 +105,7 @@ class Supervisor:
         self._entries = entries
         self._announcer = announcer
         self._sd_notify = sd_notify
+        self._doctor_command = doctor
         self._use_cgroups = use_cgroups
         self._state = State(rows=configuration.rows, policy=policy or Policy())
         self._boot = f"orchestrator.{secrets.token_hex(6)}"
@@ -170,10 +174,11 @@ class Supervisor:
         self._notify = NotifySocket(runtime.notify_socket(self._home))
         self._ports = PublicPorts(self._home, self._configuration, self._notify, serves=self._children.serves)
         self._selector.register(self._notify, selectors.EVENT_READ, self._receive)
+        self._doctor = DoctorRuns(*self._doctor_command, self._selector)
         self._control = ControlServer(
             runtime.control_socket(self._home),
             self._selector,
-            ControlHandler(self, lambda: self._status.snapshot(self._state)).answer,
+            ControlHandler(self, lambda: self._status.snapshot(self._state), self._doctor).answer,
         )
         self._metrics = MetricsEndpoint(
             self._configuration.admin_port,
@@ -201,6 +206,7 @@ class Supervisor:
                 Job(_ASK_LISTENERS_EVERY_S, lambda: self._ports.ask_adopted(self._state.slots.values())),
                 Job(_DROP_SILENT_EVERY_S, self._control.drop_silent),
                 Job(_DROP_SILENT_EVERY_S, self._metrics.upkeep),
+                Job(_DROP_SILENT_EVERY_S, self._doctor.expire),
                 *([Job(self._sd_notify.interval_s, self._sd_notify.alive)] if self._sd_notify.interval_s else []),
             ]
         )
@@ -212,6 +218,7 @@ class Supervisor:
             self._metrics.close()
             self._notify.close()
             self._children.close()
+            self._doctor.close()
             self._selector.close()
             self._ports.close_all()
             self._event_journal.close()

@@ -448,6 +448,22 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "OpenApiDocument": {"openapi": "3.1.0", "info": {"title": "Bulkhead", "version": "2.0"}, "paths": {}},
     "ProcessesAsked": {"slots": {"meta-0": "meta-0.7f3a"}},
     "ProcessLog": {"process": "meta-0", "stream": "err", "lines": ["Traceback (most recent call last):", "…"]},
+    "Doctor": {
+        "host": "host-a",
+        "state": "done",
+        "startedAt": "2026-12-01T08:59:58.000Z",
+        "finishedAt": _AT,
+        "problem": None,
+        "checks": [
+            {"check": "python", "result": "ok", "finding": "Python 3.11.7 on Linux 6.1.0", "mend": ""},
+            {
+                "check": "redis",
+                "result": "fail",
+                "finding": "Error 111 connecting to 127.0.0.1:6379. Connection refused.",
+                "mend": "Start Redis, or correct REDIS_URL.",
+            },
+        ],
+    },
     "ProcessHistory": {
         "since": "2026-12-01T08:00:00.000Z",
         "until": _AT,

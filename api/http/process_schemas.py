@@ -20,6 +20,7 @@ from api.http.shapes import (
     closed_object,
     named_object,
 )
+from shared.diagnosis import CheckResult
 from shared.troubles import TROUBLES, Impact
 
 _DEPENDENCY: Final = named_object(
@@ -213,6 +214,32 @@ PROCESS_SCHEMAS: Final[Mapping[str, Schema]] = {
         }
     ),
     "ProcessLog": closed_object({"process": TEXT, "stream": choice("LogStream", "err", "out"), "lines": array(TEXT)}),
+    "Doctor": closed_object(
+        {
+            "host": TEXT,
+            "state": {
+                **choice("DoctorState", "never", "running", "done", "failed"),
+                "description": "`failed`: the checks themselves did not come to an end; `problem` says why.",
+            },
+            "startedAt": AT_OR_NULL,
+            "finishedAt": AT_OR_NULL,
+            "problem": TEXT_OR_NULL,
+            "checks": {
+                **array(
+                    named_object(
+                        "DoctorCheck",
+                        {
+                            "check": TEXT,
+                            "result": choice("CheckResult", *(result.value for result in CheckResult)),
+                            "finding": TEXT,
+                            "mend": {**TEXT, "description": "What to do; empty when nothing is."},
+                        },
+                    )
+                ),
+                "description": "Of the last run that came to an end.",
+            },
+        }
+    ),
     "ProcessHistory": closed_object(
         {
             "since": AT,

@@ -17,9 +17,10 @@ from api.http.operations import Operation
 from api.http.parameters import Parameter, limit, query_of
 from api.http.problems import Problem
 from api.http.shapes import choice
+from api.operators.orchestrator import ask_orchestrator
 from api.operators.slot_history import NAMES_OF_FIGURES, STATES, Span, history
 from shared.clock import utc_now
-from shared.process import control_client, runtime
+from shared.process.control_client import OrchestratorRefused
 from shared.process.service import Child
 from shared.settings import Settings
 from shared.store import processes
@@ -134,20 +135,8 @@ class ProcessOperations:
         self._require_known(target, self._slots)
         asked = {"command": command, "target": target}
         try:
-            # the client blocks, for seconds when the orchestrator is busy
-            answer = await asyncio.to_thread(
-                control_client.ask_running,
-                runtime.control_socket(self._home),
-                runtime.orchestrator_lock_file(self._home),
-                asked,
-            )
-        except control_client.NoOrchestrator as error:
-            raise Problem(
-                "orchestrator_unavailable",
-                "No orchestrator answers on this host: start `bulkhead`, or its service manager.",
-                headers={"Retry-After": "5"},
-            ) from error
-        except control_client.OrchestratorRefused as error:
+            answer = await ask_orchestrator(self._home, asked)
+        except OrchestratorRefused as error:
             # a kind of the registry that this installation does not run (ONLY)
             raise Problem("process_unknown", "This installation runs no such process.", known=self._known()) from error
         if (act := act_of(request)) is not None:

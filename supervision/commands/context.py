@@ -41,7 +41,7 @@ class Context:
     Attributes:
         environ: the process environment.
         rows: the registry.
-        entries: directory of the entry files.
+        entries: directory of the entry files. program: the orchestrator's own file, from there.
         embedded: where the embedded servers will listen.
         policy: the supervisor's durations.
         use_cgroups: whether process trees may be killed by cgroup.
@@ -53,6 +53,7 @@ class Context:
     embedded: EmbeddedAddresses
     policy: Policy
     use_cgroups: bool = True
+    program: str = "orchestrator.py"
 
     def settings(self, only: str = "") -> Settings:
         """Return the operator's settings. Raises `SettingsInvalid`."""

@@ -66,6 +66,7 @@ def supervise(context: Context, config: ChildConfig, *, only: str = "", only_sto
             entries=context.entries,
             announcer=Announcer(sys.stdout),
             sd_notify=SdNotify(context.environ),
+            doctor=((sys.executable, str(context.entries / context.program), "doctor", "--json"), context.environ),
             policy=context.policy,
             use_cgroups=context.use_cgroups,
         )

@@ -10,6 +10,7 @@ from shared.errors import BulkheadError
 from shared.logs import logger
 from supervision.decisions import model, plan
 from supervision.decisions.model import State
+from supervision.processes.doctor_runs import DoctorRuns
 
 log = logger(__name__)
 
@@ -35,11 +36,11 @@ class ControlHandler:
     """Carries out one request at a time.
 
     Args:
-        supervision: what requests change. snapshot: returns the status.
+        supervision: what requests change. snapshot: returns the status. doctor: checks the installation.
     """
 
-    def __init__(self, supervision: Supervision, snapshot: Callable[[], Mapping[str, Any]]) -> None:
-        self._supervision, self._snapshot = supervision, snapshot
+    def __init__(self, supervision: Supervision, snapshot: Callable[[], Mapping[str, Any]], doctor: DoctorRuns) -> None:
+        self._supervision, self._snapshot, self._doctor = supervision, snapshot, doctor
 
     def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the answer to a request. Raises `BulkheadError` when it cannot be carried out."""
@@ -54,7 +55,13 @@ class ControlHandler:
                 return {"ok": True, "pid": os.getpid()}
             case "reload":
                 return {"ok": True, "changed": sorted(self._supervision.reload_settings())}
-        raise BulkheadError(f"unknown command {command!r}; known: status, restart, drain, stop, reload")
+            case "doctor":
+                return {"ok": True, "doctor": self._doctor.as_json()}
+            case "run-doctor":
+                return {"ok": True, "doctor": self._doctor.begin()}
+        raise BulkheadError(
+            f"unknown command {command!r}; known: status, restart, drain, stop, reload, doctor, run-doctor"
+        )
 
     def _replace_or_drain(self, command: str, target: str) -> dict[str, str]:
         """Return the incarnations that the slots had before."""

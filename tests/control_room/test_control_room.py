@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ PAGES = {
     "keys": "Keys",
     "hooks": "Webhooks",
     "alerts": "Alerts",
+    "doctor": "Doctor",
     "audit": "Changes",
 }
 chats = (f"155501{number:05}" for number in itertools.count(700))
@@ -131,6 +133,22 @@ def test_restarting_asks_first(room: Room, signed_in: Tab) -> None:
     # its log, and what the API says without an orchestrator is in tests/api
     signed_in.go("#/processes/meta-1?stream=out", "Process meta-1")
     signed_in.sees("process ready")
+
+
+def test_the_doctor_checks_from_the_page_as_from_the_command_line(room: Room, signed_in: Tab) -> None:
+    """The same checks with the same mends: the page shows what the command prints."""
+    signed_in.go("#/doctor", "Doctor")
+    signed_in.sees("Nothing was checked since Bulkhead started.", "#doctor-summary")
+    signed_in.click("Check now")
+    signed_in.sees("checks,", "#doctor-summary", within_s=patience_s(60))
+    shown = room.must("GET", "/api/v2/installation/doctor")
+    printed = json.loads(room.command("doctor", "--json").stdout)
+    # how much is free and in use changes from one run to the other
+    assert [(one["check"], one["result"], one["mend"]) for one in shown["checks"]] == [
+        (one["check"], one["result"], one["mend"]) for one in printed["checks"]
+    ]
+    page = signed_in.text()
+    assert all(one["mend"] in page for one in shown["checks"])
 
 
 def test_what_is_shown_says_when_it_is_old(room: Room, signed_in: Tab) -> None:

@@ -61,6 +61,7 @@ if __name__ == "__main__":
         environ=os.environ,
         rows=fixture_rows(),
         entries=Path(__file__).with_name("children"),
+        program=f"../{Path(__file__).name}",
         embedded=NoEmbeddedServers(),
         policy=Policy(**json.loads(os.environ["FIXTURE_POLICY"])),
         use_cgroups=not os.environ.get("FIXTURE_WALK_ONLY"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -203,44 +205,58 @@ def misspelt_setting(patient: Patient) -> None:
     patient.set(database_pool_api_maxx=5)
 
 
-@pytest.mark.parametrize(
-    ("breaking", "expected"),
-    [
-        (wrong_password, ("database", "fail", "password authentication failed", "password in DATABASE_URL")),
-        (no_such_database, ("database", "fail", 'database "nosuch" does not exist', "Create the user or database")),
-        (unknown_option, ("database", "fail", "sslmoed", "Remove that option")),
-        (no_rights, ("database rights", "fail", "may not create tables in public", "GRANT CREATE ON SCHEMA public TO")),
-        (few_connections, ("database connections", "warn", "3 can be had", "max_connections")),
-        (read_only, ("database writes", "fail", "read-only", "primary")),
-        (no_schema, ("schema", "warn", "pending", "bulkhead migrate")),
-        (short_key, ("keys", "fail", "not 32 bytes", "Put the key back")),
-        (redis_evicts, ("redis policy", "warn", "allkeys-lru", "noeviction")),
-        (redis_away, ("redis", "fail", "refused", "Start Redis")),
-        (other_key, ("sealing keys", "fail", "is not the one that sealed secrets", "Put the key back")),
-        (port_taken, ("ports", "fail", "API_PORT", "free port")),
-        (no_chromium, ("chromium", "fail", "/nowhere/chromium is not", "set CHROMIUM_PATH")),
-        (broken_chromium, ("chromium", "fail", "cannot open shared object file", "Install it anew")),
-        (open_secret, ("secrets", "warn", "can be read by others", "chmod 600")),
-        (half_live, ("world", "warn", "META_APP_SECRET is set", "SANDBOX=off")),
-        (plain_webhooks, ("webhooks", "warn", "not https", "https")),
-        (misspelt_setting, ("settings", "warn", "DATABASE_POOL_API_MAXX", "DATABASE_POOL_API_MAX")),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_what_is_broken_is_named_with_its_mend(
-    patient: Patient, breaking: Callable[[Patient], None], expected: tuple[str, str, str, str]
-) -> None:
-    check, result, finding, mend = expected
-    breaking(patient)
+BROKEN: dict[str, Callable[[Patient], None]] = {
+    "a wrong password in `DATABASE_URL`": wrong_password,
+    "`DATABASE_URL` names a database that does not exist": no_such_database,
+    "a misspelt option in `DATABASE_URL`": unknown_option,
+    "a database user without rights": no_rights,
+    "fewer connections than the pools need": few_connections,
+    "`DATABASE_URL` leads to a standby": read_only,
+    "an empty database": no_schema,
+    "a key that is none": short_key,
+    "another installation's key": other_key,
+    "Redis drops keys when memory is short": redis_evicts,
+    "no Redis at `REDIS_URL`": redis_away,
+    "another program on a port": port_taken,
+    "`CHROMIUM_PATH` leads nowhere": no_chromium,
+    "a Chromium without its libraries": broken_chromium,
+    "a secret that others can read": open_secret,
+    "`META_APP_SECRET` of a real app, and the sandbox still on": half_live,
+    "webhooks by plain http": plain_webhooks,
+    "a misspelt setting": misspelt_setting,
+}
+"""Each row of the table in docs/health.md by its first column, and how it is broken."""
+CELLS = re.compile(r"(?<=\|) (.*?) (?=\|)")
+
+
+def documented() -> list[list[str]]:
+    """Return the cells of each row of the table."""
+    text = (environment.REPOSITORY / "docs" / "health.md").read_text()
+    table = text.partition("<!-- doctor on broken installations -->\n")[2].partition("\n<!-- end -->")[0]
+    return [CELLS.findall(row) for row in html.unescape(table).splitlines()[2:]]
+
+
+def fits(documented: str, said: str) -> bool:
+    """Whether a text is as documented; `…` stands for anything."""
+    return re.fullmatch(".*".join(map(re.escape, documented.split("…"))), said) is not None
+
+
+def test_the_document_has_what_is_broken_here() -> None:
+    assert [row[0] for row in documented()] == [*BROKEN]
+
+
+@pytest.mark.parametrize("row", documented(), ids=lambda row: BROKEN[row[0]].__name__)
+def test_what_is_broken_is_named_with_its_mend(patient: Patient, row: list[str]) -> None:
+    broken, check, result, finding, mend = row
+    BROKEN[broken](patient)
     answer = patient.ask("--json")
     checks = json.loads(answer.stdout)["checks"]
     fails = any(one["result"] == "fail" for one in checks)
     assert answer.returncode == (CommandExit.UNWELL if fails else ExitCode.OK), answer.stdout
     assert fails or result == "warn"
-    found = [one for one in checks if (one["check"], one["result"]) == (check, result)]
+    found = [one for one in checks if (one["check"], one["result"]) == (check.strip("`"), result)]
     assert found, answer.stdout
-    assert finding in found[0]["finding"]
-    assert mend in found[0]["mend"]
+    assert (fits(finding, found[0]["finding"]), fits(mend, found[0]["mend"])) == (True, True), found[0]
     assert environment.SEALING_KEY not in answer.stdout
     assert (urlsplit(patient.database_url).password or "no password") not in answer.stdout
 

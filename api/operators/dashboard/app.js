@@ -8,6 +8,7 @@ import { alerts } from "/dashboard/page_alerts.js";
 import { audit } from "/dashboard/page_audit.js";
 import { companies } from "/dashboard/page_companies.js";
 import { connections } from "/dashboard/page_connections.js";
+import { doctor } from "/dashboard/page_doctor.js";
 import { documents } from "/dashboard/page_documents.js";
 import { hooks } from "/dashboard/page_hooks.js";
 import { inbox } from "/dashboard/page_inbox.js";
@@ -38,6 +39,7 @@ const PAGES = [
   keys,
   hooks,
   alerts,
+  doctor,
   audit,
 ];
 
