@@ -88,6 +88,8 @@ def test_retrieval(tmp_path: Path) -> None:
     for company in ("medium", "large"):
         assert figures[company]["both, weighted"]["recall@5"] > 0.5, figures
         assert figures[company]["both, weighted"]["p95 ms"] > 0
+        signs, exactly = (figures[company][f"vectors, {way}"]["recall@5"] for way in ("by signs", "exactly"))
+        assert signs >= 0.95 * exactly, figures
 
 
 @pytest.mark.long
