@@ -77,6 +77,26 @@ def test_a_message_is_sent_found_and_shown(api_env: ApiEnv, tmp_path: Path) -> N
     assert (unknown.returncode, "bulkhead messages search" in unknown.stderr) == (ExitCode.USAGE, True)
 
 
+def test_webhooks_of_the_installation_are_managed(api_env: ApiEnv) -> None:
+    url = "https://example.com/alerts"
+    made = json.loads(
+        command(api_env, "hooks", "add", url, "--installation", "--type", "alert.*", "--json").stdout or "{}"
+    )
+    named = (made["id"], "--installation")
+    assert url in command(api_env, "hooks", "list", "--installation").stdout
+    assert url not in command(api_env, "hooks", "list").stdout
+    assert json.loads(command(api_env, "hooks", "show", *named).stdout)["types"] == ["alert.*"]
+    assert command(api_env, "hooks", "pause", *named).stdout == "It is paused.\n"
+    assert command(api_env, "hooks", "resume", *named).stdout == "It is active.\n"
+    assert "is being delivered" in command(api_env, "hooks", "test", *named).stdout
+    assert command(api_env, "hooks", "deliveries", *named).stdout == "No such deliveries.\n"
+    both = command(api_env, "hooks", "show", *named, "--company", "alpha")
+    assert (both.returncode, "not both" in both.stderr) == (ExitCode.USAGE, True)
+    assert command(api_env, "hooks", "remove", *named).stdout == f"Removed: {url}.\n"
+    gone = command(api_env, "hooks", "show", *named)
+    assert (gone.returncode, "bulkhead hooks list" in gone.stderr) == (ExitCode.USAGE, True), gone.stderr
+
+
 def test_webhooks_are_managed(api_env: ApiEnv) -> None:
     # the company may have those of other tests
     url = "http://127.0.0.1:9/managed-by-commands"
@@ -96,5 +116,10 @@ def test_webhooks_are_managed(api_env: ApiEnv) -> None:
     assert command(api_env, "hooks", "replay", place, "--dead").stdout == "Delivered again: 0 events.\n"
     assert command(api_env, "hooks", "deliveries", place).stdout == "No such deliveries.\n"
     assert command(api_env, "hooks", "remove", place).stdout == f"Removed: {url}.\n"
+    changed = command(api_env, "hooks", "add", url).stderr.split()[1].strip(".")
+    other = f"{url}/other"
+    assert other in command(api_env, "hooks", "change", changed, "--url", other).stdout
+    assert command(api_env, "hooks", "rotate", changed).stdout.startswith("whsec_")
+    command(api_env, "hooks", "remove", changed)
     gone = command(api_env, "hooks", "test", place)
     assert (gone.returncode, "bulkhead hooks list" in gone.stderr) == (ExitCode.USAGE, True)

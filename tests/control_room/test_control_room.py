@@ -151,6 +151,33 @@ def test_the_doctor_checks_from_the_page_as_from_the_command_line(room: Room, si
     assert all(one["mend"] in page for one in shown["checks"])
 
 
+def test_webhooks_of_the_installation_are_managed(room: Room, signed_in: Tab) -> None:
+    signed_in.go("#/hooks/*", "Webhooks")
+    signed_in.sees("the installation has no webhook")
+    signed_in.click("Add a webhook")
+    signed_in.fill("[name=url]", "http://127.0.0.1:9/alerts")
+    signed_in.fill("[name=types]", "alert.*")
+    signed_in.click("Add")
+    signed_in.sees("whsec_", "dialog")
+    signed_in.click("Done")
+    signed_in.sees("http://127.0.0.1:9/alerts")
+    (made,) = room.must("GET", "/api/v2/installation/hooks")["hooks"]
+    assert made["types"] == ["alert.*"]
+    signed_in.go(f"#/hooks/*/{made['id']}", f"Webhook {made['id']} of the installation")
+    signed_in.click("Change")
+    signed_in.fill("[name=types]", "alert.*, process.*")
+    signed_in.click("Change")
+    signed_in.sees("alert.*, process.*")
+    signed_in.click(f"Pause webhook {made['id']}")
+    signed_in.click("Pause")
+    signed_in.sees("paused", ".big")
+    signed_in.click("Remove")
+    signed_in.fill("dialog input", made["id"])
+    signed_in.click("Remove")
+    signed_in.sees("the installation has no webhook")
+    assert room.must("GET", "/api/v2/installation/hooks")["hooks"] == []
+
+
 def test_what_is_shown_says_when_it_is_old(room: Room, signed_in: Tab) -> None:
     assert signed_in.text("#stale") == ""
     signed_in.offline(True)
@@ -413,6 +440,7 @@ def test_axe_finds_nothing_on_any_page(room: Room, signed_in: Tab, scheme: str, 
         "companies/demo": "Company demo",
         f"hooks/demo/{hook[0]['id']}": f"Webhook {hook[0]['id']} of demo",
         "hooks/received": "Received webhooks",
+        "hooks/*": "Webhooks",
         f"inbox/demo/{conversation}": f"Conversation {conversation}",
         "documents?q=refund": "Documents",
     }

@@ -7,6 +7,10 @@ import { button, el, href, link } from "/dashboard/dom.js";
 import { factList, pager, table } from "/dashboard/table.js";
 import { clock, number, pill, quiet } from "/dashboard/words.js";
 
+/** In place of a company: webhooks of the installation, which get its alerts, and starts and ends of processes. */
+const INSTALLATION = "*";
+const place = (company) => (company === INSTALLATION ? ["api/v2/installation/hooks"] : ["api/v2/hooks", company]);
+const whose = (company) => (company === INSTALLATION ? "the installation" : company);
 const placeOf = (company, id) => `/hooks/${encodeURIComponent(company)}/${id}`;
 const stateOf = (one) => (one.state === "active" && one.failingSince ? "failing" : one.state);
 
@@ -15,14 +19,16 @@ async function load(route) {
   if (route.parts.length === 2) {
     const [company, id] = route.parts;
     const [hook, page] = await Promise.all([
-      get(path("api/v2/hooks", company, id)),
-      get(path("api/v2/hooks", company, id, "deliveries"), {
+      get(path(...place(company), id)),
+      get(path(...place(company), id, "deliveries"), {
         outcome: route.query.outcome,
         cursor: route.query.cursor,
       }),
     ]);
     return { company, hook, page };
   }
+  if (route.parts[0] === INSTALLATION)
+    return { chosen: { company: INSTALLATION }, hooks: (await get(path(...place(INSTALLATION)))).hooks };
   const chosen = await companyOf(route);
   return { chosen, hooks: chosen.company ? (await get(path("api/v2/hooks", chosen.company))).hooks : [] };
 }
@@ -37,11 +43,17 @@ const list_ = (text) => text.split(/[\s,]+/).filter(Boolean);
 
 function add(company, context) {
   ask({
-    title: `Add a webhook of ${company}`,
+    title: `Add a webhook of ${whose(company)}`,
     fields: [
       { name: "url", label: "Address", type: "url", required: true, hint: "Where events are posted to" },
-      { name: "types", label: "Types", hint: "Separated by commas, message.* for all of a subject; empty: all" },
-      { name: "phoneIndexes", label: "Connections", hint: "Separated by commas; empty: all" },
+      {
+        name: "types",
+        label: "Types",
+        hint: `Separated by commas, ${company === INSTALLATION ? "alert.*" : "message.*"} for all of a subject; empty: all`,
+      },
+      ...(company === INSTALLATION
+        ? []
+        : [{ name: "phoneIndexes", label: "Connections", hint: "Separated by commas; empty: all" }]),
       {
         name: "headers",
         label: "Headers",
@@ -51,15 +63,15 @@ function add(company, context) {
       },
     ],
     action: "Add",
-    run: async ({ url, types, phoneIndexes, headers }) => {
+    run: async ({ url, types, phoneIndexes = "", headers }) => {
       const pairs = headers
         .split("\n")
         .filter((line) => line.trim())
         .map((line) => [line.slice(0, line.indexOf(":")).trim(), line.slice(line.indexOf(":") + 1).trim()]);
-      const made = await send("POST", path("api/v2/hooks", company), {
+      const made = await send("POST", path(...place(company)), {
         url,
         types: list_(types),
-        phoneIndexes: list_(phoneIndexes).map(Number),
+        ...(company === INSTALLATION ? {} : { phoneIndexes: list_(phoneIndexes).map(Number) }),
         ...(pairs.length ? { headers: Object.fromEntries(pairs) } : {}),
       });
       return () =>
@@ -73,8 +85,24 @@ function add(company, context) {
   });
 }
 
+function change(company, one, context) {
+  ask({
+    title: `Change webhook ${one.id}`,
+    fields: [
+      { name: "url", label: "Address", type: "url", required: true, value: one.url },
+      { name: "types", label: "Types", value: one.types.join(", "), hint: "Separated by commas; empty: all" },
+    ],
+    action: "Change",
+    run: async ({ url, types }) => {
+      await send("PATCH", path(...place(company), one.id), { url, types: list_(types) });
+      return "It is changed";
+    },
+    after: context.after,
+  });
+}
+
 function acts(company, one, context) {
-  const place = ["api/v2/hooks", company, one.id];
+  const at = [...place(company), one.id];
   return [
     button(
       "Test",
@@ -84,7 +112,7 @@ function acts(company, one, context) {
           text: `A test event is delivered to ${one.url}.`,
           action: "Deliver a test",
           run: async () => {
-            await send("POST", path(...place, "test"));
+            await send("POST", path(...at, "test"));
             return "The test is delivered";
           },
           after: context.after,
@@ -100,7 +128,7 @@ function acts(company, one, context) {
               text: "Events wait until it is active again.",
               action: "Pause",
               run: async () => {
-                await send("PATCH", path(...place), { state: "paused" });
+                await send("PATCH", path(...at), { state: "paused" });
                 return "It is paused";
               },
               after: context.after,
@@ -115,7 +143,7 @@ function acts(company, one, context) {
               text: "It gets what waits, then what comes.",
               action: "Activate",
               run: async () => {
-                await send("PATCH", path(...place), { state: "active" });
+                await send("PATCH", path(...at), { state: "active" });
                 return "It is active";
               },
               after: context.after,
@@ -125,24 +153,34 @@ function acts(company, one, context) {
   ];
 }
 
-const tabs = (route, received) =>
-  may("operate", true) &&
-  el(
-    "p",
-    { className: "choices" },
-    el("a", { href: href("/hooks"), "aria-current": received ? undefined : "true" }, "to subscribers"),
-    el(
-      "a",
-      { href: href("/hooks/received"), "aria-current": received ? "true" : undefined },
-      "received from providers",
-    ),
-  );
+function tabs(shown) {
+  const offered = [
+    ["", "to subscribers", true],
+    [INSTALLATION, "of the installation", may("manage", true)],
+    ["received", "received from providers", may("operate", true)],
+  ].filter(([, , allowed]) => allowed);
+  return offered.length > 1
+    ? el(
+        "p",
+        { className: "choices" },
+        offered.map(([part, label]) =>
+          el(
+            "a",
+            { href: href(part ? `/hooks/${part}` : "/hooks"), "aria-current": part === shown ? "true" : undefined },
+            label,
+          ),
+        ),
+      )
+    : null;
+}
 
 function list({ chosen, hooks: rows }, context) {
   const { company } = chosen;
   return [
-    tabs(context.route, false),
-    companyChoice(context.route, chosen),
+    tabs(company === INSTALLATION ? INSTALLATION : ""),
+    company === INSTALLATION
+      ? el("p", { className: "quiet" }, "They get alerts, and starts and ends of processes.")
+      : companyChoice(context.route, chosen),
     company
       ? el(
           "p",
@@ -154,7 +192,10 @@ function list({ chosen, hooks: rows }, context) {
       name: "Webhooks",
       rows,
       key: (one) => one.id,
-      empty: "The company has no webhook.",
+      empty:
+        company === INSTALLATION
+          ? "Nobody outside is told of alerts: the installation has no webhook."
+          : "The company has no webhook.",
       columns: [
         ["webhook", (one) => link(placeOf(company, one.id), {}, one.id), "lead narrow"],
         ["state", (one) => pill(stateOf(one)), "lead"],
@@ -193,7 +234,7 @@ function replay(company, one, context) {
       if (what === "eventIds" && !eventIds.trim()) throw new Error("Name the events.");
       const answer = await send(
         "POST",
-        path("api/v2/hooks", company, one.id, "replay"),
+        path(...place(company), one.id, "replay"),
         what === "since"
           ? { since: new Date(since).toISOString() }
           : what === "eventIds"
@@ -210,24 +251,26 @@ function replay(company, one, context) {
 
 function single({ company, hook: one, page }, context) {
   const { route } = context;
-  const place = ["api/v2/hooks", company, one.id];
+  const at = [...place(company), one.id];
   const chosen = route.query.outcome ?? "";
   return [
-    el("p", {}, link("/hooks", { company }, "All webhooks")),
+    el("p", {}, company === INSTALLATION ? link(`/hooks/${company}`, {}, "All of the installation") : link("/hooks", { company }, "All webhooks")),
     el(
       "p",
       { className: "big" },
       pill(stateOf(one)),
       " ",
       acts(company, one, context),
-      button("Replay", () => replay(company, one, context)),
+      // alerts that were missed are rows: the page Alerts has them
+      company === INSTALLATION ? null : button("Replay", () => replay(company, one, context)),
+      button("Change", () => change(company, one, context)),
       button("New secret", () =>
         ask({
           title: `New secret for webhook ${one.id}`,
           text: "For a day the one before also signs.",
           action: "Make it",
           run: async () => {
-            const made = await send("POST", path(...place, "rotate"));
+            const made = await send("POST", path(...at, "rotate"));
             return () => reveal("Secret of the webhook", "It is shown this once.", made.secret, context.after);
           },
         }),
@@ -242,8 +285,8 @@ function single({ company, hook: one, page }, context) {
             text: "It gets nothing any more; what waits for it is dropped.",
             match: one.id,
             run: async () => {
-              await send("DELETE", path(...place));
-              location.hash = href("/hooks", { company });
+              await send("DELETE", path(...at));
+              location.hash = company === INSTALLATION ? href(`/hooks/${company}`) : href("/hooks", { company });
               return "It is removed";
             },
             after: context.after,
@@ -255,7 +298,7 @@ function single({ company, hook: one, page }, context) {
     factList([
       ["address", one.url],
       ["types", one.types.join(", ") || "all"],
-      ["connections", one.phoneIndexes.join(", ") || "all"],
+      ["connections", company === INSTALLATION ? null : one.phoneIndexes.join(", ") || "all"],
       ["headers", one.headers.join(", ")],
       ["waiting", number(one.waiting)],
       ["given up", number(one.deadLetters)],
@@ -295,7 +338,7 @@ function single({ company, hook: one, page }, context) {
         [
           "",
           (row) =>
-            row.outcome === "taken"
+            row.outcome === "taken" || company === INSTALLATION
               ? null
               : button("Deliver again", () =>
                   ask({
@@ -303,7 +346,7 @@ function single({ company, hook: one, page }, context) {
                     text: `To ${one.url}.`,
                     action: "Deliver",
                     run: async () => {
-                      await send("POST", path(...place, "replay"), { eventIds: [row.eventId] });
+                      await send("POST", path(...at, "replay"), { eventIds: [row.eventId] });
                       return "It is delivered again";
                     },
                     after: context.after,
@@ -344,7 +387,7 @@ function received({ received: page }, context) {
   const { route } = context;
   const chosen = route.query.chosen ?? "";
   return [
-    tabs(route, true),
+    tabs("received"),
     el(
       "p",
       { className: "choices" },
@@ -443,7 +486,7 @@ export const hooks = {
     route.parts?.[0] === "received"
       ? `Received ${route.parts[1] ?? "webhooks"}`
       : route.parts?.length === 2
-        ? `Webhook ${route.parts[1]} of ${route.parts[0]}`
+        ? `Webhook ${route.parts[1]} of ${whose(route.parts[0])}`
         : "Webhooks",
   allowed: () => may("manage"),
   load,
