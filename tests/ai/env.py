@@ -15,8 +15,9 @@ from shared.messages import InboundMessage
 from shared.store import inbound
 from shared.store.pool import Transaction
 from tests.sandbox.env import Receiver, SandboxEnv
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
 from tests.support import ports
+from tests.support.database import query
 from tests.support.entry import Entry
 from tests.support.waiting import deadline_s, eventually
 

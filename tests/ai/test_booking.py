@@ -10,7 +10,8 @@ import pytest
 from ai.tools.booking import BOOKING
 from ai.tools.tool import Tool, ToolContext, ToolFailed
 from tests.ai.env import empty
-from tests.store.env import StoreEnv, query, side_by_side
+from tests.store.env import StoreEnv, side_by_side
+from tests.support.database import query
 
 _TOOLS = {tool.name: tool for tool in BOOKING}
 

@@ -14,7 +14,8 @@ import pytest
 from shared.fail_points import FAIL_POINTS
 from tests.ai.env import AiEnv
 from tests.sandbox.env import SandboxEnv
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 from tests.support.waiting import eventually
 
 _CHAT = "15550100200"

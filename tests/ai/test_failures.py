@@ -10,7 +10,7 @@ import pytest
 from tests.ai.env import AiEnv
 from tests.sandbox.env import SandboxEnv
 from tests.store.conftest import emptied
-from tests.store.env import query
+from tests.support.database import query
 
 _CASES: dict[str, tuple[dict[str, Any], str]] = {
     "error": ({"http_status": 503}, "model_server_error"),

@@ -11,8 +11,9 @@ import pytest
 
 from tests.ai.env import AiEnv
 from tests.sandbox.env import SandboxEnv
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
 from tests.support import environment
+from tests.support.database import query
 from tests.support.waiting import deadline_s
 
 PACKAGES = environment.REPOSITORY / ".venv" / "llama"

@@ -23,8 +23,9 @@ from shared.store import processes
 from shared.store.pool import Transaction
 from shared.tenancy.company_settings import CompanySettings
 from tests.ai.env import AiEnv
-from tests.store.env import query, side_by_side
+from tests.store.env import side_by_side
 from tests.store.test_hosts import beat
+from tests.support.database import query
 
 _CHAT = "15550100200"
 _CAPS = Caps(iterations=5, tokens=1000, micros=1_000_000, wall_s=60)

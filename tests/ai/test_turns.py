@@ -8,7 +8,8 @@ from ai import rows
 from shared.conversations import rows as conversations
 from tests.ai.env import AiEnv
 from tests.sandbox.env import SandboxEnv
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 from tests.support.waiting import eventually
 
 _CHAT = "15550100200"

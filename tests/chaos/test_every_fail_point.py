@@ -27,8 +27,8 @@ from tests.hooks.test_fail_points import OF_HOOKS
 from tests.index.test_program import OF_INDEX
 from tests.recorder.test_company_deletion import OF_DELETION
 from tests.recorder.test_contact_import import OF_IMPORT
-from tests.store.env import query
 from tests.supervision.test_adoption import OF_ORCHESTRATOR
+from tests.support.database import query
 from tests.support.waiting import deadline_s, eventually_async, patience_s
 
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(900)]

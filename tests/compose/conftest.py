@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.compose.env import ComposeEnv
-from tests.store.env import query
+from tests.support.database import query
 from tests.support.servers import Servers
 
 

@@ -18,7 +18,7 @@ from shared.states import MessageState
 from shared.store import targets
 from shared.store.targets import MessageTarget
 from tests.compose.env import ComposeEnv
-from tests.store.env import query
+from tests.support.database import query
 
 CHAT = "15550100200"
 META_GROUP = "Y2FwaV9ncm91cDoxODA1NTU1MDE3MjoxMjAzNjMyMjI3NzE5NjMwNjcZD"

@@ -17,8 +17,8 @@ from shared.settings import to_environ
 from tests.connections.env import AccountsEnv
 from tests.meta.env import new_chat
 from tests.sandbox.env import ACCESS_TOKEN, D360_KEY
-from tests.store.env import query
 from tests.support import environment
+from tests.support.database import query
 
 PLACE = "/api/v2/connections/shop"
 DIRECT = {"connectionType": "meta_direct", "accountId": "109990000000001", "accessToken": ACCESS_TOKEN}

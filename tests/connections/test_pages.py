@@ -10,8 +10,8 @@ import pytest
 from tests.connections.env import INSTAGRAM, PAGE, AccountsEnv
 from tests.meta.env import new_chat
 from tests.sandbox.env import ACCESS_TOKEN
-from tests.store.env import query
 from tests.support import samples
+from tests.support.database import query
 from tests.support.waiting import eventually
 
 INDEX = {"messenger": 10, "instagram": 11}

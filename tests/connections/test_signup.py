@@ -11,7 +11,7 @@ import pytest
 
 from tests.connections.env import SIGNUP, AccountsEnv
 from tests.meta.env import new_chat
-from tests.store.env import query
+from tests.support.database import query
 from tests.support.waiting import eventually
 
 PLACE = "/api/v2/signup/newcomer"

@@ -15,7 +15,8 @@ from shared.messages import InboundMessage
 from shared.store import inbound
 from shared.store.messages import Accepted
 from shared.store.pool import Transaction
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 CHAT = "15550100200"
 _numbers = count(1)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 from tests.support.servers import Servers
 
 

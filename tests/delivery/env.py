@@ -24,7 +24,8 @@ from shared.messages import OutboundMessage, Outcome, Sent
 from shared.process.metrics import Metrics
 from shared.store.messages import Doubt
 from shared.store.store import Store
-from tests.store.env import StoreEnv, open_store, query
+from tests.store.env import StoreEnv, open_store
+from tests.support.database import query
 from tests.support.waiting import eventually_async, within
 
 _T = TypeVar("_T")

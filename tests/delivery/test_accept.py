@@ -17,7 +17,8 @@ from shared.store.messages import Accepted
 from shared.store.store import Store
 from tests.delivery.env import run, soon
 from tests.queues.env import Redis
-from tests.store.env import StoreEnv, away, open_store, query
+from tests.store.env import StoreEnv, away, open_store
+from tests.support.database import query
 from tests.support.servers import Servers
 from tests.support.waiting import deadline_s, eventually_async, within
 

@@ -13,7 +13,8 @@ from shared.clock import monotonic
 from shared.delivery.channel import RecordToken
 from shared.messages import OutboundMessage, Outcome, Retry, Sent
 from tests.delivery.env import Gate, Process, Script, answering, cancelled, run, soon, takes
-from tests.store.env import StoreEnv, away, open_store, query
+from tests.store.env import StoreEnv, away, open_store
+from tests.support.database import query
 from tests.support.servers import Servers
 from tests.support.waiting import deadline_s, eventually_async
 

@@ -22,7 +22,8 @@ from shared.settings import Settings
 from shared.states import MessageState
 from shared.store import messages, pacing
 from tests.delivery.env import Process, Script, run, soon
-from tests.store.env import StoreEnv, open_store, open_transaction, query, side_by_side
+from tests.store.env import StoreEnv, open_store, open_transaction, side_by_side
+from tests.support.database import query
 
 SECOND = timedelta(seconds=1)
 

@@ -22,7 +22,8 @@ from shared.states import MessageState
 from shared.store import interventions
 from shared.store.messages import Doubt
 from tests.delivery.env import Process, Script, cancelled, run, soon
-from tests.store.env import StoreEnv, away, query
+from tests.store.env import StoreEnv, away
+from tests.support.database import query
 from tests.support.servers import Servers
 
 SENT, QUEUED, FAILED = MessageState.SENT, MessageState.QUEUED, MessageState.FAILED

@@ -11,7 +11,8 @@ from shared.messages import OutboundMessage, Outcome, Retry, Sent
 from shared.states import MessageState
 from shared.store import messages
 from tests.delivery.env import Process, Script, cancelled, run
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 SENT, QUEUED, IN_DOUBT = MessageState.SENT, MessageState.QUEUED, MessageState.IN_DOUBT
 

@@ -24,8 +24,9 @@ from shared.store.messages import NewMessage
 from tests.conftest import kept_running
 from tests.e2e.conversation import send, wait_state
 from tests.hooks.env import Receiver
-from tests.store.env import open_store, query
+from tests.store.env import open_store
 from tests.support.bulkhead import Bulkhead
+from tests.support.database import query
 from tests.support.otlp import OtlpReceiver
 from tests.support.waiting import eventually
 

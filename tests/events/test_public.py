@@ -22,7 +22,8 @@ from shared.states import MessageState
 from shared.store import connections, events, inbound, messages, partitions
 from shared.store.pool import Transaction
 from shared.store.store import Store
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 ALL_OF_ACME = Selection(company_id="acme")

@@ -14,7 +14,8 @@ from shared.events import types
 from shared.events.reader import EventPage, EventReader, Position
 from shared.states import MessageState
 from shared.store.store import Store
-from tests.store.env import StoreEnv, open_store, query
+from tests.store.env import StoreEnv, open_store
+from tests.support.database import query
 
 WRITE = "INSERT INTO events (subject, type, company_id, detail) VALUES ('session', 'session.tested', %s, %s)"
 

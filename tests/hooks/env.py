@@ -18,8 +18,9 @@ from shared.messages import InboundMessage
 from shared.secrets import Vault
 from shared.settings import Settings
 from shared.store import inbound
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
 from tests.support import ports
+from tests.support.database import query
 from tests.support.entry import Entry
 from tests.support.environment import SEALING_KEY
 from tests.support.waiting import deadline_s, joined

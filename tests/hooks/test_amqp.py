@@ -16,7 +16,8 @@ import pytest
 from tests.conftest import running
 from tests.hooks.env import HooksEnv
 from tests.hooks.test_delivery import CHATS, in_order
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 from tests.support.rabbitmq import RabbitBroker, running_broker
 from tests.support.waiting import eventually
 

@@ -13,7 +13,8 @@ from hooks.schedule import DOWN_AFTER
 from hooks.signature import keys_of, signature
 from hooks.subscriber import OPEN_MOST, PAGE
 from tests.hooks.env import SECRET, Delivery, HooksEnv
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 from tests.support.waiting import eventually
 
 CHATS = [f"1555010{number:04}" for number in range(5)]

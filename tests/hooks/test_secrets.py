@@ -8,7 +8,8 @@ from recorder import reseal
 from shared.events.hook_secrets import HookSecrets
 from shared.secrets import Sealed, SecretUnreadable, Vault
 from tests.hooks.env import SECRET
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 OLD, NEW = bytes(32), bytes(range(32))
 ADD = """INSERT INTO hooks (company_id, url, sealed, xid, event_id)

@@ -11,7 +11,8 @@ import pytest
 from hooks import rows
 from hooks.rows import SubscriberSettlement
 from shared.events.reader import Position
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 MINE, ANOTHER = "hooks-0/1", "hooks-1/1"
 

@@ -12,7 +12,8 @@ from shared.inbound_events import Contact
 from shared.messages import InboundMessage
 from shared.states import MessageState
 from shared.store import inbound, marks
-from tests.store.env import LONG_AGO, StoreEnv, query
+from tests.store.env import LONG_AGO, StoreEnv
+from tests.support.database import query
 
 VICTIM, ATTACKER = "15550100200", "15550100666"
 BSUID, LID = "US.13491208655302741918", "77712345@lid"

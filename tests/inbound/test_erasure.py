@@ -23,7 +23,8 @@ from shared.states import MessageState
 from shared.store import erasure, inbound, inbound_media, interventions, messages, migrate
 from shared.store.inbound import RawEvent
 from tests.inbound.test_chat_scope import VICTIM, edit, line, receive, revoke, sent
-from tests.store.env import LONG_AGO, StoreEnv, open_transaction, query
+from tests.store.env import LONG_AGO, StoreEnv, open_transaction
+from tests.support.database import query
 
 SECRET = "sekrit"
 """Stands in everything that must be gone."""

@@ -18,7 +18,8 @@ from shared.store import inbound
 from shared.store.inbound import RawEvent
 from shared.store.pool import Transaction
 from tests.delivery.env import soon
-from tests.store.env import StoreEnv, open_store, query
+from tests.store.env import StoreEnv, open_store
+from tests.support.database import query
 from tests.support.waiting import within
 
 KIND = "webdriver"

@@ -19,7 +19,8 @@ from shared.process.metrics import Metrics
 from shared.rag.vectors import PostgresVectors
 from shared.store import documents
 from tests.rag.env import OneEmbedder, RagEnv
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 INCARNATION = "index-0.test"
 

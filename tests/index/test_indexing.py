@@ -19,7 +19,7 @@ from shared.store import documents, media
 from tests.index import files
 from tests.index.env import INCARNATION, IndexEnv
 from tests.rag.env import OneEmbedder, WordEmbedder
-from tests.store.env import query
+from tests.support.database import query
 
 OF_INDEX = ("index.read", "index.written", "index.switched")
 """Points between the steps of one document."""

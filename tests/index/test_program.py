@@ -16,8 +16,8 @@ from shared.store import companies
 from shared.store.documents import DOCUMENTS_MOST
 from tests.api.api_env import ApiEnv, problem
 from tests.index import files
-from tests.store.env import query
 from tests.support import ports
+from tests.support.database import query
 from tests.support.entry import Entry
 from tests.support.servers import Servers
 from tests.support.waiting import deadline_s, eventually

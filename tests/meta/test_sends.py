@@ -19,8 +19,8 @@ from shared.store import connections, pauses
 from tests.meta.channel_env import KIND, ChannelEnv, channel_env, run
 from tests.meta.seed import COMPANY, D360, DIRECT
 from tests.sandbox.env import SandboxEnv
-from tests.store.env import query
 from tests.support import samples
+from tests.support.database import query
 from tests.support.waiting import patient_by
 
 AtSandbox = Callable[..., Settings]

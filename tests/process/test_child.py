@@ -20,8 +20,9 @@ from shared.process import runtime
 from shared.process.exit_codes import ExitCode
 from shared.process.slot_lock import SlotLock, read_holder
 from shared.store import migrate
-from tests.store.env import away, query
+from tests.store.env import away
 from tests.support import ports
+from tests.support.database import query
 from tests.support.entry import Entry
 from tests.support.servers import Servers
 from tests.support.waiting import deadline_s, eventually, joined

@@ -16,7 +16,7 @@ from shared.settings import ChildEnvironment, Settings
 from shared.store import processes
 from shared.store.processes import HeartbeatRow, OtherHome
 from shared.store.store import Store
-from tests.store.env import query
+from tests.support.database import query
 from tests.support.waiting import within
 
 

@@ -26,8 +26,9 @@ from shared.store.pool import Transaction
 from shared.store.store import Store
 from shared.store.tasks import Task, TaskFailed
 from tests.delivery.env import run, soon
-from tests.store.env import StoreEnv, query, side_by_side
+from tests.store.env import StoreEnv, side_by_side
 from tests.support import environment
+from tests.support.database import query
 from tests.support.waiting import deadline_s, eventually_async
 
 

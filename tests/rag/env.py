@@ -14,7 +14,8 @@ from shared.rag.embedding import Embedder, EmbeddingFailed, EmbeddingUse, FoundE
 from shared.rag.passages import RagConfig, Retrieved, retrieve
 from shared.rag.vectors import DocumentVectors, PostgresVectors, VectorStore
 from shared.tenancy.company_settings import CompanySettings
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 RAG: Final = RagConfig(locale="en", top_k=5, least=0.0, keyword_weight=0.3, vector_weight=0.7, fusion="weighted")
 

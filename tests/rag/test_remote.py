@@ -18,7 +18,8 @@ from shared.rag.embedding import DimensionsDiffer, EmbeddingFailed, EmbeddingMod
 from shared.rag.remote import RemoteEmbeddings
 from shared.tenancy.company_settings import CompanySettings
 from tests.sandbox.env import Receiver, SandboxEnv
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 NAME = "sandbox-embedding"
 

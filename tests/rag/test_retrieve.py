@@ -6,7 +6,8 @@ import pytest
 
 from shared.rag.vectors import PostgresVectors
 from tests.rag.env import RagEnv, WordEmbedder
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 TERMS = (
     "Shipping takes three working days.",

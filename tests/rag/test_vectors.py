@@ -11,7 +11,8 @@ from shared.rag.embedding import DimensionsDiffer
 from shared.rag.vectors import DocumentVectors, PostgresVectors, VectorQuery, VectorStore
 from tests.rag.env import RagEnv, WordEmbedder
 from tests.rag.qdrant import QdrantVectors
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 TEXTS = ("a red apple", "a green apple", "a blue car", "nothing of the kind")
 STORES: dict[str, Callable[[StoreEnv], VectorStore]] = {

@@ -21,7 +21,8 @@ from shared.process.metrics import Metrics
 from shared.settings import ChildEnvironment, Settings
 from shared.store import alerts
 from shared.store.store import Store
-from tests.store.env import StoreEnv, open_store, query
+from tests.store.env import StoreEnv, open_store
+from tests.support.database import query
 
 DAY = "now() - interval '1 day' * "
 SLOT = {"kind": "meta", "slot": "meta-0"}

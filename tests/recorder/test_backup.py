@@ -17,8 +17,9 @@ import pytest
 from shared.process.exit_codes import ExitCode
 from shared.store.statements import statements
 from supervision.commands.command_exits import CommandExit
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
 from tests.support import environment
+from tests.support.database import query
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.b64encode(bytes(32)).decode()

@@ -20,8 +20,9 @@ from shared.states import MessageState
 from shared.store import companies, tasks
 from shared.store.pool import Transaction
 from shared.store.sealed import put_secret, secret_context
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
 from tests.support.bucket import BUCKET, KEY_ID, REGION, SECRET, Bucket
+from tests.support.database import query
 from tests.support.entry import Entry
 from tests.support.waiting import eventually
 

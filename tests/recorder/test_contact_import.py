@@ -18,7 +18,8 @@ from shared.compose.contact_entries import IMPORT
 from shared.errors import StoreUnavailable
 from shared.store import contacts, tasks
 from shared.store.tasks import Task, TaskFailed
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 from tests.support.entry import Entry
 from tests.support.waiting import eventually
 

@@ -15,7 +15,8 @@ from shared.secrets import Sealed, Vault
 from shared.settings import Settings
 from shared.store import connections
 from shared.store.pool import Transaction
-from tests.store.env import open_store, query
+from tests.store.env import open_store
+from tests.support.database import query
 
 KEY = base64.b64encode(b"k" * 32).decode()
 TOKEN, ROTATED = "EAAfromtheenvironment", "EAArotatedbyanoperator"

@@ -20,7 +20,8 @@ from shared.messages import InboundMessage
 from shared.process.metrics import Metrics
 from shared.store import inbound, inbound_media, media
 from shared.store.inbound_media import TakenMedia
-from tests.store.env import LONG_AGO, StoreEnv, query
+from tests.store.env import LONG_AGO, StoreEnv
+from tests.support.database import query
 
 COMPANY = "acme"
 

@@ -15,7 +15,8 @@ from shared.errors import StoreUnavailable
 from shared.store import migrate
 from shared.store.store import Store
 from tests.recorder.test_old_server_import import OLD_TABLES, run_import
-from tests.store.env import open_store, query
+from tests.store.env import open_store
+from tests.support.database import query
 
 LIMITS = ReturnLimits(failed_share=0.05, oldest_s=120.0)
 

@@ -20,8 +20,9 @@ from shared.secrets import Sealed, Vault
 from shared.settings import Settings
 from shared.store import connections, migrate
 from shared.store.old_server import OldTablesUnknown, chosen_columns
-from tests.store.env import open_store, query
+from tests.store.env import open_store
 from tests.support import environment
+from tests.support.database import query
 from webdriver.chromium import profile as session_profile
 
 OLD_TABLES = Path(__file__).parents[1] / "store" / "data" / "old_server.sql"

@@ -31,8 +31,9 @@ from shared.secrets import Sealed, SecretUnreadable, Vault
 from shared.settings import Settings
 from shared.store import connections
 from tests.delivery.env import run
-from tests.store.env import StoreEnv, away, open_store, open_transaction, query
+from tests.store.env import StoreEnv, away, open_store, open_transaction
 from tests.support import environment, ports
+from tests.support.database import query
 from tests.support.entry import Entry
 from tests.support.servers import Servers
 from tests.support.waiting import eventually

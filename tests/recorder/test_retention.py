@@ -14,7 +14,8 @@ from shared.settings import Settings
 from shared.store import retention
 from shared.store.store import Store
 from tests.recorder.test_recorder import RecorderEnv
-from tests.store.env import StoreEnv, open_store, query
+from tests.store.env import StoreEnv, open_store
+from tests.support.database import query
 from tests.support.waiting import eventually
 
 DAY = "now() - interval '1 day' * "

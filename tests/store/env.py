@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import psycopg2
 from psycopg2 import sql
-from psycopg2.extras import RealDictCursor
 
 from shared.channels.registry import kind_for
 from shared.messages import OutboundMessage, Receipt
@@ -24,6 +23,7 @@ from shared.store import receipts as store_receipts
 from shared.store.messages import Accepted, NewMessage, Settlement
 from shared.store.pool import Pool
 from shared.store.store import Store
+from tests.support.database import query
 from tests.support.waiting import deadline_s, joined
 
 _T = TypeVar("_T")
@@ -35,16 +35,6 @@ JOIN_S = 20.0
 def open_store(url: str, *, limit: int = 8, query_s: float = 5.0, connect_s: float = 5.0, name: str = "test") -> Store:
     """Return a store of its own over `url`."""
     return Store(Pool(url, limit=limit, application_name=name, idle_s=30.0, connect_s=connect_s), query_s=query_s)
-
-
-def query(url: str, statement: str | sql.Composable, **parameters: Any) -> list[Mapping[str, Any]]:
-    """Run any statement on a connection of its own and return its rows."""
-    with closing(psycopg2.connect(url, cursor_factory=RealDictCursor)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters or None)
-            rows: list[Any] = cursor.fetchall() if cursor.description else []
-            return rows
 
 
 def token_of(url: str, row_id: int, attempt: int = 1) -> str:

@@ -11,7 +11,8 @@ import pytest
 from shared.clock import monotonic
 from shared.store import messages
 from shared.store.pool import Pool, Transaction
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 FEW_PAGES = 20_000
 """Pages of 8 kB that one look may read; the backlogs below have more rows than that, each of which used to cost

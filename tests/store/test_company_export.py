@@ -20,7 +20,8 @@ from recorder.company_export import EXPORT, PARTS, CompanyExport
 from shared.media.local import LocalStorage
 from shared.store import media, tasks
 from shared.store.tasks import Task, TaskFailed
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 
 async def pieces(content: bytes) -> AsyncIterator[bytes]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from shared.states import MessageState
 from shared.store import connections, tasks
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 
 def status(env: StoreEnv) -> Mapping[str, Any]:

@@ -22,7 +22,8 @@ from shared.store import messages
 from shared.store.pool import Pool, Transaction
 from shared.store.sqlstates import Trouble, trouble
 from shared.store.store import Store, ping
-from tests.store.env import StoreEnv, open_store, query, side_by_side
+from tests.store.env import StoreEnv, open_store, side_by_side
+from tests.support.database import query
 from tests.support.waiting import eventually, joined
 
 

@@ -15,7 +15,8 @@ from shared.messages import Receipt
 from shared.states import MessageState
 from shared.store import messages, migrate, processes, receipts, sessions
 from shared.store.store import Store
-from tests.store.env import LONG_AGO, open_store, query
+from tests.store.env import LONG_AGO, open_store
+from tests.support.database import query
 
 DUMP = Path(__file__).with_name("data") / "schema_0009.sql"
 HISTORY = "SELECT message_id, state, at, attempt, incarnation, code, detail, extra FROM message_events ORDER BY id"

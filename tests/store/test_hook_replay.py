@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 
 def moved(env: StoreEnv, since: str) -> int | None:

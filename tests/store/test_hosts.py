@@ -11,7 +11,8 @@ from shared.store import messages, processes, tasks, webhook_evidence
 from shared.store.processes import HeartbeatRow, SilentLife
 from shared.store.server_facts import server_facts
 from shared.store.webhook_evidence import SharedOutage
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 
 def beat(env: StoreEnv, incarnation: str, host: str = "", *, age_s: float = 0.0, lease_s: float = 40.0) -> bool:

@@ -16,7 +16,8 @@ from shared.states import MessageState
 from shared.store import contacts, inbound, messages, people
 from shared.store.pool import Pool, Transaction
 from shared.store.statements import HOT, prepared, statements
-from tests.store.env import LONG_AGO, StoreEnv, query
+from tests.store.env import LONG_AGO, StoreEnv
+from tests.support.database import query
 
 BACKLOG = 12_000
 FEW_PAGES = 300

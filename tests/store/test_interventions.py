@@ -11,7 +11,8 @@ from shared.messages import Receipt
 from shared.states import MESSAGE_TRANSITIONS, MessageState, predecessors
 from shared.store import connections, interventions, messages
 from shared.store.interventions import RESOLUTIONS, Resolution
-from tests.store.env import StoreEnv, open_store, query, side_by_side
+from tests.store.env import StoreEnv, open_store, side_by_side
+from tests.support.database import query
 
 FAILED, SENT, IN_DOUBT, QUEUED, DELIVERED = (
     MessageState.FAILED,

@@ -11,7 +11,8 @@ import pytest
 from shared.messages import InboundMessage
 from shared.states import MessageState
 from shared.store import inbound, messages, targets
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 QUEUED, SENDING, IN_DOUBT, SENT, FAILED = (
     MessageState.QUEUED,

@@ -14,7 +14,8 @@ from shared.store import connections, messages
 from shared.store.messages import Settlement, settlement
 from shared.store.pool import Transaction
 from shared.store.statements import statements
-from tests.store.env import StoreEnv, open_store, open_transaction, query, side_by_side
+from tests.store.env import StoreEnv, open_store, open_transaction, side_by_side
+from tests.support.database import query
 from tests.support.waiting import eventually, joined
 
 QUEUED, SENDING, IN_DOUBT, SENT, FAILED = (

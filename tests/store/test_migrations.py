@@ -22,9 +22,10 @@ from shared.process.exit_codes import ExitCode
 from shared.store import migrate
 from shared.store.migrate import MigrationState
 from shared.store.migration_losses import Loss, dropped
-from tests.store.env import JOIN_S, StoreEnv, query
+from tests.store.env import JOIN_S, StoreEnv
 from tests.store.test_schema import NAMES, OURS
 from tests.support import environment
+from tests.support.database import query
 from tests.support.waiting import eventually, joined
 
 OLD_TABLES = Path(__file__).with_name("data") / "old_server.sql"

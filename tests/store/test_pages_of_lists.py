@@ -8,7 +8,8 @@ from shared.inbound_events import MediaSource
 from shared.messages import InboundMessage
 from shared.states import MessageState
 from shared.store import connections, inbound, inbound_media, pages
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 
 def test_every_unread_send_is_reached(env: StoreEnv) -> None:

@@ -11,7 +11,8 @@ import yoyo
 from shared.store import messages, migrate, partitions
 from shared.store.statements import statements
 from shared.store.store import Store
-from tests.store.env import StoreEnv, open_store, query, side_by_side
+from tests.store.env import StoreEnv, open_store, side_by_side
+from tests.support.database import query
 
 PARTITIONS = """SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                 WHERE i.inhparent = ANY(%(parents)s::text[]::regclass[]) ORDER BY 1"""

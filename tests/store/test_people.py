@@ -17,7 +17,8 @@ from shared.store.contacts import ChangeRefused, Imported, Noted, Taken
 from shared.store.observer import Unobserved
 from shared.store.people import OnePerson, may_be_one_person
 from shared.store.pool import Transaction
-from tests.store.env import LONG_AGO, StoreEnv, query, side_by_side
+from tests.store.env import LONG_AGO, StoreEnv, side_by_side
+from tests.support.database import query
 from tests.support.waiting import deadline_s, eventually
 
 BRAZIL = ("5531985168200", "553185168200")

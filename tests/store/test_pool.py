@@ -27,7 +27,8 @@ from shared.store import waiting
 from shared.store.pool import Pool, Transaction
 from shared.store.store import Store, ping
 from tests.delivery.env import run, soon
-from tests.store.env import StoreEnv, away, backends, cut, open_store, query, side_by_side
+from tests.store.env import StoreEnv, away, backends, cut, open_store, side_by_side
+from tests.support.database import query
 from tests.support.servers import Servers
 from tests.support.waiting import deadline_s, eventually, joined
 

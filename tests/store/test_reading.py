@@ -16,7 +16,8 @@ from shared.states import MessageState
 from shared.store import contacts, inbound, interventions, messages, people, reading
 from shared.store.people import OnePerson
 from shared.store.reading import ChatPosition, FigureFilter, MessageFilter
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 FIRST = ChatPosition(datetime.max.replace(tzinfo=UTC), "", 0)
 NEWEST = (datetime.max.replace(tzinfo=UTC), 2**62)

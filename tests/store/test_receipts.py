@@ -13,7 +13,8 @@ from shared.messages import Receipt
 from shared.states import MessageState
 from shared.store import interventions, messages, targets
 from shared.store import receipts as store_receipts
-from tests.store.env import LONG_AGO, StoreEnv, open_store, query, side_by_side
+from tests.store.env import LONG_AGO, StoreEnv, open_store, side_by_side
+from tests.support.database import query
 
 M = MessageState
 ORDER = (M.SENT, M.DELIVERED, M.READ, M.FAILED)

@@ -13,7 +13,8 @@ from shared.store import connections, inbound, pages, pauses, processes
 from shared.store.inbound import RawEvent
 from shared.store.pool import Transaction
 from shared.store.processes import HeartbeatRow
-from tests.store.env import LONG_AGO, StoreEnv, open_store, query, side_by_side
+from tests.store.env import LONG_AGO, StoreEnv, open_store, side_by_side
+from tests.support.database import query
 from tests.support.waiting import deadline_s
 
 

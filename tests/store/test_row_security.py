@@ -15,7 +15,8 @@ from psycopg2 import sql
 from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 from shared.store.pool import Pool, Transaction
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 KEY_COLUMNS: Final = (
     "company_id, created_at, expires_at, id, last_used_at, limits, name, prefix, previous_until, revoked_at, "

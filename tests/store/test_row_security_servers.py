@@ -14,8 +14,9 @@ from psycopg2 import sql
 
 from shared.errors import MigrationRefused
 from shared.store import migrate
-from tests.store.env import StoreEnv, open_store, query
+from tests.store.env import StoreEnv, open_store
 from tests.store.test_row_security import TENANT_MAY, companies_seen, granted, rows
+from tests.support.database import query
 from tests.support.servers import Servers
 
 

@@ -16,8 +16,9 @@ import yoyo
 
 from shared.errors import MigrationRefused, StoreUnavailable
 from shared.store import companies, connections, migrate
-from tests.store.env import StoreEnv, open_store, query
+from tests.store.env import StoreEnv, open_store
 from tests.support import environment
+from tests.support.database import query
 
 
 def in_order() -> list[str]:

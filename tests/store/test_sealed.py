@@ -8,7 +8,8 @@ from recorder.reseal import seal_all
 from shared.errors import SettingsInvalid
 from shared.secrets import Sealed, Vault
 from shared.store import connections, sealed
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 OLD, NEW = bytes(32), bytes(range(32))
 BEFORE, AFTER = Vault("old", OLD), Vault("new", NEW, {"old": OLD})

@@ -9,8 +9,9 @@ import pytest
 
 from shared.delivery.reclaim import reclaim_expired
 from shared.store import inbound_media, messages, processes, sessions, tasks
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
 from tests.store.test_hosts import beat, silent
+from tests.support.database import query
 
 ONE, TWO = "webdriver-0.a@one", "webdriver-0.b@two"
 

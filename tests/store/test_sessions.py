@@ -9,7 +9,8 @@ import pytest
 
 from shared.states import SessionState
 from shared.store import connections, sessions
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 S = SessionState
 

@@ -23,8 +23,9 @@ from shared.store import migrate
 from shared.store.address import parts_of, servers_of
 from shared.store.pool import Transaction
 from shared.store.store import Store, ping
-from tests.store.env import open_store, query
+from tests.store.env import open_store
 from tests.support import prepared, volatile_postgres
+from tests.support.database import query
 from tests.support.entry import Entry
 
 A = "postgresql://u:p@a:1,b:2/d"

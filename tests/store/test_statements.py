@@ -14,8 +14,9 @@ from shared.kinds import KINDS
 from shared.store.sealed import SEALINGS
 from shared.store.statements import parse, statements
 from shared.store.texts import storable
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
 from tests.support import environment
+from tests.support.database import query
 from tests.support.waiting import patient_by
 
 SQL = "-- one --\n-- Says one.\nSELECT 1;\n\n-- two --\n-- Says two,\n-- at length.\nSELECT 2\n-- aside\nFROM t;\n"

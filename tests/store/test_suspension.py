@@ -7,7 +7,8 @@ from typing import Any
 from hooks import rows
 from shared.states import CompanyState, MessageState
 from shared.store import companies, messages
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 HOOK = """INSERT INTO hooks (company_id, url, sealed, xid, event_id)
           VALUES (%(company)s, 'https://example.com', '', 0, 0) RETURNING id"""

@@ -16,8 +16,9 @@ from shared.errors import StoreUnavailable
 from shared.store.pool import Transaction
 from shared.store.store import ping
 from tests.delivery.env import run, soon
-from tests.store.env import StoreEnv, backends, cut, open_store, query
+from tests.store.env import StoreEnv, backends, cut, open_store
 from tests.store.test_pool import SLACK_S, Frozen, Silent
+from tests.support.database import query
 from tests.support.waiting import deadline_s
 
 T = TypeVar("T")

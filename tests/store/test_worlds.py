@@ -12,7 +12,8 @@ import pytest
 from shared.messages import OutboundMessage
 from shared.states import MessageState
 from shared.store import interventions, messages
-from tests.store.env import StoreEnv, query
+from tests.store.env import StoreEnv
+from tests.support.database import query
 
 SANDBOX: Mapping[str, str] = {"meta_direct": "sandbox", "wwebjs": "sandbox"}
 LIVE: Mapping[str, str] = {"meta_direct": "live", "wwebjs": "live"}

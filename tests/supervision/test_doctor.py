@@ -27,8 +27,9 @@ from shared.settings import Settings
 from shared.store import sealed
 from supervision import diagnosis
 from supervision.commands.command_exits import CommandExit
-from tests.store.env import open_store, query
+from tests.store.env import open_store
 from tests.support import environment, ports
+from tests.support.database import query
 from tests.support.servers import Servers
 
 ROLE = "doctored"
