@@ -305,7 +305,9 @@ def test_an_event_is_found_without_a_look_at_the_others(env: StoreEnv, is_known:
         (after,) = transaction._cursor.fetchone()
         return int(after - before)
 
-    query(env.url, "ANALYZE events")
+    # New files, as those of a day are. Once autovacuum has freed pages of earlier tests, a BRIN range has old events
+    # beside new ones, so that each range may have the event that is looked for.
+    query(env.url, "TRUNCATE events; ANALYZE events")
     for number in range(1, 21):
         query(env.url, add, first=number, last=number)
     few = env.store.run(looked_up)
@@ -317,14 +319,4 @@ def test_an_event_is_found_without_a_look_at_the_others(env: StoreEnv, is_known:
         "SELECT brin_summarize_new_values(c.oid) FROM pg_class c JOIN pg_am a ON a.oid = c.relam "
         "WHERE a.amname = 'brin' AND c.relkind = 'i' AND c.relname LIKE 'events_messages%'",
     )
-
-    def plan(transaction: Transaction) -> str:
-        transaction._cursor.execute("SELECT name, setting FROM pg_settings WHERE source = 'client' ORDER BY name")
-        lines = [f"{name} = {value}" for name, value in transaction._cursor.fetchall()]
-        transaction._cursor.execute(
-            "EXPLAIN SELECT * FROM unnest(ARRAY[1::bigint]) AS p(xid) CROSS JOIN LATERAL "
-            "(SELECT * FROM events u WHERE u.subject = 'message' AND u.xid = p.xid AND u.id + 0 = 1) AS e"
-        )
-        return "\n".join([*lines, *(line for (line,) in transaction._cursor.fetchall())])
-
-    assert env.store.run(looked_up) < 2 * few, env.store.run(plan)
+    assert env.store.run(looked_up) < 2 * few
