@@ -36,12 +36,6 @@ EVERYWHERE = """
 """
 
 
-@pytest.fixture(autouse=True)
-def _no_raw_events(kept_database_url: str) -> None:
-    """Raw events belong to no company, and so stay when one goes."""
-    query(kept_database_url, "DELETE FROM inbound_journal")
-
-
 def places(env: StoreEnv) -> list[str]:
     """Return what still holds the secret: rows, raw events, and events as clients read them."""
     found = [row["text"] for row in query(env.url, EVERYWHERE)]

@@ -6,24 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.store.env import StoreEnv
-from tests.support.database import query
+from tests.store.env import StoreEnv, empty
 from tests.support.servers import Servers
-
-_OF_THE_INSTALLATION = (
-    "alert_silences",
-    "alerts",
-    "api_keys",
-    "event_names",
-    "event_positions",
-    "events",
-    "hook_deliveries",
-    "hooks",
-    "process_health",
-    "process_metrics",
-    "tasks",
-    "webhook_outages",
-)
 
 
 @pytest.fixture(scope="package")
@@ -38,11 +22,7 @@ def kept_database_url(servers: Servers) -> Iterator[str]:
 
 def emptied(kept_database_url: str) -> StoreEnv:
     """Return a company with one connection, and nothing else in the database."""
-    query(
-        kept_database_url,
-        # first what goes with a company, then what belongs to the installation
-        "; ".join(f"DELETE FROM {table}" for table in ("companies", *_OF_THE_INSTALLATION)),
-    )
+    empty(kept_database_url)
     return StoreEnv(kept_database_url)
 
 
