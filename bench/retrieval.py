@@ -34,7 +34,8 @@ from shared.rag.passages import RagConfig, retrieve
 from shared.rag.vectors import PostgresVectors, VectorQuery
 from shared.store.store import Store
 from shared.word_vectors import WordVectors
-from tests.store.env import open_store, query
+from tests.store.env import open_store
+from tests.support.database import query
 from tests.support.servers import Servers
 
 RAG: Final = RagConfig(locale="en", top_k=5, least=0.0, keyword_weight=0.3, vector_weight=0.7, fusion="weighted")

@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from embedded import addresses
 from script.mutants import MUTATIONS, Mutation, place_of
 from tests.support import processes
 from tests.support.servers import Servers
@@ -249,7 +250,7 @@ def worker_tree(number: int, jobs: int) -> Iterator[Tree]:
         variables = {
             # modules are compiled once for all test processes
             "PYTHONDONTWRITEBYTECODE": "",
-            "TEST_DATABASE_URL": servers.database_server_url,
+            "TEST_DATABASE_URL": servers.url_of(addresses.DATABASE),
             # separate ports for each worker, as in a parallel run of the suite
             "PYTEST_XDIST_WORKER": f"gw{number}",
             "PYTEST_XDIST_WORKER_COUNT": str(jobs),

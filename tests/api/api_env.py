@@ -6,13 +6,12 @@ import itertools
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
-import psycopg2
 import requests
 from psycopg2 import extras
 from requests.adapters import HTTPAdapter
@@ -22,6 +21,7 @@ from shared.store import companies, connections
 from shared.store.pool import Transaction
 from shared.store.store import Store
 from tests.support import ports
+from tests.support.database import connected
 from tests.support.entry import Entry
 from tests.support.waiting import joined
 
@@ -131,8 +131,7 @@ class ApiEnv:
     def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """Run a statement in a transaction of its own and return its rows."""
         with (
-            closing(psycopg2.connect(self.database_url)) as connection,
-            connection,
+            connected(self.database_url) as connection,
             connection.cursor(cursor_factory=extras.RealDictCursor) as cursor,
         ):
             cursor.execute(statement, values)

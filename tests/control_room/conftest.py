@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 from psycopg2 import extras
 
@@ -15,6 +13,7 @@ from tests.conftest import kept_running, running
 from tests.support import processes
 from tests.support.browser import Browser, Tab
 from tests.support.bulkhead import Bulkhead
+from tests.support.database import connected
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
@@ -31,8 +30,7 @@ class Room(Bulkhead):
     def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """Run a statement in a transaction of its own and return its rows."""
         with (
-            closing(psycopg2.connect(self.settings.database_url)) as connection,
-            connection,
+            connected(self.settings.database_url) as connection,
             connection.cursor(cursor_factory=extras.RealDictCursor) as cursor,
         ):
             cursor.execute(statement, values)

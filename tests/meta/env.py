@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import psycopg2
 import requests
 
 from shared.kinds import admin_port, kind_named
@@ -22,6 +20,7 @@ from shared.store.messages import NewMessage
 from shared.store.store import Store, installation
 from tests.meta.seed import COMPANY, DIRECT, ROWS, seed, signature
 from tests.store.env import token_of
+from tests.support.database import connected
 from tests.support.entry import Entry
 from tests.support.waiting import eventually
 
@@ -185,11 +184,7 @@ class MetaEnv:
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database directly."""
-        with (
-            closing(psycopg2.connect(self.settings.database_url)) as connection,
-            connection,
-            connection.cursor() as cursor,
-        ):
+        with connected(self.settings.database_url) as connection, connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
 

@@ -29,6 +29,7 @@ from shared.store.messages import NewMessage
 from tests.meta.channel_env import KIND, ChannelEnv, channel_env, run
 from tests.meta.seed import COMPANY, D360, DIRECT, EMBEDDED, status, text, webhook
 from tests.meta.test_events import mutated
+from tests.support.database import connected
 from tests.support.examples import examples
 from tests.support.waiting import eventually_async, within
 
@@ -51,7 +52,7 @@ async def read_all(*readers: WebhookProcessor) -> None:
 
 
 def ask(own: ChannelEnv, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    with closing(psycopg2.connect(own.settings.database_url)) as connection, connection.cursor() as cursor:
+    with connected(own.settings.database_url) as connection, connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return list(cursor.fetchall())
 

@@ -53,5 +53,6 @@ def test_a_wait_for_a_connection_is_measured_and_none_where_there_was_one(databa
         store.run(ask_for_a_second, store)
     found = metrics.snapshot()
     assert found["database_wait_seconds_count"] == 1
-    assert 0.2 <= found["database_wait_seconds_sum"] < 5
+    # a part of the 0.2 s has passed when the wait begins
+    assert 0.1 < found["database_wait_seconds_sum"] < 5
     store.close()

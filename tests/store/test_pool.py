@@ -1,6 +1,4 @@
-"""The pool keeps its word: bounded, never waits beyond a deadline, never hands out a dead connection, and comes back by
-itself.
-"""
+"""The pool is bounded, never waits beyond a deadline, never hands out a dead connection, and recovers by itself."""
 
 from __future__ import annotations
 

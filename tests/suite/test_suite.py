@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import redis
 from shared.kinds import next_admin_offset
 from shared.settings import Settings
 from tests.support import environment, processes, selection
+from tests.support.database import query
 from tests.support.ports import free_port_block, ports_of
 from tests.support.servers import Servers, beside, of_this_worker
 from tests.support.waiting import NeverHappened, deadline_s, eventually, eventually_async, hold_to_time, never
@@ -181,6 +183,40 @@ def test_each_test_has_a_database_of_its_own(servers: Servers) -> None:
         servers.drop_database(name)
     with pytest.raises(psycopg2.OperationalError, match="does not exist"):
         psycopg2.connect(first)
+
+
+def test_the_kept_connection_of_a_thread_is_as_new_each_time(database_url: str, empty_database_url: str) -> None:
+    def session(url: str = database_url) -> tuple[object, ...]:
+        (row,) = query(
+            url,
+            """SELECT pg_backend_pid() AS pid, current_setting('work_mem') AS work_mem, current_database() AS database,
+            to_regclass('pg_temp.left_over') AS made, (SELECT count(*) FROM pg_prepared_statements) AS prepared,
+            (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) AS locks""",
+        )
+        return tuple(row.values())
+
+    first = session()
+    query(
+        database_url,
+        """SET work_mem = '1MB'; CREATE TEMP TABLE left_over (id int); PREPARE one AS SELECT 1;
+        SELECT pg_advisory_lock(1)""",
+    )
+    assert session() == first
+    with pytest.raises(psycopg2.errors.DivisionByZero):
+        query(database_url, "SELECT 1 / 0")
+    with pytest.raises(psycopg2.errors.ActiveSqlTransaction):
+        query(database_url, "BEGIN")
+    second = session()
+    assert second[0] != first[0], "after an error another one is opened"
+    with ThreadPoolExecutor(1) as other:
+        end = "SELECT pg_terminate_backend(%(pid)s, 5000) AS done"
+        assert other.submit(query, database_url, end, pid=second[0]).result() == [{"done": True}]
+    third = session()
+    assert third[0] != second[0], "the server had ended it"
+    assert second[1:] == third[1:] == first[1:]
+    assert session(empty_database_url)[2] != first[2]
+    left = "SELECT 1 FROM pg_stat_activity WHERE pid = %(pid)s"
+    eventually(lambda: not query(empty_database_url, left, pid=third[0]), 10, "one address is kept")
 
 
 def test_redis_is_empty_each_time(servers: Servers) -> None:

@@ -58,6 +58,8 @@ def _make(home: Path) -> None:
     settings = Settings(bulkhead_home=home)
     cluster = postgres.open_cluster(settings, {"BULKHEAD_HOME": str(home)})
     allow_databases(cluster)
+    password = addresses.postgres_password(settings)
+    cluster.alone(postgres.MAINTENANCE_DATABASE, _SQL / "cheap_password.sql", role=addresses.ROLE, password=password)
     with Entry("postgres", home, module=volatile_postgres.__name__) as entry:
         entry.start().wait_ready()
         url = addresses.database_url(settings)

@@ -13,12 +13,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psycopg2
 import redis
 from psycopg2 import errors, sql
 
@@ -26,6 +25,7 @@ from embedded import addresses, postgres
 from shared.settings import Settings
 from shared.store import migrate
 from tests.support import environment, prepared, volatile_postgres
+from tests.support.database import Kept, keeping
 from tests.support.entry import Entry
 from tests.support.waiting import eventually
 
@@ -48,12 +48,16 @@ def beside(redis_url: str) -> str:
     return parts._replace(path=f"/{int(parts.path.strip('/') or 0) + environment.worker().workers}").geturl()
 
 
+def _at(server_url: str, database: str) -> str:
+    return urlsplit(server_url)._replace(path=f"/{database}").geturl()
+
+
 class Servers:
     """The suite's two servers; each starts when it is first asked for.
 
     Args:
-        prepared_home: returns a home to copy PostgreSQL's data from, see `prepared`; None: it is made anew, and its
-            database has no tables.
+        prepared_home: returns a home to copy PostgreSQL's data from, see `prepared`; None: it is made anew, and
+            `addresses.DATABASE` has no tables.
         durable: whether PostgreSQL's commits wait for the disk, as the product's do.
     """
 
@@ -63,6 +67,8 @@ class Servers:
         self.home = Path(tempfile.mkdtemp(prefix="bh-"))
         self._open = ExitStack()
         self._open.callback(shutil.rmtree, self.home)
+        self._admin = Kept()
+        self._open.callback(self._admin.close)
         self._run = f"t{os.getpid()}"
         self._entries: list[Entry] = []
 
@@ -91,14 +97,18 @@ class Servers:
     @cached_property
     def database_server_url(self) -> str:
         """Address of a database on the server, with a role that may make others."""
-        if external := os.environ.get("TEST_DATABASE_URL"):
-            return external
+        url = os.environ.get("TEST_DATABASE_URL") or self._start_database_server()
+        self._open.enter_context(keeping(url))
+        return url
+
+    def _start_database_server(self) -> str:
         if self._prepared_home:
             prepared.copy(self._prepared_home(), self.home)
         settings = Settings(bulkhead_home=self.home)
         prepared.allow_databases(postgres.open_cluster(settings, {"BULKHEAD_HOME": str(self.home)}))
         self._run_entry("postgres", "" if self._durable else volatile_postgres.__name__)
-        return addresses.database_url(settings)
+        # none that is copied: while a connection to it is open, no other one can make the copy
+        return _at(addresses.database_url(settings), postgres.MAINTENANCE_DATABASE)
 
     @cached_property
     def redis_server_url(self) -> str:
@@ -111,14 +121,17 @@ class Servers:
     @cached_property
     def _templates(self) -> tuple[str, str]:
         """Names of a migrated database and of one without Bulkhead's tables, to be copied."""
-        if self._prepared_home and "TEST_DATABASE_URL" not in os.environ:
+        external = os.environ.get("TEST_DATABASE_URL")
+        if self._prepared_home and not external:
             _ = self.database_server_url  # copies both
             return addresses.DATABASE, prepared.EMPTY_DATABASE
-        name = f"{self._run}_template"
-        self._administer("CREATE DATABASE {} TEMPLATE {}", name, urlsplit(self.database_server_url).path.lstrip("/"))
-        self._open.callback(self.drop_database, name)
-        migrate.apply(self._url_of(name))
-        return name, urlsplit(self.database_server_url).path.lstrip("/")
+        given = urlsplit(external).path.lstrip("/") if external else addresses.DATABASE
+        migrated, empty = f"{self._run}_migrated", f"{self._run}_empty"
+        for name in (migrated, empty):
+            self._administer("CREATE DATABASE {} TEMPLATE {}", name, given)
+            self._open.callback(self.drop_database, name)
+        migrate.apply(self.url_of(migrated))
+        return migrated, empty
 
     def new_database(self, *, migrated: bool = True) -> tuple[str, str]:
         """Make a database and return its name and address.
@@ -130,7 +143,7 @@ class Servers:
         template = self._templates[not migrated]
         # half a dozen times faster than the default, which writes a copy of every page into the log
         self._administer("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, template)
-        return name, self._url_of(name)
+        return name, self.url_of(name)
 
     def drop_database(self, name: str) -> None:
         """Remove a database that `new_database` made, ending who is still connected."""
@@ -159,11 +172,10 @@ class Servers:
         """Stop what was started, in order, and remove its files."""
         self._open.close()
 
-    def _url_of(self, database: str) -> str:
-        return urlsplit(self.database_server_url)._replace(path=f"/{database}").geturl()
+    def url_of(self, database: str) -> str:
+        """Return the address of a database on the server."""
+        return _at(self.database_server_url, database)
 
     def _administer(self, statement: str, *names: str) -> None:
-        with closing(psycopg2.connect(self.database_server_url)) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+        with self._admin.connected(self.database_server_url) as connection, connection.cursor() as cursor:
+            cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))

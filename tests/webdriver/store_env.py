@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
-
-import psycopg2
 
 from shared.inbound.pipeline import JournalPipeline
 from shared.media.local import LocalStorage
@@ -19,6 +16,7 @@ from shared.store import companies, connections, messages
 from shared.store.messages import NewMessage
 from shared.store.pool import Row, Transaction
 from shared.store.store import Store
+from tests.support.database import connected
 from webdriver.session import inbound_events
 
 
@@ -68,7 +66,7 @@ class StoreEnv:
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Return what a statement finds."""
-        with closing(psycopg2.connect(self.database_url)) as connection, connection.cursor() as cursor:
+        with connected(self.database_url) as connection, connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
 

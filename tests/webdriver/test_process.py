@@ -7,17 +7,15 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
-
-import psycopg2
 
 from shared.process.exit_codes import ExitCode
 from shared.process.runtime import slot_lock_file
 from shared.process.slot_lock import read_holder
 from shared.store import messages
+from tests.support.database import connected
 from tests.support.entry import Entry
 from tests.support.waiting import eventually, patience_s
 from tests.webdriver.env import Web, chromiums
@@ -94,6 +92,6 @@ def test_messages_survive_kill_9_in_the_middle_and_no_browser_outlives_it(
 
 def inbound_bodies(database_url: str) -> list[str]:
     """Return the texts of all inbound messages."""
-    with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
+    with connected(database_url) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT content ->> 'body' FROM inbound_messages ORDER BY id")
         return [row[0] for row in cursor.fetchall()]
