@@ -194,7 +194,7 @@ function list({ chosen, hooks: rows }, context) {
       key: (one) => one.id,
       empty:
         company === INSTALLATION
-          ? "Nobody outside is told of alerts: the installation has no webhook."
+          ? "No alert leaves this installation: the installation has no webhook."
           : "The company has no webhook.",
       columns: [
         ["webhook", (one) => link(placeOf(company, one.id), {}, one.id), "lead narrow"],
