@@ -10,7 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import requests
+
 from shared.conversations import arrival
+from shared.kinds import admin_port, kind_named
 from shared.messages import InboundMessage
 from shared.store import inbound
 from shared.store.pool import Transaction
@@ -37,7 +40,7 @@ class AiEnv:
             "database_url": store.url,
             # nothing listens there: hints are not needed
             "redis_url": f"redis://127.0.0.1:{ports.free_ports(1)[0]}/0",
-            "admin_port": ports.free_port_block(100),
+            "admin_port": (admin := ports.free_port_block(100)),
             "sandbox": "off",
             "openai_base_url": f"{model.base}/openai/v1",
             "llm_model": "sandbox-model",
@@ -45,6 +48,7 @@ class AiEnv:
         }
         self.store, self.model = store, model
         empty(store.url)
+        self._metrics = f"http://127.0.0.1:{admin_port(admin, kind_named('ai'), 0)}/metrics"
         self.entry = Entry("ai", home, **(given | variables))
         self.connection = store.connect()
         self._names = 0
@@ -129,6 +133,16 @@ class AiEnv:
             "coalesce(sum(calls), 0) AS calls FROM model_spend",
         )
         return row
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric of the process over all its series that have these labels."""
+        lines = requests.get(self._metrics, timeout=deadline_s(10)).text.splitlines()
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in lines
+            if line.partition("{")[0].partition(" ")[0] == f"bulkhead_{name}" and all(one in line for one in wanted)
+        )
 
     def kill(self) -> None:
         """End the process as a crash would."""

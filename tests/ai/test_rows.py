@@ -20,6 +20,7 @@ from shared.llm.prices import PRICES
 from shared.llm.questions import ModelAnswer, ModelTarget, Question
 from shared.process.metrics import Metrics
 from shared.store import processes
+from shared.store.connections import desired_kinds
 from shared.store.pool import Transaction
 from shared.tenancy.company_settings import CompanySettings
 from tests.ai.env import AiEnv
@@ -42,6 +43,22 @@ def _pages_read(transaction: Transaction) -> int:
              OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = 'turns'::regclass)"""
     )
     return int(transaction._cursor.fetchone()[0])
+
+
+def test_the_kind_runs_while_a_company_uses_it_or_something_waits(ai: AiEnv) -> None:
+    def is_needed() -> bool:
+        return "ai" in ai.store.store.run(desired_kinds)
+
+    assert is_needed()
+    ai.write(_CHAT, "hello")
+    ai.set(enableAssistant=False)
+    assert is_needed(), "a turn waits"
+    (turn,) = _claim(ai, "ai-0.a")
+    assert is_needed(), "it is being answered"
+    ai.store.store.run(rows.end, turn, incarnation="ai-0.a", state="dropped")
+    assert not is_needed()
+    query(ai.store.url, "UPDATE companies SET settings = '{\"enableAssistant\": true}', state = 'suspended'")
+    assert not is_needed()
 
 
 def test_two_processes_never_have_one_turn(ai: AiEnv) -> None:

@@ -42,6 +42,17 @@ def test_what_is_asked_is_answered_once_and_what_comes_meanwhile_next(ai: AiEnv)
     assert kept[0]["kept"] == 0
     signs = query(ai.store.url, "SELECT DISTINCT type FROM messages WHERE type <> 'text'")
     assert {row["type"] for row in signs} == {"read", "typing"}
+    assert ai.metric("turns_total", outcome="answered") == ai.metric("turn_seconds_count") == 2
+    assert ai.metric("model_calls_total", model="sandbox-model", outcome="answered") == 2
+    assert ai.metric("model_call_seconds_count", model="sandbox-model") == 2
+    assert ai.metric("model_tokens_total", way="in") == sum(turn["tokens_in"] for turn in turns)
+    # while no turn waits it looks at an index, and claims nothing
+    claims = ai.metric("statement_seconds_count", statement="claim_turns")
+    looks = ai.metric("statement_seconds_count", statement="next_turn")
+    eventually(
+        lambda: ai.metric("statement_seconds_count", statement="next_turn") >= looks + 3, 20, "three looks are made"
+    )
+    assert ai.metric("statement_seconds_count", statement="claim_turns") == claims > 0
 
 
 def test_many_conversations_of_one_company_leave_room_for_another(ai: AiEnv) -> None:
