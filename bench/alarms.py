@@ -11,8 +11,8 @@ import subprocess
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,11 +23,14 @@ from bench.figures import Figures
 from bench.installation import running
 from shared.alert_rules import ALERT_RULES, RULES_BY_NAME
 from tests.e2e.conversation import link
+from tests.support.waiting import NeverHappened, eventually
 
 _HOME_MB: Final = 3000
 """Of the file system that a home of its own gets, so that it can be filled: more than a trial writes."""
 _LATE_S: Final = 240.0
 """Seconds beyond a rule's own times after which an alert counts as one that never comes."""
+_LOOK_S: Final = 0.5
+"""Seconds between two looks at the log: well below the five that the recorder takes."""
 _QUIET: Final = "never"
 
 
@@ -52,6 +55,10 @@ class AlertLog:
     def first(self, of: dict[str, list[float]], name: str, since: float) -> float | None:
         """Return the first instant after another one."""
         return min((at for at in of.get(name, ()) if at >= since), default=None)
+
+    def have_fired(self, one: Broken) -> bool:
+        """Whether all alerts of a way to break it have fired."""
+        return all(self.first(self.fired, name, one.broken_at) for name in one.alerts)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,27 +127,38 @@ def _together(broken: list[Broken], log: AlertLog, factor: float) -> None:
         if not one.alone:
             _break(one)
             open_ones.append(one)
-    by = time.monotonic() + max((_longest_s(one, factor) for one in open_ones), default=0.0)
-    while open_ones and time.monotonic() < by:
+
+    def all_fired() -> bool:
         log.read()
         for one in list(open_ones):
-            if all(log.first(log.fired, name, one.broken_at) for name in one.alerts):
+            if log.have_fired(one):
                 _mend(one)
                 open_ones.remove(one)
-        time.sleep(1.0)
+            else:
+                one.keeps()
+        return not open_ones
+
+    _wait(all_fired, max((_longest_s(one, factor) for one in open_ones), default=0.0))
     for one in open_ones:
         _mend(one)
 
 
 def _one(one: Broken, log: AlertLog, factor: float) -> None:
     _break(one)
-    by = time.monotonic() + _longest_s(one, factor)
-    while time.monotonic() < by:
+
+    def fired() -> bool:
         log.read()
-        if all(log.first(log.fired, name, one.broken_at) for name in one.alerts):
-            break
-        time.sleep(1.0)
+        one.keeps()
+        return log.have_fired(one)
+
+    _wait(fired, _longest_s(one, factor))
     _mend(one)
+
+
+def _wait(condition: Callable[[], bool], within_s: float) -> None:
+    """Wait; an alert that never comes is a result, and the others are measured all the same."""
+    with suppress(NeverHappened):
+        eventually(condition, within_s, poll_s=_LOOK_S)
 
 
 def _break(one: Broken) -> None:
@@ -162,17 +180,16 @@ def _mend(one: Broken) -> None:
 
 
 def _wait_for_ends(broken: list[Broken], log: AlertLog, factor: float) -> None:
-    by = time.monotonic() + 600.0 + _LATE_S * max(factor, 0.5)
-    while time.monotonic() < by:
+    def all_ended() -> bool:
         log.read()
-        if all(
+        return all(
             log.first(log.ended, name, one.broken_at)
             for one in broken
             for name in one.alerts
             if log.first(log.fired, name, one.broken_at)
-        ):
-            return
-        time.sleep(1.0)
+        )
+
+    _wait(all_ended, 600.0 + _LATE_S * max(factor, 0.5))
 
 
 def _longest_s(one: Broken, factor: float) -> float:

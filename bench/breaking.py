@@ -34,6 +34,7 @@ class Broken:
 
     Attributes:
         said: what is done, for the table. alerts: names of those that it must make fire. breaks, mends: what does it.
+        keeps: does it again while the alerts are waited for; nothing by default.
         alone: not while others are looked at: it would end or delay them.
     """
 
@@ -44,6 +45,7 @@ class Broken:
     alone: bool = False
     broken_at: float = 0.0
     mended_at: float = 0.0
+    keeps: Callable[[], Any] = lambda: None
 
 
 class Breaker:
@@ -123,16 +125,21 @@ class Breaker:
         for number in range(4000, 4012):
             self.send(number, 0)
 
+    def kill_if_back(self) -> None:
+        """Kill a slot's process if there is one."""
+        with suppress(ProcessLookupError):
+            if pid := self.bulkhead.pids().get("api-1"):
+                os.kill(pid, signal.SIGKILL)
+
     def kill_until_quarantined(self) -> None:
         """Kill a slot's process each time that it is back."""
 
         def is_quarantined() -> bool:
-            if pid := self.bulkhead.pids().get("api-1"):
-                os.kill(pid, signal.SIGKILL)
+            self.kill_if_back()
             listed = json.loads((self.bulkhead.home / "run/status.json").read_text())["slots"]
             return bool(listed["api-1"]["state"] == "quarantined")
 
-        eventually(is_quarantined, 300.0, "api-1 is in quarantine", ignoring=(ProcessLookupError, OSError, ValueError))
+        eventually(is_quarantined, 300.0, "api-1 is in quarantine", ignoring=(OSError, ValueError))
 
     def subscribe(self) -> None:
         """Add a webhook whose subscriber fails, and let something happen."""
@@ -325,7 +332,7 @@ def table(it: Breaker, *, with_disk: bool) -> list[Broken]:
         Broken("the phone ends the link, and a message is accepted", ("SessionLinkLost", "MessagesStuck"), it.unlink,
                it.relink),
         Broken("api-1 is killed each time that it is back", ("SlotQuarantined", "ProcessDown", "RestartsFrequent"),
-               it.kill_until_quarantined, lambda: it.restart("api-1")),
+               it.kill_until_quarantined, lambda: it.restart("api-1"), keeps=it.kill_if_back),
         Broken("the browser is killed each time that it is back", ("SessionQuarantined",),
                it.kill_browser_until_quarantined, it.restart_session, alone=True),
         Broken("a lock on received messages, and 32 clients that read them",

@@ -393,6 +393,22 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
         (Edit("shared/alert_policy.py", 'last = 0.0 if labels.get("slot", "") in slots else value', "last = value"),),
         "tests/unit/test_alert_policy.py",
     ),
+    "probe-counts-as-up": Mutation(
+        "a process that is tried after a quarantine is no end of it until it has lived long enough",
+        (Edit("shared/process/slot_metrics.py", ' and not slot.get("is_probe", False)', ""),),
+        "tests/process/test_exposition.py::test_figures_of_slots",
+    ),
+    "own-setting-never-set": Mutation(
+        "a setting of one kind that was never set before is a change when the settings are read again",
+        (
+            Edit(
+                "supervision/configuration.py",
+                "given = {name: value for row in before.kinds for name, value in environ_for(before, row).items()}",
+                "given = {name: str(value) for name, value in before.values.items()}",
+            ),
+        ),
+        "tests/supervision/test_environment.py::test_a_setting_of_one_kind_that_was_never_set_is_a_change",
+    ),
     "groups-that-go-meanwhile": Mutation(
         "a control group that another orchestrator removes at the same moment stops no start",
         (

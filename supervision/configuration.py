@@ -9,7 +9,7 @@ from shared.errors import BulkheadError
 from shared.kinds import ORCHESTRATOR_OFFSET, ProcessKind, admin_port
 from shared.logs import logger
 from shared.process import runtime
-from shared.settings import ChildEnvironment, Settings, to_environ
+from shared.settings import ChildEnvironment, Settings, environ_for
 from supervision.decisions import plan
 from supervision.decisions.model import Slot
 from supervision.environment import ChildConfig, changed_for, child_environ
@@ -105,7 +105,9 @@ class Configuration:
             log.error("reload_refused", problem=str(problem))
             raise
         before, self._config = self._config.settings, config
-        changed = changed_for(config.settings, to_environ(before))
+        # what each kind was given, with the defaults of its own settings
+        given = {name: value for row in before.kinds for name, value in environ_for(before, row).items()}
+        changed = changed_for(config.settings, given)
         ports = {row.name: row.port for row in before.kinds}
         moved = frozenset(
             row.name

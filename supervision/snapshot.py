@@ -62,6 +62,7 @@ def of_state(
             "started_at": at(slot.started_at) if slot.is_alive else None,
             "ready_at": at(slot.ready_at),
             "restarts": slot.restarts,
+            "is_probe": slot.history.failed_probes > 0,
             "failures": round(slot.history.failures, 2),
             "last_exit": None
             if slot.last_exit is None

@@ -20,8 +20,9 @@ _SLOT: Final[tuple[tuple[str, FamilyType, str, Callable[[Mapping[str, Any]], flo
     (
         "slot_up",
         "gauge",
-        "1 while the slot's process is ready, 0 while it should be; no value for slots that should not run.",
-        lambda slot: None if slot["state"] == SlotState.STOPPED else float(slot["state"] == SlotState.READY),
+        "1 while the slot's process is ready, 0 while it should be; no value for slots that should not run. A process "
+        "that is tried after a quarantine counts once it has lived long enough to end it.",
+        lambda slot: None if slot["state"] == SlotState.STOPPED else float(_is_up(slot)),
     ),
     ("slot_restarts_total", "counter", "Restarts of the slot since the orchestrator started.", lambda s: s["restarts"]),
     (
@@ -54,6 +55,11 @@ _SLOT: Final[tuple[tuple[str, FamilyType, str, Callable[[Mapping[str, Any]], flo
     ),
 )
 """Figures of a slot: name, type, purpose, and the value in the snapshot; None: no value."""
+
+
+def _is_up(slot: Mapping[str, Any]) -> bool:
+    # a probe that is ready for a moment is no end of the trouble: an alert's time would begin anew with each
+    return slot["state"] == SlotState.READY and not slot.get("is_probe", False)
 
 
 def orchestrator_families(snapshot: Mapping[str, Any] | None) -> list[Family]:

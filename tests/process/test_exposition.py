@@ -107,6 +107,7 @@ def test_figures_of_slots() -> None:
             "meta-0": slot("ready", memory_mb=100.0, memory_hard_mb=400, up_s=10.0, down_s=1.0),
             "meta-1": slot("quarantined"),
             "meta-2": slot("stopped"),
+            "meta-3": slot("ready", is_probe=True),
         },
     }
     values = read(render(orchestrator_families(snapshot)))
@@ -114,8 +115,8 @@ def test_figures_of_slots() -> None:
     def of(name: str, **labels: str) -> float | None:
         return values.get(f"bulkhead_{name}" + json.dumps(labels, sort_keys=True))
 
-    ups = [of("slot_up", kind="meta", slot=f"meta-{number}") for number in range(3)]
-    assert ups == [1.0, 0.0, None], "nothing should run in a stopped slot"
+    ups = [of("slot_up", kind="meta", slot=f"meta-{number}") for number in range(4)]
+    assert ups == [1.0, 0.0, None, 0.0], "nothing should run in a stopped slot; a probe is not over the quarantine"
     assert of("slot_memory_bytes", kind="meta", slot="meta-0") == 100e6
     assert of("slot_memory_limit_bytes", kind="meta", slot="meta-0") == 400e6
     assert of("slot_memory_limit_bytes", kind="meta", slot="meta-1") is None

@@ -13,6 +13,7 @@ import pytest
 from shared.errors import SettingsInvalid
 from shared.kinds import KINDS
 from shared.settings import ChildEnvironment, Settings, load, load_child, to_environ
+from supervision.configuration import Configuration
 from supervision.environment import (
     KEPT,
     OF_A_CHAOS_RUN,
@@ -196,6 +197,18 @@ def test_what_sets_a_clock_wrong_passes_in_a_chaos_run_alone(home: Path) -> None
     assert OF_A_CHAOS_RUN.isdisjoint(child_environ(complete, row, identity, given))
     chaos = replace(complete, settings=replace(complete.settings, chaos="on"))
     assert child_environ(chaos, row, identity, given).keys() >= OF_A_CHAOS_RUN
+
+
+def test_a_setting_of_one_kind_that_was_never_set_is_a_change() -> None:
+    """A kind's own settings are known by the kind alone: they are compared as what it was given."""
+
+    def config(**environ: str) -> ChildConfig:
+        settings = load({"DATABASE_URL": "postgresql://x/y", "REDIS_URL": "redis://x", **environ})
+        return ChildConfig(settings=settings, counts={}, uses_sandbox=False)
+
+    newest = [config(LLM_PRICES="none"), config(LLM_PRICES="none"), config()]
+    configuration = Configuration(config(), inherited={}, reload=lambda: newest.pop(0))
+    assert [set(configuration.reload().changed) for _ in range(3)] == [{"ai", "index"}, set(), {"ai", "index"}]
 
 
 def test_only_kinds_with_outdated_settings_are_changed() -> None:
