@@ -89,17 +89,13 @@ def fill(api: ApiEnv, company: str) -> None:
     )
 
 
-def walk(
-    api: ApiEnv, company: str, things_of: str, key: str, *, but: Callable[[Mapping[str, Any]], bool] | None = None
-) -> dict[str, requests.Response]:
-    """Request every operation with a company's path and another company's things, by method and path template; not
-    those of which `but` says so.
-    """
+def things(api: ApiEnv, company: str) -> dict[str, Any]:
+    """Return what paths name of a company's things."""
 
     def one(statement: str) -> Any:
-        return api.sql(statement, things_of)[0]["id"]
+        return api.sql(statement, company)[0]["id"]
 
-    named: dict[str, Any] = {
+    return {
         "companyId": company,
         "chatId": CHAT,
         "messageId": one("SELECT id FROM messages WHERE company_id = %s ORDER BY id LIMIT 1"),
@@ -115,8 +111,16 @@ def walk(
         "sha256": one("SELECT sha256 AS id FROM media_files WHERE company_id = %s"),
         "process": "api",
     }
+
+
+def walk(
+    api: ApiEnv, company: str, things_of: str, key: str, *, but: Callable[[Mapping[str, Any]], bool] | None = None
+) -> dict[str, requests.Response]:
+    """Request every operation with a company's path and another company's things, by method and path template; not
+    those of which `but` says so.
+    """
     # anything else that a path names is not there
-    named = defaultdict(lambda: 999_999, named)
+    named = defaultdict(lambda: 999_999, things(api, things_of) | {"companyId": company})
     bodies: Mapping[str, Any] = {
         "resolve": {"as": "failed"},
         "status": {"status": "paused"},
@@ -205,3 +209,88 @@ def test_the_runtime_role_is_not_needed_for_requests_about_one_company(servers: 
 def sends(operation: Mapping[str, Any]) -> bool:
     """Whether an operation accepts messages: one commit holds those of many companies."""
     return any(parameter.get("name") == "Idempotency-Key" for parameter in operation.get("parameters", ()))
+
+
+WAIT_FOR_OTHERS: Final = frozenset({"processMessage", "searchDocuments"})
+"""Operations that are answered by a kind that does not run here."""
+TEXTS_OF_BETA: Final = ("of beta", "to beta", "of_beta", "beta.example")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_ids_of_another_company_in_bodies_and_queries_reach_nothing(servers: Servers) -> None:
+    """Each place of each body and each parameter of a query names each thing of another company, with a path of one's
+    own.
+    """
+    with running(servers) as api:
+        for company in ("alpha", "beta"):
+            new_key(api, company)
+        key = new_key(api, "alpha")["key"]
+        theirs = things(api, "beta")
+        foreign = [str(theirs[name]) for name in theirs if name not in ("chatId", "phoneIndex", "process")]
+        foreign += ["wamid.beta", "../beta", "beta/0"]
+        rules = "SELECT name FROM row_security_rules WHERE condition LIKE '%%own_company%%'"
+        tables = [row["name"] for row in api.sql(rules)]
+        rows = {
+            table: f"SELECT * FROM {table} AS t WHERE company_id = 'beta' ORDER BY t::text"
+            for table in tables
+            if api.sql("SELECT 1 FROM pg_attribute WHERE attrelid = %s::regclass AND attname = 'company_id'", table)
+        }
+        assert len(rows) > 15
+        before = {table: api.sql(statement) for table, statement in rows.items()}
+        own = defaultdict(lambda: 999_999, things(api, "alpha"))
+        requested = 0
+        for method, path, body, query in mutated(api.call("GET", "/openapi.json", key=None).json(), foreign):
+            answer = api.call(
+                method, path.format_map(own), key=key, json=body, params=query, headers={"Prefer": "respond-async"}
+            )
+            requested += 1
+            for text in TEXTS_OF_BETA:
+                # what was sent may be repeated
+                assert text not in answer.text or text in str((body, query)), (
+                    f"{method} {path} {body} {query}: {answer.text}"
+                )
+            assert answer.status_code < 500, f"{method} {path} {body} {query}: {answer.text}"
+        assert requested > 1000
+        assert {table: api.sql(statement) for table, statement in rows.items()} == before
+
+
+def mutated(document: Mapping[str, Any], foreign: list[str]) -> Iterator[tuple[str, str, Any, Mapping[str, str]]]:
+    """Yield requests: method, path, body, query; removals last, since they leave nothing to look for."""
+    operations = [
+        (method, path, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if operation["security"]
+        and operation["x-owner"] != "installation"
+        and operation["operationId"] not in WAIT_FOR_OTHERS
+    ]
+    for method, path, operation in sorted(operations, key=lambda one: one[0] == "delete"):
+        for parameter in operation.get("parameters", ()):
+            if parameter["in"] == "query":
+                for text in foreign:
+                    yield method.upper(), path, None, {parameter["name"]: text}
+        described = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+        for example in described.get("examples", {}).values():
+            for place in places(example["value"]):
+                for text in foreign:
+                    yield method.upper(), path, put(example["value"], place, text), {}
+
+
+def places(value: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to each text or number of a body."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in items:
+        yield from ((name, *rest) for rest in places(inner))
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield ()
+
+
+def put(value: Any, place: tuple[Any, ...], text: str) -> Any:
+    """Return a body with a text, or a number where one stood, in one of its places."""
+    if not place:
+        return int(text) if isinstance(value, int) and text.isdigit() else text
+    name, *rest = place
+    if isinstance(value, dict):
+        return {**value, name: put(value[name], tuple(rest), text)}
+    return [put(one, tuple(rest), text) if number == name else one for number, one in enumerate(value)]
