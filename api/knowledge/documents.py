@@ -42,6 +42,7 @@ _FORM: Final = {
         "file": {
             "type": "string",
             "format": "binary",
+            "minLength": 1,
             "description": f"PDF, DOCX, plain text or Markdown (UTF-8), at most {DOCUMENT_BYTES >> 20} MiB.",
         },
         "filename": {"type": "string", "description": "Its name; wins over the one of the form's part."},

@@ -54,7 +54,7 @@ class MediaOperations:
                     "additionalProperties": False,
                     "required": ["file"],
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "The file."},
+                        "file": {"type": "string", "format": "binary", "minLength": 1, "description": "The file."},
                         "filename": {
                             "type": "string",
                             "description": "Its name; wins over the one of the form's part.",

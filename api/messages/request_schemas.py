@@ -38,6 +38,7 @@ def _form(fields: Sequence[Field]) -> Mapping[str, Any]:
     file = {
         "type": "string",
         "format": "binary",
+        "minLength": 1,
         "description": "The file; fields before it are known while it arrives.",
     }
     return {**schema, "required": [*schema["required"], "file"], "properties": {**schema["properties"], "file": file}}

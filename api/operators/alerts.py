@@ -29,8 +29,22 @@ _LONGEST_SILENCE_S: Final = 30 * 86400.0
 """Seconds: a silence that is forgotten ends by itself within a month."""
 _LABELS_MOST: Final = 5
 _SILENCE: Final = (
-    Field(name="name", kind=str, longest=60, purpose="Of an alert, such as `ProcessDown`; left out: all alerts."),
-    Field(name="labels", kind=dict, purpose='Only alerts that have these labels: `{"slot": "meta-0"}`.'),
+    Field(
+        name="name",
+        kind=str,
+        choices=tuple(RULES_BY_NAME),
+        title="AlertName",
+        purpose="Of an alert, such as `ProcessDown`; left out: all alerts.",
+    ),
+    Field(
+        name="labels",
+        kind=dict,
+        purpose='Only alerts that have these labels: `{"slot": "meta-0"}`.',
+        documented=(
+            ("maxProperties", _LABELS_MOST),
+            ("additionalProperties", {"type": "string", "minLength": 1, "maxLength": 100}),
+        ),
+    ),
     Field(
         name="seconds",
         kind=int,
@@ -169,10 +183,8 @@ class AlertOperations:
 
 
 def _checked(given: dict[str, Any]) -> dict[str, str]:
-    """Return the labels. Raises `FieldsInvalid` for a name or labels that no alert has: they would silence nothing."""
+    """Return the labels. Raises `FieldsInvalid` for some that no alert has: they would silence nothing."""
     name, labels = given["name"], given["labels"] or {}
-    if name is not None and name not in RULES_BY_NAME:
-        raise FieldsInvalid([("/name", f"must be an alert: {', '.join(RULES_BY_NAME)}")])
     rules = [RULES_BY_NAME[name]] if name else [*RULES_BY_NAME.values()]
     known = sorted({label for rule in rules for label in rule.measure.by})
     for label, value in labels.items():

@@ -54,6 +54,19 @@ _FIELDS: Final = (
         purpose="Requests that wait at the same time (`Prefer: wait`), in one process of the API.",
     ),
 )
+_SCHEMA: Final = {
+    **json_schema(_FIELDS),
+    "properties": {
+        field.name: {
+            "type": ["integer" if field.kind is int else "number", "null"],
+            "minimum": 0,
+            "maximum": _MOST,
+            "description": field.purpose,
+        }
+        for field in _FIELDS
+    },
+}
+"""With null, which takes a limit back."""
 _BODY_LIMIT: Final = 4096
 """Bytes; four numbers."""
 
@@ -77,7 +90,7 @@ class LimitOperations:
                 group="Keys",
                 summary="Set the limits of a key; what is left out is as in the settings",
                 handler=self.set_of_key,
-                body=json_schema(_FIELDS),
+                body=_SCHEMA,
                 examples=({"requestsPerSecond": 20, "openWaits": 5},),
                 answers=answers,
                 problems=("key_unknown", *BODY_PROBLEMS),
@@ -91,7 +104,7 @@ class LimitOperations:
                 group="Companies",
                 summary="Set the limits of all keys of a company together; what is left out is as in the settings",
                 handler=self.set_of_company,
-                body=json_schema(_FIELDS),
+                body=_SCHEMA,
                 examples=({"requestsPerSecond": 20, "openWaits": 5},),
                 answers=answers,
                 problems=("company_unknown", *BODY_PROBLEMS),

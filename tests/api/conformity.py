@@ -52,7 +52,7 @@ ABOUT_THE_FORM = {"body_invalid", "body_not_json", "query_invalid", "header_inva
 BEYOND_SCHEMAS = re.compile(
     # by pointer and reason: what depends on other fields, on other rows or on the clock, or is a language of its own
     r"/accessToken|/apiKey|/webhookSecret|/accountId|/wabaId|/options|/types no types of events|/data is not base64|"
-    r"/expiresAt|/emoji must be one emoji|/since|/until|/by|the body must have|must name the file by|"
+    r"/labels|/expiresAt|/emoji must be one emoji|/since|/until|/by|the body must have|must name the file by|"
     r"(cursor|since|until|types|by) must be|after is beyond|/headers|/url|/interactive|/contacts|"
     r"/tag is nothing|/sha256 is no file|confirm must be|/components|"
     r"half of a surrogate pair|character NUL|/eventIds|/phone|/sendAt|/startsAt|Last-Event-ID"

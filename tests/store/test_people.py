@@ -246,22 +246,27 @@ def test_people_of_a_file_are_written_together(env: StoreEnv) -> None:
     ]
 
 
-def test_a_person_that_is_changed_meanwhile_keeps_that_change(env: StoreEnv) -> None:
-    one = imported("15550200300", "Ada")
-    env.store.run(contacts.take_in, "acme", [one])
+def test_a_person_that_is_changed_meanwhile_keeps_that_change(env: StoreEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand, after a line of a file was compared with what is known and before it is written."""
+    env.store.run(contacts.take_in, "acme", [imported("15550200300", "Ada")])
     (row,) = query(env.url, "SELECT id FROM people")
+    by_hand: list[Future[Any]] = []
+    compare = contacts._Batch.compare
 
     def waits() -> bool:
         return bool(query(env.url, "SELECT pid FROM pg_locks WHERE NOT granted AND locktype <> 'advisory'"))
 
-    def change(transaction: Transaction) -> Future[Any]:
-        contacts.change(transaction, "acme", row["id"], Noted(fields={"byHand": "yes"}))
-        later = threads.submit(env.store.run, contacts.take_in, "acme", [imported("15550200300", "Ada", byFile="yes")])
-        eventually(waits, within_s=10)
-        return later
+    def compared(batch: contacts._Batch, *known: Any) -> Any:
+        noted = Noted(fields={"byHand": "yes"})
+        by_hand.append(threads.submit(env.store.run, contacts.change, "acme", row["id"], noted))
+        eventually(lambda: waits() or by_hand[0].done(), within_s=10)
+        return compare(batch, *known)
 
+    monkeypatch.setattr(contacts._Batch, "compare", compared)
     with ThreadPoolExecutor() as threads:
-        assert env.store.run(change).result(deadline_s(10)) == [Taken.UPDATED]
+        outcomes = env.store.run(contacts.take_in, "acme", [imported("15550200300", "Ada", byFile="yes")])
+        assert outcomes == [Taken.UPDATED]
+        assert by_hand[0].result(deadline_s(10)) == ["fields"]
     (person,) = query(env.url, "SELECT fields FROM people")
     assert person["fields"] == {"byHand": "yes", "byFile": "yes"}
 
