@@ -109,7 +109,7 @@ class AlertPolicy:
     def _judge(self, name: str, labels: Labels, condition: _Condition, now: float) -> Iterable[AlertChange]:
         rule = next((one for one in self._rules if one.name == name), None)
         if rule is None:
-            # an alert of an earlier version, whose rule is gone
+            # an alert of an earlier version whose rule no longer exists
             del self._conditions[name, labels]
             return
         holds = condition.last == now
@@ -158,7 +158,7 @@ class _Rises:
             step = value - last if value >= last else value
             if step:
                 self._steps.append((now, labels, step))
-        # A series that is missing for a moment is remembered: a process that is replaced comes back lower.
+        # A series that is missing for a moment is remembered: after a restart its process counts from a lower value.
         self._last.update(seen)
         while self._steps and self._steps[0][0] <= now - self.kept_s:
             self._steps.popleft()

@@ -17,7 +17,7 @@ def monotonic() -> float:
 
 
 def utc_now() -> datetime:
-    """Return the wall clock's instant, for what is stored or shown; never for durations."""
+    """Return the time of the wall clock, for values that are stored or shown; never for durations."""
     return datetime.now(UTC)
 
 
@@ -27,7 +27,7 @@ def left(by: float, now: float | None = None) -> float:
 
 
 def read_timestamp(text: str) -> datetime:
-    """Return the instant that a text in ISO 8601 names. Raises `ValueError` for what is none, or has no time zone."""
+    """Parse an instant in ISO 8601. Raises `ValueError` for any other text, and for one without a time zone."""
     try:
         at = datetime.fromisoformat(text.strip())
         if at.tzinfo is None:

@@ -14,8 +14,8 @@ _F = TypeVar("_F", bound=IO[Any])
 async def opened(open_file: Callable[_P, _F], *arguments: _P.args, **named: _P.kwargs) -> _F:
     """Return the file that `open_file` opens in a thread; the caller closes it.
 
-    A thread cannot be cancelled. When the caller is, what the thread opens afterwards is closed here, since nothing
-    else holds it.
+    A thread cannot be cancelled. When its caller is cancelled, a file that the thread opens afterwards is closed here,
+    since nothing else refers to it.
 
     Raises:
         OSError: as `open_file` does.

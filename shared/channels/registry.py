@@ -15,7 +15,7 @@ from shared.kinds import ProcessKind, kind_named
 CHANNELS: Final[tuple[ConnectionType, ...]] = (WWEBJS, META_DIRECT, META_EMBEDDED, D360, MESSENGER, INSTAGRAM)
 
 
-# a KeyError as well: callers that look up a name in any registry handle both alike
+# a KeyError as well: callers that look up names in registries handle both alike
 class UnknownConnectionType(BulkheadError, KeyError):
     """Raised when a connection type has no row."""
 

@@ -16,7 +16,7 @@ from shared.store.messages import Accepted, NewMessage
 
 log = logger(__name__)
 
-# the second try answers with the outcome of the first; a third would ask a database that was lost twice
+# the second try returns the outcome of the first; a third would query a database that was lost twice
 _TRIES: Final = 2
 
 
@@ -34,7 +34,7 @@ def own_key() -> str:
 
 
 def fingerprint(asked: Sequence[Any]) -> str:
-    """Return a digest of what was asked for; the same key with another digest is a conflict."""
+    """Return a digest of the request; the same key with another digest is a conflict."""
     # 16 bytes: a conflict must not be missed by a collision
     return hashlib.blake2b(json.dumps(asked, ensure_ascii=True).encode(), digest_size=16).hexdigest()
 
@@ -58,7 +58,7 @@ async def accept(acceptor: RowAcceptor, message: NewMessage) -> Accepted:
             if not error.may_be_done and not lost_commit:
                 raise
             log.warning("commit_answer_lost", reason=str(error))
-            # the row may be there: only the database knows, and the same key asks it
+            # the row may exist: only the database knows, and a repetition with the same key finds it
             lost_commit = True
             continue
         hit("accept.answering")

@@ -45,13 +45,13 @@ def reaction_content(target: MessageTarget, emoji: str) -> Content:
 
 def edit_content(target: MessageTarget, text: str) -> Content:
     """Return the content of an edit. Raises `Refused` when the message cannot be edited, or not to this text."""
-    # the channel first: a client that can never edit here should not be asked for another text
+    # the channel first: a client that can never edit here should not first be asked to change its text
     require(target.connection_type, content.EDIT)
     if target.direction != "out" or target.type != content.TEXT:
         raise unsupported(
             target.connection_type, content.EDIT, "channel", "Only texts of the company's own can be edited."
         )
-    # last comes the state, which may change: what is wrong for ever is named before it
+    # the state comes last, since it may change: permanent problems are reported first
     check_text(text, target.connection_type, content.EDIT)
     require_there(target)
     return {"target": target.provider_id, "target_id": target.id, "body": text}

@@ -34,7 +34,8 @@ from shared.store.store import Store
 from shared.store.targets import MessageTarget
 from shared.tenancy.known_companies import KnownCompanies
 
-# a message outlives settings, templates and windows for so long; beyond it a calendar is the better tool
+# settings, templates and windows may change before a scheduled message leaves; beyond this a calendar is the better
+# tool
 _FURTHEST: Final = timedelta(days=30)
 _NOT_FINGERPRINTED: Final = ("sendAt", "inDoubtPolicy", "phoneIndex")
 """Fields that are no part of what is sent; the first two are added to the fingerprint when they are given."""
@@ -122,7 +123,7 @@ class Composer:
             StoreUnavailable: the database is away; nothing was accepted.
         """
         connection = draft.connection
-        # before any query: what is wrong in itself costs the database nothing
+        # before any query: a request that is wrong in itself costs the database nothing
         fields = checked(draft.fields, TYPES[draft.type].fields)
         chat_id = await self._chat(connection, draft.chat_id, draft.type)
         if draft.file is not None:
@@ -198,7 +199,7 @@ class Composer:
         scheduled_for = asked_for if asked_for and asked_for > utc_now() else None
         try:
             made = await build()
-        # a repetition is looked up only here: a right draft meets its key in the commit, without a query of its own
+        # a repetition is looked up only here: a valid draft finds its key in the commit, without a separate query
         except Refused:
             # what has changed since a message was accepted is no reason to refuse its repetition
             accepted = await self._repetition(order, clients_key)
@@ -319,7 +320,7 @@ def _row(
 def _fingerprint(order: _Order) -> str:
     fields = order.fields
     send_at, policy = fields.get("sendAt"), fields.get("inDoubtPolicy")
-    # what is not asked for does not count: keys that were used before a field came stay good
+    # absent fields do not count: keys that were used before a field was introduced stay valid
     further = [send_at, policy] if send_at or policy else []
     if order.type == content.TEXT:
         if fields["preview"] or fields["tag"]:

@@ -19,7 +19,7 @@ from shared.store.contacts import Imported, Noted
 IMPORT: Final = "import_contacts"
 """Operation of the task; kind `recorder` carries it out."""
 FILE_BYTES: Final = 16 << 20
-"""Bytes of a file to import; it is in memory as a whole, here and in the recorder."""
+"""Most bytes of a file to import, which is held in memory here."""
 CONTACTS_MOST: Final = 100_000
 """Contacts of one file: an import of that many takes some minutes."""
 FORMATS: Final = ("csv", "vcard")

@@ -66,7 +66,7 @@ class Builder:
         Raises:
             Refused: the channel cannot do it, or not so.
         """
-        # before anything is stored or looked up
+        # before any file is stored and any row is read
         require(connection.connection_type, type_)
         made = await self._builders[type_](type_, connection, chat_id, fields)
         # tags widen the customer's window, which most channels do not have

@@ -55,7 +55,7 @@ class Directory:
         return found
 
     def forget(self, company_id: str, phone_index: int) -> None:
-        """Drop a connection from the cache: it was removed just now."""
+        """Drop a removed connection from the cache."""
         self._known.pop((company_id, phone_index), None)
 
     async def require_company(self, company_id: str) -> None:

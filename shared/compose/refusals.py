@@ -1,4 +1,4 @@
-"""Refusals of what is asked for, before anything is queued."""
+"""Refusals of requests, before anything is queued."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class ClaimLoop:
             tokens_at = self._backlog.due_at() if self._in_flight.free > 0 else inf
             await wait_for_event(self._work, left(min(check_unknown_at, tokens_at)))
             if not self._may_send():
-                # A claim would only keep the rows from others. The next heartbeat renews the lease.
+                # A claim would only withhold the rows from other processes. The next heartbeat renews the lease.
                 await asyncio.sleep(_LEASE_AWAY_S)
                 self._work.set()
                 continue
@@ -112,7 +112,7 @@ class ClaimLoop:
                     await self._requeue_unknown()
                     check_unknown_at = monotonic() + _UNKNOWN_S
             except StoreUnavailable as error:
-                # nothing is lost from the backlog, which forgets only what a claim has answered
+                # the backlog keeps these rows: it drops only those that a claim has answered
                 log.warning("claim_failed", reason=str(error), may_be_done=error.may_be_done)
                 await asyncio.sleep(_STORE_AWAY_S)
                 self._work.set()
@@ -191,7 +191,7 @@ class ClaimLoop:
         except StoreUnavailable:
             raise
         except Exception as problem:
-            # not even that can be written about it: this process leaves it alone
+            # parking failed as well: this process leaves the row alone
             log.error("row_not_parked", exc_info=problem, message_id=row_id)
             self._untouchable.add(row_id)
 

@@ -1,7 +1,8 @@
-"""Finds rows without a hint: it was lost, Redis is away, or a retry's process died. Needs no Redis itself.
+"""Finds rows whose hint is missing: it was lost, Redis is unavailable, or the process of a retry died. Needs no Redis
+itself.
 
-What it finds is offered to this process's own dispatcher, not to Redis: a fallback for a broken Redis must not depend
-on it (ADR 0002).
+It offers rows to this process's own dispatcher, not to Redis: a fallback for a broken Redis must not depend on it (ADR
+0002).
 """
 
 from __future__ import annotations

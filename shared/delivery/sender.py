@@ -79,7 +79,7 @@ class Sender:
         except Fenced:
             raise
         except TimeoutError:
-            # the channel missed its own deadline, so how far the request came is not known
+            # the channel missed its own deadline, so how far the request came is unknown
             return InDoubt(code="send_timeout", detail=f"no answer within {self._send_s:g} s")
         except LeaseEnded as error:
             # raised before the request could leave
@@ -89,7 +89,7 @@ class Sender:
             # the token could not be stored, so nothing was sent
             return Retry(code="store_unavailable", detail=str(error), counts=False)
         except Exception as error:
-            # a bug in the channel: whether the request left is not known
+            # a bug in the channel: whether the request was sent is unknown
             log.error("send_crashed", exc_info=error, message_id=message.id)
             return InDoubt(code="send_crashed", detail=type(error).__name__)
 

@@ -26,8 +26,7 @@ class PublicType:
     Attributes:
         purpose: what it says, for people. shape: of its `data`. made_of: internal type (`shared.events.types`); empty:
             the same name. `process.*` stands for all types of a subject, which keep their own names.
-        is_installations: it concerns no company: only keys of the installation read it, and webhooks of the
-            installation carry it.
+        is_installations: it belongs to no company: only keys and webhooks of the installation get it.
     """
 
     name: str

@@ -25,7 +25,7 @@ class RelatedRows:
     """Reactions and files that belong to messages, and the messages that they quote."""
 
     def __init__(self, transaction: Transaction, company_id: str, rows: Sequence[Row]) -> None:
-        # in the transaction of the rows, so that both are of one instant; one query for a whole page
+        # in the transaction of the rows, so that both show the same instant; one query per page
         self.reactions = marks.reactions(
             transaction,
             company_id,

@@ -1,9 +1,9 @@
-"""Reads the stream of events from a position, without ever skipping one.
+"""Reads the event stream from a position without skipping an event.
 
-Ids are given before transactions commit, so a reader that has seen id 2 may never see a late 1. Therefore events are
-ordered by (transaction, id), and read only below the oldest transaction that still runs: everything there has been
-committed or rolled back for good. A transaction that runs for minutes holds readers back for as long;
-`EventPage.held_back` shows it.
+Ids are assigned before transactions commit, so a reader that has seen id 2 would miss an id 1 that commits later.
+Therefore events are ordered by (transaction, id), and read only below the oldest transaction that still runs:
+everything there has been committed or rolled back for good. A transaction that runs for minutes holds readers back for
+as long; `EventPage.held_back` shows it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from shared.store.pool import Transaction
 
 _TEXT: Final = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 _WINDOW: Final = 10_000
-"""Transactions looked at in one statement at first; each read halves or widens it by what it finds."""
+"""Initial number of transactions per statement; each read narrows or widens it by what it finds."""
 _WIDEST: Final = 1 << 40
-"""Transactions looked at in one statement at most: more than a database ever has, so that the horizon is the limit. A
+"""Largest number of transactions per statement: more than a database ever has, so that the horizon is the limit. A
 stream with few events for this reader is crossed in ever wider steps.
 """
 _LONGEST_TRANSACTION: Final = timedelta(minutes=10)
@@ -96,7 +96,7 @@ class EventReader:
             passed_at: an instant (`EventPage.read_at`) at which the position was at the horizon, where the caller knows
                 one: the partitions of earlier days are not looked at.
         """
-        # asked first: what the statements below see includes every transaction below it
+        # queried first: the statements below then see every transaction before it
         found_horizon = events.horizon(transaction)
         horizon, newest, read_at = found_horizon.oldest, found_horizon.next, found_horizon.at
         # what comes after the position was still running then, or began later
@@ -114,7 +114,7 @@ class EventReader:
                 most=most,
             )
             if len(found) >= most:
-                # More events than asked for: the window was too wide, and PostgreSQL sorted rows that were not
+                # More events than requested: the window was too wide, and PostgreSQL sorted rows that were not
                 # returned.
                 self._window = max(1, self._window // 2)
                 # Inside the window, not at its end: the rest has not been returned, perhaps of the same transaction.

@@ -1,7 +1,7 @@
-"""The end of the stream in memory: one reader for all who follow it in this process.
+"""The end of the stream in memory: one reader for all followers in this process.
 
-However many clients and webhooks wait, the database is asked once each interval, and an event is serialised once. Who
-is behind the part that is kept here reads pages of its own until it has caught up.
+However many clients and webhooks wait, the database is queried once per interval, and each event is serialised once. A
+follower behind the buffered part reads pages of its own until it has caught up.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _BYTES_MOST: Final = 8 << 20
 """What is kept: seconds of a busy installation, and a bounded part of the process."""
 _DELETED: Final = "message.deleted"
 _SHARED_S: Final = 0.2
-"""Seconds for which a page that was read for one follower is also given to others: those of one company that are behind
-read the same pages. What was deleted in between is shown to them for so long.
+"""Seconds for which a page read for one follower serves others too: followers of one company that are behind read the
+same pages. Content deleted meanwhile stays visible to them for that long.
 """
 _SHARED_MOST: Final = 32
 """Pages that are kept for that."""
@@ -63,7 +63,7 @@ class EventTail:
         # Only the event loop touches these, and no step between two awaits leaves them inconsistent.
         self._events: list[PublicEvent] = []
         self._bytes = 0
-        # what is kept are all events after the first position, up to the second; None: the stream is not read now
+        # the buffer has all events after the first position, up to the second; None: the stream is not being read
         self._start: Position | None = None
         self._end = Position()
         self._passed_at: datetime | None = None
@@ -212,7 +212,9 @@ class EventTail:
         return SOON_S if monotonic() < self._soon_until else SLOW_S
 
     async def _forget_content(self, page: PublicPage) -> None:
-        """Serialise kept events of messages again that a page says are deleted: their content is served no more."""
+        """Serialise buffered events again whose message was deleted according to a page, so that its content is no
+        longer served.
+        """
         gone = frozenset[int]().union(*(event.about for event in page.events if event.type == _DELETED))
         if not gone:
             return
@@ -220,7 +222,7 @@ class EventTail:
         keys = {position: self._events[place].message_id for position, place in places.items()}
         now = {event.position: event for event in await self._store.call(public.at, keys)} if keys else {}
         for position, place in places.items():
-            # one that is not there any more was dropped by retention just now: it stands in no page either
+            # a missing one was just dropped by retention, and appears in no page either
             if position in now:
                 self._bytes += len(now[position].body) - len(self._events[place].body)
                 self._events[place] = now[position]

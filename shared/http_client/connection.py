@@ -95,7 +95,7 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def is_reusable(self) -> bool:
-        """Whether the last request was read whole and answered whole, and the other side keeps the connection."""
+        """Whether the last exchange is complete in both directions and the peer keeps the connection open."""
         return (
             self._keeps
             and self._answer is None
@@ -110,8 +110,9 @@ class ClientConnection(asyncio.Protocol):
         return self._is_reading and self._answer is None and self.is_open
 
     def has_input(self) -> bool:
-        """Whether the kernel has something to read: the end, or what was not asked for. The event loop sees it only in
-        its next turn, when a request would already be written into a connection that the other side has closed.
+        """Whether the kernel has something to read: the end of the stream, or bytes that nothing requested. The event
+        loop would notice only in its next iteration, after a request was written into a connection that the peer has
+        closed.
         """
         return bool(self._input.poll(0))
 
@@ -142,7 +143,7 @@ class ClientConnection(asyncio.Protocol):
         self._rest = self._loop.call_later(self._limits.rest_s or 0.0, self.abort), done
 
     def expire(self) -> None:
-        """End the exchange, whose time is over, without an answer."""
+        """End the exchange at its deadline, without an answer."""
         self._fail("TimeoutError")
 
     def abort(self) -> None:
@@ -168,7 +169,7 @@ class ClientConnection(asyncio.Protocol):
         self._received += len(data)
         try:
             self._parser.feed_data(data)
-        # what was read is no HTTP, or a callback stopped; 101 was not asked for
+        # the bytes are not HTTP, or a callback stopped the parser; nothing asked for 101
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail("InvalidAnswer")
         else:

@@ -1,10 +1,10 @@
-"""The two ways in which a request fails; which of them it is decides whether it may be made again."""
+"""The two ways in which a request fails; they decide whether it may be retried."""
 
 from __future__ import annotations
 
 
 class NotWritten(Exception):
-    """Raised when nothing of a request left: it is none, or there is no connection; the text is the reason."""
+    """Raised when no byte of a request was sent: it is malformed, or there is no connection; the text is the reason."""
 
 
 class NotAnswered(Exception):

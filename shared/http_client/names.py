@@ -1,5 +1,5 @@
-"""Looks up host names that strangers have chosen, each in a thread: a name server that does not answer holds it for
-half a minute. The event loop's own resolver has four threads, which a few such names would fill.
+"""Resolves untrusted host names, each in a thread, since a name server that does not answer blocks the thread for half
+a minute. The event loop's own resolver has four threads, which a few such names would occupy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ THREADS: Final = 64
 
 
 class NameLookups:
-    """Looks names up, with a fair share of the threads for each owner.
+    """Resolves names, with a fair share of the threads for each owner.
 
     Args:
         most: lookups at once.
@@ -29,13 +29,13 @@ class NameLookups:
 
     def __init__(self, most: int = THREADS) -> None:
         self._places = SharedPlaces(most, fair_share)
-        # how soon a holder's names were found, apart from how soon its server answers
+        # a holder's resolution times, apart from the response times of its servers
         self._holders: WeakKeyDictionary[PlaceHolder, PlaceHolder] = WeakKeyDictionary()
 
     async def __call__(self, origin: HttpOrigin, holder: PlaceHolder) -> list[AddrInfoType]:
         """Return the addresses of a host. Raises `OSError` when there are none."""
         with suppress(socket.gaierror):
-            # an address needs no lookup
+            # an IP address needs no lookup
             return _found(origin, socket.AI_NUMERICHOST)
         place = await self._places.acquire(self._holders.setdefault(holder, PlaceHolder(holder.owner)))
         try:

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 SLOW_S: Final = 1.0
-"""Seconds; who holds a place for longer is slow until the next one is given back sooner."""
+"""Seconds; a holder that keeps a place for longer is slow until it releases a place sooner than that."""
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class PlaceHolder:
-    """What holds places: one of an owner's several (a subscriber of a company).
+    """A holder of places: one of several of an owner (a subscriber of a company).
 
     Attributes:
-        held: places. has_own: whether one of them is the holder's own. is_quick: whether the last place was given back
-            soon; unproven, a holder is slow.
+        held: places. has_own: whether one of them is the holder's own. is_quick: whether it released its last place
+            soon; a new holder counts as slow.
     """
 
     owner: Hashable
@@ -40,7 +40,7 @@ class PlacePolicy(Protocol):
     """Decides whether a holder may take one more place."""
 
     def __call__(self, *, places: int, free: int, of_owner: int, is_quick: bool) -> bool:
-        """Return whether it may.
+        """Return whether the holder may take one more place.
 
         Args:
             places: to be shared. free: of them. of_owner: held by the holder's owner. is_quick: see `PlaceHolder`.
@@ -48,14 +48,14 @@ class PlacePolicy(Protocol):
 
 
 def first_come(*, places: int, free: int, of_owner: int, is_quick: bool) -> bool:
-    """Give places to those that ask first."""
+    """Grant places in the order of requests."""
     return free > 0
 
 
 def fair_share(*, places: int, free: int, of_owner: int, is_quick: bool) -> bool:
-    """Give an owner no more places than stay free besides, and slow holders only those of one half.
+    """Grant an owner at most as many places as remain free, and slow holders only one half of all.
 
-    A place may be held for many seconds and cannot be taken back: therefore some stay free for the next.
+    A place may be held for many seconds and cannot be revoked, so some stay free for the next owner.
     """
     return of_owner < (free if is_quick else free - places // 2)
 
@@ -116,7 +116,7 @@ class SharedPlaces:
             self._free += 1
             self._of_owner[holder.owner] -= 1
             if not self._of_owner[holder.owner]:
-                # owners come and go: what holds nothing must not stay in memory
+                # owners come and go: one that holds nothing must not stay in memory
                 del self._of_owner[holder.owner]
         is_quick = _now() - place.at < SLOW_S
         if is_quick != holder.is_quick:
@@ -126,7 +126,7 @@ class SharedPlaces:
         if place.is_own:
             if self._waits(holder):
                 self._give(holder)
-            # there was none before, so another one may wait for it; no look at those that wait otherwise
+            # none was free before, so another holder may be waiting for it; otherwise the queue need not be examined
             elif self._own_free == 1 and (without := self._without_own()) is not None:
                 self._give(without)
         while any(self._waiting) and (following := self._next()) is not None:
@@ -136,7 +136,7 @@ class SharedPlaces:
         return holder in self._waiting[holder.is_quick].get(holder.owner, ())
 
     def _removed(self, holder: PlaceHolder) -> deque[asyncio.Future[Place]]:
-        """Take a holder that waits out of the order."""
+        """Remove a waiting holder from the queue."""
         waiting = self._waiting[holder.is_quick]
         of_owner = waiting[holder.owner]
         waits = of_owner.pop(holder)
@@ -145,7 +145,7 @@ class SharedPlaces:
         return waits
 
     def _put(self, holder: PlaceHolder, waits: deque[asyncio.Future[Place]]) -> None:
-        """Put a holder behind the others of its owner, if it waits."""
+        """Move a waiting holder behind the others of its owner."""
         if waits:
             self._waiting[holder.is_quick].setdefault(holder.owner, {})[holder] = waits
 
@@ -172,7 +172,7 @@ class SharedPlaces:
         """Return who waits and may have a place of those that are shared: of the owner that holds least, in turn."""
         for is_quick in (True, False):
             waiting = self._waiting[is_quick]
-            # no owner is looked at, a thousand times a second, while none could have any
+            # while no place is free, owners are not examined a thousand times a second
             if waiting and self._may_take(places=self._places, free=self._free, of_owner=0, is_quick=is_quick):
                 owner = min(waiting, key=lambda one: self._of_owner.get(one, 0))
                 if self._may_have(owner, is_quick=is_quick):

@@ -176,7 +176,7 @@ class ConnectionPool:
                 server_hostname=origin.host if origin.is_tls else None,
             )
         except BaseException:
-            # uvloop leaves it open when it fails before it takes it
+            # uvloop leaves the socket open when it fails before taking it over
             sock.close()
             raise
         # it may be lost already
@@ -190,7 +190,7 @@ class ConnectionPool:
             lookup = asyncio.create_task(self._resolve(origin, holder))
             self._lookups[origin] = lookup
             lookup.add_done_callback(partial(self._keep, origin))
-        # who is cancelled does not end it for the others
+        # a cancelled waiter must not end it for the others
         return await asyncio.shield(lookup)
 
     async def _resolve(self, origin: HttpOrigin, holder: PlaceHolder) -> list[AddrInfoType]:

@@ -63,7 +63,7 @@ def request_of(target: HttpTarget, headers: Mapping[str, str], body: bytes) -> b
 
 def _lines(headers: Mapping[str, str]) -> str:
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    # a line break would add headers to the request (CWE-113); all of them are looked at in one piece
+    # a line break would add headers to the request (CWE-113); all values are checked at once
     if lines.count("\r\n") != len(headers) or not _is_line(lines.replace("\r\n", "")):
         raise NotWritten("InvalidHeader")
     for name in headers:

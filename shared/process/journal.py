@@ -203,8 +203,7 @@ class JournalReader:
         return self._position
 
     def read(self, limit: int = 500) -> list[JournalEntry]:
-        """Return up to `limit` entries after those already read (by this object), oldest first; empty when there is
-        nothing new."""
+        """Return up to `limit` entries after those that this object has read, oldest first; empty when none is new."""
         entries: list[JournalEntry] = []
         while len(entries) < limit:
             if self._file is None and not self._open():

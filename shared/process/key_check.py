@@ -18,7 +18,7 @@ log = logger(__name__)
 _LONGEST_S: Final = 2.0
 """Seconds for the check: a start does not wait longer for a database that is frozen, and the check follows."""
 _AGAIN_S: Final = 2.0
-"""Seconds between two tries while the database is away."""
+"""Seconds between attempts while the database is unavailable."""
 
 
 async def check_keys(store: Store, settings: Settings) -> bool:

@@ -43,7 +43,7 @@ class Lease:
         self._begun = asked
 
     def left_s(self) -> float:
-        """Return for how long the lease still lasts, in seconds; 0: it has run out, or none was granted yet."""
+        """Return the seconds until the lease ends; 0: it has ended, or none was granted yet."""
         if self._begun is None:
             return 0.0
         # The greater of two: a machine that was stopped by its hypervisor learns of it by a jump of the wall clock. One

@@ -29,11 +29,13 @@ from shared.store.store import Store
 log = logger(__name__)
 
 _LONGEST_S: Final = 2.0
-"""Seconds for one look: a start does not wait longer for a database that is frozen, and the check follows."""
+"""Seconds for one query: a start does not wait longer for a frozen database, and the check is repeated later."""
 _AGAIN_S: Final = 1.0
-"""Seconds between two looks at a name that another home has a lease on, or at a database that is away."""
+"""Seconds between checks of a name on which another home has a lease, and between attempts while the database is
+unavailable.
+"""
 _LATER_S: Final = 30.0
-"""Seconds between two looks at the others once this process runs."""
+"""Seconds between comparisons with the others once this process runs."""
 _TOGETHER_S: Final = 1.0
 """Two processes whose ages differ by less count as equally old: heartbeats carry an age that is as exact."""
 _SECRETS: Final = ("api_key", "meta_app_secret", "meta_verify_token")
@@ -195,7 +197,7 @@ async def watch_place(
         await asyncio.sleep(every_s)
         try:
             others = await store.call_by(monotonic() + _LONGEST_S, processes.other_homes, place.home_id)
-        # the next look compares as well
+        # the next comparison repeats it
         except StoreUnavailable:
             continue
         if found := problems_with_elders(place, uptime_s(), others):

@@ -121,7 +121,7 @@ def helper_sockets(home: Path) -> Iterator[Path]:
             try:
                 is_socket = stat.S_ISSOCK(path.lstat().st_mode)
             except FileNotFoundError:
-                continue  # gone between the two looks
+                continue  # removed between listing and reading
             if is_socket:
                 yield path
 

@@ -28,9 +28,9 @@ _ACCEPT_AT_ONCE: Final = 64
 _ACCEPT_AGAIN_S: Final = 0.1
 """Seconds for which a process without free descriptors leaves new connections to the others."""
 _SWEEP_S: Final = 1.0
-"""Seconds between two looks at the deadlines of all connections; also how old the `Date` of an answer may be."""
+"""Seconds between checks of the deadlines of all connections; also the greatest age of the `Date` of an answer."""
 _DRAIN_TICK_S: Final = 0.02
-"""Seconds between two looks during a drain, which an operator waits for."""
+"""The same during a drain, for which an operator waits."""
 _OTHER_DESCRIPTORS: Final = 256
 """Descriptors kept free for everything that is no client: database, Redis, files, other servers of the process."""
 _EVICTED_AT_ONCE: Final = 64

@@ -22,7 +22,7 @@ values."""
 _PROBE: Final = "rq:bulkhead-probe"
 """Key that a probe writes; its beginning is that of RQ's keys, which a user's rights may be limited to."""
 _PROBE_S: Final = 60
-"""Seconds until the key is gone by itself."""
+"""Seconds until the key expires."""
 
 
 class Hints:

@@ -1,7 +1,7 @@
-"""Which installation a process belongs to, and so which hints are its own: the database says it.
+"""Which installation a process belongs to, and so which hints are its own. The database knows it.
 
-Not a setting: two installations on one Redis would take each other's hints until it was set on both, and all hosts of
-one installation have to agree.
+It is no setting: two installations on one Redis would take each other's hints until it was set on both, and all hosts
+of one installation would have to agree.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a Redis server says about itself and us, for `bulkhead doctor`."""
+"""Facts that a Redis server reports about itself and our user, for `bulkhead doctor`."""
 
 from __future__ import annotations
 

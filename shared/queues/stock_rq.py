@@ -315,7 +315,8 @@ class _Delivery:
     ) -> None:
         self._settings, self._kind, self._open_channel = settings, kind, open_channel
         self._retries = policy(settings.kind(kind.name).retry_base_s)
-        # not named by a slot: no slot lock proves the death of this sender, only the rule of the heartbeat table
+        # not the name of a slot: no slot lock proves the death of this sender, only the rule of the heartbeat table
+        # does
         self._incarnation = f"rq.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
         self._by = monotonic() + JOB_TIMEOUT_S - _SETTLE_S
         self._send_s = min(settings.kind(kind.name).send_s, _SEND_MOST_S)
@@ -372,7 +373,7 @@ class _Delivery:
                 written = await store.call(messages.settle, incarnation=self._incarnation, settlements=[settlement])
                 break
             except StoreUnavailable:
-                # given up: the row stays claimed until the heartbeat table's rule reclaims it
+                # the row stays claimed until the heartbeat table's rule reclaims it
                 if left(by) <= 0:
                     raise
                 await asyncio.sleep(_STORE_AWAY_S)

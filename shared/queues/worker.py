@@ -29,7 +29,7 @@ _TAKES_APART_S: Final = 0.008
 """Seconds between a take that emptied the queue and the next: the first hint is immediate, and under load each round
 trip brings many."""
 _OLD_APART_S: Final = 10.0
-"""Seconds between two looks for hints of an older version; their rows are found without them."""
+"""Seconds between searches for hints of an older version; their rows are found without them."""
 _RETRY_S: Final = 0.25
 """Seconds between attempts to reach Redis; meanwhile the relay finds the rows."""
 
@@ -76,7 +76,7 @@ class HintWorker(RegisteredWorker):
             except QueueUnavailable as error:
                 self._disconnected(error)
                 self._stopping.wait(_RETRY_S)
-        # only then: a Redis that is away would hold up the exit for its time limit
+        # only then: an unavailable Redis would delay the exit by its time limit
         if self.is_connected:
             self._unregister()
         return True
@@ -86,7 +86,7 @@ class HintWorker(RegisteredWorker):
         self._stopping.set()
 
     def _round(self) -> None:
-        # asked first: a hint taken without capacity for its row would wait here while another process of the kind has
+        # queried first: a hint taken without capacity for its row would wait here while another process of the kind has
         # some
         capacity = self._capacity()
         if capacity <= 0:

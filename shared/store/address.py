@@ -1,4 +1,4 @@
-"""What an address of PostgreSQL says, read by libpq's own rules, and how we connect to it.
+"""Parses addresses of PostgreSQL by libpq's own rules, and connects to them.
 
 libpq tries the hosts of an address in turn, but leaves the time for each to the caller when it must not block
 (`PQconnectPoll`): behind a first host that is silent, the second one would never be tried. So each host is an address

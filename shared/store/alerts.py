@@ -66,5 +66,5 @@ def silences(transaction: Transaction) -> list[Row]:
 
 
 def end_silence(transaction: Transaction, silence_id: int) -> Row | None:
-    """End a silence; None when there is none that lasts."""
+    """End a silence; None when none is active."""
     return transaction.row("end_silence", id=silence_id)

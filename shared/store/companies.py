@@ -13,9 +13,7 @@ from shared.store.texts import storable
 DELETION: Final = "delete_company"
 """Operation of the task of a deletion."""
 _DELETION_S: Final = 30 * 86400.0
-"""Seconds in which a deletion must make a step, or its task counts as expired: it goes on for as long as it is not
-done.
-"""
+"""Seconds within which a deletion must make progress, or its task counts as expired. In all it may take any time."""
 
 
 def ensure(transaction: Transaction, company_id: str, name: str = "") -> None:
@@ -79,8 +77,8 @@ def was_deleted(transaction: Transaction, company_id: str) -> bool:
 
 
 def begin_deletion(transaction: Transaction, company: Row, *, by: Mapping[str, Any]) -> int:
-    """Begin to delete a company, which is locked: it sends nothing more, its keys and webhooks end, its sessions log
-    out. Returns the task's id.
+    """Begin to delete a company and lock it: it sends nothing more, its keys and webhooks end, its sessions log out.
+    Returns the task's id.
 
     Args:
         by: the key that asked for it, for the audit.
@@ -133,7 +131,7 @@ class Unsettled(NamedTuple):
 
 
 def unsettled(transaction: Transaction, company_id: str, session_types: Sequence[str]) -> Unsettled:
-    """Return what is still under way at a company that is being deleted."""
+    """Return what is still in progress in a company that is being deleted."""
     row = transaction.one("unsettled_of_company", company_id=company_id, session_types=list(session_types))
     return Unsettled(row["sending"], row["sessions"])
 

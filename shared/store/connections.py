@@ -89,7 +89,7 @@ def by_index(transaction: Transaction, company_id: str, phone_index: int) -> Con
 
 
 def lock(transaction: Transaction, connection_id: int) -> Connection | None:
-    """Return a connection and keep others from changing it until the transaction ends; None when it is gone."""
+    """Return a connection and lock it until the transaction ends; None when it no longer exists."""
     row = transaction.row("lock_connection", id=connection_id)
     return Connection(**row) if row else None
 
@@ -100,7 +100,7 @@ def of_kind(transaction: Transaction, kind: str) -> list[Connection]:
 
 
 def of_company(transaction: Transaction, company_id: str) -> list[Row]:
-    """Return a company's connections with what is observed of them."""
+    """Return a company's connections with their observed state."""
     return transaction.rows("connections_of_company", company_id=company_id)
 
 
@@ -213,7 +213,7 @@ def removed(transaction: Transaction, ids: Sequence[int]) -> set[int]:
 
 
 def touch(transaction: Transaction, connection_ids: Iterable[int]) -> None:
-    """Record that the provider sent something about these connections just now."""
+    """Record that the provider has just sent something about these connections."""
     transaction.execute("touch_connections", connection_ids=sorted(set(connection_ids)))
 
 

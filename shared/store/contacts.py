@@ -72,7 +72,7 @@ def found(
 
 
 def by_ids(transaction: Transaction, company_id: str, ids: Sequence[int]) -> list[Person]:
-    """Return people by id; those that are gone are left out."""
+    """Return people by id; those that no longer exist are left out."""
     return _whole(transaction, company_id, transaction.rows("people_by_id", company_id=company_id, ids=list(ids)))
 
 
@@ -122,8 +122,8 @@ FIELDS_MOST: Final = 50
 
 
 def change(transaction: Transaction, company_id: str, person_id: int, noted: Noted) -> Sequence[str] | None:
-    """Change what the company noted about a person. Return the names of what is different now; None: there is no such
-    person. Raises `ChangeRefused`.
+    """Change a company's notes about a person. Return the names of the changed fields; None: there is no such person.
+    Raises `ChangeRefused`.
     """
     rows = transaction.rows("lock_people", company_id=company_id, ids=[person_id])
     if not rows:
@@ -260,8 +260,8 @@ class Taken(StrEnum):
 
 
 def take_in(transaction: Transaction, company_id: str, people: Sequence[Imported]) -> list[Taken | ChangeRefused]:
-    """Write people of a file: new ones, and what is different about those that are known. Return what was done with
-    each, or why it cannot be changed.
+    """Write people of a file: new ones, and changes of known ones. Return for each what was done, or why it cannot be
+    changed.
 
     A few statements, whatever the number of people: they are read and locked, compared here, and written together.
     """

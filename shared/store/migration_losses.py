@@ -17,7 +17,7 @@ _ALTER: Final = re.compile(r"\bALTER\s+TABLE\s+(?:ONLY\s+)?([a-z_0-9]+)\s([^;]*)
 _COLUMN: Final = re.compile(r"\bDROP\s+COLUMN\s+(?:IF\s+EXISTS\s+)?([a-z_0-9]+)", re.IGNORECASE)
 _DELETE: Final = re.compile(r"\bDELETE\s+FROM\s+([a-z_0-9]+)", re.IGNORECASE)
 _MOST: Final = 1_000_000
-"""Rows that are counted: beyond, a number says no more and its count takes time."""
+"""Most rows that are counted: a larger number is no more useful, and counting takes time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

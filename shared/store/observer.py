@@ -10,7 +10,7 @@ class StoreObserver(Protocol):
     """Takes what one pool and its transactions measure; called from the event loop or a thread, and never raises."""
 
     def statement_ran(self, name: str, seconds: float) -> None:
-        """A named statement ended, answered or not, so many seconds after it was sent."""
+        """Record that a named statement ended, answered or not, after so many seconds."""
 
     def waited(self, seconds: float) -> None:
         """A caller found every connection in use, and waited so long for one, whether it got it or not."""

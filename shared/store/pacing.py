@@ -51,5 +51,5 @@ def set_limits(transaction: Transaction, limits: Mapping[int, PacingLimits]) -> 
 
 
 def forget_pairs(transaction: Transaction, *, most: int) -> int:
-    """Remove what is no longer known to matter about pairs, `most` at a time. Returns how many were removed."""
+    """Remove limits of pairs that have no effect any more, `most` at a time. Returns how many were removed."""
     return transaction.execute("forget_pairs", most=most)

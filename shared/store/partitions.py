@@ -1,4 +1,4 @@
-"""Tables that are kept by the day: their partitions are made ahead, and dropped whole when retention ends."""
+"""Tables partitioned by day: partitions are made in advance, and dropped when retention ends."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from shared.store.pool import Transaction
 log = logger(__name__)
 
 _PERSONS: Final = frozenset({ChatIdForm.PHONE, ChatIdForm.LID, ChatIdForm.BUSINESS_SCOPED})
-"""Forms of ids that name a person whom another id may name too."""
+"""Forms of ids of people, of whom one may have several."""
 _SAME_TAIL: Final = 7
 """Digits at the end that two spellings of one phone number share: only what stands between country and subscriber
 differs, such as the 9 of a Brazilian mobile number or the 1 of a Mexican one.

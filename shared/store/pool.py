@@ -1,9 +1,9 @@
 """A connection pool that keeps its deadlines: waits with a deadline, never hands out a dead connection, never waits for
 a frozen server.
 
-psycopg2's own pool raises when it is exhausted and hands back connections that are gone, and a plain psycopg2 call
-waits for a frozen server for ever. Here every statement runs under psycopg2's wait callback (`waiting.py`) with the
-deadline of the running transaction; when it passes, the connection is closed and the caller gets `StoreUnavailable`.
+psycopg2's own pool raises when it is exhausted and returns dead connections, and a plain psycopg2 call waits for a
+frozen server for ever. Here every statement runs under psycopg2's wait callback (`waiting.py`) with the deadline of the
+running transaction; when it passes, the connection is closed and the caller gets `StoreUnavailable`.
 """
 
 from __future__ import annotations
@@ -316,8 +316,8 @@ class Pool:
                     if not is_full or self._in_use == 1:
                         self._give_place(None)
                         raise
-                    # The server has no more for us, and this process has some: one of those comes free. Not to the
-                    # next caller that waits, who would be refused as well.
+                    # The server has no more for us, and this process has some: one of those comes free. Not to the next
+                    # waiting caller, which would be refused as well.
                     self._in_use -= 1
                     self._granted, self._granted_until = self._in_use, self._clock() + _GRANTED_S
         return connection
@@ -466,7 +466,7 @@ class Pool:
         try:
             connection.close()
         except psycopg2.Error:
-            return  # closing what is broken may fail; it is gone either way
+            return  # closing a broken connection may fail; it is dropped either way
 
     def _stale(self, error: psycopg2.Error) -> StaleSession:
         """Drop every idle connection, since they were prepared as long ago; behind a pooler in transaction mode prepare

@@ -37,9 +37,9 @@ class Step:
 
 
 def advance(transaction: Transaction, *, most_transactions: int) -> Step:
-    """Bring the copies on by the events of at most so many transactions, in one transaction with the position."""
+    """Update the copies by the events of at most so many transactions, in one transaction with the position."""
     known = _position(transaction, "messages")
-    # asked after the position: what the statements below see includes every transaction below it
+    # queried after the position: the statements below then see every transaction before it
     horizon = events.horizon(transaction)
     before = min(horizon.oldest, known["xid"] + most_transactions)
     complete = before >= horizon.oldest
@@ -236,7 +236,7 @@ class MessageFilter:
 
 
 _WALK: Final = 5000
-"""Rows of the index that one page looks at when it is filtered: a few milliseconds, however few of them match."""
+"""Index rows that one filtered page reads: a few milliseconds, however few of them match."""
 _OF_THEM: Final = 3
 """Rows for each one of a page that is not filtered: beside an answer, an assistant sends two marks."""
 
@@ -257,7 +257,7 @@ def listed(
         "type": selection.type,
         "state": selection.state,
         "chat_id": selection.chat_id,
-        # one more than asked for: its presence means that another page follows
+        # one more than requested: its presence means that another page follows
         "most": most + 1,
     }
     if selection.words is not None:

@@ -1,4 +1,4 @@
-"""What providers report about messages of ours: the statements `match_receipts` and `apply_receipts` of
+"""Reports of providers about our messages: the statements `match_receipts` and `apply_receipts` of
 `queries/messages.sql`, in one transaction.
 """
 

@@ -16,7 +16,7 @@ from shared.store.statements import statements
 
 def enter_runtime(connection: Any) -> None:
     """Take the role of the runtimes for the session, and leave the beginning of transactions to `BeginningCursor`."""
-    # outside of a transaction, whose end would take the role back
+    # outside of a transaction, whose end would reset the role
     connection.autocommit = True
     with connection.cursor() as cursor:
         # in one round trip; the second one's function stands in the schema that the first one finds

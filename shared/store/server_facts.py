@@ -1,5 +1,5 @@
-"""What a PostgreSQL server says about itself and us, for `bulkhead doctor`: over a connection of its own, since the
-schema may be missing.
+"""Facts that a PostgreSQL server reports about itself and our user, for `bulkhead doctor`: over a separate connection,
+since the schema may be missing.
 """
 
 from __future__ import annotations

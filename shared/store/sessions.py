@@ -1,4 +1,4 @@
-"""Browser sessions: what should be, what is, and what happened. Typed functions for `queries/sessions.sql`."""
+"""Browser sessions: desired state, observed state, and events. Typed functions for `queries/sessions.sql`."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def note(
     detail: str = "",
     incarnation: str = "",
 ) -> None:
-    """Record an event of a session; nothing when its connection is gone."""
+    """Record an event of a session; does nothing when its connection no longer exists."""
     transaction.execute(
         "note_session_event",
         connection_id=connection_id,

@@ -22,7 +22,9 @@ PL/pgSQL.
 _SCHEMA: Final = frozenset({"42P01", "42703", "42883", "42704", "42P10"})
 """A table, column, function, type or unique index that a migration makes is not there yet."""
 _SESSION: Final = frozenset({"26000", "42P05", "0A000"})
-"""A prepared statement is gone, taken, or its result type has changed: a new connection serves the same statement."""
+"""A prepared statement is missing, its name is taken, or its result type has changed: a new connection serves the same
+statement.
+"""
 _PRIVILEGE: Final = "42501"
 """`insufficient_privilege`: of class 42, but an administrator's change of a role, which ends when it is undone."""
 _TRANSACTION_BUGS: Final = frozenset({"25001", "25P01", "25P02"})

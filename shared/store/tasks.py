@@ -21,8 +21,8 @@ from shared.store.pool import json as stored_json
 from shared.store.texts import all_storable, storable
 
 MOST_ATTEMPTS: Final = 3
-"""Incarnations that may begin a repeatable task. After that it is failed, so that a task that kills its process does
-not do so for ever; one death may be chance, and so may two.
+"""Incarnations that may begin a repeatable task. Then it fails, so that a task that kills its process does not do so
+for ever. One death may be a coincidence, and so may two.
 """
 
 FAILURES: Final[Mapping[str, str]] = {
@@ -35,7 +35,7 @@ FAILURES: Final[Mapping[str, str]] = {
     "expired": "not finished in time",
     "internal": "an internal error",
 }
-"""Every code of a failed task, with its meaning."""
+"""The codes of failed tasks, with their meanings."""
 
 
 class TaskFailed(BulkheadError):
@@ -132,7 +132,7 @@ def add(
 
 
 _ONCE_TRIES: Final = 3
-"""Looks for a task with a key; it may fail between two statements, and then a new one is made."""
+"""How often a task with a key is looked up: it may fail between two statements, and then a new one is made."""
 
 
 def add_once(
@@ -248,7 +248,7 @@ def _end(
 
 
 def by_id(transaction: Transaction, *, company_id: str, task_id: int, installations: bool = False) -> Row | None:
-    """Return a company's task as it is now, None when it has none with this id.
+    """Return the current state of a company's task, None when it has none with this id.
 
     Args:
         installations: also a task of the installation about the company.

@@ -83,7 +83,7 @@ def find_template(
 ) -> KnownTemplate:
     """Return what is known about a template of a connection."""
     row = transaction.row("find_template", connection_id=connection_id, world=world, name=name, language=language)
-    # The connection itself is gone: nothing is known, and the caller reports that in its own way.
+    # The connection does not exist: nothing is known, and the caller reports that in its own way.
     if row is None:
         return KnownTemplate(synced_at=None, template=None)
     return KnownTemplate(synced_at=row["templates_synced_at"], template=None if row["id"] is None else _template(row))

@@ -1,4 +1,4 @@
-"""Templates of WhatsApp's Cloud API: what is filled into one, as data."""
+"""Templates of WhatsApp's Cloud API: their parameters, as data."""
 
 from __future__ import annotations
 
