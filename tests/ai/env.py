@@ -137,11 +137,11 @@ class AiEnv:
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric of the process over all its series that have these labels."""
         lines = requests.get(self._metrics, timeout=deadline_s(10)).text.splitlines()
-        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        pairs = [f'{label}="{value}"' for label, value in labels.items()]
         return sum(
             float(line.rpartition(" ")[2])
             for line in lines
-            if line.partition("{")[0].partition(" ")[0] == f"bulkhead_{name}" and all(one in line for one in wanted)
+            if line.partition("{")[0].partition(" ")[0] == f"bulkhead_{name}" and all(one in line for one in pairs)
         )
 
     def kill(self) -> None:
