@@ -2572,6 +2572,11 @@ WHERE (company_id = %(company_id)s OR company_id IS NULL) AND id""",
         (Edit("ai/queries/turns.sql", "LIMIT greatest(0, %(each)s - coalesce(b.turns, 0))", "LIMIT 1000000"),),
         "tests/ai/test_rows.py::test_a_claim_reads_what_a_company_may_have_and_not_what_waits",
     ),
+    "signs-lead-to-the-nearest": Mutation(
+        "of a large company the passages with the likeliest signs are compared, and not any",
+        (Edit("migrations/0185.signs-of-vectors.sql", "ORDER BY bit_count(s.signs # $6) LIMIT $7", "LIMIT $7"),),
+        "tests/rag/test_retrieve.py::test_three_passages_beside_thousands",
+    ),
     "turn-of-the-dead-first": Mutation(
         "a turn whose process died comes before what came in since",
         (

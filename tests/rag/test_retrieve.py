@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from shared.rag.vectors import PostgresVectors
+from shared.rag.vectors import PostgresVectors, VectorQuery
 from tests.rag.env import RagEnv, WordEmbedder
 from tests.store.env import StoreEnv
 from tests.support.database import query
@@ -121,6 +123,10 @@ def test_three_passages_beside_thousands(own_env: StoreEnv) -> None:
         other = rag.ask("small", "refund policy", keyword_weight=0.0)
         assert [one.text for one in other.passages] == [one.text for one in found.passages]
     assert len(rag.ask("large", "refund policy").passages) == 5
+    # of four thousand, the thousand whose signs are most like the question's are compared
+    ids = rag.add("large", TERMS, title="other.pdf")
+    asked = VectorQuery(company_id="large", model="short", vector=rag.embedder.vector(TERMS[0]), most=3)
+    assert asyncio.run(rag.vectors.nearest(asked))[ids[0]] == pytest.approx(1.0, abs=0.002)
 
 
 def crowd(env: StoreEnv, company: str, passages: int, embedder: WordEmbedder) -> None:

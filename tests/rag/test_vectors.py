@@ -9,9 +9,11 @@ import pytest
 
 from shared.rag.embedding import DimensionsDiffer
 from shared.rag.vectors import DocumentVectors, PostgresVectors, VectorQuery, VectorStore
+from shared.store import migrate
 from tests.rag.env import RagEnv, WordEmbedder
 from tests.rag.qdrant import QdrantVectors
 from tests.store.env import StoreEnv
+from tests.store.test_schema import NAMES
 from tests.support.database import query
 
 TEXTS = ("a red apple", "a green apple", "a blue car", "nothing of the kind")
@@ -98,3 +100,13 @@ def test_a_repetition_changes_nothing_and_what_is_forgotten_is_gone(rag: RagEnv)
     query(rag.store.url, "DELETE FROM document_chunks")
     asyncio.run(rag.vectors.forget("acme", row["document_id"], but=None))
     assert near(rag, "acme", "a red apple", most=9, beside=ids) == {}
+
+
+def test_vectors_that_were_there_before_have_signs(own_env: StoreEnv) -> None:
+    rag = RagEnv(own_env, PostgresVectors(own_env.store, exact_most=0))
+    ids = rag.add("acme", TEXTS)
+    newer = len(NAMES) - NAMES.index("0185.signs-of-vectors")
+    migrate.undo(own_env.url, [one.name for one in migrate.rollbacks(own_env.url, newer)])
+    migrate.apply(own_env.url)
+    assert [row["chunk_id"] for row in query(own_env.url, "SELECT chunk_id FROM chunk_signs ORDER BY chunk_id")] == ids
+    assert set(near(rag, "acme", "a red apple")) == {ids[0], ids[1]}
