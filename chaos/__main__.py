@@ -1,12 +1,21 @@
-"""`python -m chaos`, and `python -m chaos upgrade`."""
+"""`python -m chaos`: what `bulkhead chaos` starts, with its checked command line as one JSON object."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from typing import Any
 
 from chaos import program, upgrade
 
-if sys.argv[1:2] == ["upgrade"]:
-    sys.exit(upgrade.main(sys.argv[2:], os.environ))
-sys.exit(program.main(sys.argv[1:], os.environ))
+
+def main(text: str) -> int:
+    """Carry out one command and return its exit code."""
+    given: dict[str, Any] = json.loads(text)
+    programs = {"run": program.main, "upgrade": upgrade.main}
+    return programs[given.pop("action")](given, os.environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

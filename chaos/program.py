@@ -1,4 +1,4 @@
-"""The command line of `bulkhead chaos`."""
+"""One run of `bulkhead chaos`: an installation, the load, the faults, the result."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import shutil
 import signal
 import sys
 import tempfile
-from argparse import ArgumentParser, Namespace
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from types import SimpleNamespace
+from typing import Any, Final
 
 from chaos import report
 from chaos.calls import Calls
@@ -76,91 +76,14 @@ OWN_INSTALLATION: Final[Mapping[str, str]] = {
 """Settings of an installation that we start, besides its ports."""
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        # argparse exits with 2; this program's commands share one table of exit codes
-        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
-
-
-def parser() -> ArgumentParser:
-    """Return the command line."""
-    made = _Parser(
-        prog="bulkhead chaos", description=(sys.modules["chaos"].__doc__ or "").split("\n\n")[0].split(": ", 1)[-1]
-    )
-    made.add_argument(
-        "--plan",
-        choices=tuple(PLANS),
-        default="everything",
-        help="which faults, and their weights (default: everything)",
-    )
-    made.add_argument("--faults", type=int, default=100, metavar="N", help="how many (default: 100)")
-    made.add_argument(
-        "--rate",
-        type=float,
-        default=1.0,
-        metavar="PER_S",
-        help="faults a second, limited by how soon a target may be hit again (default: 1)",
-    )
-    made.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="the same seed gives the same schedule (default: 1)"
-    )
-    made.add_argument("--load", type=float, default=30.0, metavar="PER_S", help="messages a second (default: 30)")
-    made.add_argument("--chats", type=int, default=20, metavar="N", help="chats on each connection (default: 20)")
-    made.add_argument(
-        "--hosts",
-        type=int,
-        default=1,
-        choices=range(1, 6),
-        help="hosts on one PostgreSQL and Redis, for plan hosts; not with --home (default: 1)",
-    )
-    made.add_argument(
-        "--namespaces",
-        action="store_true",
-        help="give each further host a network namespace, whose cable is pulled; needs root and `ip`",
-    )
-    made.add_argument("--browser", action="store_true", help="send through a browser session too, and break it")
-    made.add_argument(
-        "--varied",
-        action="store_true",
-        help="two companies, every type of message, schedules, cancellations, redrives and in-doubt policies",
-    )
-    made.add_argument(
-        "--policy",
-        choices=("auto", "resend", "hold"),
-        default="auto",
-        help="in-doubt policy of an installation of our own (default: auto)",
-    )
-    made.add_argument(
-        "--crash-points",
-        default="",
-        metavar="TEXT",
-        help="arm crash points, see docs/chaos.md; a number arms all with that probability",
-    )
-    made.add_argument(
-        "--settle",
-        type=float,
-        default=180.0,
-        metavar="S",
-        help="seconds within which every message must reach a final state (default: 180)",
-    )
-    made.add_argument(
-        "--home",
-        type=Path,
-        metavar="DIR",
-        help="break the installation that runs in this home (it needs CHAOS=on) instead of a new one",
-    )
-    made.add_argument("--keep", action="store_true", help="keep the home of the new installation")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file")
-    made.add_argument("--show-plan", action="store_true", help="print the schedule as JSON and do nothing")
-    return made
-
-
-def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+def main(asked: Mapping[str, Any], environ: Mapping[str, str]) -> int:
     """Execute a run and return the exit code: 0 when no guarantee was broken and every message reached a final
     state.
+
+    Args:
+        asked: what the command line said, checked. environ: the process environment.
     """
-    given = parser().parse_args(argv)
+    given = SimpleNamespace(**asked)
     if given.show_plan:
         print(
             json.dumps(
@@ -190,9 +113,9 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
         return 128 + signal.SIGINT
 
 
-async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> int:
+async def _run(given: SimpleNamespace, environ: Mapping[str, str], screen: Screen) -> int:
     # a short prefix: the home contains socket files, and a socket's path has at most 107 bytes
-    home = given.home.absolute() if given.home else Path(tempfile.mkdtemp(prefix="bh-"))
+    home = Path(given.home).absolute() if given.home else Path(tempfile.mkdtemp(prefix="bh-"))
     # a running installation is addressed with the caller's settings, as by any operator's command; one of our own
     # inherits no setting by accident
     variables = environ if given.home else _variables(given)
@@ -228,7 +151,7 @@ async def _run(given: Namespace, environ: Mapping[str, str], screen: Screen) -> 
     return ExitCode.OK if clean else _UNCLEAN
 
 
-async def _break(given: Namespace, installation: ChaosInstallation, screen: Screen, hosts: Hosts | None) -> bool:
+async def _break(given: SimpleNamespace, installation: ChaosInstallation, screen: Screen, hosts: Hosts | None) -> bool:
     if given.browser:
         await link(installation)
     mark = new_mark()
@@ -280,7 +203,7 @@ async def _break(given: Namespace, installation: ChaosInstallation, screen: Scre
             await subscribers.close()
     screen.done()
     print(report.table(outcome))
-    if given.json:
+    if given.report:
         about = {
             "plan": given.plan,
             "seed": given.seed,
@@ -293,11 +216,11 @@ async def _break(given: Namespace, installation: ChaosInstallation, screen: Scre
             "hosts": given.hosts,
             "namespaces": given.namespaces,
         }
-        given.json.write_text(json.dumps(report.as_json(outcome, **about), indent=2) + "\n")
+        Path(given.report).write_text(json.dumps(report.as_json(outcome, **about), indent=2) + "\n")
     return outcome.is_clean and outcome.settled
 
 
-def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True) -> list[PlanStep]:
+def _steps(given: SimpleNamespace, slots: Sequence[str], *, orchestrator: bool = True) -> list[PlanStep]:
     # without load on the session, its faults would test nothing and cost CPU
     slots = [*slots, *(OTHER_HOSTS[: given.hosts - 1] if given.show_plan else ())]
     slots = [slot for slot in slots if given.browser or not slot.startswith("webdriver")]
@@ -306,7 +229,7 @@ def _steps(given: Namespace, slots: Sequence[str], *, orchestrator: bool = True)
     return schedule(given.plan, faults=given.faults, rate=given.rate, seed=given.seed, targets=targets)
 
 
-def _variables(given: Namespace) -> dict[str, str]:
+def _variables(given: SimpleNamespace) -> dict[str, str]:
     return {
         **OWN_INSTALLATION,
         **SETTINGS.get(given.plan, {}),

@@ -1,4 +1,4 @@
-"""A rolling upgrade of two hosts under load, one version after the other: `python -m chaos upgrade`.
+"""A rolling upgrade of two hosts under load, one version after the other: `bulkhead chaos upgrade`.
 
 Both hosts begin with the oldest version. Then, for each newer one, first one host and then the other is brought to it
 as docs/upgrade.md says: the orchestrator is killed, the new version's adopts the processes, and replaces them kind by
@@ -16,11 +16,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 from chaos import report
@@ -155,21 +155,7 @@ def _git(repository: Path, *words: str) -> bytes:
     return asked.stdout
 
 
-def parser() -> ArgumentParser:
-    """Return the command line."""
-    made = ArgumentParser(prog="python -m chaos upgrade", description=(__doc__ or "").partition("\n")[0])
-    made.add_argument("--to", default="HEAD", metavar="REVISION", help="newest version (default: HEAD)")
-    made.add_argument(
-        "--versions", type=int, default=11, metavar="N", help="how many, the first included (default: 11)"
-    )
-    made.add_argument("--load", type=float, default=20.0, metavar="PER_S", help="messages a second (default: 20)")
-    made.add_argument("--chats", type=int, default=10, metavar="N", help="chats on each connection (default: 10)")
-    made.add_argument("--settle", type=float, default=180.0, metavar="S", help="seconds for the end (default: 180)")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file")
-    return made
-
-
-async def run(given: Namespace, environ: Mapping[str, str], folder: Path, screen: Screen) -> UpgradeFigures:
+async def run(given: SimpleNamespace, environ: Mapping[str, str], folder: Path, screen: Screen) -> UpgradeFigures:
     """Carry out an upgrade in an empty folder. Raises `InstallationUnusable`, `NeverHappened`."""
     repository = PROGRAM.parent
     versions = versions_of(repository, given.to, given.versions)
@@ -218,9 +204,13 @@ async def run(given: Namespace, environ: Mapping[str, str], folder: Path, screen
     return figures
 
 
-def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Carry out an upgrade and return the exit code: 0 when nothing was refused, broken, lost or doubled."""
-    given = parser().parse_args(argv)
+def main(asked: Mapping[str, Any], environ: Mapping[str, str]) -> int:
+    """Carry out an upgrade and return the exit code: 0 when nothing was refused, broken, lost or doubled.
+
+    Args:
+        asked: what the command line said, checked. environ: the process environment.
+    """
+    given = SimpleNamespace(**asked)
     screen = Screen(sys.stderr)
     # a short prefix: the home contains socket files, and a socket's path has at most 107 bytes
     folder = Path(tempfile.mkdtemp(prefix="bh-"))
@@ -240,7 +230,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         f"{report.table(figures.outcome)}\n\n"
         f"upgrade: {steps}{max(figures.seconds, default=0):.1f} s each; requests without an answer: {failed}\n"
     )
-    if given.json:
+    if given.report:
         about = {
             "versions": list(figures.versions),
             "seconds": [round(one, 1) for one in figures.seconds],
@@ -248,5 +238,5 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             "load": given.load,
             "clean_upgrade": figures.is_clean,
         }
-        given.json.write_text(json.dumps(report.as_json(figures.outcome, **about), indent=2) + "\n")
+        Path(given.report).write_text(json.dumps(report.as_json(figures.outcome, **about), indent=2) + "\n")
     return ExitCode.OK if figures.is_clean else 1

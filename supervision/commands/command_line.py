@@ -23,8 +23,8 @@ from supervision.commands.entry import COMPLETION_VARIABLE
 
 PROGRAM: Final = "bulkhead"
 
-_DEFAULTS: Final = {0: "run", 1: "list"}
-"""The command that is meant where none is named, by the number of commands before it."""
+_DEFAULTS: Final = {0: ("run",), 1: ("list", "run")}
+"""The command that is meant where none is named, by the number of commands before it: the first that there is."""
 _MODULES: Final = {"import": "import_old"}
 """Modules that cannot have their command's name."""
 _HELP: Final = ["-h", "--help"]
@@ -124,9 +124,8 @@ def arranged(program: click.Group, argv: Sequence[str]) -> list[str]:
         path.append(words.pop(place))
         group, context = found, click.Context(found, info_name=path[-1], parent=context)
     # without a command it is `run`, and of what can be listed it is the list
-    default = _DEFAULTS.get(len(path))
-    if place is None and isinstance(group, click.Group) and default in group.list_commands(context):
-        path += [] if _OWN_OPTIONS & set(words) else [str(default)]
+    if place is None and isinstance(group, click.Group) and not _OWN_OPTIONS & set(words):
+        path += [one for one in _DEFAULTS.get(len(path), ()) if one in group.list_commands(context)][:1]
     return [*path, *words]
 
 

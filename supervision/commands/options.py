@@ -206,11 +206,3 @@ def phone_index(hint: str = "`bulkhead connections list` shows them.") -> Callab
 def joined(words: Sequence[str]) -> str:
     """Return a list for a sentence: `a, b or c`."""
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
-
-
-def passed_on() -> dict[str, Any]:
-    """Return the settings of a command whose words are parsed by the program that gets them."""
-    return {
-        "context_settings": {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []},
-        "add_help_option": False,
-    }

@@ -17,7 +17,7 @@ def test_a_host_that_was_frozen_beyond_its_lease_doubles_nothing(tmp_path: Path)
     """What it had in hand goes out from the other one, and it is fenced when it comes back."""
     report = tmp_path / "result.json"
     words = ["--hosts", "2", "--plan", "host-frozen", "--faults", "1", "--rate", "1", "--load", "20", "--chats", "10"]
-    code, out, err = finished(*words, "--settle", "180", "--json", str(report), within_s=360.0)
+    code, out, err = finished(*words, "--settle", "180", "--report", str(report), within_s=360.0)
     assert code == 0, out + err
     result = json.loads(report.read_text())
     assert result["faults"]["done"]["host_frozen"] == 1

@@ -14,6 +14,7 @@ from chaos.clocks import Clock
 from chaos.installation import InstallationUnusable
 from chaos.plans import DOORS, FAULTS, HOOKS, PLANS, SUBSCRIBERS, schedule
 from chaos.upgrade import UpgradeFigures, unpack, versions_of
+from supervision.commands import chaos as command
 from supervision.environment import OF_A_CHAOS_RUN
 
 EVERYTHING = (
@@ -36,6 +37,10 @@ EVERYTHING = (
     *HOOKS,
     *SUBSCRIBERS,
 )
+
+
+def test_the_command_line_knows_every_plan() -> None:
+    assert tuple(PLANS) == command.PLANS
 
 
 def test_every_fault_of_a_plan_exists_and_every_fault_is_in_a_plan() -> None:

@@ -53,7 +53,7 @@ def test_faults_of_all_kinds_and_a_clean_result(tmp_path: Path) -> None:
     report = tmp_path / "result.json"
     words = ["--plan", "adverse", "--faults", str(FAULTS), "--rate", "2", "--load", "20", "--chats", "8"]
     words += ["--seed", str(SEED), "--crash-points", "0.0003", "--settle", "300"]
-    code, out, err = finished(*words, "--json", str(report), within_s=420.0)
+    code, out, err = finished(*words, "--report", str(report), within_s=420.0)
     assert code == 0, out + err
     assert out.endswith("result: clean\n")
     result = json.loads(report.read_text())
@@ -93,7 +93,7 @@ def test_each_cause_of_loss_and_doubling_is_survived(plan: str, words: list[str]
     """The plans that the faults of the past were found by; docs/chaos.md has what each found."""
     report = tmp_path / "result.json"
     code, out, err = finished(
-        "--plan", plan, *words, "--seed", "3", "--settle", "240", "--json", str(report), within_s=460.0
+        "--plan", plan, *words, "--seed", "3", "--settle", "240", "--report", str(report), within_s=460.0
     )
     assert code == 0, out + err
     done = json.loads(report.read_text())["faults"]["done"]
@@ -123,7 +123,7 @@ def test_two_thousand_faults_lose_double_and_reorder_nothing(tmp_path: Path) -> 
         "--settle",
         "240",
     ]
-    code, out, err = finished(*words, "--json", str(result_file), within_s=400.0)
+    code, out, err = finished(*words, "--report", str(result_file), within_s=400.0)
     assert code == 0, out + err
     result = json.loads(result_file.read_text())
     assert result["faults"]["all"] >= 2000, out

@@ -77,7 +77,9 @@ def parsed(words: str) -> tuple[str, dict[str, Any]]:
         ("move --old-on a --old-off b --percent 10 --for 2d", "move", {"percent": 10.0, "watch_s": 172800}),
         ("--listen :4000 shadow --old http://a --new http://b --key-file k", "shadow", {"listen": ("127.0.0.1", 4000)}),
         ("--company demo dead-letters redrive", "dead-letters redrive", {"company": "demo"}),
-        ("chaos --plan calm", "chaos", {"words": ("--plan", "calm")}),
+        ("chaos --plan calm", "chaos run", {"plan": "calm", "faults": 100, "report": None}),
+        ("--faults 3 chaos --browser run --seed 7", "chaos run", {"faults": 3, "browser": True, "seed": 7}),
+        ("chaos upgrade --versions 2 --load 15", "chaos upgrade", {"versions": 2, "load": 15.0, "to": "HEAD"}),
     ],
 )
 def test_options_may_stand_anywhere(words: str, command: str, expected: dict[str, object]) -> None:
@@ -132,6 +134,10 @@ def test_the_supervisor_parses_its_one_option_itself(words: str, only: str | Non
         ["import", "--what", "nothing"],
         ["import", "--column", "history=x"],
         ["import", "--table", "pigeons=x"],
+        ["chaos", "--plan", "nothing"],
+        ["chaos", "--rate", "0"],
+        ["chaos", "--hosts", "6"],
+        ["chaos", "upgrade", "--plan", "calm"],
         ["move", "--percent", "101", "--old-on", "a", "--old-off", "b"],
         ["move", "--percent", "10"],
         ["shadow", "--old", "ftp://a", "--new", "http://b", "--key-file", "k"],
