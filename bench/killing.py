@@ -101,14 +101,14 @@ def feed(
     give: Callable[[], None],
     *,
     rate: float,
-    most: int,
+    most: int | None,
     stop: threading.Event,
 ) -> None:
     """Give work at most `rate` times a second, while less than `most` of it waits, until `stop` is set: kills take most
-    of what an installation can do, and a queue that only grows shows no more.
+    of what an installation can do, and a queue that only grows shows no more. None: however much waits, without a look.
     """
     while not stop.wait(1 / rate):
-        if work.left(installation) < most:
+        if most is None or work.left(installation) < most:
             give()
 
 

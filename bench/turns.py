@@ -107,10 +107,10 @@ def write_questions(
     asked: dict[str, float],
     *,
     first_chat: int = _FIRST_CHAT,
-    most: int = 1_000_000,
+    most: int | None = None,
 ) -> None:
-    """Let customers ask until `stop` is set, each once, while less than `most` wait; adds the instant of each question
-    to `asked`, by chat.
+    """Let customers ask until `stop` is set, each once, while less than `most` wait (None: always); adds the instant of
+    each question to `asked`, by chat.
     """
 
     def ask() -> None:
