@@ -43,6 +43,8 @@ ASKS_THE_ASSISTANT = "POST /api/v1/ai/process-message"
 DOWN_IS_AN_ANSWER = {
     "GET /health/all",
     "GET /api/health",
+    "GET /api/v2/installation/doctor",
+    "POST /api/v2/installation/doctor",
     "POST /api/v2/processes/{process}/restart",
     "POST /api/v2/processes/{process}/drain",
 }
