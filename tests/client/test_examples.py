@@ -37,8 +37,10 @@ def variables(installation: Installation) -> dict[str, str]:
 
 
 @contextmanager
-def running(installation: Installation, *words: object) -> Iterator[None]:
-    """Run a bot until the block ends; it then ends by itself, and its webhook is gone."""
+def running(installation: Installation, *words: object) -> Iterator[str]:
+    """Run a bot until the block ends, and give the id of its webhook; it then ends by itself, and its webhook is
+    gone.
+    """
     with subprocess.Popen(
         [str(word) for word in words], env=variables(installation), stdout=subprocess.PIPE, text=True
     ) as process:
@@ -46,7 +48,7 @@ def running(installation: Installation, *words: object) -> Iterator[None]:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line.startswith("answering; webhook "), line
-            yield
+            yield line.split()[-1]
         finally:
             process.send_signal(signal.SIGINT)
             code = process.wait(deadline_s(20))
@@ -77,8 +79,8 @@ def test_an_express_application_takes_what_bulkhead_signs_and_nothing_else(
         shutil.copy(EXAMPLES / name, tmp_path)
     (tmp_path / "node_modules").symlink_to(PACKAGES)
     chat = "15550103005"
-    with running(installation, NODE, tmp_path / "express_app.mjs"):
-        (url,) = (hook["url"] for hook in installation.client.hooks() if hook["url"].endswith("/hook"))
+    with running(installation, NODE, tmp_path / "express_app.mjs") as hook_id:
+        (url,) = (hook["url"] for hook in installation.client.hooks() if hook["id"] == hook_id)
         for headers, body in forged(chat):
             refused = requests.post(url, data=body, headers=headers, timeout=30)
             assert (refused.status_code, refused.headers["X-Powered-By"]) == (400, "Express"), refused.text
