@@ -26,6 +26,7 @@ from bench import (
     latency,
     memory,
     model_hang,
+    moving,
     recovery,
     restore,
     retrieval,
@@ -56,6 +57,7 @@ COMMANDS: Final = {
     "browser": browser,
     "sessions": sessions,
     "restore": restore,
+    "move": moving,
     "alarms": alarms,
 }
 ALL: Final[dict[str, tuple[str, ...]]] = {

@@ -54,12 +54,14 @@ class MovedFigures:
     """Of messages of the moved numbers that were accepted within the window.
 
     Attributes:
-        failed, ended: how many. oldest_s: for how long the oldest that is not sent has been due; 0: none is.
+        failed, ended: how many. oldest_s: for how long the oldest that is not sent has been due; 0: none is. paused: a
+            number that is paused, and why; empty: none is.
     """
 
     failed: int
     ended: int
     oldest_s: float
+    paused: str = ""
 
 
 def steps(numbers: Sequence[MovedNumber], percent: float) -> tuple[list[MovedNumber], list[MovedNumber]]:
@@ -76,6 +78,10 @@ def steps(numbers: Sequence[MovedNumber], percent: float) -> tuple[list[MovedNum
 
 def reason_to_return(figures: MovedFigures, limits: ReturnLimits) -> str:
     """Return why the numbers are given back; empty: they stay."""
+    if figures.paused:
+        # the breaker pauses a number before it has failed often enough to count
+        name, _, why = figures.paused.partition(": ")
+        return f"{name} is paused here: {why}"
     if figures.ended >= FEWEST and figures.failed > limits.failed_share * figures.ended:
         return f"{figures.failed} of {figures.ended} messages failed, more than {limits.failed_share:.0%}"
     if figures.oldest_s > limits.oldest_s:

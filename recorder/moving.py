@@ -25,6 +25,7 @@ from shared.clock import Monotonic, monotonic
 from shared.process.exit_codes import ExitCode
 from shared.settings import Settings
 from shared.store import connections, moving, sessions
+from shared.store.moving import MessagesLeft
 from shared.store.old_server import OldTablesUnknown, mark_number, open_tables
 from shared.store.pool import Transaction
 from shared.store.store import Store
@@ -65,10 +66,10 @@ def _move(store: Store, settings: Settings, *, given: SimpleNamespace) -> int:
             for words, some in (("here", come), ("back", go)):
                 sys.stdout.write("".join(f"{one.name}: {words}\n" for one in some))
             return ExitCode.OK
-        mover.give_back(go)
+        mover.give_back(go, drain_s=given.drain)
         mover.take(come)
         limits = ReturnLimits(failed_share=given.failed_share / 100, oldest_s=given.oldest)
-        return mover.watch(come, limits, for_s=given.watch_s)
+        return mover.watch(frozenset(given.types), limits, for_s=given.watch_s)
     except OldTablesUnknown as error:
         sys.stderr.write(f"{error}\n")
         return ExitCode.USAGE
@@ -164,21 +165,38 @@ class Mover:
             self._store.run(_resume, number)
             self._say(f"{number.name}: served here")
 
-    def give_back(self, numbers: Sequence[MovedNumber]) -> None:
-        """Let the server serve numbers again, each after its message in hand has ended here."""
+    def give_back(self, numbers: Sequence[MovedNumber], *, drain_s: float = 0.0) -> None:
+        """Let the server serve numbers again, each after its message in hand has ended here.
+
+        Args:
+            drain_s: for so many seconds at most, a number that is served here goes on until nothing waits for it: what
+                is accepted here and not sent stays unsent until the number is here again.
+        """
         for number in numbers:
+            if number.side is Side.HERE:
+                self._wait(drain_s, lambda left: not left.due and not left.sending, number)
             self._store.run(_hold, number, BETWEEN)
-            by = self._clock() + _SENDS_S
-            while self._store.run(moving.is_sending, number.connection_id) and self._clock() < by:
-                self._stopping.wait(_PAUSE_S)
+            self._wait(_SENDS_S, lambda left: not left.sending, number)
             self._old.take(number)
             self._store.run(_hold, number, PAUSED)
             self._say(f"{number.name}: served by the single-process server again")
+            if due := self._store.run(moving.left, number.connection_id).due:
+                self._say(f"{number.name}: messages that wait here until the number is here again: {due}")
 
-    def watch(self, numbers: Sequence[MovedNumber], limits: ReturnLimits, *, for_s: float) -> int:
-        """Look at the numbers' messages for `for_s` seconds, and give all of them back when a limit is passed. Returns
-        an exit code.
+    def _wait(self, for_s: float, is_done: Callable[[MessagesLeft], bool], number: MovedNumber) -> None:
+        """Wait for a state of a number's messages, for `for_s` seconds at most."""
+        by = self._clock() + for_s
+        while not is_done(self._store.run(moving.left, number.connection_id)) and self._clock() < by:
+            self._stopping.wait(_PAUSE_S)
+
+    def watch(self, types: frozenset[str], limits: ReturnLimits, *, for_s: float) -> int:
+        """Look at the messages of all numbers that are here for `for_s` seconds, and give all of them back when a limit
+        is passed: also those that came before, so that a watch that was interrupted goes on. Returns an exit code.
+
+        Args:
+            types: only numbers of these; none: all.
         """
+        numbers = [one for one in self.numbers(types) if one.side is Side.HERE]
         by = self._clock() + for_s
         ids = [number.connection_id for number in numbers]
         # (instant, newest message then): the first one is where the window begins

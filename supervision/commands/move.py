@@ -37,6 +37,14 @@ from supervision.commands.options import DURATION, PERCENT, SECONDS, old_tables
     metavar="S",
     help="Give back when a message waits for longer.",
 )
+@click.option(
+    "--drain",
+    type=SECONDS,
+    default=30.0,
+    show_default=True,
+    metavar="S",
+    help="Let what waits here be sent before a number goes back, for so long at most.",
+)
 @old_tables
 @click.option("--dry-run", is_flag=True, help="Say what would change sides.")
 @click.pass_obj

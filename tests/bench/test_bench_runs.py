@@ -239,3 +239,14 @@ def test_all_leaves_a_table_and_figures_for_each(tmp_path: Path) -> None:
     figures = reported["figures"]
     assert 0 < figures["our hint worker"]["round trips a job"] < figures["rq SimpleWorker"]["round trips a job"]
     assert figures["rq Worker"]["jobs a second"] > 0
+
+
+@pytest.mark.long
+def test_move(tmp_path: Path) -> None:
+    figures = bench("move", tmp_path)
+    wrong = ("lost", "doubled", "never asked for", "out of order", "arrived although reported as failed")
+    assert {name: figures[name] for name in wrong} == dict.fromkeys(wrong, 0), figures
+    assert {"old", "new"} == figures["accepted by"].keys()
+    assert [*figures["differences that the shadow found"]] == [
+        "POST /api/v2/messages/text/…/not-a-chat: accepted there, refused here"
+    ]

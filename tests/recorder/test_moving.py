@@ -45,6 +45,10 @@ class TestPolicy:
             (MovedFigures(failed=1, ended=20, oldest_s=0), ""),
             (MovedFigures(failed=2, ended=20, oldest_s=0), "2 of 20 messages failed, more than 5%"),
             (MovedFigures(failed=19, ended=19, oldest_s=0), ""),
+            (
+                MovedFigures(failed=9, ended=9, oldest_s=1, paused="acme/0: breaker: 9 sends in a row failed"),
+                "acme/0 is paused here: breaker: 9 sends in a row failed",
+            ),
             (MovedFigures(failed=0, ended=0, oldest_s=121), "a message is due for 121 s, longer than 120 s"),
         ],
     )
@@ -133,10 +137,35 @@ def test_a_move_that_is_interrupted_leaves_neither_and_is_finished(
     assert list(moving.sides().values()).count(THERE) == 3
 
 
+QUEUED = """SET search_path TO bulkhead_tables;
+    INSERT INTO messages (company_id, connection_id, process_name, chat_id, type, content, state)
+    SELECT 'acme', id, 'meta', '15550100200', 'text', '{}', 'queued' FROM phone_configs
+    WHERE company_id = 'acme' AND phone_index = 0"""
+SENT = "UPDATE bulkhead_tables.messages SET state = 'sent'"
+
+
+@pytest.mark.parametrize(("drain_s", "waits"), [(60.0, False), (0.0, True)])
+def test_what_was_accepted_here_is_sent_before_a_number_goes_back(
+    moving: Moving, monkeypatch: pytest.MonkeyPatch, drain_s: float, waits: bool
+) -> None:
+    moving.move(100)
+    query(moving.url, QUEUED)
+
+    def sent(_: float) -> bool:
+        assert moving.sides()["acme/0"] == HERE, "it is served here until nothing waits"
+        query(moving.url, SENT)
+        return False
+
+    monkeypatch.setattr(moving.mover._stopping, "wait", sent)
+    moving.mover.give_back([one for one in moving.mover.numbers(frozenset()) if one.name == "acme/0"], drain_s=drain_s)
+    assert moving.sides()["acme/0"] == THERE
+    said = "acme/0: messages that wait here until the number is here again: 1"
+    assert (moving.said[-1] == said) is waits
+
+
 def test_numbers_whose_messages_fail_go_back_by_themselves(moving: Moving) -> None:
     moving.move(100)
-    moved = moving.mover.numbers(frozenset())
-    assert moving.mover.watch(moved, LIMITS, for_s=0.01) == 0
+    assert moving.mover.watch(frozenset(), LIMITS, for_s=0.01) == 0
 
     def fail_some() -> None:
         query(
@@ -157,6 +186,7 @@ def test_numbers_whose_messages_fail_go_back_by_themselves(moving: Moving) -> No
         return seen(0.0 if seconds > 1 else seconds)
 
     moving.mover._stopping.wait = wait  # type: ignore[assignment, method-assign]
-    assert moving.mover.watch(moved, LIMITS, for_s=60) == 1
+    # a second watch, as after a first one that was interrupted
+    assert moving.mover.watch(frozenset(), LIMITS, for_s=60) == 1
     assert moving.said[-4] == "given back: 25 of 25 messages failed, more than 5%"
     assert list(moving.sides().values()).count(THERE) == 3
