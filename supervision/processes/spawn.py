@@ -137,7 +137,8 @@ def _adjust(pid: int, niceness: int, oom_score_adj: int) -> None:
         _adjust_session(pid, niceness)
         if oom_score_adj:
             Path(f"/proc/{pid}/oom_score_adj").write_text(str(oom_score_adj), encoding="ascii")
-    except (PermissionError, ProcessLookupError, FileNotFoundError, BlockingIOError) as refusal:
+    # any: a process that runs must not stay unsupervised because of its weight
+    except OSError as refusal:
         # Below zero needs rights that most installations do not have and do not need. The kernel accepts a change of a
         # session's weight ten times a second at most (EAGAIN).
         log.debug("priority_not_set", pid=pid, niceness=niceness, oom_score_adj=oom_score_adj, problem=str(refusal))
