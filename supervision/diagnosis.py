@@ -227,10 +227,11 @@ def _size(text: str) -> int:
 
 
 def _world(settings: Settings) -> Diagnosis:
-    given = [name for name in ("meta_app_id", "meta_app_secret", "meta_access_token") if getattr(settings, name)]
+    # the sandbox's own, made at the first start, says nothing about a real app
+    made = _text(settings.bulkhead_home / KEPT["meta_app_secret"][0])
     if not uses_sandbox(settings):
         return ok("world", "live: messages reach real people")
-    if settings.sandbox == "auto" and "meta_app_secret" in given:
+    if settings.sandbox == "auto" and settings.meta_app_secret not in ("", made):
         return warn(
             "world",
             "sandbox, although META_APP_SECRET is set: messages reach no person",

@@ -262,6 +262,13 @@ def test_what_is_broken_is_named_with_its_mend(patient: Patient, row: list[str])
     assert (urlsplit(patient.database_url).password or "no password") not in answer.stdout
 
 
+def test_the_sandboxes_own_app_secret_is_no_sign_of_a_real_app(patient: Patient) -> None:
+    (patient.home / "meta_app_secret").write_text("made at the first start\n")
+    (patient.home / "meta_app_secret").chmod(0o600)
+    world = next(one for one in json.loads(patient.ask("--json").stdout)["checks"] if one["check"] == "world")
+    assert world["result"] == "ok", world
+
+
 def test_wrong_settings_are_named_and_nothing_else_is_checked(patient: Patient) -> None:
     patient.set(api_port="many", in_doubt_policy="maybe")
     answer = patient.ask()
