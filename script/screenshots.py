@@ -272,8 +272,17 @@ def dead_letters(scene: Scene) -> None:
     scene.take("letters-ask")
 
 
+def doctor(scene: Scene) -> None:
+    """The checks of `bulkhead doctor`, from the page."""
+    scene.go("#/doctor", "Doctor")
+    scene.tab.click("Check now")
+    scene.tab.sees("checks,", "#doctor-summary", within_s=2 * SOON_S)
+    scene.take("doctor", phone=True)
+
+
 SCENES: Final[tuple[Callable[[Scene], None], ...]] = (
     calm,
+    doctor,
     inbox,
     killed,
     link_lost,
