@@ -297,14 +297,14 @@ TROUBLES: Final = (
         "documents_stuck",
         "company",
         _G,
-        "{count} documents of {company_id} wait to be indexed, the first for {oldest_s} s.",
+        "Documents of {company_id} that wait to be indexed: {count}, the first for {oldest_s} s.",
         "GET /api/v2/documents/{company_id} names a reason where there is one; else `bulkhead logs index --err`.",
     ),
     _kind(
         "documents_failed",
         "company",
         _N,
-        "{count} documents of {company_id} that were uploaded or indexed in the last day cannot be searched.",
+        "Documents of {company_id} of the last day that cannot be searched: {count}.",
         "GET /api/v2/documents/{company_id} names each reason and what to do about it.",
     ),
     _kind(

@@ -3,7 +3,7 @@
 import { get, may, send } from "/dashboard/api.js";
 import { announce, button, el } from "/dashboard/dom.js";
 import { table } from "/dashboard/table.js";
-import { clock, pill, quiet } from "/dashboard/words.js";
+import { clock, marked, pill, quiet } from "/dashboard/words.js";
 
 const PATH = "/api/v2/installation/doctor";
 const ORDER = ["fail", "warn", "ok"];
@@ -59,8 +59,8 @@ function view(doctor, context) {
           columns: [
             ["check", (one) => one.check, "lead narrow"],
             ["result", (one) => pill(one.result, one.result === "fail" ? "failed" : one.result), "lead"],
-            ["finding", (one) => one.finding, "text"],
-            ["what to do", (one) => one.mend, "text seldom"],
+            ["finding", (one) => marked(one.finding), "text"],
+            ["what to do", (one) => marked(one.mend ?? ""), "text seldom"],
           ],
         })
       : null,

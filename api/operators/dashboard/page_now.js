@@ -4,7 +4,7 @@ import { get, may, own } from "/dashboard/api.js";
 import { el, href, link } from "/dashboard/dom.js";
 import { live } from "/dashboard/live.js";
 import { changeRow } from "/dashboard/changes.js";
-import { about, clock, cut, pill, quiet } from "/dashboard/words.js";
+import { about, clock, cut, marked, pill, quiet } from "/dashboard/words.js";
 
 /** The page from which a trouble can be mended: [path, query, label]. */
 function placeOf(trouble) {
@@ -24,12 +24,11 @@ function placeOf(trouble) {
       code.includes("link") ? "Link it" : "Open the connection",
     ];
   if (code === "customers_waiting") return ["/inbox", { company: companyId }, "Open the inbox"];
+  if (code.startsWith("documents_")) return ["/documents", { company: companyId }, "Open documents"];
+  if (code.startsWith("installation_hook_")) return ["/hooks", { company: "*" }, "Open webhooks"];
   if (code === "no_sender") return ["/processes", {}, "Open processes"];
   return null;
 }
-
-/** Commands in backquotes as code. */
-export const marked = (text) => text.split("`").map((part, at) => (at % 2 ? el("code", {}, part) : part));
 
 export function troubleCard(trouble) {
   const place = placeOf(trouble);

@@ -144,3 +144,6 @@ export function facts(detail) {
     )
     .join(", ");
 }
+
+/** Commands in backquotes as code. */
+export const marked = (text) => text.split("`").map((part, at) => (at % 2 ? el("code", {}, part) : part));
