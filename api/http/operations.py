@@ -176,8 +176,12 @@ class _Resource:
         # a change that is no transaction with an event of its own
         if act is not None and not act.is_settled and response.status_code < HTTPStatus.BAD_REQUEST:
             await self._write_after(act)
-        # it may take hours
-        if isinstance(response, StreamingResponse) and "revalidate" in request.scope:
+        # It may take hours. A stream of events looks at its key by itself, and ends in order.
+        if (
+            isinstance(response, StreamingResponse)
+            and response.media_type != "text/event-stream"
+            and "revalidate" in request.scope
+        ):
             send = while_valid(request, send)
         await response(request.scope, request.receive, send)
 

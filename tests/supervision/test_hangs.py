@@ -129,7 +129,7 @@ def test_no_deadline_is_measured_on_the_wall_clock() -> None:
     readers = {
         path.name for path in room.rglob("*.py") if re.search(r"utc_now|time\.time\(|datetime\.now", path.read_text())
     }
-    assert readers == {"snapshot.py", "event_journal.py", "cgroups.py", "options.py"}
+    assert readers == {"snapshot.py", "event_journal.py", "cgroups.py", "options.py", "doctor_runs.py"}
 
 
 def test_sigusr1_dumps_stacks_and_disturbs_no_process(env: SupervisionEnv) -> None:
