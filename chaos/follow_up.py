@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from chaos.installation import ChaosInstallation
@@ -26,6 +28,7 @@ class FollowUp:
         self._installation, self._load, self._ledger = installation, load, ledger
         self.done: Counter[str] = Counter()
         self._at_work = asyncio.Lock()
+        self._has_ended = False
         self._times_at_redrive: dict[str, int] = {}
         self._confirmed: set[str] = set()
 
@@ -40,7 +43,18 @@ class FollowUp:
         # one round at a time: two would redrive the same message, and the second would count the first as a failure
         # without a send
         async with self._at_work:
-            await self._round()
+            if not self._has_ended:
+                await self._round()
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Decide nothing while the block runs."""
+        async with self._at_work:
+            yield
+
+    def end(self) -> None:
+        """Decide nothing any more."""
+        self._has_ended = True
 
     async def _round(self) -> None:
         by_id = {message.id: message for message in self._load.accepted}

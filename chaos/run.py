@@ -189,6 +189,8 @@ class Run:
             self._doing = "settling"
             healed = monotonic()
             reported, settled = await self._settle(healed + self._settle_s)
+            # with no await since: what the operator decides from now on is not in what was read
+            self._follow_up.end()
             hooks = None
             if self._subscribers is not None:
                 self._doing = "subscribers"
@@ -253,23 +255,25 @@ class Run:
         statuses_by = by
         is_reported = False
         while True:
-            self._ledger.read()
-            reported = await self._view.states()
-            if reported is None or not self._is_over(reported):
-                # repeated messages have statuses of their own
-                is_reported = False
-            elif not is_reported:
-                # checked only when all messages are in final states, and followed by another reading of the ledger and
-                # the API: a status that arrives between the two readings would be judged against an older state
-                is_reported = await self._has_reported_everything()
-                if is_reported:
-                    continue
-            else:
-                # set once, when the provider has nothing left to post: from then on only our processing can be late
-                statuses_by = min(statuses_by, monotonic() + _STATUSES_S)
-                if not self._judge(reported).misreported or left(statuses_by) <= 0:
-                    judged = await self._view.with_histories(reported, self._worth_reading(reported), by)
-                    return judged or reported, judged is not None
+            # a message that is held until the operator decides must not change between two readings
+            async with self._follow_up.paused():
+                self._ledger.read()
+                reported = await self._view.states()
+                if reported is None or not self._is_over(reported):
+                    # repeated messages have statuses of their own
+                    is_reported = False
+                elif not is_reported:
+                    # checked only when all messages are in final states, and followed by another reading of the ledger
+                    # and the API: a status that arrives between the two would be judged against an older state
+                    is_reported = await self._has_reported_everything()
+                    if is_reported:
+                        continue
+                else:
+                    # set once, when the provider has nothing left to post: from then on only our processing can be late
+                    statuses_by = min(statuses_by, monotonic() + _STATUSES_S)
+                    if not self._judge(reported).misreported or left(statuses_by) <= 0:
+                        judged = await self._view.with_histories(reported, self._worth_reading(reported), by)
+                        return judged or reported, judged is not None
             if left(by) <= 0:
                 return reported or {}, False
             await asyncio.sleep(QUIET_S)
