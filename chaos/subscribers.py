@@ -142,6 +142,7 @@ class Subscribers:
             [one.received() for one in self.receivers],
             self._feeds,
             arrived,
+            read_to=self._read,
             deliveries=sum(one.deliveries for one in self.receivers),
         )
 

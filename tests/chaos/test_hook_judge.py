@@ -33,11 +33,12 @@ GOOD = Received(
     log=[-1, 2, 4, 1, 3, 5, 6, 7, 8, 20],
     ids={event.number: event.id for event in FEED},
 )
+READ_TO = {"demo": "120-0", "other": "120-0"}
 STRANGER = FeedEvent(id="99-99", number=99, type="message.sent", conversation=CHATS[0], message_id=9)
 
 
 def faults(one: Received, *, feed: list[FeedEvent] = FEED, arrived: tuple[int, ...] = (1, 2)) -> dict[str, list[str]]:
-    found = judge_hooks([one], {"demo": feed, "other": [STRANGER]}, {"demo": arrived})
+    found = judge_hooks([one], {"demo": feed, "other": [STRANGER]}, {"demo": arrived}, read_to=READ_TO)
     assert found.is_clean is not any(found.faults.values())
     return {name: list(broken) for name, broken in found.faults.items() if broken}
 
@@ -68,6 +69,12 @@ def test_a_body_that_never_came_is_missing() -> None:
 def test_a_test_is_for_one_alone() -> None:
     assert faults(replace(GOOD, hook_id="8")) == {"foreign": ["good 30-20"]}
     assert faults(replace(GOOD, log=GOOD.log[:-1])) == {"undelivered": ["good 30-20"]}
+
+
+def test_what_came_after_the_feed_was_read_is_not_judged() -> None:
+    late = replace(GOOD, log=[*GOOD.log, 99], ids={**GOOD.ids, 99: "121-99"})
+    assert faults(late) == {}
+    assert faults(replace(late, ids={**late.ids, 99: "119-99"})) == {"foreign": ["good 119-99"]}
 
 
 def test_an_id_that_is_not_in_the_feed_is_foreign() -> None:
