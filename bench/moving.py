@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from bench.commands import command, timed
 from bench.figures import Figures
 from bench.installation import Installation, running
 from bench.moving_clients import MovedText, MovingClients
@@ -34,7 +35,8 @@ from tests.support.ports import free_ports
 from tests.support.servers import Servers
 from tests.support.waiting import deadline_s, eventually, joined
 
-_COMMAND_S: Final = 300.0
+_RETURN_S: Final = 300.0
+"""Longest time until a number whose messages fail goes back."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,12 +128,12 @@ def _move_under_load(stage: MoveStage, figures: Figures, seconds: float) -> None
         installation.url = f"{stage.old_url}{beside}options=-csearch_path%3Dbulkhead_tables"
         clients.bulkhead = installation
         _remove_demo(installation)
-        figures.values["import s"] = _timed(lambda: _command(installation, "import", "--what", "numbers"))
+        figures.values["import s"] = timed(lambda: command(installation.bulkhead, "import", "--what", "numbers"))
         clients.phase("Bulkhead beside the server", seconds)
         # from now on the provider's webhooks reach Bulkhead
         provider.provider(latency_ms=50.0, statuses="sent,delivered")
         for percent in (10, 50, 100):
-            figures.values[f"move to {percent} % s"] = _timed(partial(_move, clients, percent))
+            figures.values[f"move to {percent} % s"] = timed(partial(_move, clients, percent))
             clients.phase(f"{percent} % at Bulkhead", seconds)
         figures.values["failing numbers went back by themselves after s"] = _fail_and_go_back(clients, provider)
         clients.phase("the server, after the return", seconds)
@@ -141,7 +143,7 @@ def _move_under_load(stage: MoveStage, figures: Figures, seconds: float) -> None
         clients.phase("100 % at Bulkhead again", seconds)
         # back, the traffic comes first
         clients.route_all("old")
-        figures.values["move back to 0 % s"] = _timed(lambda: _move(clients, 0))
+        figures.values["move back to 0 % s"] = timed(lambda: _move(clients, 0))
         clients.phase("the server alone again", seconds)
         installation.wait_idle()
         clients.note_failed(installation)
@@ -175,7 +177,7 @@ def _shadow(stage: MoveStage) -> Iterator[tuple[str, Path]]:
         ) as installation,
     ):
         _remove_demo(installation)
-        _command(installation, "import", "--what", "numbers")
+        command(installation.bulkhead, "import", "--what", "numbers")
         (port,) = free_ports(1)
         key_file, report = Path(folder, "key"), Path(folder, "differences.jsonl")
         key_file.write_text(installation.bulkhead.settings.api_key, encoding="utf-8")
@@ -218,18 +220,6 @@ def _differences(report: Path) -> Counter[str]:
     return Counter(f"{one['operation']}: {', '.join(one['reasons'])}" for one in map(json.loads, lines))
 
 
-def _timed(work: Callable[[], object]) -> float:
-    began = time.monotonic()
-    work()
-    return round(time.monotonic() - began, 1)
-
-
-def _command(installation: Installation, *words: str) -> None:
-    done = installation.bulkhead.command(*words, within_s=_COMMAND_S)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(words)}: {done.stdout}{done.stderr}")
-
-
 def _move(clients: MovingClients, percent: float, *more: str) -> int:
     """Run `bulkhead move`, and send a company's traffic to who serves it as soon as the command says so. Returns its
     exit code.
@@ -265,7 +255,7 @@ def _fail_and_go_back(clients: MovingClients, provider: Installation) -> float:
 
     def mend() -> None:
         # the provider is well for whom it was well before: the fault was Bulkhead's
-        eventually(lambda: clients.goes_back, _COMMAND_S, "a number goes back", poll_s=0.05)
+        eventually(lambda: clients.goes_back, _RETURN_S, "a number goes back", poll_s=0.05)
         provider.bulkhead.sandbox("DELETE", "/control/faults").raise_for_status()
 
     mending = threading.Thread(target=mend)

@@ -88,7 +88,7 @@ class MovingClients:
         print(f"{name} …", file=sys.stderr, flush=True)
         self.name_phase(name)
         began, before = time.time(), len(self.accepted)
-        threading.Event().wait(seconds)
+        time.sleep(seconds)
         self.phases.append((name, began, time.time()))
         # a phase in which nothing is accepted would show nothing
         eventually(lambda: len(self.accepted) > before, 60.0, f"messages are accepted: {name}")

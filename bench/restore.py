@@ -6,12 +6,11 @@ import argparse
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from bench.commands import command, timed
 from bench.figures import Figures
 from bench.installation import Installation, running
 from tests.support.bulkhead import Bulkhead
@@ -19,8 +18,6 @@ from tests.support.waiting import eventually
 
 _FILE_BYTES: Final = 100_000
 """About a picture of a phone."""
-_LIMIT_S: Final = 900.0
-"""Longest time for one command."""
 _CHAT: Final = "15550100300"
 _DIGESTS: Final = {
     "companies": "SELECT count(*), md5(string_agg(id, ',' ORDER BY id)) FROM companies WHERE %s > 0",
@@ -63,43 +60,31 @@ def run(given: argparse.Namespace) -> Figures:
             # the program goes on accepting and sending meanwhile
             spec = installation.spec(seconds=15.0, rate=50.0, chats=200, first_chat=15_559_000_000)
             with installation.load(spec):
-                backup_s = _timed(lambda: _command(installation.bulkhead, "backup", str(archive)))
+                backup_s = timed(lambda: command(installation.bulkhead, "backup", str(archive)))
             variables = installation.bulkhead.variables | {"BULKHEAD_HOME": str(home)}
         # the first machine is gone: its home, its database, its Redis
         size = archive.stat().st_size
         fresh = Bulkhead(home, variables)
-        restore_s = _timed(lambda: _command(fresh, "restore", str(archive)))
+        restore_s = timed(lambda: command(fresh, "restore", str(archive)))
         try:
-            start_s = _timed(lambda: fresh.start().wait_ready("recorder", "api", "meta", "sandbox"))
+            start_s = timed(lambda: fresh.start().wait_ready("recorder", "api", "meta", "sandbox"))
             after = _contents(Installation(fresh), last)
-            sent_s = _timed(lambda: _send(fresh))
+            sent_s = timed(lambda: _send(fresh))
         finally:
             fresh.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     figures.values |= {
         "archive MB": round(size / 1e6, 1),
-        "backup under load s": round(backup_s, 2),
-        "restore into an empty home s": round(restore_s, 2),
-        "start until ready s": round(start_s, 2),
-        "resume until a message is sent s": round(sent_s, 2),
+        "backup under load s": backup_s,
+        "restore into an empty home s": restore_s,
+        "start until ready s": start_s,
+        "resume until a message is sent s": sent_s,
         "restore, start and send s": round(restore_s + start_s + sent_s, 2),
         "restored": {name: count for name, (count, _) in after.items()},
         "different": [name for name, value in before.items() if after[name] != value],
     }
     return figures
-
-
-def _timed(work: Callable[[], object]) -> float:
-    began = time.monotonic()
-    work()
-    return time.monotonic() - began
-
-
-def _command(bulkhead: Bulkhead, *words: str) -> None:
-    done = bulkhead.command(*words, within_s=_LIMIT_S)
-    if done.returncode:
-        raise RuntimeError(f"{words[0]}: {done.stderr.strip()}")
 
 
 def _fill(installation: Installation, given: argparse.Namespace) -> int:
@@ -133,7 +118,7 @@ def _contents(installation: Installation, last: int) -> dict[str, tuple[int, str
 
 def _send(bulkhead: Bulkhead) -> None:
     """Resume the connection as an operator does, and wait until a message is sent by it."""
-    _command(bulkhead, "connections", "resume", "0", "--company", "demo")
+    command(bulkhead, "connections", "resume", "0", "--company", "demo")
     path = f"/api/v2/messages/text/demo/{_CHAT}"
     answer = bulkhead.api("POST", path, json={"message": "we are back", "phoneIndex": 0})
     answer.raise_for_status()

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from api.http.keys import require_still_valid
+from api.http.limits import EVENT_STREAM
 from api.http.operations import Operation
 from api.http.parameters import Parameter, limit, query_invalid, query_of
 from api.http.problems import Problem
@@ -38,7 +39,6 @@ _RECONNECT_MS: Final = 2000
 """Milliseconds until a browser reopens a stream that ended, for example when the process is replaced."""
 _LATEST: Final = "latest"
 """Value of `after` for: from now on."""
-_STREAM: Final = "text/event-stream"
 
 
 class Places:
@@ -111,7 +111,7 @@ class FeedOperations:
                 schema={"type": "string", "pattern": "^[0-9]{1,19}-[0-9]{1,19}$"},
             ),
         )
-        answers = {200: ("Oldest first; with `Accept: text/event-stream` a stream of them.", "EventPage", _STREAM)}
+        answers = {200: ("Oldest first; with `Accept: text/event-stream` a stream of them.", "EventPage", EVENT_STREAM)}
         problems = ("query_invalid", "header_invalid", "events_expired", "too_many_waiting")
         return [
             Operation(
@@ -154,7 +154,7 @@ class FeedOperations:
     async def _answer(self, request: Request, company_id: str | None) -> Response:
         selection = _read_selection(request, company_id)
         most = query_of(request)["limit"]
-        streams = _STREAM in request.headers.get("accept", "")
+        streams = EVENT_STREAM in request.headers.get("accept", "")
         wait_s = read_wait_s(request.headers)
         position = await self._read_position(request)
         # first without a wait, so that a stream too can be refused before its head is sent
@@ -164,7 +164,9 @@ class FeedOperations:
         if streams:
             # the page is read again: its position is kept by the stream
             return StreamingResponse(
-                self._stream(request, selection, position), media_type=_STREAM, headers={"Cache-Control": "no-store"}
+                self._stream(request, selection, position),
+                media_type=EVENT_STREAM,
+                headers={"Cache-Control": "no-store"},
             )
         headers = {}
         if wait_s:

@@ -16,7 +16,8 @@ from shared.tenancy.principals import Principal
 
 # draft-ietf-httpapi-ratelimit-headers: what a limit counts, where that is not requests
 _UNITS: Final = {FILES: ';qu="content-bytes"', WAITS: ';qu="concurrent-requests"'}
-_STREAM: Final = "text/event-stream"
+EVENT_STREAM: Final = "text/event-stream"
+"""Media type of server-sent events (WHATWG HTML, 9.2)."""
 """A stream of events waits for the next one for as long as it lasts."""
 
 
@@ -92,7 +93,7 @@ class RequestLimits:
 def _may_wait(request: Request) -> bool:
     # a list may come in several headers, of which any can ask for a wait (RFC 9110 5.3)
     return any("wait" in value.lower() for value in request.headers.getlist("prefer")) or any(
-        _STREAM in value.lower() for value in request.headers.getlist("accept")
+        EVENT_STREAM in value.lower() for value in request.headers.getlist("accept")
     )
 
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.http.keys import KeyCheck, while_valid
-from api.http.limits import RequestLimits
+from api.http.limits import EVENT_STREAM, RequestLimits
 from api.http.parameters import Parameter, QueryReader
 from api.http.problems import Problem
 from shared.errors import StoreUnavailable
@@ -179,7 +179,7 @@ class _Resource:
         # It may take hours. A stream of events looks at its key by itself, and ends in order.
         if (
             isinstance(response, StreamingResponse)
-            and response.media_type != "text/event-stream"
+            and response.media_type != EVENT_STREAM
             and "revalidate" in request.scope
         ):
             send = while_valid(request, send)

@@ -12,12 +12,13 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from api.http.limits import EVENT_STREAM
 from api.http.operations import Operation
 from api.http.parameters import Parameter, cursor, limit, query_of
 from api.http.problems import Problem
 from api.operators import process_status
 from api.operators.figures import summed
-from api.operators.live import STREAM, HealthStream
+from api.operators.live import HealthStream
 from api.operators.observer import OPEN_S, InstallationHealth, InstallationObserver, company_troubles
 from shared.clock import utc_now
 from shared.compose.directory import Directory
@@ -99,7 +100,7 @@ class HealthOperations:
                         "`healthy` or `degraded`: messages are accepted and sent. With `Accept: text/event-stream` a "
                         "stream of `processes`, when one changes, and of `health`, every two seconds, whatever it is.",
                         "SystemHealth",
-                        STREAM,
+                        EVENT_STREAM,
                     ),
                     503: ("`down`: messages cannot be accepted, or none is sent; `troubles` says why.", "SystemHealth"),
                 },
@@ -161,7 +162,7 @@ class HealthOperations:
 
     async def show_all(self, request: Request) -> Response:
         """Answer with the health of all parts; never waits longer than the dependencies' time limits."""
-        if STREAM in request.headers.get("accept", ""):
+        if EVENT_STREAM in request.headers.get("accept", ""):
             return self._stream.answer(request)
         seen = await self._observer.observe()
         failing = ("down", "degraded") if query_of(request)["failOn"] == "degraded" else ("down",)

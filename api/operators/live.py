@@ -15,11 +15,11 @@ from starlette.responses import Response, StreamingResponse
 
 from api.events.feed import Places
 from api.http.keys import require_still_valid
+from api.http.limits import EVENT_STREAM
 from api.http.problems import Problem
 from shared.clock import monotonic
 from shared.errors import StoreUnavailable
 
-STREAM: Final = "text/event-stream"
 _LOOK_S: Final = 0.25
 """Seconds between two looks at the status file while there are followers: a change is seen well within a second."""
 _ALL_S: Final = 2.0
@@ -51,7 +51,7 @@ class HealthStream:
         # a place is refused before the head is sent
         with self._places.one(None):
             pass
-        return StreamingResponse(self._frames(request), media_type=STREAM, headers={"Cache-Control": "no-store"})
+        return StreamingResponse(self._frames(request), media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
 
     async def _frames(self, request: Request) -> AsyncIterator[bytes]:
         yield f"retry: {_RECONNECT_MS}\n\n".encode()

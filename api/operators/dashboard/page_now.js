@@ -25,7 +25,7 @@ function placeOf(trouble) {
     ];
   if (code === "customers_waiting") return ["/inbox", { company: companyId }, "Open the inbox"];
   if (code.startsWith("documents_")) return ["/documents", { company: companyId }, "Open documents"];
-  if (code.startsWith("installation_hook_")) return ["/hooks", { company: "*" }, "Open webhooks"];
+  if (code.startsWith("installation_hook_")) return ["/hooks/*", {}, "Open webhooks"];
   if (code === "no_sender") return ["/processes", {}, "Open processes"];
   return null;
 }
